@@ -1,0 +1,1 @@
+"""Darkroom: labelled images in, an honest report and a served classifier out."""

@@ -1,0 +1,128 @@
+"""The candidate: the folder that a training stage leaves, and all that later stages read of it.
+
+| file | what |
+|---|---|
+| `card.json` | a `Card`: all that is needed to use the weights |
+| `predictions.npz` | `validation` and `test`: float32 logits, shape (rows of that split, classes), in `split.csv` order |
+| `weights.safetensors` | the parameters |
+| `model.onnx` | uint8 images (N, S, S, 3) to float32 logits (N, classes); networks only |
+| `history/` | DVCLive's curves, one TSV a metric and epoch; networks only |
+| `augmented.png` | one augmented batch; networks only |
+
+Logits are unnormalised log-probabilities: probabilities are `softmax(logits / temperature)`.
+"""
+
+import csv
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from darkroom import files
+
+Kind = Literal["baseline", "scratch", "transfer"]
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a candidate is, how it was made and how to use it."""
+
+    name: str
+    kind: Kind
+    architecture: str
+    """One line for people: what the model is."""
+    classes: list[str]
+    """Class names in the order of the logits."""
+    image_size: int
+    """Side of the square input, in pixels."""
+    parameters: int
+    """Trained numbers in the model."""
+    data: str
+    """SHA-256 over the packed images and the split that it was trained on."""
+    training: dict[str, Any]
+    """The recipe: every parameter that made it."""
+    seconds: float
+    """Time that training took, export and predictions included."""
+    epochs: int = 0
+    best_epoch: int = 0
+    """The epoch (from 1) whose weights were kept; 0 where there are no epochs."""
+    mean: list[float] = field(default_factory=list)
+    """Normalisation inside the model, per channel, on values 0 to 1; empty where there is none."""
+    std: list[float] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
+    """Versions, device, precision and threads."""
+    temperature: float = 1.0
+    """Divides the logits before the softmax; fitted on validation, set in the served card."""
+    network: dict[str, Any] = field(default_factory=dict)
+    """How to build the network again: its name in the zoo and its arguments."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Logits, float32, shape (rows, classes), for each split's rows in ascending order."""
+
+    validation: npt.NDArray[np.float32]
+    test: npt.NDArray[np.float32]
+
+
+def write_card(folder: Path, card: Card) -> None:
+    """Write `card.json`."""
+    files.write_json(folder / "card.json", asdict(card))
+
+
+def read_card(folder: Path) -> Card:
+    """Read `card.json`."""
+    return Card(**files.read_json(folder / "card.json"))
+
+
+def write_predictions(folder: Path, predictions: Predictions) -> None:
+    """Write `predictions.npz`; equal arrays give equal bytes."""
+    np.savez(folder / "predictions.npz", validation=predictions.validation, test=predictions.test)
+
+
+def read_predictions(folder: Path) -> Predictions:
+    """Read `predictions.npz`."""
+    with np.load(folder / "predictions.npz", allow_pickle=False) as arrays:
+        return Predictions(arrays["validation"], arrays["test"])
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch of a training history."""
+
+    epoch: int
+    """Counted from 1."""
+    train_loss: float
+    validation_loss: float
+    validation_accuracy: float
+
+
+def read_history(folder: Path) -> list[Epoch]:
+    """Return the curves that DVCLive wrote under `history/`, by epoch; empty where there is no history."""
+    curves = folder / "history" / "plots" / "metrics"
+    if not curves.is_dir():
+        return []
+    train_loss = _read_curve(curves / "train" / "loss.tsv")
+    validation_loss = _read_curve(curves / "validation" / "loss.tsv")
+    validation_accuracy = _read_curve(curves / "validation" / "accuracy.tsv")
+    return [
+        Epoch(epoch, train_loss[epoch], validation_loss[epoch], validation_accuracy[epoch])
+        for epoch in sorted(train_loss)
+    ]
+
+
+def _read_curve(path: Path) -> dict[int, float]:
+    """Return one of DVCLive's curves: its columns are `step` and the last part of the metric's name."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return {int(row["step"]): float(row[path.stem]) for row in csv.DictReader(file, delimiter="\t")}
+
+
+def softmax(logits: npt.NDArray[np.float32], temperature: float = 1.0) -> npt.NDArray[np.float64]:
+    """Return probabilities, shape (rows, classes), each row summing to 1, computed in float64."""
+    scaled = logits.astype(np.float64) / temperature
+    scaled -= scaled.max(axis=1, keepdims=True)
+    exponentials = np.exp(scaled)
+    probabilities: npt.NDArray[np.float64] = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return probabilities

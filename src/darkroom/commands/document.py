@@ -1,0 +1,81 @@
+"""`params.yaml` as a whole: what every section holds, checked across sections, and its JSON schema."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from darkroom import params
+from darkroom.data.settings import PackSettings, Source, SplitSettings
+from darkroom.evaluation.settings import ReportSettings, SelectSettings
+from darkroom.params import Section
+from darkroom.serving.settings import ServeSettings
+from darkroom.training.settings import (
+    AugmentSettings,
+    BaselineSettings,
+    Device,
+    ScratchSettings,
+    TrainingSettings,
+    TransferSettings,
+)
+
+
+class Dataset(Section):
+    """One data set and what it decides."""
+
+    source: Source
+    """Where the pictures come from."""
+    pack: PackSettings = PackSettings()
+    split: SplitSettings = SplitSettings()
+    augment: AugmentSettings = AugmentSettings()
+    training: TrainingSettings = TrainingSettings()
+
+
+class Document(Section):
+    """The parameters of the whole pipeline."""
+
+    dataset: str
+    """The entry of `datasets` to work on."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Decides every random choice."""
+    device: Device = "auto"
+    """What networks are trained on; auto takes cuda, then mps, then the processor."""
+    launch: Annotated[str, Field(min_length=1)] = "python"
+    """The command that starts a training stage."""
+    datasets: Annotated[dict[str, Dataset], Field(min_length=1)]
+    baseline: BaselineSettings = BaselineSettings()
+    scratch: dict[str, ScratchSettings] = {}
+    """Models trained from random weights, by name."""
+    transfer: dict[str, TransferSettings] = {}
+    """Models that start from pretrained weights, by name."""
+    select: SelectSettings = SelectSettings()
+    serve: ServeSettings = ServeSettings()
+    report: ReportSettings = ReportSettings()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Document":
+        if self.dataset not in self.datasets:
+            names = ", ".join(sorted(self.datasets))
+            raise ValueError(f"dataset {self.dataset!r} has no entry under datasets. Allowed: {names}")
+        names = [*self.scratch, *self.transfer, "baseline"]
+        for name in names:
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+                raise ValueError(f"model name {name!r} must be letters, digits, _ and -: it names a folder")
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(
+                f"model names must differ, and baseline is taken: {', '.join(twice)} stands twice"
+            )
+        if not (self.scratch or self.transfer):
+            raise ValueError("scratch and transfer are both empty: add a model to serve")
+        return self
+
+
+def load(path: Path) -> Document:
+    """Read and check all of `params.yaml`; raises DarkroomError that lists what is wrong."""
+    return params.load(path, Document)
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON schema of `params.yaml`, for editors."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Document.model_json_schema()}

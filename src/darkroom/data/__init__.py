@@ -1,0 +1,1 @@
+"""From a source of pictures to a packed, split, described data set."""

@@ -1,0 +1,107 @@
+"""Reading zip and tar archives member by member, without ever unpacking one to disk."""
+
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Collection, Iterator
+from pathlib import Path, PurePosixPath
+
+from darkroom.errors import DarkroomError
+
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+MAX_MEMBER = 256 * 1024 * 1024
+"""The largest member that is read, in bytes: far above any photograph, far below a bomb."""
+
+
+def is_archive(path: Path) -> bool:
+    """Return whether a file's name says that it is an archive we read."""
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def names(path: Path) -> list[str]:
+    """Return the names of all files in an archive, in stored order.
+
+    Raises DarkroomError when it is no archive, is damaged, or holds a path that climbs out or a link.
+    """
+    found = []
+    for name, _ in _walk(path, wanted=()):
+        _refuse_outside(path, name)
+        found.append(name)
+    return found
+
+
+def read(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
+    """Yield (name, bytes) for each wanted member, in stored order.
+
+    A member above `MAX_MEMBER` or damaged inside a whole zip comes as empty bytes, which no decoder accepts.
+    """
+    for name, data in _walk(path, wanted):
+        if data is not None:
+            yield name, data
+
+
+def _walk(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes | None]]:
+    """Yield every file of the archive with its bytes if it is wanted, None if not."""
+    if not is_archive(path):
+        raise DarkroomError(
+            f"{path.name} is not an archive that can be read: use one of {', '.join(SUFFIXES)}"
+        )
+    walk = _walk_zip if path.name.lower().endswith(".zip") else _walk_tar
+    try:
+        yield from walk(path, wanted)
+    except (
+        zipfile.BadZipFile,
+        tarfile.TarError,
+        zlib.error,
+        EOFError,
+        OSError,
+        NotImplementedError,
+    ) as error:
+        raise DarkroomError(
+            f"{path.name} is damaged or cut short ({error}): fetch or make it again"
+        ) from None
+
+
+def _walk_zip(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes | None]]:
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            if info.is_dir():
+                continue
+            if info.flag_bits & 0x1:
+                raise DarkroomError(f"{path.name} is encrypted: make an archive without a password")
+            if info.external_attr >> 16 & 0o170000 == 0o120000:
+                raise DarkroomError(_link_message(path, info.filename))
+            data = None
+            if info.filename in wanted:
+                try:
+                    data = archive.read(info) if info.file_size <= MAX_MEMBER else b""
+                except (zipfile.BadZipFile, zlib.error):
+                    data = b""  # only this member is damaged: it is set aside like any broken picture
+            yield info.filename, data
+
+
+def _walk_tar(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes | None]]:
+    with tarfile.open(path, "r|*") as archive:  # a stream: one pass, no index of members kept
+        for member in archive:
+            if member.issym() or member.islnk():
+                raise DarkroomError(_link_message(path, member.name))
+            if not member.isfile():
+                continue
+            data = None
+            if member.name in wanted:
+                file = archive.extractfile(member)
+                data = file.read() if file and member.size <= MAX_MEMBER else b""
+            archive.members.clear()  # tarfile remembers every member it has seen, which here only costs memory
+            yield member.name, data
+
+
+def _refuse_outside(path: Path, name: str) -> None:
+    pure = PurePosixPath(name.replace("\\", "/"))
+    if pure.is_absolute() or ".." in pure.parts or (pure.parts and pure.parts[0].endswith(":")):
+        raise DarkroomError(
+            f"{path.name} holds {name!r}, a path that leads out of the archive: make it again from the folder itself"
+        )
+
+
+def _link_message(path: Path, name: str) -> str:
+    return f"{path.name} holds the link {name!r}: make the archive again with the files themselves (tar -h)"

@@ -1,0 +1,32 @@
+"""What is known about a source, written beside its archive and carried along to the report."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from darkroom import files
+from darkroom.errors import DarkroomError
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A source in words, for the report."""
+
+    title: str
+    source: str
+    licence: str
+
+
+def write_origin(raw: Path, origin: Origin) -> None:
+    """Write `source.json`: the origin, and the name and SHA-256 of the one archive in the folder `raw`."""
+    archive = find_archive(raw)
+    files.write_json(
+        raw / "source.json", {**asdict(origin), "archive": archive.name, "sha256": files.sha256(archive)}
+    )
+
+
+def find_archive(raw: Path) -> Path:
+    """Return the one archive in a raw folder."""
+    archives = [path for path in raw.iterdir() if path.name != "source.json"]
+    if len(archives) != 1:
+        raise DarkroomError(f"{raw} must hold one archive, not {len(archives)}: run `dvc repro -f download`")
+    return archives[0]

@@ -1,0 +1,60 @@
+"""Parameters of the data stages."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from darkroom.params import Section
+
+
+class DigitsSource(Section):
+    """The 1,797 handwritten digits that come with scikit-learn: 8×8 pixels, ten classes, no download."""
+
+    kind: Literal["digits"] = "digits"
+
+
+class FolderSource(Section):
+    """Your own pictures in class folders, as a folder or an archive; `data/inbox/` when nothing is given."""
+
+    kind: Literal["folder"] = "folder"
+    path: str | None = None
+    """A folder of class folders, or a zip or tar archive of them."""
+    url: str | None = None
+    """Address of such an archive."""
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    """SHA-256 of the archive: required with `url`, checked with either."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "FolderSource":
+        if self.path and self.url:
+            raise ValueError("give either path or url, not both")
+        if self.url and not self.sha256:
+            raise ValueError("a url needs its sha256, so that everyone gets the same bytes")
+        return self
+
+
+Source = Annotated[DigitsSource | FolderSource, Field(discriminator="kind")]
+
+Fraction = Annotated[float, Field(gt=0, lt=0.5)]
+"""A share of the images, above 0 and below one half."""
+
+
+class SplitSettings(Section):
+    """How large the splits are; the rest trains.
+
+    A split that the source brings along is kept, and the shares are of the images that it leaves free.
+    """
+
+    validation: Fraction = 0.15
+    """Share of the images that chooses, stops and calibrates."""
+    test: Fraction = 0.2
+    """Share of the images that is only ever scored."""
+
+
+class PackSettings(Section):
+    """How pictures become arrays."""
+
+    image_size: Annotated[int, Field(ge=8, le=1024)] = 64
+    """Side of the square that pictures are resized to, in pixels."""
+    limit_per_class: Annotated[int, Field(ge=4)] | None = None
+    """Take at most this many pictures of each class and split, for quick runs."""

@@ -1,0 +1,94 @@
+"""A person's own pictures: a folder of class folders or an archive of them, brought along as one archive."""
+
+import shutil
+import tarfile
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from darkroom import files
+from darkroom.data import archive, layout
+from darkroom.data.origin import Origin
+from darkroom.data.settings import FolderSource
+from darkroom.errors import DarkroomError
+
+
+def fetch(settings: FolderSource, inbox: Path, out: Path) -> Origin:
+    """Bring the archive, or the folder as a tar archive, into the folder `out`.
+
+    Raises DarkroomError when there is nothing, too much, no class folders, or a wrong checksum.
+    """
+    if settings.url:
+        path = _download(settings.url, settings.sha256 or "", out)
+    else:
+        place = Path(settings.path).expanduser() if settings.path else inbox
+        path = _bring(place, out, is_inbox=settings.path is None)
+        if settings.sha256 and (found := files.sha256(path)) != settings.sha256:
+            raise DarkroomError(
+                f"{place} has SHA-256 {found}, not {settings.sha256} as params.yaml says: check which one is right"
+            )
+    layout.arrange(archive.names(path), path.name)  # a wrong layout is told now, before anything is written
+    title = settings.path or settings.url or "Own pictures"
+    return Origin(
+        title=Path(urlsplit(title).path).name or title, source="a person's own pictures", licence="unknown"
+    )
+
+
+def _bring(place: Path, out: Path, *, is_inbox: bool) -> Path:
+    if place.is_file():
+        return Path(shutil.copyfile(place, out / place.name))
+    if not place.is_dir():
+        raise DarkroomError(f"{place} does not exist: set source.path to a folder or an archive")
+    entries = sorted(path for path in place.iterdir() if not path.name.startswith("."))
+    archives = [path for path in entries if path.is_file() and archive.is_archive(path)]
+    folders = [path for path in entries if path.is_dir()]
+    if len(archives) > 1 or (archives and folders):
+        names = ", ".join(path.name for path in [*archives, *folders])
+        raise DarkroomError(f"{place} holds {names}: leave one archive, or class folders alone")
+    if archives:
+        return Path(shutil.copyfile(archives[0], out / archives[0].name))
+    if not folders:
+        remedy = "put an archive or class folders there" if is_inbox else layout.EXAMPLE
+        raise DarkroomError(f"{place} holds no pictures: {remedy}")
+    return _pack_folder(place, out / "folder.tar")
+
+
+def _pack_folder(folder: Path, path: Path) -> Path:
+    """Write a folder's visible files as a tar archive whose bytes depend on names and contents alone."""
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+        for file in sorted(folder.rglob("*")):
+            name = file.relative_to(folder)
+            if any(part.startswith(".") for part in name.parts) or file.is_dir():
+                continue
+            if file.is_symlink():
+                raise DarkroomError(f"{file} is a link: put the file itself there")
+            info = tarfile.TarInfo(name.as_posix())
+            info.size = file.stat().st_size
+            with file.open("rb") as content:
+                tar.addfile(info, content)
+    return path
+
+
+def _download(url: str, sha256: str, out: Path) -> Path:
+    """Fetch `url` into the folder `out` and check it; a file with wrong bytes does not stay."""
+    import pooch
+    import requests
+
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https"):
+        raise DarkroomError(f"url {url!r} must begin with http:// or https://")
+    name = Path(parts.path).name
+    if not archive.is_archive(Path(name)):
+        raise DarkroomError(f"url {url!r} must end in one of {', '.join(archive.SUFFIXES)}")
+    pooch.get_logger().setLevel("WARNING")
+    downloader = pooch.HTTPDownloader(timeout=30)
+    try:
+        pooch.retrieve(url, known_hash=f"sha256:{sha256}", fname=name, path=out, downloader=downloader)
+    except requests.exceptions.RequestException as error:
+        raise DarkroomError(
+            f"{url} could not be fetched ({error}): check the address and the network"
+        ) from None
+    except ValueError:
+        raise DarkroomError(
+            f"{url} does not have SHA-256 {sha256}: check the address and the checksum"
+        ) from None
+    return out / name

@@ -1,0 +1,28 @@
+"""The one error that a user meets, and the edge at which it becomes a message."""
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+
+class DarkroomError(Exception):
+    """A mistake the user can mend: says what was found, what is allowed, and what to do.
+
+    The message is one or a few lines: the value first, the remedy last.
+    """
+
+
+def run(main: Callable[[Sequence[str] | None], None]) -> NoReturn:
+    """Run `main` on the command line's arguments and end the process.
+
+    Exit status 0 when it returns, 1 with its message on standard error when it raises a
+    `DarkroomError`, 130 when it is interrupted. Any other exception is a bug of ours and keeps its traceback.
+    """
+    try:
+        main(None)
+    except DarkroomError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(0)

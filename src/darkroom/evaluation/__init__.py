@@ -1,0 +1,1 @@
+"""From predictions to judgements, figures and the report."""

@@ -1,0 +1,126 @@
+"""The packed data set: every readable picture as one row of one array, and which split each row is in.
+
+A packed folder holds `images.npy` (uint8, N×S×S×3, opened as a memory map), `index.csv` (row i describes
+images[i]), `broken.csv` (the pictures set aside, each with its reason) and `source.json` (what the source is).
+"""
+
+import csv
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from darkroom import files
+
+SplitName = Literal["train", "validation", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One readable picture: a row of `index.csv`."""
+
+    name: str
+    """Path inside the archive."""
+    label: str
+    """Class name."""
+    split: str
+    """The split that the source itself gives it (train, validation or test), or empty."""
+    width: int
+    """Width as stored, upright, in pixels."""
+    height: int
+    sha256: str
+    """SHA-256 of the file's bytes, 64 hexadecimal digits: equal for exact copies."""
+    phash: str
+    """Perceptual hash (64 bits as 16 hexadecimal digits): few bits differ between near copies."""
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A picture that could not be read: a row of `broken.csv`."""
+
+    name: str
+    label: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A packed folder, opened. `images` is a read-only memory map of shape (N, S, S, 3), uint8."""
+
+    images: npt.NDArray[np.uint8]
+    records: list[Record]
+    broken: list[Broken]
+    source: dict[str, Any]
+
+
+def open_packed(folder: Path) -> Packed:
+    """Open a packed folder; pixels are read from disk when they are touched."""
+    images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+    records = read_index(folder)
+    broken = [Broken(**row) for row in _read_rows(folder / "broken.csv")]
+    return Packed(images, records, broken, files.read_json(folder / "source.json"))
+
+
+def read_index(folder: Path) -> list[Record]:
+    """Return the rows of a packed folder's `index.csv`."""
+    rows = _read_rows(folder / "index.csv")
+    return [Record(**{**row, "width": int(row["width"]), "height": int(row["height"])}) for row in rows]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which split each packed row is in, in the order of the rows.
+
+    labels: int64, shape (N,), positions in `classes`. splits: str, shape (N,), one of `SPLITS`, or "left out".
+    """
+
+    classes: list[str]
+    labels: npt.NDArray[np.int64]
+    splits: npt.NDArray[np.str_]
+
+    def rows(self, split: SplitName) -> npt.NDArray[np.int64]:
+        """Return the packed rows of a split, ascending."""
+        return np.flatnonzero(self.splits == split).astype(np.int64)
+
+
+def write_split(path: Path, classes: Sequence[str], labels: Sequence[int], splits: Sequence[str]) -> None:
+    """Write `split.csv`: one line a packed row (row, class name, split)."""
+    lines = [
+        (row, classes[label], split) for row, (label, split) in enumerate(zip(labels, splits, strict=True))
+    ]
+    write_rows(path, ("row", "label", "split"), lines)
+
+
+def read_split(path: Path) -> Split:
+    """Read `split.csv`. Classes are its labels, sorted."""
+    rows = _read_rows(path)
+    classes = sorted({row["label"] for row in rows})
+    position = {name: index for index, name in enumerate(classes)}
+    labels = np.array([position[row["label"]] for row in rows], dtype=np.int64)
+    return Split(classes, labels, np.array([row["split"] for row in rows], dtype=np.str_))
+
+
+def write_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Write a CSV file with LF line ends, whole or not at all."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    files.write_text(path, text.getvalue())
+
+
+def _read_rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def fingerprint(folder: Path, split: Path) -> str:
+    """Return the SHA-256 over the pixels, the index and the split: it names the data a model was made from."""
+    parts = [files.sha256(path) for path in (folder / "images.npy", folder / "index.csv", split)]
+    return hashlib.sha256("".join(parts).encode()).hexdigest()

@@ -1,0 +1,109 @@
+"""Parameters as typed, frozen objects: reading `params.yaml` and saying plainly what is wrong with it."""
+
+import difflib
+import types
+import typing
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from darkroom.errors import DarkroomError
+
+T = TypeVar("T")
+
+
+class Section(BaseModel):
+    """A part of `params.yaml`: frozen, strict about types, and without room for unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read `path` as YAML 1.2, with the same parser as DVC.
+
+    Raises DarkroomError when it is missing, is not YAML, or is not a mapping.
+    """
+    try:
+        document = YAML(typ="safe", pure=True).load(path)
+    except FileNotFoundError:
+        raise DarkroomError(f"{path} is missing: run from the project's top folder") from None
+    except YAMLError as error:
+        raise DarkroomError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(document, dict):
+        raise DarkroomError(f"{path} must be a mapping of parameters, not {type(document).__name__}")
+    return document
+
+
+def load(path: Path, kind: type[T], key: str = "") -> T:
+    """Return the part of `path` under the dotted `key` (the whole document when empty) as a `kind`.
+
+    Raises DarkroomError that names every wrong key with its value, what is allowed, and the nearest
+    right name.
+    """
+    value: Any = read(path)
+    for done, part in enumerate(parts := key.split(".") if key else []):
+        if not isinstance(value, dict) or part not in value:
+            where = ".".join(parts[:done]) or "the document"
+            names = [str(name) for name in value] if isinstance(value, dict) else []
+            raise DarkroomError(f"{path}: no {part!r} in {where}. {_choices(part, names)}")
+        value = value[part]
+    adapter = TypeAdapter(kind)
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        lines = [_explain(kind, parts, details) for details in error.errors()]
+        raise DarkroomError(
+            f"{path} has {_count(lines)}:\n" + "\n".join(f"  {line}" for line in lines)
+        ) from None
+
+
+def _count(lines: list[str]) -> str:
+    return "1 wrong parameter" if len(lines) == 1 else f"{len(lines)} wrong parameters"
+
+
+def _choices(name: str, allowed: list[str]) -> str:
+    near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
+    hint = f"Did you mean {near[0]!r}? " if near else ""
+    return f"{hint}Allowed: {', '.join(sorted(allowed)) or 'nothing'}."
+
+
+def _explain(kind: Any, prefix: list[str], details: ErrorDetails) -> str:
+    where = ".".join([*prefix, *(str(part) for part in details["loc"])])
+    value = details["input"]
+    if details["type"] == "extra_forbidden":
+        section = _section_at(kind, details["loc"][:-1])
+        allowed = list(section.model_fields) if section else []
+        return f"{where}: unknown key. {_choices(str(details['loc'][-1]), allowed)}"
+    if details["type"] == "missing":
+        return f"{where}: missing. Add it."
+    if details["type"] == "literal_error":
+        allowed = [part.strip("' ") for part in details["ctx"]["expected"].replace(" or ", ",").split(",")]
+        return f"{where}: {value!r} is not one of the choices. {_choices(str(value), allowed)}"
+    message = details["msg"].removeprefix("Value error, ")
+    return f"{where}: {value!r} is not allowed: {message[:1].lower()}{message[1:]}."
+
+
+def _section_at(kind: Any, loc: tuple[int | str, ...]) -> type[Section] | None:
+    """Return the section type that an error's location leads to, through mappings and tagged unions."""
+    for part in loc:
+        kind = _step(kind, part)
+    return kind if isinstance(kind, type) and issubclass(kind, Section) else None
+
+
+def _step(kind: Any, part: int | str) -> Any:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Annotated:
+        return _step(arguments[0], part)
+    if origin is dict:
+        return arguments[1]
+    if origin in (
+        typing.Union,
+        types.UnionType,
+    ):  # pydantic puts the tag of the chosen member into the location
+        return next((member for member in arguments if member.model_fields["kind"].default == part), None)
+    field = kind.model_fields.get(part) if isinstance(kind, type) and issubclass(kind, Section) else None
+    return field.annotation if field else None

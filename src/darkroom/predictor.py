@@ -1,0 +1,42 @@
+"""From a candidate's or the served model's folder to probabilities, wherever a model answers: no torch."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from darkroom import candidate
+from darkroom.errors import DarkroomError
+
+
+class Predictor:
+    """`model.onnx` and `card.json` of one folder, ready to answer.
+
+    `threads` is how many threads one call may use; 0 leaves it to onnxruntime (one a core).
+    """
+
+    def __init__(self, folder: Path, threads: int = 0) -> None:
+        model = folder / "model.onnx"
+        if not model.is_file():
+            raise DarkroomError(f"{model} is missing: run `dvc repro` first")
+        self.card = candidate.read_card(folder)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+
+    def logits(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Return float32 logits, shape (N, classes), for uint8 images of shape (N, S, S, 3)."""
+        side = self.card.image_size
+        if images.dtype != np.uint8 or images.shape[1:] != (side, side, 3):
+            raise ValueError(
+                f"images must be uint8 of shape (N, {side}, {side}, 3), not {images.dtype} {images.shape}"
+            )
+        outputs: Sequence[npt.NDArray[np.float32]] = self._session.run(["logits"], {"images": images})
+        return outputs[0]
+
+    def probabilities(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+        """Return calibrated probabilities, shape (N, classes), for uint8 images of shape (N, S, S, 3)."""
+        return candidate.softmax(self.logits(images), self.card.temperature)

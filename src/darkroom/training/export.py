@@ -1,0 +1,67 @@
+"""From a trained network to the files that everything after training reads."""
+
+import logging
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx_ir
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+
+def write_weights(path: Path, network: nn.Module) -> None:
+    """Write parameters and statistics as safetensors, contiguous and on the processor."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    save_file(state, path)
+
+
+def write_onnx(path: Path, network: nn.Module, image_size: int) -> None:
+    """Write the network as ONNX: `images`, uint8 (N, S, S, 3), to `logits`, float32 (N, classes); N is free."""
+    network = network.cpu().eval()
+    # Two examples: with one, the exporter would take the batch size for a constant.
+    example = torch.zeros((2, image_size, image_size, 3), dtype=torch.uint8)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own deprecations, no business of ours
+        program = torch.onnx.export(
+            network,
+            (example,),
+            dynamo=True,
+            input_names=["images"],
+            output_names=["logits"],
+            dynamic_shapes=({0: torch.export.Dim("n")},),
+            verbose=False,
+        )
+    assert program is not None
+    _forget_origin(program.model)
+    onnx_ir.save(program.model, path)
+
+
+def _forget_origin(model: onnx_ir.Model) -> None:
+    """Drop stack traces: they name folders of this machine, and would make equal models unequal bytes."""
+    for node in model.graph:
+        node.metadata_props.clear()
+        node.doc_string = None
+    for value in model.graph.initializers.values():
+        value.metadata_props.clear()
+    for value in [*model.graph.inputs, *model.graph.outputs]:
+        value.metadata_props.clear()
+
+
+def write_montage(path: Path, images: Tensor, columns: int = 8) -> None:
+    """Write up to 64 images of shape (N, S, S, 3), values 0 to 255, as one PNG of 8 a row, at least 64 pixels each."""
+    tiles = images[: columns * 8].float().round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+    size = tiles.shape[1]
+    rows = -(-len(tiles) // columns)
+    gap = max(2, size // 16)
+    canvas = np.full((rows * (size + gap) + gap, columns * (size + gap) + gap, 3), 255, dtype=np.uint8)
+    for number, tile in enumerate(tiles):
+        top = gap + number // columns * (size + gap)
+        left = gap + number % columns * (size + gap)
+        canvas[top : top + size, left : left + size] = tile
+    factor = max(1, -(-64 // size))
+    picture = Image.fromarray(canvas)
+    picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST).save(path)

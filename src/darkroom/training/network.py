@@ -1,0 +1,51 @@
+"""A network with its preprocessing inside, and the description from which it can be built again."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from darkroom.training.models import ZOO
+
+
+class Network(nn.Module):
+    """Pixels in, logits out: normalisation is part of what is trained, exported and served.
+
+    `mean` and `std` are per channel, on values 0 to 1.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.model = model
+        # Not part of the state: the card carries them.
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return float32 logits (N, classes) for images (N, S, S, 3) with values 0 to 255, uint8 or float."""
+        # The permuted view of an N×S×S×3 tensor is what PyTorch calls channels-last: no copy, and the
+        # layout in which convolutions are fastest.
+        channels_first = images.permute(0, 3, 1, 2).float() / 255
+        logits: Tensor = self.model((channels_first - self.mean) / self.std)
+        return logits.float()
+
+
+def build(description: dict[str, Any], classes: int, image_size: int, seed: int) -> nn.Module:
+    """Return a network of the zoo with random weights that depend on `seed` alone.
+
+    `description` is a card's `network`: {"architecture": name, "width": channels}.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = ZOO[description["architecture"]](classes, image_size, description["width"])
+    return model.to(memory_format=torch.channels_last)
+
+
+def head(model: nn.Module) -> nn.Module:
+    """Return a network's last layer."""
+    layer = model.get_submodule("head")
+    return layer

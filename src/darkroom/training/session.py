@@ -1,0 +1,122 @@
+"""One training from packed images to a whole candidate folder, for networks from scratch and by transfer."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from dvclive import Live
+
+
+from darkroom import candidate, packed
+from darkroom.candidate import Card, Kind, Predictions
+from darkroom.training import augment, batches, device, export, loop
+from darkroom.training.batches import Data
+from darkroom.training.loop import Epoch, Plan
+from darkroom.training.network import Network
+from darkroom.training.settings import AugmentSettings, Device, OptimizerSettings, TrainingSettings
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be trained, on what, with what."""
+
+    name: str
+    kind: Kind
+    settings: OptimizerSettings
+    epochs_factor: float
+    augment: AugmentSettings
+    training: TrainingSettings
+    seed: int
+    device: Device
+    packed: Path
+    split: Path
+
+
+Start = Callable[[Data, int], tuple[Network, list[dict[str, object]], dict[str, Any]]]
+"""From training data and number of classes to the network, its parameter groups and the card's `network`."""
+
+
+def fit(job: Job, start: Start, architecture: str, out: Path) -> Card:
+    """Train and write the candidate into the existing folder `out`; returns its card.
+
+    `architecture` is the card's line for people. Raises DarkroomError when the device is missing or training
+    diverges.
+    """
+    begin = time.perf_counter()
+    compute = device.choose(job.device)
+    data = packed.open_packed(job.packed)
+    split = packed.read_split(job.split)
+    training, validation = (
+        batches.load(data, split, name, compute.device) for name in ("train", "validation")
+    )
+    network, groups, description = start(training, len(split.classes))
+    network.to(compute.device)
+    epochs = max(1, round(job.training.epochs * job.epochs_factor))
+    plan = Plan(job.settings, job.augment, epochs, job.training.batch_size, job.seed)
+    _write_augmented(out, training, plan)
+    with Live(str(out / "history"), dvcyaml=None, save_dvc_exp=False, report=None) as live:
+        best = loop.train(network, groups, (training, validation), plan, compute, _reporter(live, plan))
+    test = batches.load(data, split, "test", compute.device)
+    logits = [loop.predict(network, part.images).cpu().numpy() for part in (validation, test)]
+    candidate.write_predictions(out, Predictions(*logits))
+    export.write_weights(out / "weights.safetensors", network)
+    export.write_onnx(out / "model.onnx", network, data.images.shape[1])
+    card = Card(
+        name=job.name,
+        kind=job.kind,
+        architecture=architecture,
+        classes=split.classes,
+        image_size=int(data.images.shape[1]),
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        data=packed.fingerprint(job.packed, job.split),
+        training={
+            **job.settings.model_dump(),
+            "epochs": epochs,
+            "batch_size": plan.batch_size,
+            "augment": job.augment.model_dump(),
+            "seed": job.seed,
+        },
+        seconds=0.0,
+        epochs=epochs,
+        best_epoch=best,
+        mean=_rounded(network.mean),
+        std=_rounded(network.std),
+        environment=device.describe(compute),
+        network=description,
+    )
+    card = replace(card, seconds=round(time.perf_counter() - begin, 1))
+    candidate.write_card(out, card)
+    return card
+
+
+def _reporter(live: Live, plan: Plan) -> Callable[[Epoch], None]:
+    """Return what is done after every epoch: a line for people, and DVCLive's curves."""
+
+    def report(epoch: Epoch) -> None:
+        live.step = epoch.number
+        live.log_metric("train/loss", epoch.train_loss)
+        live.log_metric("validation/loss", epoch.validation_loss)
+        live.log_metric("validation/accuracy", epoch.validation_accuracy)
+        live.log_metric("learning_rate", epoch.learning_rate)
+        live.make_summary()
+        print(
+            f"epoch {epoch.number:>3}/{plan.epochs}  loss {epoch.train_loss:.3f}  "
+            f"validation loss {epoch.validation_loss:.3f}, accuracy {epoch.validation_accuracy:.1%}  "
+            f"{epoch.images_per_second:,.0f} images/s",
+            flush=True,
+        )
+
+    return report
+
+
+def _write_augmented(out: Path, training: Data, plan: Plan) -> None:
+    generator = torch.Generator().manual_seed(plan.seed)
+    images, _ = next(batches.shuffled(training, min(64, len(training)), generator))
+    export.write_montage(out / "augmented.png", augment.augment(images, plan.augment, generator))
+
+
+def _rounded(tensor: torch.Tensor) -> list[float]:
+    return [round(float(value), 4) for value in tensor.flatten()]

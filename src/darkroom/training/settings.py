@@ -1,0 +1,87 @@
+"""Parameters of the training stages."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from darkroom.params import Section
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+
+
+class AugmentSettings(Section):
+    """Random changes to each training image; what is allowed depends on the data (digits must not be mirrored)."""
+
+    flip: bool = False
+    """Mirror left to right, half of the time."""
+    shift: Annotated[int, Field(ge=0, le=64)] = 0
+    """Move by up to this many pixels in each direction; the border is reflected."""
+    rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
+    """Turn by up to this many degrees either way."""
+    zoom: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Scale by up to this share either way."""
+    cutout: Annotated[int, Field(ge=0, le=512)] = 0
+    """Grey out one square of this side, in pixels."""
+
+
+class TrainingSettings(Section):
+    """What the data decide about training, whichever model is trained."""
+
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = 16
+    """Passes over the training images."""
+    batch_size: Annotated[int, Field(ge=2, le=65_536)] = 64
+    """Images a step."""
+
+
+class BaselineSettings(Section):
+    """The classical bar: HOG features and a linear classifier."""
+
+    orientations: Annotated[int, Field(ge=2, le=32)] = 9
+    """Directions of the gradient histogram."""
+    cells: Annotated[int, Field(ge=2, le=32)] = 8
+    """Cells along each side of the image."""
+    strengths: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)] = [0.1, 1.0, 10.0]
+    """Inverse regularisation strengths C to try; validation chooses."""
+    max_iterations: Annotated[int, Field(ge=1)] = 200
+    """Most steps of the solver."""
+
+
+class OptimizerSettings(Section):
+    """How weights move."""
+
+    optimizer: Literal["adam", "adamw", "sgd"] = "sgd"
+    """`sgd` is with Nesterov momentum 0.9."""
+    learning_rate: Annotated[float, Field(gt=0)]
+    """Peak learning rate."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Decoupled in adamw, as an L2 term in the others; never on biases and norms."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the target that is spread over all classes."""
+    schedule: Literal["constant", "one_cycle"] = "one_cycle"
+    """`one_cycle` rises over the first fifth of the steps and falls linearly to zero."""
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay per step of the exponential average of the weights that is judged; 0 turns it off."""
+
+
+class ScratchSettings(OptimizerSettings):
+    """One model trained from random weights."""
+
+    architecture: Literal["lab_cnn", "resnet9"]
+    """A network of the zoo, src/darkroom/training/models.py."""
+    width: Annotated[int, Field(ge=4, le=1024)] = 32
+    """Channels of the first layer; the others follow from it."""
+    epochs_factor: Annotated[float, Field(gt=0, le=100)] = 1.0
+    """Multiplies the data set's epochs."""
+
+
+class TransferSettings(OptimizerSettings):
+    """One model that starts from the weights of another."""
+
+    weights: str
+    """Folder of a candidate of this pipeline (`card.json` and `weights.safetensors`)."""
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    """SHA-256 of its `weights.safetensors`."""
+    backbone_factor: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """The old layers' learning rate as a share of the new last layer's."""
+    epochs_factor: Annotated[float, Field(gt=0, le=100)] = 1.0
+    """Multiplies the data set's epochs."""

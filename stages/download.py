@@ -1,0 +1,38 @@
+"""Bring the data set's archive into one folder and note what it is.
+
+python stages/download.py --dataset digits --inbox data/inbox --out data/raw
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from darkroom import files, params
+from darkroom.data.origin import find_archive, write_origin
+from darkroom.data.settings import DigitsSource, FolderSource, Source
+from darkroom.data.sources import digits, folder
+from darkroom.errors import run
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Fetch, check, and leave a whole folder or none."""
+    parser = argparse.ArgumentParser(description="Bring the data set's archive here and check it.")
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--inbox", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args(argv)
+    source: Source = params.load(arguments.params, Source, f"datasets.{arguments.dataset}.source")
+    with files.whole_directory(arguments.out) as out:
+        match source:
+            case DigitsSource():
+                origin = digits.fetch(out)
+            case FolderSource():
+                origin = folder.fetch(source, arguments.inbox, out)
+        write_origin(out, origin)
+    archive = find_archive(arguments.out)
+    print(f"{archive.name}: {archive.stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,37 @@
+"""Decode every picture of the archive once into one array.
+
+python stages/pack.py --dataset digits --raw data/raw --out data/packed
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from darkroom import files, params
+from darkroom.data import packing
+from darkroom.data.settings import PackSettings
+from darkroom.errors import run
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Pack, and say what was set aside."""
+    parser = argparse.ArgumentParser(description="Decode every picture once into one array.")
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--raw", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args(argv)
+    settings = params.load(arguments.params, PackSettings, f"datasets.{arguments.dataset}.pack")
+    with files.whole_directory(arguments.out) as out:
+        count, broken = packing.pack(arguments.raw, settings, out)
+    print(f"{count:,} pictures packed at {settings.image_size}×{settings.image_size}")
+    if broken:
+        print(
+            f"{len(broken):,} could not be read and are set aside, listed in {arguments.out / 'broken.csv'}:"
+        )
+        for item in broken[:5]:
+            print(f"  {item.name}: {item.reason}")
+
+
+if __name__ == "__main__":
+    run(main)

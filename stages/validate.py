@@ -1,0 +1,30 @@
+"""Check all of `params.yaml` and write its JSON schema.
+
+    python stages/validate.py --schema params.schema.json
+
+Every other stage follows this one, so a wrong parameter is told before any of them works.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from darkroom import files
+from darkroom.commands import document
+from darkroom.errors import run
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Check, then write the schema."""
+    parser = argparse.ArgumentParser(description="Check params.yaml and write its JSON schema.")
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--schema", type=Path, required=True)
+    arguments = parser.parse_args(argv)
+    parsed = document.load(arguments.params)
+    files.write_json(arguments.schema, document.schema())
+    names = ", ".join(["baseline", *parsed.scratch, *parsed.transfer])
+    print(f"params.yaml is valid: data set {parsed.dataset}, models {names}")
+
+
+if __name__ == "__main__":
+    run(main)
