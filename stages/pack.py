@@ -26,9 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         count, broken = packing.pack(arguments.raw, settings, out)
     print(f"{count:,} pictures packed at {settings.image_size}×{settings.image_size}")
     if broken:
-        print(
-            f"{len(broken):,} could not be read and are set aside, listed in {arguments.out / 'broken.csv'}:"
-        )
+        print(f"{len(broken):,} could not be read and are set aside, listed in {arguments.out / 'broken.csv'}:")
         for item in broken[:5]:
             print(f"  {item.name}: {item.reason}")
 

@@ -3,7 +3,7 @@
 | file | what |
 |---|---|
 | `card.json` | a `Card`: all that is needed to use the weights |
-| `predictions.npz` | `validation` and `test`: float32 logits, shape (rows of that split, classes), in `split.csv` order |
+| `predictions.npz` | `validation` and `test`: float32 logits (rows of that split, classes), in its order |
 | `weights.safetensors` | the parameters |
 | `model.onnx` | uint8 images (N, S, S, 3) to float32 logits (N, classes); networks only |
 | `history/` | DVCLive's curves, one TSV a metric and epoch; networks only |

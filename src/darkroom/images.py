@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from darkroom.errors import DarkroomError
 
@@ -68,7 +68,7 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
         raise
     except Image.DecompressionBombError:
         raise ImageError(f"more than the {max_pixels:,} pixels allowed: make the picture smaller") from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise ImageError(f"not a picture that can be read ({', '.join(FORMATS)})") from None
     except Exception as error:  # decoders raise nearly anything on damaged bytes; all of it means the same
         raise ImageError(f"damaged picture ({str(error) or type(error).__name__})") from None

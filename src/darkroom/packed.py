@@ -63,14 +63,24 @@ def open_packed(folder: Path) -> Packed:
     """Open a packed folder; pixels are read from disk when they are touched."""
     images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
     records = read_index(folder)
-    broken = [Broken(**row) for row in _read_rows(folder / "broken.csv")]
+    broken = [Broken(**row) for row in read_rows(folder / "broken.csv")]
     return Packed(images, records, broken, files.read_json(folder / "source.json"))
 
 
 def read_index(folder: Path) -> list[Record]:
     """Return the rows of a packed folder's `index.csv`."""
-    rows = _read_rows(folder / "index.csv")
-    return [Record(**{**row, "width": int(row["width"]), "height": int(row["height"])}) for row in rows]
+    return [
+        Record(
+            name=row["name"],
+            label=row["label"],
+            split=row["split"],
+            width=int(row["width"]),
+            height=int(row["height"]),
+            sha256=row["sha256"],
+            phash=row["phash"],
+        )
+        for row in read_rows(folder / "index.csv")
+    ]
 
 
 @dataclass(frozen=True)
@@ -91,15 +101,13 @@ class Split:
 
 def write_split(path: Path, classes: Sequence[str], labels: Sequence[int], splits: Sequence[str]) -> None:
     """Write `split.csv`: one line a packed row (row, class name, split)."""
-    lines = [
-        (row, classes[label], split) for row, (label, split) in enumerate(zip(labels, splits, strict=True))
-    ]
+    lines = [(row, classes[label], split) for row, (label, split) in enumerate(zip(labels, splits, strict=True))]
     write_rows(path, ("row", "label", "split"), lines)
 
 
 def read_split(path: Path) -> Split:
     """Read `split.csv`. Classes are its labels, sorted."""
-    rows = _read_rows(path)
+    rows = read_rows(path)
     classes = sorted({row["label"] for row in rows})
     position = {name: index for index, name in enumerate(classes)}
     labels = np.array([position[row["label"]] for row in rows], dtype=np.int64)
@@ -115,7 +123,8 @@ def write_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]])
     files.write_text(path, text.getvalue())
 
 
-def _read_rows(path: Path) -> list[dict[str, str]]:
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Read a CSV file with a header, one mapping a row."""
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 

@@ -4,7 +4,7 @@ import difflib
 import types
 import typing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -38,7 +38,11 @@ def read(path: Path) -> dict[str, Any]:
     return document
 
 
-def load(path: Path, kind: type[T], key: str = "") -> T:
+@overload
+def load(path: Path, kind: type[T], key: str = "") -> T: ...
+@overload
+def load(path: Path, kind: Any, key: str = "") -> Any: ...  # unions and literals are no classes to mypy
+def load(path: Path, kind: Any, key: str = "") -> Any:
     """Return the part of `path` under the dotted `key` (the whole document when empty) as a `kind`.
 
     Raises DarkroomError that names every wrong key with its value, what is allowed, and the nearest
@@ -56,9 +60,7 @@ def load(path: Path, kind: type[T], key: str = "") -> T:
         return adapter.validate_python(value)
     except ValidationError as error:
         lines = [_explain(kind, parts, details) for details in error.errors()]
-        raise DarkroomError(
-            f"{path} has {_count(lines)}:\n" + "\n".join(f"  {line}" for line in lines)
-        ) from None
+        raise DarkroomError(f"{path} has {_count(lines)}:\n" + "\n".join(f"  {line}" for line in lines)) from None
 
 
 def _count(lines: list[str]) -> str:
@@ -83,6 +85,9 @@ def _explain(kind: Any, prefix: list[str], details: ErrorDetails) -> str:
     if details["type"] == "literal_error":
         allowed = [part.strip("' ") for part in details["ctx"]["expected"].replace(" or ", ",").split(",")]
         return f"{where}: {value!r} is not one of the choices. {_choices(str(value), allowed)}"
+    if details["type"] == "union_tag_invalid":
+        tag, allowed = details["ctx"]["tag"], details["ctx"]["expected_tags"].replace("'", "").split(", ")
+        return f"{where}.kind: {tag!r} is not one of the choices. {_choices(str(tag), allowed)}"
     message = details["msg"].removeprefix("Value error, ")
     return f"{where}: {value!r} is not allowed: {message[:1].lower()}{message[1:]}."
 
@@ -105,5 +110,5 @@ def _step(kind: Any, part: int | str) -> Any:
         types.UnionType,
     ):  # pydantic puts the tag of the chosen member into the location
         return next((member for member in arguments if member.model_fields["kind"].default == part), None)
-    field = kind.model_fields.get(part) if isinstance(kind, type) and issubclass(kind, Section) else None
+    field = kind.model_fields.get(str(part)) if isinstance(kind, type) and issubclass(kind, Section) else None
     return field.annotation if field else None

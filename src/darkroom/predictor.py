@@ -31,9 +31,7 @@ class Predictor:
         """Return float32 logits, shape (N, classes), for uint8 images of shape (N, S, S, 3)."""
         side = self.card.image_size
         if images.dtype != np.uint8 or images.shape[1:] != (side, side, 3):
-            raise ValueError(
-                f"images must be uint8 of shape (N, {side}, {side}, 3), not {images.dtype} {images.shape}"
-            )
+            raise ValueError(f"images must be uint8 of shape (N, {side}, {side}, 3), not {images.dtype} {images.shape}")
         outputs: Sequence[npt.NDArray[np.float32]] = self._session.run(["logits"], {"images": images})
         return outputs[0]
 

@@ -56,16 +56,14 @@ class Document(Section):
     @model_validator(mode="after")
     def _fits_together(self) -> "Document":
         if self.dataset not in self.datasets:
-            names = ", ".join(sorted(self.datasets))
-            raise ValueError(f"dataset {self.dataset!r} has no entry under datasets. Allowed: {names}")
+            allowed = ", ".join(sorted(self.datasets))
+            raise ValueError(f"dataset {self.dataset!r} has no entry under datasets. Allowed: {allowed}")
         names = [*self.scratch, *self.transfer, "baseline"]
         for name in names:
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
                 raise ValueError(f"model name {name!r} must be letters, digits, _ and -: it names a folder")
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(
-                f"model names must differ, and baseline is taken: {', '.join(twice)} stands twice"
-            )
+            raise ValueError(f"model names must differ, and baseline is taken: {', '.join(twice)} stands twice")
         if not (self.scratch or self.transfer):
             raise ValueError("scratch and transfer are both empty: add a model to serve")
         return self

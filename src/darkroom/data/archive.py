@@ -43,9 +43,7 @@ def read(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
 def _walk(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes | None]]:
     """Yield every file of the archive with its bytes if it is wanted, None if not."""
     if not is_archive(path):
-        raise DarkroomError(
-            f"{path.name} is not an archive that can be read: use one of {', '.join(SUFFIXES)}"
-        )
+        raise DarkroomError(f"{path.name} is not an archive that can be read: use one of {', '.join(SUFFIXES)}")
     walk = _walk_zip if path.name.lower().endswith(".zip") else _walk_tar
     try:
         yield from walk(path, wanted)
@@ -57,9 +55,7 @@ def _walk(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes | No
         OSError,
         NotImplementedError,
     ) as error:
-        raise DarkroomError(
-            f"{path.name} is damaged or cut short ({error}): fetch or make it again"
-        ) from None
+        raise DarkroomError(f"{path.name} is damaged or cut short ({error}): fetch or make it again") from None
 
 
 def _walk_zip(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes | None]]:
@@ -91,7 +87,6 @@ def _walk_tar(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes 
             if member.name in wanted:
                 file = archive.extractfile(member)
                 data = file.read() if file and member.size <= MAX_MEMBER else b""
-            archive.members.clear()  # tarfile remembers every member it has seen, which here only costs memory
             yield member.name, data
 
 

@@ -19,9 +19,7 @@ class Origin:
 def write_origin(raw: Path, origin: Origin) -> None:
     """Write `source.json`: the origin, and the name and SHA-256 of the one archive in the folder `raw`."""
     archive = find_archive(raw)
-    files.write_json(
-        raw / "source.json", {**asdict(origin), "archive": archive.name, "sha256": files.sha256(archive)}
-    )
+    files.write_json(raw / "source.json", {**asdict(origin), "archive": archive.name, "sha256": files.sha256(archive)})
 
 
 def find_archive(raw: Path) -> Path:

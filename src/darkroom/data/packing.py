@@ -19,7 +19,6 @@ from PIL import Image
 
 from darkroom import images
 from darkroom.data import archive, layout
-from darkroom.data.layout import Item
 from darkroom.data.origin import find_archive
 from darkroom.data.settings import PackSettings
 from darkroom.packed import Broken, Record, write_rows
@@ -43,9 +42,7 @@ class Opened:
     reason: str = ""
 
 
-def pack(
-    raw: Path, settings: PackSettings, out: Path, workers: int | None = None
-) -> tuple[int, list[Broken]]:
+def pack(raw: Path, settings: PackSettings, out: Path, workers: int | None = None) -> tuple[int, list[Broken]]:
     """Pack the archive in the folder `raw` into the existing folder `out`.
 
     `workers` is the number of processes (one a core by default); it changes the time, never the bytes.
@@ -84,9 +81,7 @@ def _write_header(file: BinaryIO, count: int, size: int) -> None:
     np.lib.format.write_array_header_1_0(file, header)
 
 
-def _write_table(
-    path: Path, kind: type[Record] | type[Broken], rows: Sequence[Record] | Sequence[Broken]
-) -> None:
+def _write_table(path: Path, kind: type[Record] | type[Broken], rows: Sequence[Record] | Sequence[Broken]) -> None:
     write_rows(path, [field.name for field in fields(kind)], [astuple(row) for row in rows])
 
 

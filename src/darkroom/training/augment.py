@@ -62,8 +62,6 @@ def _cut_out(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
     count, size = images.shape[:2]
     centres = torch.randint(0, size, (2, count, 1), generator=generator)
     places = torch.arange(size)
-    inside = [
-        ((places - centre) >= -(side // 2)) & ((places - centre) < side - side // 2) for centre in centres
-    ]
+    inside = [((places - centre) >= -(side // 2)) & ((places - centre) < side - side // 2) for centre in centres]
     square = (inside[0][:, :, None] & inside[1][:, None, :])[..., None].to(images.device)
     return torch.where(square, torch.full_like(images, 128), images)

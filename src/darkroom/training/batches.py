@@ -25,9 +25,7 @@ class Data:
 def load(packed: Packed, split: Split, name: SplitName, device: torch.device) -> Data:
     """Copy one split into the device's memory."""
     rows = split.rows(name)
-    return Data(
-        torch.from_numpy(packed.images[rows]).to(device), torch.from_numpy(split.labels[rows]).to(device)
-    )
+    return Data(torch.from_numpy(packed.images[rows]).to(device), torch.from_numpy(split.labels[rows]).to(device))
 
 
 def shuffled(data: Data, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
@@ -36,7 +34,7 @@ def shuffled(data: Data, batch_size: int, generator: torch.Generator) -> Iterato
     A last batch of a single image joins the one before it, since batch norm cannot train on one.
     """
     order = torch.randperm(len(data), generator=generator).to(data.images.device)
-    chunks = list(order.split(batch_size))
+    chunks = list(torch.split(order, batch_size))
     if len(chunks) > 1 and len(chunks[-1]) == 1:
         chunks[-2:] = [torch.cat(chunks[-2:])]
     for rows in chunks:

@@ -48,7 +48,7 @@ def describe(compute: Compute) -> dict[str, str]:
 
 
 def _cuda_has_bfloat16() -> bool:
-    return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def _processor_has_bfloat16() -> bool:

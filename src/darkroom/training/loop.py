@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from darkroom.errors import DarkroomError
 from darkroom.training import augment, batches, optimizer
@@ -54,7 +54,8 @@ def train(
     """Train `network` in place and leave it with the weights of its best epoch, whose number is returned.
 
     `groups` are the parameter groups that learn, `data` is (train, validation). The best epoch is that of the
-    lowest validation loss. `report` is called after every epoch.
+    highest validation accuracy, the last of several equal ones: the loss would not do, since label smoothing
+    raises it while the network still gets better. `report` is called after every epoch.
 
     Raises DarkroomError when the loss is no longer finite.
     """
@@ -65,7 +66,7 @@ def train(
     average = _average(network, plan.settings.average)
     judged = average.module if average else network
     generator = torch.Generator().manual_seed(plan.seed)
-    best, best_loss, best_state = 0, float("inf"), copy.deepcopy(judged.state_dict())
+    best, best_accuracy, best_state = 0, -1.0, judged.state_dict()
     for number in range(1, plan.epochs + 1):
         begin = time.perf_counter()
         network.train()
@@ -88,8 +89,8 @@ def train(
         _refuse_divergence(number, train_loss, plan)
         rate = float(scheduler.get_last_lr()[0])
         report(Epoch(number, train_loss, validation_loss, accuracy, rate, speed))
-        if validation_loss < best_loss:
-            best, best_loss, best_state = number, validation_loss, copy.deepcopy(judged.state_dict())
+        if accuracy >= best_accuracy:
+            best, best_accuracy, best_state = number, accuracy, copy.deepcopy(judged.state_dict())
     network.load_state_dict(best_state)
     return best
 
@@ -99,7 +100,7 @@ def score(network: nn.Module, data: Data, compute: Compute) -> tuple[float, floa
     """Return (cross-entropy in nats, accuracy 0 to 1), in the precision that trains."""
     network.eval()
     with compute.autocast():
-        logits = torch.cat([network(images) for images in data.images.split(512)])
+        logits = torch.cat([network(images) for images in torch.split(data.images, 512)])
     loss = functional.cross_entropy(logits, data.labels)
     return float(loss), float((logits.argmax(1) == data.labels).float().mean())
 
@@ -108,14 +109,22 @@ def score(network: nn.Module, data: Data, compute: Compute) -> tuple[float, floa
 def predict(network: nn.Module, images: Tensor) -> Tensor:
     """Return float32 logits, shape (N, classes), in full precision: these are judged and served."""
     network.eval()
-    return torch.cat([network(chunk) for chunk in images.split(512)])
+    return torch.cat([network(chunk) for chunk in torch.split(images, 512)])
 
 
 def _average(network: nn.Module, decay: float) -> AveragedModel | None:
-    """Return the exponential average of weights and statistics (Polyak and Juditsky 1992), or None at decay 0."""
+    """Return the exponential average of weights and statistics (Polyak and Juditsky 1992), or None at decay 0.
+
+    The decay rises from 0.1 to `decay`, so that the random start is soon forgotten.
+    """
     if decay == 0:
         return None
-    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+    def blend(averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+        share = min(decay, (1 + float(count)) / (10 + float(count)))
+        return averaged.lerp(current, 1 - share) if averaged.is_floating_point() else current
+
+    return AveragedModel(network, avg_fn=blend, use_buffers=True)
 
 
 def _refuse_divergence(epoch: int, loss: float, plan: Plan) -> None:

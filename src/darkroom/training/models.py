@@ -1,8 +1,8 @@
 """The zoo: networks by name, for any image size and number of classes.
 
-A network takes float images of shape (N, 3, S, S), normalised, and returns logits of shape (N, classes). Its last
-layer is called `head`, so that transfer learning can replace it. A new architecture is one function in `ZOO` and
-one name in `ScratchSettings.architecture`.
+A network takes float images of shape (N, 3, S, S), normalised, and returns logits of shape (N, classes). It
+consists of `features` and a last layer `head`, so that transfer learning can keep the one and replace the
+other. A new architecture is one function in `ZOO` and one name in `ScratchSettings.architecture`.
 """
 
 from collections.abc import Callable

@@ -43,9 +43,3 @@ def build(description: dict[str, Any], classes: int, image_size: int, seed: int)
         torch.manual_seed(seed)
         model = ZOO[description["architecture"]](classes, image_size, description["width"])
     return model.to(memory_format=torch.channels_last)
-
-
-def head(model: nn.Module) -> nn.Module:
-    """Return a network's last layer."""
-    layer = model.get_submodule("head")
-    return layer

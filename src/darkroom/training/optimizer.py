@@ -11,9 +11,7 @@ RISE = 0.2
 """Share of the steps in which the one-cycle schedule rises."""
 
 
-def groups(
-    modules: Iterable[tuple[nn.Module, float]], settings: OptimizerSettings
-) -> list[dict[str, object]]:
+def groups(modules: Iterable[tuple[nn.Module, float]], settings: OptimizerSettings) -> list[dict[str, object]]:
     """Return parameter groups for (module, share of the learning rate); biases and norms do not decay."""
     result: list[dict[str, object]] = []
     for module, share in modules:
@@ -22,9 +20,7 @@ def groups(
             members = [parameter for parameter in parameters if (parameter.ndim > 1) is decays]
             if members:
                 decay = settings.weight_decay if decays else 0.0
-                result.append(
-                    {"params": members, "lr": settings.learning_rate * share, "weight_decay": decay}
-                )
+                result.append({"params": members, "lr": settings.learning_rate * share, "weight_decay": decay})
     return result
 
 

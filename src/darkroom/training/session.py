@@ -1,5 +1,6 @@
 """One training from packed images to a whole candidate folder, for networks from scratch and by transfer."""
 
+import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -7,16 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from dvclive import Live
+from dvclive.live import Live
 
-
-from darkroom import candidate, packed
+from darkroom import candidate, packed, params
 from darkroom.candidate import Card, Kind, Predictions
 from darkroom.training import augment, batches, device, export, loop
 from darkroom.training.batches import Data
 from darkroom.training.loop import Epoch, Plan
 from darkroom.training.network import Network
-from darkroom.training.settings import AugmentSettings, Device, OptimizerSettings, TrainingSettings
+from darkroom.training.settings import (
+    AugmentSettings,
+    Device,
+    ScratchSettings,
+    TrainingSettings,
+    TransferSettings,
+)
 
 
 @dataclass(frozen=True)
@@ -25,8 +31,7 @@ class Job:
 
     name: str
     kind: Kind
-    settings: OptimizerSettings
-    epochs_factor: float
+    settings: ScratchSettings | TransferSettings
     augment: AugmentSettings
     training: TrainingSettings
     seed: int
@@ -35,30 +40,68 @@ class Job:
     split: Path
 
 
-Start = Callable[[Data, int], tuple[Network, list[dict[str, object]], dict[str, Any]]]
-"""From training data and number of classes to the network, its parameter groups and the card's `network`."""
+def parser(description: str, section: str) -> argparse.ArgumentParser:
+    """Return the command line that all training stages share; `section` is where NAME is looked up."""
+    result = argparse.ArgumentParser(description=description)
+    result.add_argument("name", help=f"an entry of {section} in params.yaml")
+    result.add_argument("--params", type=Path, default=Path("params.yaml"))
+    result.add_argument("--dataset", required=True, help="an entry of datasets in params.yaml")
+    result.add_argument("--packed", type=Path, required=True)
+    result.add_argument("--split", type=Path, required=True)
+    result.add_argument("--out", type=Path, required=True)
+    return result
 
 
-def fit(job: Job, start: Start, architecture: str, out: Path) -> Card:
+def job(arguments: argparse.Namespace, kind: Kind, settings: ScratchSettings | TransferSettings) -> Job:
+    """Return the job of a command line; raises DarkroomError for a wrong parameter."""
+    path, data_set = arguments.params, f"datasets.{arguments.dataset}"
+    return Job(
+        name=arguments.name,
+        kind=kind,
+        settings=settings,
+        augment=params.load(path, AugmentSettings, f"{data_set}.augment"),
+        training=params.load(path, TrainingSettings, f"{data_set}.training"),
+        seed=params.load(path, int, "seed"),
+        device=params.load(path, Device, "device"),
+        packed=arguments.packed,
+        split=arguments.split,
+    )
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a training begins."""
+
+    network: Network
+    groups: list[dict[str, object]]
+    """Parameter groups for the optimiser."""
+    description: dict[str, Any]
+    """The card's `network`: how to build it again."""
+    architecture: str
+    """The card's line for people."""
+
+
+Begin = Callable[[Data, int], Start]
+"""From the training data and the number of classes to the start."""
+
+
+def fit(job: Job, begin: Begin, out: Path) -> Card:
     """Train and write the candidate into the existing folder `out`; returns its card.
 
-    `architecture` is the card's line for people. Raises DarkroomError when the device is missing or training
-    diverges.
+    Raises DarkroomError when the device is missing or training diverges.
     """
-    begin = time.perf_counter()
+    clock = time.perf_counter()
     compute = device.choose(job.device)
     data = packed.open_packed(job.packed)
     split = packed.read_split(job.split)
-    training, validation = (
-        batches.load(data, split, name, compute.device) for name in ("train", "validation")
-    )
-    network, groups, description = start(training, len(split.classes))
-    network.to(compute.device)
-    epochs = max(1, round(job.training.epochs * job.epochs_factor))
+    training, validation = (batches.load(data, split, name, compute.device) for name in ("train", "validation"))
+    start = begin(training, len(split.classes))
+    network = start.network.to(compute.device)
+    epochs = max(1, round(job.training.epochs * job.settings.epochs_factor))
     plan = Plan(job.settings, job.augment, epochs, job.training.batch_size, job.seed)
     _write_augmented(out, training, plan)
     with Live(str(out / "history"), dvcyaml=None, save_dvc_exp=False, report=None) as live:
-        best = loop.train(network, groups, (training, validation), plan, compute, _reporter(live, plan))
+        best = loop.train(network, start.groups, (training, validation), plan, compute, _reporter(live, plan))
     test = batches.load(data, split, "test", compute.device)
     logits = [loop.predict(network, part.images).cpu().numpy() for part in (validation, test)]
     candidate.write_predictions(out, Predictions(*logits))
@@ -67,7 +110,7 @@ def fit(job: Job, start: Start, architecture: str, out: Path) -> Card:
     card = Card(
         name=job.name,
         kind=job.kind,
-        architecture=architecture,
+        architecture=start.architecture,
         classes=split.classes,
         image_size=int(data.images.shape[1]),
         parameters=sum(parameter.numel() for parameter in network.parameters()),
@@ -85,9 +128,9 @@ def fit(job: Job, start: Start, architecture: str, out: Path) -> Card:
         mean=_rounded(network.mean),
         std=_rounded(network.std),
         environment=device.describe(compute),
-        network=description,
+        network=start.description,
     )
-    card = replace(card, seconds=round(time.perf_counter() - begin, 1))
+    card = replace(card, seconds=round(time.perf_counter() - clock, 1))
     candidate.write_card(out, card)
     return card
 

@@ -28,9 +28,7 @@ def fetch(settings: FolderSource, inbox: Path, out: Path) -> Origin:
             )
     layout.arrange(archive.names(path), path.name)  # a wrong layout is told now, before anything is written
     title = settings.path or settings.url or "Own pictures"
-    return Origin(
-        title=Path(urlsplit(title).path).name or title, source="a person's own pictures", licence="unknown"
-    )
+    return Origin(title=Path(urlsplit(title).path).name or title, source="a person's own pictures", licence="unknown")
 
 
 def _bring(place: Path, out: Path, *, is_inbox: bool) -> Path:
@@ -84,11 +82,7 @@ def _download(url: str, sha256: str, out: Path) -> Path:
     try:
         pooch.retrieve(url, known_hash=f"sha256:{sha256}", fname=name, path=out, downloader=downloader)
     except requests.exceptions.RequestException as error:
-        raise DarkroomError(
-            f"{url} could not be fetched ({error}): check the address and the network"
-        ) from None
+        raise DarkroomError(f"{url} could not be fetched ({error}): check the address and the network") from None
     except ValueError:
-        raise DarkroomError(
-            f"{url} does not have SHA-256 {sha256}: check the address and the checksum"
-        ) from None
+        raise DarkroomError(f"{url} does not have SHA-256 {sha256}: check the address and the checksum") from None
     return out / name

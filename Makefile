@@ -1,0 +1,69 @@
+# Two commands matter: `make run` and `make test`. `make help` explains the rest.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+export VIRTUAL_ENV := $(CURDIR)/.venv
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DVC_NO_ANALYTICS := 1
+export BENTOML_DO_NOT_TRACK := 1
+# Every stage is a process of its own: without compiled modules each would compile all of torch again.
+unexport PYTHONDONTWRITEBYTECODE
+
+# The registry's Linux build of torch brings CUDA, several GB of it. UV_TORCH_BACKEND=cpu (or cu128, rocm6.4, …)
+# asks uv for another build; its files have other hashes, so then requirements.txt pins the versions alone.
+ifdef UV_TORCH_BACKEND
+INSTALL = uv pip install --quiet --no-verify-hashes --constraint requirements.txt --group dev --editable '.[pipeline]'
+else
+INSTALL = uv pip install --quiet --require-hashes --requirement requirements.txt && \
+	uv pip install --quiet --no-deps --editable .
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help env run test check format serve lock clean
+
+help: ## Explain every target
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  UV_TORCH_BACKEND=cpu make run   the same with torch's CPU build, several GB smaller"
+	@echo "  PYTHON=python3.12 make run      the same with another Python (3.11, 3.12 or 3.13)"
+
+env: $(READY) ## Make the environment in .venv, if it is not there yet
+
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else \
+		"error: $(PYTHON) is Python %d.%d, and 3.11, 3.12 or 3.13 is needed: make run PYTHON=python3.12" % v)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@command -v uv >/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@echo "Installing packages into .venv ..."
+	@$(INSTALL)
+	@touch $@
+
+run: $(READY) ## Run the whole pipeline and say what came of it
+	@dvc repro
+	@darkroom summary
+
+test: $(READY) ## Run all tests
+	@pytest
+
+check: $(READY) ## Check format, lint and types
+	@ruff format --check --quiet . || { echo "error: run 'make format'"; exit 1; }
+	@ruff check --quiet .
+	@mypy
+
+format: $(READY) ## Bring the code into shape
+	@ruff check --quiet --fix-only .
+	@ruff format --quiet .
+
+serve: $(READY) ## Serve the best model on http://localhost:3000, page at /ui
+	@bentoml serve
+
+lock: $(READY) ## Rebuild the two requirements files from pyproject.toml
+	@uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-annotate \
+		--extra pipeline --group dev --output-file requirements.txt pyproject.toml
+	@uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-annotate \
+		--constraint requirements.txt --output-file requirements-serve.txt pyproject.toml
+
+clean: ## Remove the environment and the caches of tools, but no data, models or results
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,141 @@
+"""The look of every figure: one style, one palette that colour-blind readers can tell apart, equal bytes.
+
+Draw inside `with figure(…) as drawing:`, where the style holds, and write with `save`. Figures are built
+without pyplot, so there is no global state, no display and nothing to close.
+"""
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import numpy.typing as npt
+from cycler import cycler
+from matplotlib import font_manager
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from darkroom import files
+
+DPI = 160
+"""Dots per inch: a figure as wide as a page stays sharp on paper and on dense screens."""
+
+# Okabe and Ito's palette (jfly.uni-koeln.de/color) without its yellow, which is too pale for lines on white.
+BLUE, ORANGE, GREEN, PURPLE, SKY, AMBER = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"
+PALETTE = (BLUE, ORANGE, GREEN, PURPLE, SKY, AMBER)
+INK, MUTED, FAINT = "#1F2933", "#66727F", "#E3E7EB"
+"""Text; secondary text and reference lines; grids and borders."""
+
+# DejaVu comes with matplotlib and leads, so that figures look alike everywhere; the others draw the scripts
+# that it lacks, where the machine has them.
+_FAMILIES = (
+    "DejaVu Sans",
+    "Noto Sans",
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Noto Sans Devanagari",
+    "Noto Sans Bengali",
+    "Noto Sans Thai",
+    "Noto Emoji",
+    "Arial Unicode MS",
+    "PingFang SC",
+    "Hiragino Sans",
+    "Microsoft YaHei",
+    "Yu Gothic",
+    "Malgun Gothic",
+    "Nirmala UI",
+)
+
+
+@contextmanager
+def figure(width: float, height: float) -> Iterator[Figure]:
+    """Yield an empty figure of `width` × `height` inches; what is drawn inside the block has the style."""
+    with matplotlib.rc_context(_style()):
+        drawing = Figure(figsize=(width, height))
+        FigureCanvasAgg(drawing)
+        yield drawing
+
+
+def save(drawing: Figure, path: Path) -> None:
+    """Write `drawing` as PNG, whole or not at all; figures drawn alike give equal bytes.
+
+    A character that no font here has is drawn as a box, without a warning: class names may be in any script.
+    """
+    with files.whole_file(path) as partial, matplotlib.rc_context(_style()), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from", category=UserWarning)
+        drawing.savefig(partial, format="png", dpi=DPI, metadata={"Software": None})
+
+
+def image_grid(rows: Sequence[tuple[str, npt.NDArray[np.uint8]]], cell: float = 0.62) -> Figure:
+    """Return a figure of pictures, one row a title.
+
+    `rows` holds titles and uint8 images of shape (N, S, S, 3); N may differ from row to row, S may not. A
+    picture is `cell` inches wide, less where so many rows would make the figure taller than 40 inches.
+    """
+    columns = max(len(images) for _, images in rows)
+    side = next(images.shape[1] for _, images in rows if len(images))
+    gap = max(1, round(side / 16))
+    step = side + gap
+    canvas = np.full((len(rows) * step - gap, columns * step - gap, 3), 255, dtype=np.uint8)
+    for row, (_, images) in enumerate(rows):
+        for column, image in enumerate(images):
+            canvas[row * step : row * step + side, column * step : column * step + side] = image
+    cell = min(cell, 40 / len(rows))
+    names = [shorten(title) for title, _ in rows]
+    margin = 0.2 + 0.09 * max(map(len, names))
+    with figure(columns * cell + margin, len(rows) * cell + 0.1) as drawing:
+        axes = drawing.subplots()
+        axes.imshow(canvas, interpolation="nearest" if side < 100 else "antialiased", aspect="equal")
+        axes.set_yticks([row * step + side / 2 for row in range(len(rows))], names)
+        axes.set_xticks([])
+        axes.tick_params(length=0)
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+    return drawing
+
+
+def shorten(name: str, length: int = 24) -> str:
+    """Return `name` with its middle left out where it is longer than `length` characters."""
+    if len(name) <= length:
+        return name
+    head = math.ceil((length - 1) / 2)
+    return f"{name[:head]}…{name[len(name) - (length - 1 - head) :]}"
+
+
+def _style() -> Any:  # matplotlib's type for it is a literal of all its 300 keys
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    return {
+        "font.family": [family for family in _FAMILIES if family in installed],
+        "font.size": 9,
+        "text.color": INK,
+        "text.parse_math": False,  # a class may be called "$5 note"
+        "axes.prop_cycle": cycler(linestyle=["-", "--", ":"]) * cycler(color=PALETTE),
+        "axes.labelcolor": INK,
+        "axes.edgecolor": MUTED,
+        "axes.titlesize": 10,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.color": FAINT,
+        "grid.linewidth": 0.8,
+        "xtick.color": MUTED,
+        "ytick.color": MUTED,
+        "xtick.labelcolor": INK,
+        "ytick.labelcolor": INK,
+        "lines.linewidth": 1.8,
+        "legend.frameon": False,
+        "image.cmap": "Blues",
+        "legend.handlelength": 2.6,  # long enough to show a dash
+        "figure.constrained_layout.use": True,
+        "figure.constrained_layout.w_pad": 0.08,
+        "figure.constrained_layout.h_pad": 0.08,
+        "figure.facecolor": "white",
+        "savefig.facecolor": "white",
+    }

@@ -1,0 +1,96 @@
+"""The bar that networks must clear: HOG features and multinomial logistic regression."""
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from joblib import Parallel, delayed
+from skimage.feature import hog
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.preprocessing import StandardScaler
+
+from darkroom.training.settings import BaselineSettings
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A fitted linear classifier on standardised features."""
+
+    weights: Floats
+    """Shape (features, classes)."""
+    bias: Floats
+    """Shape (classes,)."""
+    strength: float
+    """The inverse regularisation strength C that validation chose."""
+
+    def logits(self, features: Floats) -> Floats:
+        """Return float32 logits, shape (N, classes), for features of shape (N, features)."""
+        result: Floats = features @ self.weights + self.bias
+        return result
+
+
+def features(images: npt.NDArray[np.uint8], settings: BaselineSettings) -> Floats:
+    """Return histograms of oriented gradients, shape (N, features), for uint8 images (N, S, S, 3).
+
+    N. Dalal and B. Triggs, Histograms of oriented gradients for human detection, 2005, computed by
+    scikit-image, with `cells` cells along each side.
+    """
+    chunks = np.array_split(np.arange(len(images)), max(1, len(images) // 500))
+    jobs = (delayed(_features)(images[chunk], settings) for chunk in chunks)
+    parts = Parallel(n_jobs=1 if len(chunks) < 8 else os.cpu_count())(jobs)
+    return np.concatenate(parts)
+
+
+def _features(images: npt.NDArray[np.uint8], settings: BaselineSettings) -> Floats:
+    side = images.shape[1] // min(settings.cells, images.shape[1] // 2)
+    rows = [
+        hog(
+            image,
+            orientations=settings.orientations,
+            pixels_per_cell=(side, side),
+            cells_per_block=(2, 2),
+            channel_axis=-1,
+        )
+        for image in images
+    ]
+    return np.asarray(rows, dtype=np.float32)
+
+
+def fit(
+    train: tuple[Floats, npt.NDArray[np.int64]],
+    validation: tuple[Floats, npt.NDArray[np.int64]],
+    classes: int,
+    settings: BaselineSettings,
+) -> Linear:
+    """Fit one classifier a strength and return the one with the lowest log loss on validation.
+
+    `train` and `validation` are (features, labels). The solver has no random part.
+    """
+    scaler = StandardScaler().fit(train[0])
+    scaled, judged = scaler.transform(train[0]), scaler.transform(validation[0])
+    best, best_loss = None, float("inf")
+    for strength in settings.strengths:
+        model = LogisticRegression(C=strength, max_iter=settings.max_iterations, tol=1e-3)
+        model.fit(scaled, train[1])
+        loss = log_loss(validation[1], model.predict_proba(judged), labels=range(classes))
+        if loss < best_loss:
+            best, best_loss = (model, strength), loss
+    assert best is not None  # strengths is never empty
+    return _without_scaler(*best, scaler)
+
+
+def _without_scaler(model: LogisticRegression, strength: float, scaler: StandardScaler) -> Linear:
+    """Fold the scaling into the weights, so that the classifier takes features as they are."""
+    coefficients, intercept = model.coef_, model.intercept_
+    if len(coefficients) == 1:  # two classes: scikit-learn keeps one row, the difference of the two
+        coefficients, intercept = (
+            np.vstack([-coefficients, coefficients]) / 2,
+            np.hstack([-intercept, intercept]) / 2,
+        )
+    weights = coefficients / scaler.scale_
+    bias = intercept - weights @ scaler.mean_
+    return Linear(weights.T.astype(np.float32), bias.astype(np.float32), strength)

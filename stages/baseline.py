@@ -1,0 +1,63 @@
+"""Fit the classical baseline: HOG features and a linear classifier.
+
+python stages/baseline.py --packed data/packed --split data/split.csv --out models/candidates/baseline
+"""
+
+import argparse
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import sklearn
+from safetensors.numpy import save_file
+
+from darkroom import candidate, files, packed, params
+from darkroom.candidate import Card, Predictions
+from darkroom.errors import run
+from darkroom.packed import SPLITS
+from darkroom.training import baseline
+from darkroom.training.settings import BaselineSettings
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Compute features, fit, and write the candidate."""
+    parser = argparse.ArgumentParser(description="Fit HOG features and a linear classifier.")
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--packed", type=Path, required=True)
+    parser.add_argument("--split", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args(argv)
+    settings = params.load(arguments.params, BaselineSettings, "baseline")
+    clock = time.perf_counter()
+    data, split = packed.open_packed(arguments.packed), packed.read_split(arguments.split)
+    rows = [split.rows(name) for name in SPLITS]
+    train, validation, test = (baseline.features(data.images[part], settings) for part in rows)
+    labels = [split.labels[part] for part in rows]
+    model = baseline.fit((train, labels[0]), (validation, labels[1]), len(split.classes), settings)
+    card = Card(
+        name="baseline",
+        kind="baseline",
+        architecture=f"histograms of oriented gradients and logistic regression, C = {model.strength:g}",
+        classes=split.classes,
+        image_size=int(data.images.shape[1]),
+        parameters=model.weights.size + model.bias.size,
+        data=packed.fingerprint(arguments.packed, arguments.split),
+        training=settings.model_dump(),
+        seconds=round(time.perf_counter() - clock, 1),
+        environment={
+            "python": platform.python_version(),
+            "scikit-learn": sklearn.__version__,
+            "device": "cpu",
+        },
+    )
+    with files.whole_directory(arguments.out) as out:
+        candidate.write_predictions(out, Predictions(model.logits(validation), model.logits(test)))
+        save_file({"weights": model.weights, "bias": model.bias}, out / "weights.safetensors")
+        candidate.write_card(out, card)
+    correct = float((model.logits(validation).argmax(1) == labels[1]).mean())
+    print(f"baseline: C = {model.strength:g}, validation accuracy {correct:.1%}, {card.seconds:.0f} s")
+
+
+if __name__ == "__main__":
+    run(main)

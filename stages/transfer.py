@@ -1,0 +1,35 @@
+"""Train a network that starts from pretrained weights.
+
+    python stages/transfer.py cifar10_backbone --dataset digits --packed data/packed --split data/split.csv \
+        --pretrained models/pretrained/cifar10_backbone --out models/candidates/cifar10_backbone
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from darkroom import files, params
+from darkroom.errors import run
+from darkroom.training import session, transfer
+from darkroom.training.batches import Data
+from darkroom.training.session import Start
+from darkroom.training.settings import TransferSettings
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train one entry of `transfer`."""
+    parser = session.parser("Train a network that starts from pretrained weights.", "transfer")
+    parser.add_argument("--pretrained", type=Path, required=True)
+    arguments = parser.parse_args(argv)
+    settings = params.load(arguments.params, TransferSettings, f"transfer.{arguments.name}")
+    job = session.job(arguments, "transfer", settings)
+
+    def begin(training: Data, classes: int) -> Start:
+        return transfer.start(arguments.pretrained, settings, classes, training.images.shape[1], job.seed)
+
+    with files.whole_directory(arguments.out) as out:
+        card = session.fit(job, begin, out)
+    print(f"{card.name}: best epoch {card.best_epoch} of {card.epochs}, {card.seconds:.0f} s")
+
+
+if __name__ == "__main__":
+    run(main)
