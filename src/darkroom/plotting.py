@@ -71,31 +71,40 @@ def save(drawing: Figure, path: Path) -> None:
 
 
 def image_grid(rows: Sequence[tuple[str, npt.NDArray[np.uint8]]], cell: float = 0.62) -> Figure:
-    """Return a figure of pictures, one row a title.
+    """Return a figure of pictures, one row a title; more than 20 rows stand in blocks side by side.
 
     `rows` holds titles and uint8 images of shape (N, S, S, 3); N may differ from row to row, S may not. A
-    picture is `cell` inches wide, less where so many rows would make the figure taller than 40 inches.
+    picture is `cell` inches wide, less where the figure would become wider than 12 inches.
     """
+    blocks = math.ceil(len(rows) / 20)
+    height = math.ceil(len(rows) / blocks)
     columns = max(len(images) for _, images in rows)
-    side = next(images.shape[1] for _, images in rows if len(images))
-    gap = max(1, round(side / 16))
-    step = side + gap
-    canvas = np.full((len(rows) * step - gap, columns * step - gap, 3), 255, dtype=np.uint8)
-    for row, (_, images) in enumerate(rows):
+    margin = 0.2 + 0.09 * max(len(shorten(title)) for title, _ in rows)
+    cell = min(cell, (12 / blocks - margin) / columns)
+    with figure(blocks * (columns * cell + margin), height * cell + 0.1) as drawing:
+        plots = drawing.subplots(1, blocks, squeeze=False)[0]
+        for block, axes in enumerate(plots):
+            part = rows[block * height : (block + 1) * height]
+            canvas, step = _mosaic([images for _, images in part], height, columns)
+            axes.imshow(canvas, interpolation="nearest" if step < 100 else "antialiased")
+            titles = [shorten(title) for title, _ in part]
+            axes.set_yticks([(row + 0.5) * step for row in range(len(part))], titles)
+            axes.set_xticks([])
+            axes.tick_params(length=0)
+            axes.grid(visible=False)
+            axes.spines[:].set_visible(False)
+    return drawing
+
+
+def _mosaic(rows: Sequence[npt.NDArray[np.uint8]], height: int, width: int) -> tuple[npt.NDArray[np.uint8], int]:
+    """Return rows of images on one white canvas with room for `height` × `width`, and the pixels a place."""
+    side = next(images.shape[1] for images in rows if len(images))
+    step = side + max(1, round(side / 16))
+    canvas = np.full((height * step, width * step, 3), 255, dtype=np.uint8)
+    for row, images in enumerate(rows):
         for column, image in enumerate(images):
             canvas[row * step : row * step + side, column * step : column * step + side] = image
-    cell = min(cell, 40 / len(rows))
-    names = [shorten(title) for title, _ in rows]
-    margin = 0.2 + 0.09 * max(map(len, names))
-    with figure(columns * cell + margin, len(rows) * cell + 0.1) as drawing:
-        axes = drawing.subplots()
-        axes.imshow(canvas, interpolation="nearest" if side < 100 else "antialiased", aspect="equal")
-        axes.set_yticks([row * step + side / 2 for row in range(len(rows))], names)
-        axes.set_xticks([])
-        axes.tick_params(length=0)
-        axes.grid(visible=False)
-        axes.spines[:].set_visible(False)
-    return drawing
+    return canvas, step
 
 
 def shorten(name: str, length: int = 24) -> str:

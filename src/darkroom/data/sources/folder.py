@@ -5,7 +5,7 @@ import tarfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from darkroom import files
+from darkroom import files, images
 from darkroom.data import archive, layout
 from darkroom.data.origin import Origin
 from darkroom.data.settings import FolderSource
@@ -51,11 +51,12 @@ def _bring(place: Path, out: Path, *, is_inbox: bool) -> Path:
 
 
 def _pack_folder(folder: Path, path: Path) -> Path:
-    """Write a folder's visible files as a tar archive whose bytes depend on names and contents alone."""
+    """Write a folder's visible pictures as a tar archive whose bytes depend on names and contents alone."""
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
         for file in sorted(folder.rglob("*")):
             name = file.relative_to(folder)
-            if any(part.startswith(".") for part in name.parts) or file.is_dir():
+            hidden = any(part.startswith(".") for part in name.parts)
+            if hidden or file.is_dir() or file.suffix.lower() not in images.SUFFIXES:
                 continue
             if file.is_symlink():
                 raise DarkroomError(f"{file} is a link: put the file itself there")

@@ -1,0 +1,134 @@
+"""The rules of the house: who may import whom, what a stage depends on, what must stay light."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.imports import ROOT, closure, direct, imported_names
+
+FILES = sorted(path.relative_to(ROOT) for path in (ROOT / "src" / "darkroom").rglob("*.py"))
+MODULES = [path for path in FILES if path.name != "__init__.py"]
+STAGES = sorted(path.relative_to(ROOT) for path in (ROOT / "stages").glob("*.py"))
+PIPELINE = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+WINGS = ("data", "training", "evaluation", "serving")
+
+FREE_OF_TORCH = [
+    *(path for path in MODULES if path.parts[2] != "training"),
+    *(path for path in STAGES if path.stem not in ("scratch", "transfer")),
+]
+
+
+def room(path: Path) -> str:
+    """Return a wing's name, "commands", or "hall" for what all share."""
+    return path.parts[2] if len(path.parts) > 3 else "hall"
+
+
+def dotted(path: Path) -> str:
+    return ".".join(path.relative_to("src").with_suffix("").parts)
+
+
+def test_one_stage_is_one_file():
+    assert sorted(PIPELINE) == [path.stem for path in STAGES]
+
+
+@pytest.mark.parametrize("stage", sorted(PIPELINE))
+def test_a_stage_depends_on_exactly_the_code_that_it_imports(stage):
+    body = PIPELINE[stage].get("do", PIPELINE[stage])
+    listed = {str(path) for path in body["deps"] if str(path).endswith(".py")}
+    imported = {str(path) for path in closure(Path("stages") / f"{stage}.py")}
+    wrong = "\n".join(f"  - {path}" for path in sorted(imported))
+    assert listed == imported, f"dvc.yaml, stage {stage}: the code in deps must be\n{wrong}"
+
+
+@pytest.mark.parametrize("stage", sorted(PIPELINE))
+def test_a_stage_runs_the_file_of_its_name_and_gets_its_paths_from_dvc_yaml(stage):
+    body = PIPELINE[stage].get("do", PIPELINE[stage])
+    assert f" stages/{stage}.py " in body["cmd"]
+    code = (ROOT / "stages" / f"{stage}.py").read_text(encoding="utf-8").split('"""', 2)[2]
+    assert not re.search(r'"(data|models|metrics|plots|reports|dist)/', code)
+    for path in [*body.get("outs", []), *body.get("metrics", [])]:
+        name = next(iter(path)) if isinstance(path, dict) else path
+        if not str(name).startswith("plots/") or "--" in body["cmd"]:
+            assert str(name) in body["cmd"], f"{stage} does not name {name} in its command"
+
+
+def test_init_modules_hold_nothing_but_a_docstring():
+    for path in FILES:
+        if path.name == "__init__.py":
+            assert re.fullmatch(r'""".+"""\n', (ROOT / path).read_text(encoding="utf-8"), re.DOTALL), path
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_nothing_imports_sideways_or_upward(path):
+    for other in direct(path):
+        here, there = room(path), room(other)
+        assert here == "commands" or there in (here, "hall"), f"{path} imports {other}"
+    assert not any(name.split(".")[0] in ("stages", "tests") for name in imported_names(path))
+
+
+@pytest.mark.parametrize("path", STAGES, ids=str)
+def test_no_stage_imports_another(path):
+    assert not any(name.split(".")[0] in ("stages", "tests") for name in imported_names(path))
+
+
+def test_only_backbones_import_torchvision():
+    users = [
+        path for path in [*MODULES, *STAGES] if any(n.split(".")[0] == "torchvision" for n in imported_names(path))
+    ]
+    assert [path for path in users if path.name != "backbones.py"] == []
+
+
+LOADER = """
+import importlib, importlib.abc, os, sys, threading
+class Blocked(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in sys.argv[1].split(","):
+            raise ModuleNotFoundError(f"{name} is blocked", name=name)
+sys.meta_path.insert(0, Blocked())
+sys.dont_write_bytecode = True
+before = sorted(os.listdir("."))
+sys.path.insert(0, sys.argv[2])
+for name in sys.argv[3:]:
+    importlib.import_module(name)
+import logging
+assert sorted(os.listdir(".")) == before, "a folder or file was made"
+assert not logging.getLogger("darkroom").handlers, "a logger was configured"
+assert "darkroom" not in "".join(thread.name for thread in threading.enumerate())
+"""
+
+
+def load(modules: list[str], blocked: str, folder: Path) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", LOADER, blocked, str(ROOT), *modules]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == ""
+
+
+def test_what_must_be_light_loads_without_torch(tmp_path):
+    names = [dotted(path) if path.parts[0] == "src" else f"stages.{path.stem}" for path in FREE_OF_TORCH]
+    load(names, "torch,torchvision", tmp_path)
+
+
+def test_what_is_served_loads_with_the_packages_of_the_service_alone(tmp_path):
+    wanted = YAML(typ="safe").load(ROOT / "bentofile.yaml")["service"].split(":")[0]
+    heavy = "torch,torchvision,sklearn,skimage,scipy,pandas,matplotlib,dvc,dvclive,kaggle,onnx,imagehash,safetensors"
+    load([wanted], heavy, tmp_path)
+
+
+def test_importing_the_training_wing_does_no_work(tmp_path):
+    load([dotted(path) for path in MODULES if room(path) == "training"], "torchvision", tmp_path)
+
+
+def test_no_file_names_this_machine_or_a_registry():
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    hosts = ("pypi" + ".org", "pythonhosted" + ".org", "download.pytorch" + ".org", "registry.npmjs" + ".org")
+    for name in filter(None, tracked.split("\0")):
+        if name.endswith((".png", ".safetensors")) or not (ROOT / name).is_file():
+            continue
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert not any(host in text for host in hosts), name
+        assert "\r" not in text, name

@@ -1,0 +1,194 @@
+import hashlib
+import http.server
+import threading
+from functools import partial
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from darkroom import files, images
+from darkroom.data import archive, origin
+from darkroom.data.settings import FolderSource
+from darkroom.data.sources import digits, folder
+from darkroom.errors import DarkroomError
+from tests.pictures import class_folders, write_folder, write_tar, write_zip
+
+MEMBERS = class_folders({"cat": 2, "dog": 2})
+
+
+def test_digits_are_all_there_and_the_same_bytes_every_time(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        digits.fetch(tmp_path / name)
+    path = tmp_path / "a" / "digits.zip"
+    assert path.read_bytes() == (tmp_path / "b" / "digits.zip").read_bytes()
+    members = dict(archive.read(path, set(archive.names(path))))
+    assert len(members) == 1797
+    truth = load_digits()
+    grey = images.decode(members["digits/0/0000.png"], 8).pixels[:, :, 0]
+    assert np.array_equal(np.round(grey / 255 * 16), truth.images[0])
+    assert f"digits/{truth.target[-1]}/1796.png" in members
+
+
+@pytest.fixture
+def places(tmp_path):
+    inbox, out = tmp_path / "inbox", tmp_path / "out"
+    inbox.mkdir()
+    out.mkdir()
+    (inbox / "README.md").write_text("put pictures here")
+    return inbox, out
+
+
+def test_class_folders_in_the_inbox_become_one_archive(places):
+    inbox, out = places
+    write_folder(inbox, {**MEMBERS, "cat/.DS_Store": b"x"})
+    found = folder.fetch(FolderSource(), inbox, out)
+    assert found.title == "Own pictures"
+    path = origin.find_archive(out)
+    assert dict(archive.read(path, MEMBERS)) == MEMBERS
+    assert archive.names(path) == sorted(MEMBERS)
+    first = path.read_bytes()
+    for file in inbox.rglob("*.png"):
+        file.touch()
+    folder.fetch(FolderSource(), inbox, out)
+    assert path.read_bytes() == first  # dates do not count
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar"])
+def test_an_archive_in_the_inbox_is_taken_as_it_is(places, suffix):
+    inbox, out = places
+    path = (write_zip if suffix == ".zip" else write_tar)(inbox / f"set{suffix}", MEMBERS)
+    folder.fetch(FolderSource(), inbox, out)
+    assert (out / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_folder_or_an_archive_by_path(places, tmp_path):
+    inbox, out = places
+    path = write_zip(tmp_path / "set.zip", MEMBERS)
+    assert folder.fetch(FolderSource(path=str(path)), inbox, out).title == "set.zip"
+    assert (out / "set.zip").is_file()
+    (out / "set.zip").unlink()
+    folder.fetch(FolderSource(path=str(write_folder(tmp_path / "photos", MEMBERS))), inbox, out)
+    assert sorted(archive.names(out / "folder.tar")) == sorted(MEMBERS)
+
+
+def _nothing(inbox):
+    pass
+
+
+def _two_archives(inbox):
+    write_zip(inbox / "a.zip", MEMBERS)
+    write_zip(inbox / "b.zip", MEMBERS)
+
+
+def _archive_and_folder(inbox):
+    write_zip(inbox / "a.zip", MEMBERS)
+    write_folder(inbox, MEMBERS)
+
+
+def _link(inbox):
+    write_folder(inbox, MEMBERS)
+    (inbox / "cat" / "link.png").symlink_to("/etc/passwd")
+
+
+def _one_class(inbox):
+    write_folder(inbox, {"cat/1.png": b"x"})
+
+
+def _empty_archive(inbox):
+    write_zip(inbox / "a.zip", {})
+
+
+def _climbing(inbox):
+    write_tar(inbox / "a.tar", {"../a/1.png": b"x"})
+
+
+@pytest.mark.parametrize(
+    ("fill", "message"),
+    [
+        (_nothing, "inbox holds no pictures: put an archive or class folders there"),
+        (_two_archives, "inbox holds a.zip, b.zip: leave one archive, or class folders alone"),
+        (_archive_and_folder, "inbox holds a.zip, cat, dog: leave one archive"),
+        (_link, r"cat/link.png is a link: put the file itself there"),
+        (_one_class, "folder.tar holds only the class folder 'cat'"),
+        (_empty_archive, "a.zip holds no pictures"),
+        (_climbing, r"a.tar holds '../a/1.png', a path that leads out of the archive"),
+    ],
+)
+def test_a_wrong_inbox_is_one_message_with_the_remedy(places, fill, message):
+    inbox, out = places
+    fill(inbox)
+    with pytest.raises(DarkroomError, match=message):
+        folder.fetch(FolderSource(), inbox, out)
+
+
+def test_a_path_that_is_not_there_and_a_wrong_checksum(places, tmp_path):
+    with pytest.raises(DarkroomError, match=r"nowhere does not exist: set source\.path"):
+        folder.fetch(FolderSource(path=str(tmp_path / "nowhere")), *places)
+    path = write_zip(tmp_path / "set.zip", MEMBERS)
+    with pytest.raises(DarkroomError, match=f"set.zip has SHA-256 {files.sha256(path)}, not {'0' * 64}"):
+        folder.fetch(FolderSource(path=str(path), sha256="0" * 64), *places)
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def address(tmp_path):
+    """Return the address of a real server that gives out the folder tmp_path/www."""
+    (tmp_path / "www").mkdir()
+    handler = partial(_Quiet, directory=str(tmp_path / "www"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_an_archive_by_address_is_fetched_and_checked(places, tmp_path, address):
+    inbox, out = places
+    path = write_zip(tmp_path / "www" / "set.zip", MEMBERS)
+    source = FolderSource(url=f"{address}/set.zip", sha256=files.sha256(path))
+    assert folder.fetch(source, inbox, out).title == "set.zip"
+    assert (out / "set.zip").read_bytes() == path.read_bytes()
+    assert origin.find_archive(out).name == "set.zip"
+
+
+@pytest.mark.parametrize(
+    ("name", "digest", "message"),
+    [
+        ("set.zip", hashlib.sha256(b"other").hexdigest(), "does not have SHA-256"),
+        ("none.zip", "0" * 64, "could not be fetched .*404.*: check the address and the network"),
+        ("set.exe", "0" * 64, "must end in one of .zip"),
+    ],
+)
+def test_a_failed_download_is_one_message_and_leaves_nothing(places, tmp_path, address, name, digest, message):
+    inbox, out = places
+    write_zip(tmp_path / "www" / "set.zip", MEMBERS)
+    with pytest.raises(DarkroomError, match=message):
+        folder.fetch(FolderSource(url=f"{address}/{name}", sha256=digest), inbox, out)
+    assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1/a.zip", "file:///etc/a.zip"])
+def test_only_web_addresses_are_fetched(places, url):
+    with pytest.raises(DarkroomError, match="must begin with http"):
+        folder.fetch(FolderSource(url=url, sha256="0" * 64), *places)
+    with pytest.raises(DarkroomError, match="could not be fetched"):
+        folder.fetch(FolderSource(url="http://127.0.0.1:1/a.zip", sha256="0" * 64), *places)
+
+
+def test_the_origin_stands_beside_its_archive(tmp_path):
+    path = write_zip(tmp_path / "set.zip", MEMBERS)
+    origin.write_origin(tmp_path, origin.Origin("Cats", "a shelter", "CC0"))
+    written = files.read_json(tmp_path / "source.json")
+    assert written == {
+        "title": "Cats", "source": "a shelter", "licence": "CC0", "archive": "set.zip", "sha256": files.sha256(path)
+    }  # fmt: skip
+    path.unlink()
+    with pytest.raises(DarkroomError, match="must hold one archive, not 0"):
+        origin.find_archive(tmp_path)

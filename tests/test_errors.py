@@ -1,0 +1,24 @@
+import pytest
+
+from darkroom.errors import DarkroomError, run
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(None, 0), (DarkroomError("size 3 is too small: use 8"), 1), (KeyboardInterrupt(), 130)],
+)
+def test_run_ends_the_process_with_a_status(error, status, capsys):
+    with pytest.raises(SystemExit) as end:
+        run(lambda argv: _raise(error) if error else None)
+    assert end.value.code == status
+    printed = capsys.readouterr().err
+    assert printed == ("error: size 3 is too small: use 8\n" if status == 1 else "")
+
+
+def test_a_bug_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        run(lambda argv: _raise(ZeroDivisionError()))

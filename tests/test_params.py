@@ -1,0 +1,112 @@
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from darkroom import files, params
+from darkroom.commands import document
+from darkroom.data.settings import DigitsSource, FolderSource, Source, SplitSettings
+from darkroom.errors import DarkroomError
+
+ROOT = Path(__file__).parents[1]
+
+GOOD = """\
+dataset: mine
+datasets:
+  mine:
+    source: {kind: folder}
+scratch:
+  small: {architecture: lab_cnn, learning_rate: 1e-3}
+"""
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "params.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_document_is_typed_frozen_and_has_defaults(tmp_path):
+    parsed = document.load(write(tmp_path, GOOD))
+    assert parsed.scratch["small"].learning_rate == 0.001  # YAML 1.2, as DVC reads it: 1e-3 is a number
+    assert isinstance(parsed.datasets["mine"].source, FolderSource)
+    assert parsed.datasets["mine"].split == SplitSettings()
+    with pytest.raises(ValueError, match="frozen"):
+        parsed.seed = 3
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("dataset: mine", "dataset: mine\nsed: 3", "sed: unknown key. Did you mean 'seed'? Allowed: baseline, dataset"),
+        (
+            "kind: folder",
+            "kind: foldr",
+            "datasets.mine.source.kind: 'foldr' is not one of the choices. "
+            "Did you mean 'folder'? Allowed: digits, folder.",
+        ),
+        ("kind: folder", "kind: folder, pth: x", "datasets.mine.source.folder.pth: unknown key. Did you mean 'path'?"),
+        (
+            "lab_cnn",
+            "labcnn",
+            "scratch.small.architecture: 'labcnn' is not one of the choices. "
+            "Did you mean 'lab_cnn'? Allowed: lab_cnn, resnet9.",
+        ),
+        ("1e-3", "-1", "scratch.small.learning_rate: -1 is not allowed: input should be greater than 0."),
+        ("1e-3", "'0.1'", "scratch.small.learning_rate: '0.1' is not allowed: input should be a valid number."),
+        (", learning_rate: 1e-3", "", "scratch.small.learning_rate: missing. Add it."),
+        ("dataset: mine", "dataset: yours", "dataset 'yours' has no entry under datasets. Allowed: mine"),
+        ("small:", "sm all:", "model name 'sm all' must be letters, digits"),
+        ("small:", "baseline:", "model names must differ, and baseline is taken"),
+        ("kind: folder", "kind: folder, url: 'http://localhost/a.zip'", "a url needs its sha256"),
+        ("kind: folder", "kind: folder, url: 'http://localhost/a.zip', path: b", "either path or url, not both"),
+    ],
+)
+def test_a_mistake_gives_the_key_what_is_allowed_and_the_nearest_name(tmp_path, old, new, message):
+    assert old in GOOD
+    with pytest.raises(DarkroomError) as error:
+        document.load(write(tmp_path, GOOD.replace(old, new)))
+    assert message in str(error.value)
+
+
+def test_every_mistake_is_told_at_once(tmp_path):
+    with pytest.raises(DarkroomError, match="has 2 wrong parameters") as error:
+        document.load(write(tmp_path, GOOD.replace("lab_cnn", "x").replace("kind: folder", "kind: folder, y: 1")))
+    assert "architecture" in str(error.value)
+    assert ".y: unknown key" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("a: [", "not valid YAML"), ("- 1", "must be a mapping"), ("", "must be a mapping")]
+)
+def test_a_document_that_is_none(tmp_path, text, message):
+    with pytest.raises(DarkroomError, match=message):
+        params.read(write(tmp_path, text))
+
+
+def test_a_missing_document(tmp_path):
+    with pytest.raises(DarkroomError, match="run from the project's top folder"):
+        params.read(tmp_path / "params.yaml")
+
+
+def test_a_section_is_loaded_by_its_dotted_key(tmp_path):
+    path = write(tmp_path, GOOD)
+    assert params.load(path, Source, "datasets.mine.source") == FolderSource()
+    with pytest.raises(DarkroomError, match=r"no 'mne' in datasets\. Did you mean 'mine'"):
+        params.load(path, DigitsSource, "datasets.mne.source")
+
+
+def test_the_projects_own_parameters_are_valid_and_fit_the_committed_schema():
+    path = ROOT / "params.yaml"
+    document.load(path)
+    schema = files.read_json(ROOT / "params.schema.json")
+    assert schema == document.schema(), "run `dvc repro validate`"
+    jsonschema.validate(params.read(path), schema)
+    first = path.read_text(encoding="utf-8").splitlines()[0]
+    assert first == "# yaml-language-server: $schema=params.schema.json"
+
+
+def test_the_schema_refuses_what_the_types_refuse():
+    wrong = {**params.read(ROOT / "params.yaml"), "sed": 1}
+    with pytest.raises(jsonschema.ValidationError, match="sed"):
+        jsonschema.validate(wrong, document.schema())

@@ -1,0 +1,83 @@
+import onnxruntime
+import pytest
+import torch
+
+from darkroom.training import export, network
+from darkroom.training.models import ZOO
+from darkroom.training.network import Network
+
+MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.25, 0.3]
+
+
+def build(architecture: str, classes: int = 10, size: int = 32, width: int = 8) -> Network:
+    description = {"architecture": architecture, "width": width}
+    return Network(network.build(description, classes, size, seed=0), MEAN, STD)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "width", "parameters"),
+    [
+        # 3·3·3·w + w, 3·3·w·2w + 2w, and a dense output on 2w·8·8
+        ("lab_cnn", 32, 896 + 18496 + 40970),
+        # Page's network has 6,573,120 at width 64 and ten classes with biased-free convolutions and norms
+        ("resnet9", 64, 6_573_120),
+        ("resnet9", 32, 1_646_112),
+    ],
+)
+def test_parameter_counts_at_32_pixels_and_ten_classes(architecture, width, parameters):
+    model = network.build({"architecture": architecture, "width": width}, 10, 32, 0)
+    assert sum(parameter.numel() for parameter in model.parameters()) == parameters
+
+
+@pytest.mark.parametrize("architecture", ZOO)
+@pytest.mark.parametrize(("classes", "size"), [(2, 8), (10, 32), (200, 50)])
+def test_any_size_and_any_number_of_classes(architecture, classes, size):
+    images = torch.randint(0, 256, (3, size, size, 3), dtype=torch.uint8)
+    logits = build(architecture, classes, size)(images)
+    assert logits.shape == (3, classes)
+    assert logits.dtype == torch.float32
+
+
+def test_the_seed_decides_the_weights_and_leaves_the_global_state_alone():
+    before = torch.random.get_rng_state()
+    first, again, other = (
+        network.build({"architecture": "lab_cnn", "width": 4}, 3, 8, seed).state_dict() for seed in (0, 0, 1)
+    )
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["head.weight"], other["head.weight"])
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_normalisation_is_inside():
+    class Probe(torch.nn.Module):
+        def forward(self, images):
+            return images.mean((2, 3))
+
+    images = torch.full((1, 4, 4, 3), 102, dtype=torch.uint8)  # 0.4
+    expected = [(0.4 - mean) / std for mean, std in zip(MEAN, STD, strict=True)]
+    assert Network(Probe(), MEAN, STD)(images)[0].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("architecture", ZOO)
+def test_the_onnx_model_answers_like_the_network_for_any_number_of_images(tmp_path, architecture):
+    torch.manual_seed(0)
+    model = build(architecture, 5, 16)
+    model.train()(torch.randint(0, 256, (32, 16, 16, 3), dtype=torch.uint8))  # statistics that are not trivial
+    path = tmp_path / "model.onnx"
+    export.write_onnx(path, model, 16)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    for count in (1, 3, 7):
+        images = torch.randint(0, 256, (count, 16, 16, 3), dtype=torch.uint8)
+        (logits,) = session.run(["logits"], {"images": images.numpy()})
+        with torch.inference_mode():
+            torch.testing.assert_close(torch.from_numpy(logits), model(images), atol=1e-5, rtol=1e-5)
+
+
+def test_an_onnx_model_holds_no_path_of_this_machine(tmp_path):
+    paths = [tmp_path / name for name in ("a.onnx", "b.onnx")]
+    for path in paths:
+        export.write_onnx(path, build("lab_cnn", 3, 8), 8)
+    data = paths[0].read_bytes()
+    assert b"site-packages" not in data
+    assert b"darkroom/training" not in data
+    assert data == paths[1].read_bytes()
