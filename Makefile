@@ -21,7 +21,7 @@ INSTALL = uv pip install --quiet --require-hashes --requirement requirements.txt
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help env run test check format serve lock clean
+.PHONY: help env run test check format docs serve lock clean
 
 help: ## Explain every target
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ check: $(READY) ## Check format, lint and types
 format: $(READY) ## Bring the code into shape
 	@ruff check --quiet --fix-only .
 	@ruff format --quiet .
+
+docs: $(READY) ## Rewrite the tables of the README from dvc.yaml and the parameter types
+	@python -m tests.readme
 
 serve: $(READY) ## Serve the best model on http://localhost:3000, page at /ui
 	@bentoml serve

@@ -8,7 +8,7 @@ from darkroom.training.batches import Data
 from darkroom.training.device import Compute
 from darkroom.training.loop import Plan
 from darkroom.training.network import Network
-from darkroom.training.settings import AugmentSettings, OptimizerSettings
+from darkroom.training.settings import AugmentSettings, RecipeSettings
 
 CPU = Compute(torch.device("cpu"), bfloat16=False)
 
@@ -24,7 +24,7 @@ def blobs(count: int, seed: int) -> Data:
 
 
 def train(seed: int = 0, epochs: int = 4, compute: Compute = CPU, **options):
-    settings = OptimizerSettings(**{"learning_rate": 0.05, **options})
+    settings = RecipeSettings(**{"learning_rate": 0.05, **options})
     data = (blobs(120, 1), blobs(60, 2))
     whole = Network(network.build({"architecture": "lab_cnn", "width": 4}, 3, 12, seed), *batches.statistics(data[0]))
     history: list[loop.Epoch] = []
@@ -84,7 +84,7 @@ def test_a_loss_that_explodes_says_what_to_lower():
 
 def test_biases_and_norms_do_not_decay():
     model = network.build({"architecture": "resnet9", "width": 4}, 3, 16, 0)
-    settings = OptimizerSettings(learning_rate=0.1, weight_decay=0.01)
+    settings = RecipeSettings(learning_rate=0.1, weight_decay=0.01)
     groups = optimizer.groups([(model.get_submodule("features"), 0.5), (model.get_submodule("head"), 1.0)], settings)
     assert [(group["lr"], group["weight_decay"]) for group in groups] == [(0.05, 0.01), (0.05, 0.0), (0.1, 0.01)]
     assert all(parameter.ndim == 1 for parameter in groups[1]["params"])
@@ -92,15 +92,15 @@ def test_biases_and_norms_do_not_decay():
 
 
 def test_the_one_cycle_rises_a_fifth_of_the_way_and_falls_to_nothing():
-    share = optimizer.schedule(OptimizerSettings(learning_rate=1.0), 100)
+    share = optimizer.schedule(RecipeSettings(learning_rate=1.0), 100)
     shares = [share(step) for step in range(100)]
     assert np.argmax(shares) in (19, 20)
     assert max(shares) == pytest.approx(1, abs=0.05)
     assert shares[0] == pytest.approx(1 / 21)
     assert shares[-1] == pytest.approx(1 / 80)
     assert all(0 < value <= 1 for value in shares)
-    assert optimizer.schedule(OptimizerSettings(learning_rate=1.0), 1)(0) > 0
-    assert optimizer.schedule(OptimizerSettings(learning_rate=1.0, schedule="constant"), 9)(8) == 1
+    assert optimizer.schedule(RecipeSettings(learning_rate=1.0), 1)(0) > 0
+    assert optimizer.schedule(RecipeSettings(learning_rate=1.0, schedule="constant"), 9)(8) == 1
 
 
 @pytest.mark.parametrize(("count", "batch"), [(10, 5), (11, 5), (13, 5), (4, 5), (1, 5), (6, 5), (2, 2), (3, 2)])

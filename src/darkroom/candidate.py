@@ -57,6 +57,8 @@ class Card:
     """Divides the logits before the softmax; fitted on validation, set in the served card."""
     network: dict[str, Any] = field(default_factory=dict)
     """How to build the network again: its name in the zoo and its arguments."""
+    scores: dict[str, float] = field(default_factory=dict)
+    """What it reached on its own test split, where the card travels without the metrics."""
 
 
 @dataclass(frozen=True)

@@ -18,5 +18,6 @@ class ReportSettings(Section):
     """What stands on the report's first page."""
 
     title: Annotated[str, Field(min_length=1)] = "Image classification"
+    """Stands above the report and on the first slide."""
     author: str = ""
     """Printed under the title when it is not empty."""

@@ -14,7 +14,7 @@ from darkroom.errors import DarkroomError
 from darkroom.training import augment, batches, optimizer
 from darkroom.training.batches import Data
 from darkroom.training.device import Compute
-from darkroom.training.settings import AugmentSettings, OptimizerSettings
+from darkroom.training.settings import AugmentSettings, RecipeSettings
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Epoch:
 class Plan:
     """All that decides how a network is trained."""
 
-    settings: OptimizerSettings
+    settings: RecipeSettings
     augment: AugmentSettings
     epochs: int
     batch_size: int

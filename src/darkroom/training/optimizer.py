@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import nn
 
-from darkroom.training.settings import OptimizerSettings
+from darkroom.training.settings import RecipeSettings
 
 RISE = 0.2
 """Share of the steps in which the one-cycle schedule rises."""
 
 
-def groups(modules: Iterable[tuple[nn.Module, float]], settings: OptimizerSettings) -> list[dict[str, object]]:
+def groups(modules: Iterable[tuple[nn.Module, float]], settings: RecipeSettings) -> list[dict[str, object]]:
     """Return parameter groups for (module, share of the learning rate); biases and norms do not decay."""
     result: list[dict[str, object]] = []
     for module, share in modules:
@@ -24,7 +24,7 @@ def groups(modules: Iterable[tuple[nn.Module, float]], settings: OptimizerSettin
     return result
 
 
-def build(parameters: list[dict[str, object]], settings: OptimizerSettings) -> torch.optim.Optimizer:
+def build(parameters: list[dict[str, object]], settings: RecipeSettings) -> torch.optim.Optimizer:
     """Return the optimiser that the settings name."""
     match settings.optimizer:
         case "adam":
@@ -35,7 +35,7 @@ def build(parameters: list[dict[str, object]], settings: OptimizerSettings) -> t
             return torch.optim.SGD(parameters, momentum=0.9, nesterov=True)
 
 
-def schedule(settings: OptimizerSettings, total: int) -> Callable[[int], float]:
+def schedule(settings: RecipeSettings, total: int) -> Callable[[int], float]:
     """Return the function from a step (0 to total - 1) to the share of the peak learning rate, 0 to 1.
 
     The triangle is that of Smith and Topin, Super-convergence, arXiv 1708.07120, in the plain form of Page 2018.

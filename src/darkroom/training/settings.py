@@ -46,8 +46,8 @@ class BaselineSettings(Section):
     """Most steps of the solver."""
 
 
-class OptimizerSettings(Section):
-    """How weights move."""
+class RecipeSettings(Section):
+    """How a network is trained."""
 
     optimizer: Literal["adam", "adamw", "sgd"] = "sgd"
     """`sgd` is with Nesterov momentum 0.9."""
@@ -59,22 +59,22 @@ class OptimizerSettings(Section):
     """Share of the target that is spread over all classes."""
     schedule: Literal["constant", "one_cycle"] = "one_cycle"
     """`one_cycle` rises over the first fifth of the steps and falls linearly to zero."""
+    epochs_factor: Annotated[float, Field(gt=0, le=100)] = 1.0
+    """Multiplies the data set's epochs."""
     average: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay per step of the exponential average of the weights that is judged; 0 turns it off."""
 
 
-class ScratchSettings(OptimizerSettings):
+class ScratchSettings(RecipeSettings):
     """One model trained from random weights."""
 
     architecture: Literal["lab_cnn", "resnet9"]
     """A network of the zoo, src/darkroom/training/models.py."""
     width: Annotated[int, Field(ge=4, le=1024)] = 32
     """Channels of the first layer; the others follow from it."""
-    epochs_factor: Annotated[float, Field(gt=0, le=100)] = 1.0
-    """Multiplies the data set's epochs."""
 
 
-class TransferSettings(OptimizerSettings):
+class TransferSettings(RecipeSettings):
     """One model that starts from the weights of another."""
 
     weights: str
@@ -83,5 +83,3 @@ class TransferSettings(OptimizerSettings):
     """SHA-256 of its `weights.safetensors`."""
     backbone_factor: Annotated[float, Field(gt=0, le=1)] = 0.2
     """The old layers' learning rate as a share of the new last layer's."""
-    epochs_factor: Annotated[float, Field(gt=0, le=100)] = 1.0
-    """Multiplies the data set's epochs."""

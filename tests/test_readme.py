@@ -1,0 +1,39 @@
+import re
+
+import pytest
+
+from darkroom import params
+from darkroom.commands.document import Document
+from tests import readme
+from tests.imports import ROOT
+
+TEXT = readme.README.read_text(encoding="utf-8")
+
+
+def test_the_tables_are_what_dvc_yaml_and_the_types_say():
+    assert readme.filled(TEXT) == TEXT, "run `make docs`"
+
+
+def test_every_parameter_is_documented():
+    for name, _, meaning in readme._rows(Document, ""):
+        assert meaning, f"{name} has no line of documentation"
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/RESULTS.md"])
+def test_links_lead_somewhere(name):
+    path = ROOT / name
+    for target in re.findall(r"\]\(([^)#\s]+)", path.read_text(encoding="utf-8")):
+        assert target.startswith("https://") or (path.parent / target).exists(), target
+
+
+def test_every_make_target_that_is_named_is_there():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):.*## ", makefile, re.M))
+    for name in ("README.md", "CONTRIBUTING.md"):
+        named = set(re.findall(r"\bmake ([a-z]+)\b(?=[`\s])", (ROOT / name).read_text(encoding="utf-8")))
+        assert {target for target in named if target != "and"} <= targets, name
+
+
+def test_params_yaml_names_every_section_with_its_values():
+    document = params.read(ROOT / "params.yaml")
+    assert set(document) == set(Document.model_fields)
