@@ -1,0 +1,103 @@
+"""The served folder from the best candidate, with the proof that it answers as it was judged."""
+
+import hashlib
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from darkroom import candidate, files
+from darkroom.errors import DarkroomError
+from darkroom.packed import Packed
+from darkroom.predictor import Predictor
+from darkroom.serving import served
+from darkroom.serving.served import Parity, Served
+from darkroom.serving.settings import ServeSettings
+
+TOLERANCE = 1e-5
+"""Largest difference of a probability that counts as the same answer."""
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class Best:
+    """The judge's choice, as `best.json` holds it."""
+
+    name: str
+    metric: str
+    value: float
+    temperature: float
+    reason: str
+
+
+def read_best(path: Path) -> Best:
+    """Read `best.json`."""
+    return Best(**files.read_json(path))
+
+
+def write_served(
+    folder: Path,
+    best: Best,
+    candidates: Path,
+    packed: Packed,
+    validation: npt.NDArray[np.int64],
+    evaluation: dict[str, Any],
+    limits: ServeSettings,
+) -> Served:
+    """Write the served folder for the best of `candidates` and return what its `service.json` says.
+
+    `validation` holds the packed rows that the candidate was judged on; `evaluation` is `evaluation.json`.
+    Raises DarkroomError when the packaged model does not answer as judged.
+    """
+    source = candidates / best.name
+    model = source / "model.onnx"
+    if not model.is_file():
+        raise DarkroomError(f"{model} is missing: only a network can be served, train one with `dvc repro`")
+    shutil.copyfile(model, folder / "model.onnx")
+    candidate.write_card(folder, replace(candidate.read_card(source), temperature=best.temperature))
+    judged = candidate.softmax(candidate.read_predictions(source).validation, best.temperature)
+    parity = prove(Predictor(folder), packed, validation, judged)
+    result = Served(
+        version=_version(folder),
+        limits=limits,
+        metrics={split: evaluation["candidates"][best.name][split] for split in ("validation", "test")},
+        reason=best.reason,
+        parity=parity,
+    )
+    served.write(folder, result)
+    return result
+
+
+def prove(predictor: Predictor, packed: Packed, rows: npt.NDArray[np.int64], judged: npt.NDArray[np.float64]) -> Parity:
+    """Return how closely `predictor` answers packed `rows` as `judged`: probabilities, shape (rows, classes).
+
+    Raises DarkroomError when they are of another shape or differ by more than `TOLERANCE` anywhere.
+    """
+    name = predictor.card.name
+    expected = (len(rows), len(predictor.card.classes))
+    if judged.shape != expected:
+        raise DarkroomError(
+            f"{name} was judged on {judged.shape} rows and classes, its card and the split say {expected}: "
+            "run `dvc repro` so that all of them are of one run"
+        )
+    largest = 0.0
+    for start in range(0, len(rows), BATCH):
+        batch = slice(start, start + BATCH)
+        answered = predictor.probabilities(packed.images[rows[batch]])
+        # A NaN must fail too, so it is turned into the largest difference there is.
+        difference = np.nan_to_num(np.abs(answered - judged[batch]), nan=1.0)
+        largest = max(largest, float(difference.max()))
+    if largest > TOLERANCE:
+        raise DarkroomError(
+            f"{name}'s model.onnx differs from its judged predictions by {largest:.2g} in a probability, and "
+            f"{TOLERANCE:g} is allowed: it is not what was judged, so train it again with `dvc repro --force`"
+        )
+    return Parity(len(rows), largest)
+
+
+def _version(folder: Path) -> str:
+    content = files.sha256(folder / "model.onnx") + files.sha256(folder / "card.json")
+    return hashlib.sha256(content.encode()).hexdigest()[:12]

@@ -1,0 +1,64 @@
+"""The served folder: the judged model, its card, and what the service says about itself.
+
+| file | what |
+|---|---|
+| `model.onnx` | the best candidate's network, byte for byte |
+| `card.json` | its card, with the temperature fitted on validation |
+| `service.json` | a `Served` |
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from darkroom import files
+from darkroom.errors import DarkroomError
+from darkroom.serving.settings import ServeSettings
+
+FOLDER = Path("models/served")
+"""Where the service looks, from the project's top folder and from the Bento's alike."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How well the packaged model agrees with the judged predictions."""
+
+    rows: int
+    """Validation rows that were answered again."""
+    largest_difference: float
+    """Largest difference of one probability, over all rows and classes."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """What the service knows besides the model and its card."""
+
+    version: str
+    """Of the model: the start of a SHA-256 over `model.onnx` and `card.json`, 12 hexadecimal digits."""
+    limits: ServeSettings
+    metrics: dict[str, Any]
+    """What the judge measured: `validation` and `test`, each with its numbers."""
+    reason: str
+    """Why this candidate is the one served."""
+    parity: Parity
+
+
+_ADAPTER = TypeAdapter(Served)
+
+
+def write(folder: Path, served: Served) -> None:
+    """Write `service.json`."""
+    files.write_json(folder / "service.json", _ADAPTER.dump_python(served, mode="json"))
+
+
+def read(folder: Path) -> Served:
+    """Read `service.json`. Raises DarkroomError when it is missing or of another shape."""
+    path = folder / "service.json"
+    try:
+        return _ADAPTER.validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise DarkroomError(f"{path} is missing: run `dvc repro` first") from None
+    except ValidationError as error:
+        raise DarkroomError(f"{path} does not fit this version: run `dvc repro` again ({error})") from None

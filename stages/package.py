@@ -1,0 +1,48 @@
+"""Prove that the best candidate answers as it was judged, and build the Bento.
+
+python stages/package.py --best models/best.json --candidates models/candidates
+    --packed data/packed --split data/split.csv --metrics metrics/evaluation.json
+    --served models/served --bento dist/darkroom.bento
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from darkroom import files, packed, params
+from darkroom.errors import run
+from darkroom.serving import bento, packaging
+from darkroom.serving.settings import ServeSettings
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the served folder and the Bento, both or neither."""
+    parser = argparse.ArgumentParser(description="Prove that the best answers as judged, build the Bento.")
+    for name in ("best", "candidates", "packed", "split", "metrics", "served", "bento"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--bentofile", type=Path, default=Path("bentofile.yaml"))
+    parser.add_argument("--requirements", type=Path, default=Path("requirements-serve.txt"))
+    arguments = parser.parse_args(argv)
+
+    limits = params.load(arguments.params, ServeSettings, "serve")
+    best = packaging.read_best(arguments.best)
+    with files.whole_directory(arguments.served) as folder:
+        served = packaging.write_served(
+            folder,
+            best,
+            arguments.candidates,
+            packed.open_packed(arguments.packed),
+            packed.read_split(arguments.split).rows("validation"),
+            files.read_json(arguments.metrics),
+            limits,
+        )
+        version = bento.build(folder, arguments.bentofile, arguments.requirements, arguments.bento)
+    parity = served.parity
+    print(f"{best.name} {served.version}: {parity.rows} rows answered as judged", end=", ")
+    print(f"largest difference {parity.largest_difference:.1e}")
+    print(f"{arguments.bento}: version {version}")
+
+
+if __name__ == "__main__":
+    run(main)

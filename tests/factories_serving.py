@@ -1,0 +1,163 @@
+"""What the judge leaves and what the service reads, small and real, and a server of it on a free port."""
+
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from PIL import Image
+from starlette.applications import Starlette
+
+from darkroom import files, packed
+from darkroom.serving import packaging, served
+from darkroom.serving.settings import ServeSettings
+from tests import factories
+
+ROOT = Path(__file__).parents[1]
+BEST = {
+    "name": "small",
+    "metric": "accuracy",
+    "value": 0.9,
+    "temperature": 1.5,
+    "reason": "highest accuracy on validation",
+}
+EVALUATION = {
+    "best": {"name": "small"},
+    "candidates": {
+        "small": {
+            "validation": {"accuracy": 0.9},
+            "test": {"accuracy": 0.88, "accuracy_low": 0.84, "accuracy_high": 0.92},
+        }
+    },
+}
+LIMITS = ServeSettings(top_k=2, max_images=4, max_megabytes=0.2, max_request_megabytes=0.5, max_megapixels=0.05)
+
+
+def write_judged(top: Path) -> Path:
+    """Write a project as it stands after `evaluate`; return `top`."""
+    folder = factories.write_packed(top / "data" / "packed")
+    split = factories.write_split(top / "data" / "split.csv", folder)
+    factories.write_candidate(top / "models" / "candidates" / "small", folder, split)
+    files.write_json(top / "models" / "best.json", BEST)
+    files.write_json(top / "metrics" / "evaluation.json", EVALUATION)
+    files.write_text(top / "params.yaml", "serve: {top_k: 3}\n")
+    return top
+
+
+def write_served(top: Path, limits: ServeSettings = LIMITS) -> Path:
+    """Write a judged project and its served folder; return `top`."""
+    write_judged(top)
+    folder = top / served.FOLDER
+    folder.mkdir(parents=True)
+    packaging.write_served(
+        folder,
+        packaging.Best(**BEST),
+        top / "models" / "candidates",
+        packed.open_packed(top / "data" / "packed"),
+        packed.read_split(top / "data" / "split.csv").rows("validation"),
+        EVALUATION,
+        limits,
+    )
+    return top
+
+
+def package_arguments(top: Path) -> list[str]:
+    """Return the arguments of stages/package.py for the project `top`."""
+    paths = {
+        "best": "models/best.json",
+        "candidates": "models/candidates",
+        "packed": "data/packed",
+        "split": "data/split.csv",
+        "metrics": "metrics/evaluation.json",
+        "served": "models/served",
+        "bento": "dist/darkroom.bento",
+        "params": "params.yaml",
+    }
+    arguments = [part for name, path in paths.items() for part in (f"--{name}", str(top / path))]
+    beside = {"bentofile": "bentofile.yaml", "requirements": "requirements-serve.txt"}
+    return arguments + [part for name, path in beside.items() for part in (f"--{name}", str(ROOT / path))]
+
+
+def png(pixels: Any) -> bytes:
+    """Return uint8 pixels, shape (height, width, 3), as a PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def picture(seed: int = 0, width: int = 40, height: int = 30) -> bytes:
+    """Return a PNG file of random pixels."""
+    return png(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+class Client:
+    """Sends requests to an application in this process, and raises what the application raises."""
+
+    def __init__(self, portal: BlockingPortal, app: Starlette) -> None:
+        self._portal = portal
+        self._client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service")
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        return self._portal.call(partial(self._client.request, method, path, **options))
+
+    def get(self, path: str) -> httpx.Response:
+        return self.request("GET", path)
+
+    def post(self, path: str, **options: Any) -> httpx.Response:
+        return self.request("POST", path, **options)
+
+
+@contextmanager
+def in_process(app: Starlette) -> Iterator[Client]:
+    """Start an application in this process and yield a client of it."""
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(app.router.lifespan_context(app)),
+    ):
+        yield Client(portal, app)
+
+
+@contextmanager
+def serving(folder: Path, home: Path) -> Iterator[str]:
+    """Run `bentoml serve` in `folder` on a free port and yield its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "bentoml", "serve", "--host", "127.0.0.1", "--port", str(port)]
+    environment = os.environ | {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "1"}
+    with (home / "log.txt").open("w+", encoding="utf-8") as log:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
+        try:
+            _wait(process, f"{address}/readyz", home / "log.txt")
+            yield address
+        finally:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def _wait(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(address, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(f"the service did not start:\n{log.read_text(encoding='utf-8')}")

@@ -1,0 +1,146 @@
+"""The service for real: `bentoml serve` on a port, from a project and from the Bento alone, and in a browser."""
+
+import base64
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import numpy as np
+import pytest
+
+from darkroom.serving import bento, served
+from tests.factories_serving import LIMITS, ROOT, picture, png, serving, write_served
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+MARK = "served from the Bento"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    top = write_served(tmp_path_factory.mktemp("project"))
+    shutil.copyfile(ROOT / "bentofile.yaml", top / "bentofile.yaml")
+    return top
+
+
+@pytest.fixture(scope="module")
+def address(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Serve a Bento in its own folder; its page is marked, so that one sees whose modules answer."""
+    out = tmp_path_factory.mktemp("elsewhere")
+    bento.build(
+        project / served.FOLDER, ROOT / "bentofile.yaml", ROOT / "requirements-serve.txt", out / "darkroom.bento"
+    )
+    (page,) = out.glob("**/page/index.html")
+    page.write_text(page.read_text(encoding="utf-8").replace("</main>", f"<p>{MARK}</p></main>"), encoding="utf-8")
+    with serving(out / "darkroom.bento", tmp_path_factory.mktemp("home")) as address:
+        yield address
+
+
+def test_the_bento_answers_with_its_own_modules(address: str) -> None:
+    assert MARK in httpx.get(f"{address}/ui").text
+    files = [("images", (f"{seed}.png", picture(seed))) for seed in range(3)]
+    answer = httpx.post(f"{address}/predict", files=files).json()
+    assert [prediction["name"] for prediction in answer["predictions"]] == ["0.png", "1.png", "2.png"]
+    assert all(len(prediction["labels"]) == LIMITS.top_k for prediction in answer["predictions"])
+    assert answer["model"] == httpx.get(f"{address}/info").json()["model"]
+
+
+def test_bentoml_counts_the_mounted_routes(address: str) -> None:
+    httpx.post(f"{address}/predict", content=picture(), headers={"content-type": "image/png"})
+    metrics = httpx.get(f"{address}/metrics").text
+    assert 'bentoml_service_request_total{endpoint="/predict"' in metrics
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/docs.json", "/"])
+def test_what_bentoml_brings_still_answers(address: str, path: str) -> None:
+    assert httpx.get(address + path).status_code == 200
+
+
+def test_a_body_without_length_is_cut_off(address: str) -> None:
+    body = (b"x" * 50_000 for _ in range(40))
+    response = httpx.post(f"{address}/predict", content=body, headers={"content-type": "image/png"})
+    assert (response.status_code, response.json()["error"]["code"]) == (413, "request_too_large")
+
+
+def test_bentoml_serve_needs_no_arguments(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    with serving(project, tmp_path_factory.mktemp("home")) as address:
+        answer = httpx.post(f"{address}/predict", files={"images": picture()}).json()
+    assert answer["predictions"][0]["labels"]
+
+
+@pytest.fixture(scope="module")
+def page(address: str) -> Iterator["Page"]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("Chromium is not installed")
+    from playwright.sync_api import sync_playwright
+
+    options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=chromium, args=options) as browser:
+        page = browser.new_page(viewport={"width": 390, "height": 844})
+        page.goto(f"{address}/ui")
+        page.get_by_text("small tells 3 classes apart and is right on 88.0 %").wait_for()
+        yield page
+
+
+@pytest.fixture
+def problems(page: "Page") -> list[str]:
+    """Return a list that collects what the browser complains of, and every request that leaves the service."""
+    found: list[str] = []
+    inside = (page.evaluate("location.origin"), "blob:", "data:")
+    page.on("console", lambda message: found.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: found.append(str(error)))
+    page.on("request", lambda request: found.append(request.url) if not request.url.startswith(inside) else None)
+    page.reload()
+    page.get_by_text("small tells 3 classes apart").wait_for()
+    return found
+
+
+@pytest.mark.browser
+def test_the_page_shows_an_answer_or_a_reason_for_each_picture(page: "Page", problems: list[str]) -> None:
+    many = [{"name": f"{seed}.png", "mimeType": "image/png", "buffer": picture(seed)} for seed in range(6)]
+    damaged = {"name": "damaged.png", "mimeType": "image/png", "buffer": b"no picture"}
+    large = {"name": "large.png", "mimeType": "image/png", "buffer": bytes(300_000)}
+    page.set_input_files("#files", [*many[:3], damaged, large, *many[3:]])
+    page.get_by_role("status").get_by_text("8 pictures done, 2 without an answer").wait_for()
+    cards = page.locator("#results > li")
+    names = [*("0.png", "1.png", "2.png"), "damaged.png", "large.png", *("3.png", "4.png", "5.png")]
+    assert cards.locator("h2").all_inner_texts() == names
+    assert cards.locator("ol li").count() == 6 * 3
+    assert "Not a picture that can be read" in cards.nth(3).inner_text()
+    assert "Larger than the 0.2 MB allowed" in cards.nth(4).inner_text()
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert problems == []
+    page.get_by_role("button", name="Clear").click()
+    assert cards.count() == 0
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("event", ["paste", "drop"])
+def test_pictures_can_be_pasted_and_dropped(page: "Page", problems: list[str], event: str) -> None:
+    data = base64.b64encode(png(np.zeros((8, 8, 3), np.uint8))).decode()
+    page.evaluate(
+        """([event, data]) => {
+            const transfer = new DataTransfer();
+            const bytes = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
+            transfer.items.add(new File([bytes], "black.png", { type: "image/png" }));
+            document.body.dispatchEvent(event === "paste"
+                ? new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true })
+                : new DragEvent("drop", { dataTransfer: transfer, bubbles: true }));
+        }""",
+        [event, data],
+    )
+    page.get_by_role("status").get_by_text("1 picture done").wait_for()
+    assert page.locator("#results ol li").count() == 3
+    assert problems == []
+
+
+@pytest.mark.browser
+def test_the_keyboard_reaches_everything(page: "Page", problems: list[str]) -> None:
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "files"
+    assert page.get_by_label("Choose pictures").count() == 1
+    assert problems == []

@@ -1,0 +1,94 @@
+"""The served folder is written only when its model answers as the judged one did."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from darkroom import candidate, packed
+from darkroom.errors import DarkroomError
+from darkroom.predictor import Predictor
+from darkroom.serving import packaging, served
+from tests.factories_serving import BEST, EVALUATION, LIMITS, write_judged, write_served
+
+
+def tamper(model: Path, change: float) -> None:
+    """Add `change` to one weight of an ONNX model."""
+    network = onnx.load(model)
+    (weight,) = (tensor for tensor in network.graph.initializer if tensor.name == "weight")
+    values = numpy_helper.to_array(weight).copy()
+    values[len(values) // 2, 0] += change
+    weight.CopyFrom(numpy_helper.from_array(values, "weight"))
+    onnx.save(network, model)
+
+
+def package(top: Path) -> served.Served:
+    """Package the best candidate of a judged project."""
+    folder = top / served.FOLDER
+    folder.mkdir(parents=True)
+    rows = packed.read_split(top / "data" / "split.csv").rows("validation")
+    store = packed.open_packed(top / "data" / "packed")
+    best = packaging.read_best(top / "models" / "best.json")
+    return packaging.write_served(folder, best, top / "models" / "candidates", store, rows, EVALUATION, LIMITS)
+
+
+def test_the_served_folder_holds_the_model_its_card_and_what_was_measured(tmp_path: Path) -> None:
+    top = write_judged(tmp_path)
+    result = package(top)
+    folder, source = top / served.FOLDER, top / "models" / "candidates" / "small"
+    assert (folder / "model.onnx").read_bytes() == (source / "model.onnx").read_bytes()
+    assert candidate.read_card(folder).temperature == BEST["temperature"]
+    assert served.read(folder) == result
+    assert result.metrics["test"]["accuracy"] == 0.88
+    assert result.limits == LIMITS
+    assert result.parity.rows == 24
+    assert 0 <= result.parity.largest_difference < 1e-6
+
+
+@pytest.mark.parametrize("change", [0.001, -1.0, float("nan")])
+def test_a_model_that_was_not_judged_is_refused(tmp_path: Path, change: float) -> None:
+    top = write_judged(tmp_path)
+    tamper(top / "models" / "candidates" / "small" / "model.onnx", change)
+    with pytest.raises(DarkroomError, match=r"small's model.onnx differs .*: it is not what was judged, so train"):
+        package(top)
+
+
+def test_predictions_of_another_split_are_refused(tmp_path: Path) -> None:
+    top = write_judged(tmp_path)
+    folder = top / "models" / "candidates" / "small"
+    predictions = candidate.read_predictions(folder)
+    candidate.write_predictions(folder, candidate.Predictions(predictions.validation[1:], predictions.test))
+    with pytest.raises(DarkroomError, match=r"judged on \(23, 3\).*say \(24, 3\)"):
+        package(top)
+
+
+def test_a_candidate_without_network_is_refused(tmp_path: Path) -> None:
+    top = write_judged(tmp_path)
+    (top / "models" / "candidates" / "small" / "model.onnx").unlink()
+    with pytest.raises(DarkroomError, match="only a network can be served"):
+        package(top)
+
+
+def test_parity_covers_every_row(tmp_path: Path) -> None:
+    """One wrong row out of more than a batch is found, wherever it is."""
+    top = write_served(tmp_path)
+    store = packed.open_packed(top / "data" / "packed")
+    predictor = Predictor(top / served.FOLDER)
+    rows = np.arange(2 * packaging.BATCH + 1) % len(store.images)
+    judged = predictor.probabilities(store.images[rows])
+    assert packaging.prove(predictor, store, rows, judged).rows == len(rows)
+    judged[-1, 0] += 2e-5
+    with pytest.raises(DarkroomError, match="by 2e-05"):
+        packaging.prove(predictor, store, rows, judged)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(None, "service.json is missing: run `dvc repro`"), ("{}", "run `dvc repro` again")]
+)
+def test_a_served_folder_that_does_not_fit_says_what_to_do(tmp_path: Path, content: str | None, words: str) -> None:
+    if content is not None:
+        (tmp_path / "service.json").write_text(content)
+    with pytest.raises(DarkroomError, match=words):
+        served.read(tmp_path)

@@ -1,0 +1,195 @@
+"""The service in process: its answers, its limits, its refusals, and what BentoML adds."""
+
+import json
+import re
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from darkroom import candidate, packed
+from darkroom.serving import service
+from tests.factories_serving import BEST, EVALUATION, LIMITS, Client, in_process, picture, png, write_served
+
+A, B, DAMAGED = picture(0), picture(1), b"\xff\xd8\xff no picture"
+LARGE = picture(2, 260, 265)  # 0.207 MB
+WIDE = png(np.zeros((100, 501, 3), np.uint8))  # 50,100 pixels in a small file
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_served(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="module")
+def client(project: Path) -> Iterator[Client]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project)
+        patch.setenv("BENTOML_HOME", str(project / "home"))
+        with in_process(service.Classifier.to_asgi()) as client:  # type: ignore[attr-defined]
+            yield client
+
+
+def form(*contents: bytes) -> list[tuple[str, tuple[str, bytes, str]]]:
+    return [("images", (f"{place}.png", content, "image/png")) for place, content in enumerate(contents)]
+
+
+def labels(client: Client, content: bytes) -> Any:
+    return client.post("/predict", files=form(content)).json()["predictions"][0]["labels"]
+
+
+def test_answers_come_in_order_and_one_bad_image_disturbs_no_other(client: Client) -> None:
+    response = client.post("/predict", files=form(A, DAMAGED, B, WIDE))
+    assert response.status_code == 200
+    predictions = response.json()["predictions"]
+    assert [prediction["name"] for prediction in predictions] == ["0.png", "1.png", "2.png", "3.png"]
+    assert predictions[0]["labels"] == labels(client, A)
+    assert predictions[2]["labels"] == labels(client, B)
+    assert predictions[1]["error"]["code"] == predictions[3]["error"]["code"] == "invalid_image"
+    assert "50,000 pixels allowed" in predictions[3]["error"]["message"]
+
+
+def test_served_answers_equal_judged_ones(client: Client, project: Path) -> None:
+    images = packed.open_packed(project / "data" / "packed").images
+    split = packed.read_split(project / "data" / "split.csv")
+    logits = candidate.read_predictions(project / "models" / "candidates" / "small").validation
+    judged = candidate.softmax(logits, BEST["temperature"])
+    for row, expected in zip(split.rows("validation"), judged, strict=True):
+        answer = client.post("/predict", files=form(png(images[row])), data={"top_k": "3"}).json()
+        served = {item["label"]: item["probability"] for item in answer["predictions"][0]["labels"]}
+        assert [served[name] for name in split.classes] == pytest.approx(expected, abs=1e-5)
+        assert list(served) == sorted(served, key=served.__getitem__, reverse=True)
+
+
+@pytest.mark.parametrize("content_type", ["image/png", "image/jpeg", "application/octet-stream"])
+def test_a_picture_may_be_the_whole_body(client: Client, content_type: str) -> None:
+    response = client.post("/predict", content=A, headers={"content-type": content_type})
+    assert response.json()["predictions"] == [{"name": "image", "labels": labels(client, A)}]
+
+
+@pytest.mark.parametrize(
+    ("query", "field", "count"),
+    [("", None, LIMITS.top_k), ("?top_k=1", None, 1), ("", "3", 3), ("?top_k=1", "3", 3), ("?top_k=999", None, 3)],
+)
+def test_top_k(client: Client, query: str, field: str | None, count: int) -> None:
+    data = {} if field is None else {"top_k": field}
+    answer = client.post(f"/predict{query}", files=form(A), data=data).json()
+    assert len(answer["predictions"][0]["labels"]) == count
+
+
+async def in_chunks() -> AsyncIterator[bytes]:
+    for _ in range(4):
+        yield b"x" * 200_000
+
+
+def body(content: Any, content_type: str) -> dict[str, Any]:
+    return {"content": content, "headers": {"content-type": content_type}}
+
+
+REFUSALS = {
+    "a damaged picture": ({"files": form(DAMAGED)}, 422, "invalid_image", "not a picture"),
+    "an empty file": ({"files": form(b"")}, 422, "invalid_image", "empty"),
+    "a large file": ({"files": form(LARGE)}, 413, "file_too_large", "0.2 MB allowed"),
+    "too many pixels": ({"files": form(WIDE)}, 422, "invalid_image", "501 × 100"),
+    "two bad images": ({"files": form(DAMAGED, b"")}, 422, "invalid_image", "none of the 2 images"),
+    "too many images": ({"files": form(A, A, A, A, A)}, 422, "too_many_images", "more than 4"),
+    "a large request": ({"files": form(LARGE, LARGE, LARGE)}, 413, "request_too_large", "0.5 MB"),
+    "no images": ({"files": {"top_k": (None, "1")}}, 422, "no_images", "field images"),
+    "an address": ({"files": {"images": (None, "http://127.0.0.1/a.png")}}, 422, "not_a_file", "not fetched"),
+    "a wrong field": ({"files": [*form(A), ("image", ("a.png", A))]}, 422, "unknown_field", "'image'"),
+    "a wrong top_k": ({"files": form(A), "data": {"top_k": "few"}}, 422, "invalid_top_k", "'few'"),
+    "a top_k of 0": ({"files": form(A), "params": {"top_k": "0"}}, 422, "invalid_top_k", "from 1 up"),
+    "a large body in chunks": (body(in_chunks(), "image/png"), 413, "request_too_large", "0.5 MB"),
+    "JSON": (body(b"{}", "application/json"), 415, "unsupported_media_type", "application/json"),
+    "pickle": (body(b"x", "application/vnd.bentoml+pickle"), 415, "unsupported_media_type", "pickle"),
+    "no content type": ({"content": b"x"}, 415, "unsupported_media_type", "multipart/form-data"),
+    "a form without boundary": (body(b"x", "multipart/form-data"), 400, "bad_form", "boundary"),
+    "a broken form": (body(b"--b\r\nx", "multipart/form-data; boundary=c"), 400, "bad_form", "Invalid"),
+}
+
+
+@pytest.mark.parametrize(("request_", "status", "code", "words"), REFUSALS.values(), ids=REFUSALS)
+def test_refusals(client: Client, request_: dict[str, Any], status: int, code: str, words: str) -> None:
+    response = client.post("/predict", **request_)
+    assert response.status_code == status, response.text
+    error = response.json()["error"]
+    assert error["code"] == code
+    assert words in error["message"]
+
+
+def test_a_wrong_method_is_refused_as_json(client: Client) -> None:
+    response = client.get("/predict")
+    assert response.status_code == 405
+    assert response.json()["error"]["code"] == "method_not_allowed"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    body=st.binary(max_size=300),
+    content_type=st.sampled_from(["image/png", "multipart/form-data; boundary=b", "multipart/form-data; boundary="]),
+    framed=st.booleans(),
+    top_k=st.text(max_size=5),
+)
+def test_no_body_is_our_fault(client: Client, body: bytes, content_type: str, framed: bool, top_k: str) -> None:
+    if framed:
+        head = b'--b\r\nContent-Disposition: form-data; name="images"; filename="a"\r\n\r\n'
+        body = head + body + b"\r\n--b--\r\n"
+    response = client.post("/predict", params={"top_k": top_k}, content=body, headers={"content-type": content_type})
+    assert 400 <= response.status_code < 500
+    assert response.json()["error"]["message"]
+
+
+def test_info(client: Client, project: Path) -> None:
+    info = client.get("/info").json()
+    assert info["model"]["name"] == info["card"]["name"] == "small"
+    assert re.fullmatch("[0-9a-f]{12}", info["model"]["version"])
+    assert info["card"]["temperature"] == BEST["temperature"]
+    assert info["metrics"] == EVALUATION["candidates"]["small"]  # type: ignore[index]
+    assert info["limits"] == LIMITS.model_dump()
+    assert info["parity"]["rows"] == 24
+    assert set(info["versions"]) == {"python", "bentoml", "numpy", "onnxruntime", "pillow"}
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/livez", ""),
+        ("/readyz", ""),
+        ("/", "swagger-ui"),
+        ("/ui", "<h1>Darkroom</h1>"),
+        ("/ui/page.css", "--accent"),
+        ("/ui/page.js", "use strict"),
+    ],
+)
+def test_pages_answer_and_load_nothing_from_elsewhere(client: Client, path: str, words: str) -> None:
+    client.post("/predict", files=form(A))
+    response = client.get(path)
+    assert response.status_code == 200
+    assert words in response.text
+    policy = response.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'")
+    assert not re.search(r"https?:|\*|unsafe", policy)
+    assert response.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("name", ["x", "..%2fservice.py", "%2e%2e/service.py"])
+def test_the_page_gives_out_its_own_files_only(client: Client, name: str) -> None:
+    assert client.get(f"/ui/{name}").status_code == 404
+
+
+def test_the_page_names_no_address() -> None:
+    for path in service.PAGE.iterdir():
+        assert not re.search(r"(https?:)?//[\w-]+\.", path.read_text(encoding="utf-8")), path.name
+
+
+def test_the_description_covers_the_mounted_routes(client: Client) -> None:
+    description = client.get("/docs.json").json()
+    assert list(description["paths"])[:2] == ["/predict", "/info"]
+    assert "/readyz" in description["paths"]
+    form = description["paths"]["/predict"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert set(form["properties"]) == {"images", "top_k"}
+    assert "bentoml.com" not in json.dumps(description)

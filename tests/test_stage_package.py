@@ -1,0 +1,75 @@
+"""stages/package.py: the served folder and the Bento, both or neither, and the same bytes each time."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from darkroom import files
+from darkroom.errors import DarkroomError
+from darkroom.serving import bento
+from stages import package
+from tests.factories_serving import ROOT, package_arguments, write_judged
+from tests.test_serving_packaging import tamper
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    top = write_judged(tmp_path_factory.mktemp("project"))
+    package.main(package_arguments(top))
+    return top
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): files.sha256(path) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_bento_holds_the_served_model_and_the_modules_that_serve_it(project: Path) -> None:
+    inside = contents(project / "dist" / "darkroom.bento" / "src")
+    model = {f"models/served/{name}": digest for name, digest in contents(project / "models" / "served").items()}
+    assert set(model) == {f"models/served/{name}" for name in ("model.onnx", "card.json", "service.json")}
+    modules = {str(path): files.sha256(ROOT / "src" / path) for path in bento.service_files()}
+    assert inside == model | modules | {"bentofile.yaml": inside["bentofile.yaml"]}
+
+
+def test_only_what_the_service_imports_travels() -> None:
+    found = {str(path.relative_to("darkroom")) for path in bento.service_files()}
+    assert {"predictor.py", "images.py", "serving/service.py", "serving/page/page.js"} <= found
+    others = "training|evaluation|data|commands|packed|serving/(bento|packaging)"
+    assert not [name for name in found if re.match(others, name)]
+
+
+def test_the_environment_is_the_locked_one(project: Path) -> None:
+    locked = (ROOT / "requirements-serve.txt").read_text(encoding="utf-8")
+    environment = project / "dist" / "darkroom.bento" / "env"
+    assert (environment / "python" / "requirements.txt").read_text(encoding="utf-8") == locked
+    assert "env/python/requirements.txt" in (environment / "docker" / "Dockerfile").read_text(encoding="utf-8")
+    assert not re.search("^(torch|dvc|scikit-learn)", locked, re.MULTILINE)
+
+
+def test_equal_inputs_give_equal_bytes(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = contents(project / "models" / "served"), contents(project / "dist")
+    package.main(package_arguments(project))
+    assert (contents(project / "models" / "served"), contents(project / "dist")) == before
+    assert re.search("small [0-9a-f]{12}: 24 rows answered as judged", capsys.readouterr().out)
+
+
+def test_a_tampered_model_leaves_everything_as_it_was(tmp_path: Path) -> None:
+    top = write_judged(tmp_path)
+    tamper(top / "models" / "candidates" / "small" / "model.onnx", 0.1)
+    before = contents(top)
+    with pytest.raises(DarkroomError, match="not what was judged"):
+        package.main(package_arguments(top))
+    assert contents(top) == before
+    assert not (top / "models" / "served").exists()
+
+
+def test_a_bento_that_cannot_be_built_leaves_no_served_folder(tmp_path: Path) -> None:
+    top = write_judged(tmp_path)
+    files.write_text(top / "bentofile.yaml", "service: darkroom.serving.service:Nothing\n")
+    arguments = package_arguments(top)
+    arguments[arguments.index("--bentofile") + 1] = str(top / "bentofile.yaml")
+    with pytest.raises(DarkroomError, match=r"BentoML could not build the Bento: .*Nothing"):
+        package.main(arguments)
+    assert not (top / "models" / "served").exists()
+    assert not list(top.glob("dist/*"))
