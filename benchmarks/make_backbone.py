@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from darkroom import candidate, files, packed
-from darkroom.training import batches, device, loop, network
+from darkroom.training import batches, device, export, loop, network
 from darkroom.training.network import Network
 
 
@@ -27,14 +27,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     card = candidate.read_card(arguments.candidate)
-    state = {name: tensor.half() for name, tensor in load_file(arguments.candidate / "weights.safetensors").items()}
+    state = load_file(arguments.candidate / "weights.safetensors")
     whole = Network(network.build(card.network, len(card.classes), card.image_size, 0), card.mean, card.std)
-    whole.load_state_dict(state)  # what is judged here are the rounded weights, as others will load them
+    whole.load_state_dict({name: tensor.half() for name, tensor in state.items()})  # rounded, as others will load them
     data, split = packed.open_packed(arguments.packed), packed.read_split(arguments.split)
     test = batches.load(data, split, "test", torch.device("cpu"))
     _, accuracy = loop.score(whole, test, device.Compute(torch.device("cpu"), bfloat16=False))
     with files.whole_directory(arguments.out) as out:
-        save_file(state, out / "weights.safetensors")
+        export.write_weights(out / "weights.safetensors", whole.half())
         scores = {"test_accuracy": round(accuracy, 4), "test_images": len(test)}
         candidate.write_card(out, replace(card, name=arguments.name, scores=scores))
     weights = arguments.out / "weights.safetensors"

@@ -16,6 +16,7 @@ def write_weights(path: Path, network: nn.Module) -> None:
     """Write parameters and statistics as safetensors, contiguous and on the processor."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     save_file(state, path)
+    path.chmod(0o644)  # safetensors writes files that only their owner can read
 
 
 def write_onnx(path: Path, network: nn.Module, image_size: int) -> None:
