@@ -45,7 +45,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as top:
         folder = Path(top) / "darkroom"
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
-        print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+        print(
+            f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+        )
         print("\n| command | seconds | GB |\n|---|---|---|")
         for command in digits() if arguments.archive is None else archive(folder, arguments):
             seconds, memory = timed(folder, *command)

@@ -127,7 +127,7 @@ def test_no_file_names_this_machine_or_a_registry():
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     hosts = ("pypi" + ".org", "pythonhosted" + ".org", "download.pytorch" + ".org", "registry.npmjs" + ".org")
     for name in filter(None, tracked.split("\0")):
-        if name.endswith((".png", ".safetensors")) or not (ROOT / name).is_file():
+        if name.endswith((".png", ".pptx", ".safetensors")) or not (ROOT / name).is_file():
             continue
         text = (ROOT / name).read_text(encoding="utf-8")
         assert not any(host in text for host in hosts), name

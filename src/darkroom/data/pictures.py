@@ -77,7 +77,7 @@ def sizes(records: list[Record]) -> Figure:
         if len(pairs) == 1:
             (width, height), count = pairs[0], counts[0]
             note = f"{count:,} pictures, all {width} × {height}"
-            axes.annotate(note, pairs[0], (0, -24), textcoords="offset points", ha="center")
+            axes.annotate(note, pairs[0], (-18, 0), textcoords="offset points", ha="right", va="center")
     return figure
 
 

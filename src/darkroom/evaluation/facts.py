@@ -1,0 +1,128 @@
+"""What the report says: every fact of it, gathered from the results."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from darkroom import candidate, files, packed
+from darkroom.candidate import Card
+from darkroom.evaluation.settings import ReportSettings
+from darkroom.packed import Broken
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A candidate as the report lists it; `validation` and `test` hold its scores by name."""
+
+    card: Card
+    temperature: float
+    validation: dict[str, float]
+    test: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How many test images of one class were taken for another."""
+
+    actual: str
+    predicted: str
+    count: int
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """How good the best network is at one class, on test."""
+
+    name: str
+    support: int
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that the report's template is filled with."""
+
+    title: str
+    author: str
+    dataset: str
+    """Its name in `params.yaml`."""
+    data: dict[str, Any]
+    """`metrics/data.json`."""
+    broken: list[Broken]
+    entries: list[Entry]
+    """The baseline, then the networks."""
+    best: Entry
+    reason: str
+    metric: str
+    versus: dict[str, Any]
+    """The best network against the baseline: difference, p_value, verdict."""
+    classes: list[ClassRow]
+    """Those that the test split has images of."""
+    absent: list[str]
+    """Those that it has not."""
+    confusions: list[Confusion]
+    """The best network's mistakes, the most frequent first."""
+
+    @property
+    def bar(self) -> Entry:
+        """The baseline."""
+        return self.entries[0]
+
+    @property
+    def networks(self) -> list[Entry]:
+        """All but the baseline."""
+        return self.entries[1:]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the facts stand: the files and folders that earlier stages made."""
+
+    candidates: Path
+    best: Path
+    data: Path
+    evaluation: Path
+    packed: Path
+    per_class: Path
+    confusion: Path
+
+
+def gather(sources: Sources, names: Sequence[str], settings: ReportSettings, dataset: str) -> Facts:
+    """Read the facts about the candidates `names`, of which the first is the baseline."""
+    evaluation = files.read_json(sources.evaluation)
+    choice = files.read_json(sources.best)
+    entries = [
+        Entry(candidate.read_card(sources.candidates / name), **evaluation["candidates"][name]) for name in names
+    ]
+    best = next(entry for entry in entries if entry.card.name == choice["name"])
+    by_class = [row for row in packed.read_rows(sources.per_class) if row["candidate"] == choice["name"]]
+    return Facts(
+        title=settings.title,
+        author=settings.author,
+        dataset=dataset,
+        data=files.read_json(sources.data),
+        broken=packed.open_packed(sources.packed).broken,
+        entries=entries,
+        best=best,
+        reason=choice["reason"],
+        metric=choice["metric"],
+        versus=evaluation["best"]["versus_baseline"],
+        classes=[_class_row(row) for row in by_class if row["support"] != "0"],
+        absent=[row["class"] for row in by_class if row["support"] == "0"],
+        confusions=_confusions(packed.read_rows(sources.confusion)),
+    )
+
+
+def _class_row(row: dict[str, str]) -> ClassRow:
+    numbers = {name: float(row[name]) for name in ("precision", "recall", "f1")}
+    return ClassRow(row["class"], int(row["support"]), **numbers)
+
+
+def _confusions(rows: Sequence[dict[str, str]]) -> list[Confusion]:
+    pairs = Counter((row["actual"], row["predicted"]) for row in rows if row["actual"] != row["predicted"])
+    ranked = sorted(pairs.items(), key=lambda item: (-item[1], item[0]))
+    return [Confusion(actual, predicted, count) for (actual, predicted), count in ranked]

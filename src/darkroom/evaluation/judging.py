@@ -1,0 +1,79 @@
+"""Reading candidates and judging each: calibrated on validation, scored once on test."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from darkroom import candidate
+from darkroom.candidate import Card, Epoch
+from darkroom.errors import DarkroomError
+from darkroom.evaluation.calibration import fit_temperature
+from darkroom.evaluation.metrics import Scores, score
+from darkroom.packed import Split
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A candidate and what it is worth."""
+
+    card: Card
+    temperature: float
+    """Fitted on validation."""
+    validation: Scores
+    test: Scores
+    probabilities: npt.NDArray[np.float64]
+    """Calibrated, for the test rows: shape (test rows, classes)."""
+    predicted: npt.NDArray[np.int64]
+    """The likeliest class of each test row."""
+    history: list[Epoch]
+
+
+def judge(folder: Path, split: Split) -> Judged:
+    """Judge the candidate in `folder` on the splits of `split`.
+
+    Raises DarkroomError when the candidate is missing, was trained on another split, or has predictions that
+    are no numbers.
+    """
+    if not (folder / "card.json").is_file():
+        raise DarkroomError(f"{folder} holds no candidate: run `dvc repro` first")
+    card = candidate.read_card(folder)
+    predictions = candidate.read_predictions(folder)
+    labels = {name: split.labels[split.rows(name)] for name in ("validation", "test")}
+    for name, logits in (("validation", predictions.validation), ("test", predictions.test)):
+        _check(card, name, logits, len(labels[name]), split.classes)
+    temperature = fit_temperature(predictions.validation, labels["validation"])
+    validation = candidate.softmax(predictions.validation, temperature)
+    test = candidate.softmax(predictions.test, temperature)
+    return Judged(
+        card=card,
+        temperature=temperature,
+        validation=score(validation, labels["validation"]),
+        test=score(test, labels["test"]),
+        probabilities=test,
+        predicted=test.argmax(axis=1).astype(np.int64),
+        history=candidate.read_history(folder),
+    )
+
+
+def check_same_data(cards: Iterable[Card]) -> None:
+    """Raise DarkroomError when candidates were trained on different data, and so cannot be compared."""
+    first, *others = cards
+    for card in others:
+        if card.data != first.data:
+            raise DarkroomError(
+                f"{card.name} and {first.name} were trained on different data "
+                f"({card.data[:12]}… and {first.data[:12]}…): run `dvc repro`, which trains the older again"
+            )
+
+
+def _check(card: Card, name: str, logits: npt.NDArray[np.float32], rows: int, classes: list[str]) -> None:
+    if card.classes != classes or logits.shape != (rows, len(classes)):
+        raise DarkroomError(
+            f"{card.name}: {name} predictions of shape {logits.shape} for {len(card.classes)} classes do not "
+            f"fit the split with {rows} images of {len(classes)}: run `dvc repro`, which trains it anew"
+        )
+    if np.isnan(logits).any() or np.isposinf(logits).any():
+        raise DarkroomError(f"{card.name}: {name} predictions are no numbers: lower its learning_rate")

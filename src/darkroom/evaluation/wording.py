@@ -1,0 +1,64 @@
+"""Numbers as people read them, and text that Markdown leaves alone."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+
+def percent(share: float) -> str:
+    """Return a share of 0 to 1 as "98.3%"; only a whole one is called 100%."""
+    shown = f"{share:.1%}"
+    return f"{min(share, 0.9999):.2%}" if shown == "100.0%" and share < 1 else shown
+
+
+def points(difference: float) -> str:
+    """Return a difference of shares, without its sign, as "1.3 percentage points"."""
+    shown = f"{abs(difference) * 100:.1f}"
+    return f"{shown} percentage {'point' if shown == '1.0' else 'points'}"
+
+
+def count(number: int, noun: str, plural: str = "") -> str:
+    """Return "1 image", "1,797 images"; `plural` is for nouns that do not simply take an s."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def chance(p_value: float) -> str:
+    """Return a p-value as "p = 0.031", "p < 0.001" or "p = 1"."""
+    if p_value < 0.001:
+        return "p < 0.001"
+    return f"p = {p_value:.2g}" if p_value < 0.995 else "p = 1"
+
+
+def duration(seconds: float) -> str:
+    """Return a time as "12 s", "3 min 5 s" or "2 h 10 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s" if whole else "under 1 s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def listing(items: list[str]) -> str:
+    """Return "a", "a and b" or "a, b and c"."""
+    return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
+
+
+def recipe(parameters: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Return nested parameters as sorted (dotted name, value as YAML writes it) pairs."""
+    pairs: list[tuple[str, str]] = []
+    for key, value in sorted(parameters.items()):
+        if isinstance(value, Mapping):
+            pairs += recipe(value, f"{prefix}{key}.")
+        else:
+            pairs.append((prefix + key, value if isinstance(value, str) else json.dumps(value)))
+    return pairs
+
+
+def text(value: object) -> str:
+    """Return `value` on one line, escaped so that Markdown prints it as it is."""
+    line = " ".join(str(value).split())
+    line = re.sub(r"[\\`*_{}\[\]<>|#$~&]|:(?=//)", r"\\\g<0>", line)
+    return re.sub(r"^(\d*)([-+=.)])(?=[-=\s]|$)", r"\1\\\2", line)  # what would open a list or draw a rule

@@ -1,0 +1,59 @@
+"""Judge every candidate and choose the best on validation.
+
+python stages/evaluate.py --candidates models/candidates --split data/split.csv
+    --metrics metrics/evaluation.json --curves plots/learning_curves.csv --confusion plots/confusion.csv
+    --per-class plots/per_class.csv --figures plots/evaluation --best models/best.json
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from darkroom import files, params, plotting
+from darkroom.errors import run
+from darkroom.evaluation import tables
+from darkroom.evaluation.comparison import compare
+from darkroom.evaluation.gallery import draw
+from darkroom.evaluation.judging import check_same_data, judge
+from darkroom.evaluation.roster import BASELINE, read_names
+from darkroom.evaluation.selection import choose
+from darkroom.evaluation.settings import SelectSettings
+from darkroom.packed import read_split, write_rows
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Judge, choose, compare, and write it all down."""
+    arguments = _parse(argv)
+    settings = params.load(arguments.params, SelectSettings, "select")
+    split = read_split(arguments.split)
+    judged = [judge(arguments.candidates / name, split) for name in read_names(arguments.params)]
+    check_same_data(each.card for each in judged)
+
+    labels = split.labels[split.rows("test")]
+    chosen = choose([each for each in judged if each.card.name != BASELINE], settings.metric)
+    best, bar = chosen.best, next(each for each in judged if each.card.name == BASELINE)
+    against_baseline = compare(best.predicted == labels, bar.predicted == labels)
+
+    files.write_json(arguments.metrics, tables.evaluation(judged, best, against_baseline))
+    write_rows(arguments.curves, tables.CURVES, tables.curves(judged))
+    write_rows(arguments.confusion, tables.CONFUSION, tables.confusion(best, labels))
+    write_rows(arguments.per_class, tables.PER_CLASS, tables.per_class(judged, labels))
+    drawings = draw(judged, best, labels)
+    with files.whole_directory(arguments.figures) as folder:
+        for name, drawing in drawings.items():
+            plotting.save(drawing, folder / f"{name}.png")
+    # Last, since it is what packaging waits for.
+    files.write_json(arguments.best, tables.choice(chosen, settings.metric))
+    print(f"{chosen.reason} On test: {best.test.accuracy:.2%}, {against_baseline.verdict} versus the baseline.")
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Judge every candidate and choose the best on validation.")
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    for name in ("candidates", "split", "metrics", "curves", "confusion", "per-class", "figures", "best"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    run(main)

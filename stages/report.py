@@ -1,0 +1,44 @@
+"""Write the report as web page, PDF, Markdown and slides.
+
+python stages/report.py --candidates models/candidates --best models/best.json
+    --data metrics/data.json --evaluation metrics/evaluation.json --packed data/packed
+    --per-class plots/per_class.csv --confusion plots/confusion.csv
+    --data-figures plots/data --figures plots/evaluation --out reports
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from darkroom import files, params
+from darkroom.errors import run
+from darkroom.evaluation.facts import Sources, gather
+from darkroom.evaluation.rendering import write_report
+from darkroom.evaluation.roster import read_names
+from darkroom.evaluation.settings import ReportSettings
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Gather the facts and the pictures, and write every form of the report."""
+    parser = argparse.ArgumentParser(description="Write the report as web page, PDF, Markdown and slides.")
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    sources = ("candidates", "best", "data", "evaluation", "packed", "per_class", "confusion")
+    for name in (*sources, "data_figures", "figures", "out"):
+        parser.add_argument(f"--{name.replace('_', '-')}", type=Path, required=True)
+    arguments = parser.parse_args(argv)
+    facts = gather(
+        Sources(**{name: getattr(arguments, name) for name in sources}),
+        read_names(arguments.params),
+        params.load(arguments.params, ReportSettings, "report"),
+        params.load(arguments.params, str, "dataset"),
+    )
+    folders = (arguments.data_figures, arguments.figures)
+    pictures = {path.stem: path for folder in folders for path in sorted(folder.glob("*.png"))}
+    pictures["augmented"] = arguments.candidates / facts.best.card.name / "augmented.png"
+    with files.whole_directory(arguments.out) as folder:
+        write_report(facts, pictures, folder)
+    print(f"{arguments.out / 'report.html'} and its other forms are written")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,221 @@
+"""Small real parts for tests: packed folders, splits and candidates, all in a folder that the test gives.
+
+The pictures are noisy patterns, one pattern a class; a candidate is a linear model fitted to them, so its
+ONNX model, its predictions and its card agree as those of a trained network do.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+from safetensors.numpy import save_file
+
+from darkroom import candidate, files, packed
+from darkroom.candidate import Card, Predictions
+
+CLASSES = ("cat", "dog", "frog")
+PARTS = ("train", "train", "train", "validation", "test")  # every fifth picture of a class is a test picture
+
+
+def write_packed(
+    folder: Path,
+    classes: Sequence[str] = CLASSES,
+    per_class: int = 40,
+    size: int = 16,
+    noise: float = 60.0,
+    seed: int = 0,
+) -> Path:
+    """Write a packed folder with `per_class` noisy pictures of each class; return `folder`.
+
+    `noise` is the spread of the noise in grey levels: with 60 a good model is right about nine times in ten.
+    """
+    generator = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    patterns = generator.uniform(110, 146, (len(classes), 4, 4, 3)).repeat(size // 4, 1).repeat(size // 4, 2)
+    labels = np.arange(len(classes) * per_class) % len(classes)
+    images = patterns[labels] + generator.normal(0, noise, (len(labels), size, size, 3))
+    np.save(folder / "images.npy", np.clip(images, 0, 255).astype(np.uint8))
+    rows = [
+        (f"{classes[label]}/{row}.png", classes[label], "", size * 2, size, f"{row:064x}", f"{row:016x}")
+        for row, label in enumerate(labels)
+    ]
+    packed.write_rows(folder / "index.csv", ("name", "label", "split", "width", "height", "sha256", "phash"), rows)
+    broken = [(f"{classes[0]}/broken.png", classes[0], "the file is empty")]
+    packed.write_rows(folder / "broken.csv", ("name", "label", "reason"), broken)
+    source = {
+        "title": "Noisy patterns",
+        "source": "drawn by the tests",
+        "licence": "CC0",
+        "archive": "patterns.zip",
+    }
+    files.write_json(folder / "source.json", source)
+    return folder
+
+
+def write_split(path: Path, folder: Path, lacking: str = "") -> Path:
+    """Write the split of a packed folder, without test pictures of the class `lacking`; return `path`."""
+    records = packed.read_index(folder)
+    classes = sorted({record.label for record in records})
+    seen = dict.fromkeys(classes, 0)
+    labels, splits = [], []
+    for record in records:
+        part = PARTS[seen[record.label] % len(PARTS)]
+        seen[record.label] += 1
+        labels.append(classes.index(record.label))
+        splits.append("left out" if part == "test" and record.label == lacking else part)
+    packed.write_split(path, classes, labels, splits)
+    return path
+
+
+def write_candidate(
+    folder: Path,
+    packed_folder: Path,
+    split_path: Path,
+    kind: candidate.Kind = "scratch",
+    error: float = 0.0,
+    sharpness: float = 6.0,
+    **card: Any,
+) -> Path:
+    """Write a whole candidate called after `folder`; return `folder`.
+
+    `error` is the spread of the noise on its weights: 0 is as good as it gets, 0.3 poor. `sharpness` scales
+    its logits. `card` replaces fields of the card.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    images = np.load(packed_folder / "images.npy")
+    split = packed.read_split(split_path)
+    weights, bias = _fit(images, split, error, sharpness, seed=len(folder.name))
+    logits = images.reshape(len(images), -1).astype(np.float32) / np.float32(255) @ weights + bias
+    candidate.write_predictions(folder, Predictions(logits[split.rows("validation")], logits[split.rows("test")]))
+    save_file({"weight": weights, "bias": bias}, folder / "weights.safetensors")
+    facts: dict[str, Any] = {
+        "name": folder.name,
+        "kind": kind,
+        "architecture": "HOG features, logistic regression" if kind == "baseline" else "linear model of the pixels",
+        "classes": split.classes,
+        "image_size": images.shape[1],
+        "parameters": weights.size + bias.size,
+        "data": packed.fingerprint(packed_folder, split_path),
+        "training": {"learning_rate": 0.1, "optimizer": "sgd", "augment": {"shift": 2}, "seed": 0},
+        "seconds": 12.5,
+        "environment": {"python": "3.11", "numpy": np.__version__, "device": "cpu", "threads": "2"},
+    }
+    if kind != "baseline":
+        facts |= {"epochs": 8, "best_epoch": 7, "mean": [0.5] * 3, "std": [0.25] * 3}
+        onnx.save(_network(weights, bias, images.shape[1]), folder / "model.onnx")
+        _write_history(folder / "history" / "plots" / "metrics", 8, slowness=1 + 10 * error)
+        batch = images[split.rows("train")[:8]]
+        Image.fromarray(np.concatenate(list(batch), axis=1)).save(folder / "augmented.png")
+    candidate.write_card(folder, Card(**facts | card))
+    return folder
+
+
+def _fit(images: Any, split: packed.Split, error: float, sharpness: float, seed: int) -> tuple[Any, Any]:
+    """Return float32 weights and bias of a ridge regression from pixels to classes."""
+    rows = split.rows("train")
+    pixels = images[rows].reshape(len(rows), -1) / 255
+    targets = np.eye(len(split.classes))[split.labels[rows]]
+    centre = pixels.mean(axis=0)
+    gram = (pixels - centre) @ (pixels - centre).T + 10 * np.eye(len(rows))
+    weights = (pixels - centre).T @ np.linalg.solve(gram, targets - targets.mean(axis=0))
+    weights += np.random.default_rng(seed).normal(0, error, weights.shape) * weights.std() * 10
+    bias = targets.mean(axis=0) - centre @ weights
+    return (weights * sharpness).astype(np.float32), (bias * sharpness).astype(np.float32)
+
+
+def _network(weights: Any, bias: Any, size: int) -> onnx.ModelProto:
+    """Return the linear model as ONNX, with the inputs and outputs that a trained network has."""
+    constants = {"scale": np.float32(1 / 255), "shape": np.array([0, -1]), "weight": weights, "bias": bias}
+    nodes = [
+        helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["floats", "scale"], ["scaled"]),
+        helper.make_node("Reshape", ["scaled", "shape"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weight"], ["product"]),
+        helper.make_node("Add", ["product", "bias"], ["logits"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "linear",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", size, size, 3])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", len(bias)])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+def _write_history(folder: Path, epochs: int, slowness: float) -> None:
+    """Write curves as DVCLive does: a loss that falls, an accuracy that rises."""
+    steps = np.arange(1, epochs + 1)
+    curves = {
+        "train/loss": 2 * np.exp(-steps / 2 / slowness),
+        "validation/loss": 0.1 + 2 * np.exp(-steps / 3 / slowness),
+        "validation/accuracy": 1 - 0.05 * slowness - 0.6 * np.exp(-steps / 2 / slowness),
+    }
+    for name, values in curves.items():
+        lines = [
+            f"step\t{name.split('/')[-1]}",
+            *(f"{step}\t{value}" for step, value in zip(steps, values, strict=True)),
+        ]
+        files.write_text(folder / f"{name}.tsv", "\n".join(lines) + "\n")
+
+
+def write_data_report(metrics: Path, figures: Path, packed_folder: Path, split_path: Path, **facts: Any) -> None:
+    """Write `metrics/data.json` and pictures of the data as the data stages do; `facts` replaces what it says."""
+    opened, split = packed.open_packed(packed_folder), packed.read_split(split_path)
+    counts = {
+        name: {part: int((split.labels[split.rows(part)] == label).sum()) for part in packed.SPLITS}
+        for label, name in enumerate(split.classes)
+    }
+    summary = {
+        "dataset": opened.source["title"],
+        "source": opened.source["source"],
+        "licence": opened.source["licence"],
+        "images": len(opened.records),
+        "image_size": int(opened.images.shape[1]),
+        "classes": len(split.classes),
+        "broken": len(opened.broken),
+        "copies": 0,
+        "conflicts": 0,
+        "left_out": int((split.splits == "left out").sum()),
+        **{part: len(split.rows(part)) for part in packed.SPLITS},
+        "per_class": counts,
+        "hash": packed.fingerprint(packed_folder, split_path),
+    }
+    files.write_json(metrics, summary | facts)
+    figures.mkdir(parents=True, exist_ok=True)
+    for name in ("samples", "classes", "sizes"):
+        Image.fromarray(np.concatenate(list(opened.images[:10]), axis=1)).resize((800, 80)).save(
+            figures / f"{name}.png"
+        )
+
+
+def write_project(
+    top: Path,
+    classes: Sequence[str] = CLASSES,
+    networks: Sequence[str] = ("small", "large"),
+    per_class: int = 40,
+    noise: float = 60.0,
+    lacking: str = "",
+) -> Path:
+    """Write what evaluate and the stages after it find: `params.yaml`, data and candidates; return `top`.
+
+    The first of `networks` is the best; each further one is worse. The test split has no picture of `lacking`.
+    """
+    folder = write_packed(top / "data" / "packed", classes, per_class, noise=noise)
+    split = write_split(top / "data" / "split.csv", folder, lacking)
+    write_data_report(top / "metrics" / "data.json", top / "plots" / "data", folder, split)
+    store = top / "models" / "candidates"
+    write_candidate(store / "baseline", folder, split, "baseline", error=0.15)
+    for place, name in enumerate(networks):
+        write_candidate(store / name, folder, split, error=0.06 * place)
+    listed = "".join(f"  {name}: {{architecture: lab_cnn}}\n" for name in networks)
+    files.write_text(
+        top / "params.yaml",
+        f"dataset: digits\nseed: 0\nscratch:\n{listed}transfer: {{}}\nselect: {{metric: accuracy}}\n"
+        "serve: {top_k: 3}\nreport: {title: Image classification, author: A. Person}\n",
+    )
+    return top

@@ -1,0 +1,64 @@
+"""What `dvc plots` draws: the pipeline's own plots section on a small repository."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.imports import ROOT
+
+CURVES = "candidate,epoch,train_loss,validation_loss,validation_accuracy\n"
+
+
+def dvc(folder, *arguments):
+    command = [sys.executable, "-m", "dvc", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
+def git(folder, *arguments):
+    identity = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    subprocess.run(["git", *identity, *arguments], cwd=folder, capture_output=True, check=True)
+
+
+@pytest.fixture
+def repository(tmp_path):
+    yaml = YAML(typ="safe", pure=True)
+    plots = yaml.load(ROOT / "dvc.yaml")["plots"]
+    assert [name for name in plots if isinstance(name, str)] == ["plots/evaluation", "plots/data"]
+    git(tmp_path, "init")
+    dvc(tmp_path, "init", "--quiet")
+    shutil.copytree(ROOT / ".dvc" / "plots", tmp_path / ".dvc" / "plots")
+    with (tmp_path / "dvc.yaml").open("w") as file:
+        yaml.dump({"plots": [plot for plot in plots if not isinstance(plot, str)]}, file)
+    (tmp_path / "plots").mkdir()
+    (tmp_path / "plots" / "learning_curves.csv").write_text(f"{CURVES}a,1,2.0,3.0,0.5\nb,1,2.5,3.5,0.25\n")
+    (tmp_path / "plots" / "confusion.csv").write_text("actual,predicted\ncat,dog\ndog,dog\n")
+    git(tmp_path, "add", "--all")
+    git(tmp_path, "commit", "--message", "first")
+    (tmp_path / "plots" / "learning_curves.csv").write_text(f"{CURVES}a,1,1.0,1.5,0.75\n")
+    return tmp_path
+
+
+def test_curves_have_a_line_a_candidate_and_a_dash_a_revision(repository):
+    shown = json.loads(dvc(repository, "plots", "diff", "HEAD", "--json"))
+    assert "errors" not in shown
+    fields = {
+        "Validation accuracy": "validation_accuracy",
+        "Validation loss": "validation_loss",
+        "Training loss": "train_loss",
+    }
+    for title, field in fields.items():
+        (plot,) = shown["data"][title]
+        text = json.dumps(plot)
+        assert "<DVC_METRIC" not in json.dumps(plot["content"]), "an anchor was left unfilled"
+        encoding = plot["content"]["encoding"]
+        assert encoding["x"]["field"] == "epoch"
+        assert encoding["y"]["field"] == field
+        assert encoding["color"]["field"] == "candidate"
+        assert plot["content"]["layer"][0]["encoding"]["strokeDash"]["field"] == "rev"
+        assert plot["revisions"] == ["workspace", "HEAD"], text
+    (confusion,) = shown["data"]["Confusion of the best"]
+    assert confusion["content"]["spec"]["encoding"]["x"]["field"] == "actual"

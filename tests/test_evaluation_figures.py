@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from darkroom import plotting
+from darkroom.candidate import Epoch
+from darkroom.evaluation import figures
+from darkroom.evaluation.calibration import Bin
+from darkroom.evaluation.metrics import Scores
+
+
+def texts(axes) -> list[str]:
+    return [text.get_text() for text in axes.texts]
+
+
+def size(drawing, path):
+    plotting.save(drawing, path)
+    with Image.open(path) as image:
+        return image.size
+
+
+@pytest.mark.parametrize("count", [2, 10, 40, 100])
+def test_confusion_shows_every_count_and_stays_readable(tmp_path, count):
+    matrix = np.eye(count, dtype=np.int64) * 7
+    matrix[0, 1] = 1234
+    drawing = figures.confusion(matrix, [f"a rather long class name {label}" for label in range(count)])
+    axes = drawing.axes[0]
+    assert sorted(texts(axes)) == sorted(["7"] * count + ["1234"])
+    assert axes.get_xlabel() == "Predicted"
+    assert axes.get_ylabel() == "Actual"
+    smallest = min(text.get_fontsize() for text in [*axes.texts, *axes.get_yticklabels()])
+    assert smallest * plotting.DPI / 72 >= 8, "pixels a letter"
+    assert max(drawing.get_size_inches()) * plotting.DPI <= 4000
+    if count <= 10:  # drawing the large ones takes seconds
+        size(drawing, tmp_path / "confusion.png")
+
+
+def test_confusion_of_a_class_without_images_is_an_empty_row(tmp_path):
+    drawing = figures.confusion(np.array([[3, 1], [0, 0]]), ["a", "b"])
+    image = drawing.axes[0].images[0].get_array()
+    assert (image[1, :, :3] == 1).all()
+    assert texts(drawing.axes[0]) == ["3", "1"]
+
+
+@pytest.mark.parametrize("count", [0, 1, 12])
+def test_curves_have_one_line_a_network_in_each_panel(tmp_path, count):
+    epochs = [Epoch(1, 1.0, 1.5, 0.5), Epoch(2, 0.5, 1.0, 0.75)]
+    histories = {f"net_{number}": epochs for number in range(count)}
+    drawing = figures.learning_curves(histories, dict.fromkeys(histories, 2))
+    *plots, rest = drawing.axes
+    assert [len(axes.lines) for axes in plots] == [count] * 3
+    assert all(line.get_markevery() == [1] for axes in plots for line in axes.lines)
+    styles = {(line.get_color(), line.get_linestyle()) for line in plots[0].lines}
+    assert len(styles) == count
+    shown = [text.get_text() for text in rest.get_legend().get_texts()] if count else []
+    assert shown == list(histories)
+    size(drawing, tmp_path / "curves.png")
+
+
+def test_accuracies_stand_in_order_with_the_best_and_the_bar_marked(tmp_path):
+    scores = {
+        name: Scores(accuracy, accuracy - 0.1, accuracy + 0.05, 0.5, 0.5, 0.5, 0.5, 0.1)
+        for name, accuracy in (("baseline", 0.8), ("a", 0.9), ("b", 0.9), ("c", 0.7))
+    }
+    drawing = figures.accuracies(scores, "a", "baseline")
+    axes = drawing.axes[0]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["c", "baseline", "b", "a (best)"]
+    assert texts(axes) == ["70.0%", "80.0%", "90.0%", "90.0%"]
+    size(drawing, tmp_path / "accuracy.png")
+
+
+@pytest.mark.parametrize("bins", [[Bin(1, 1, 1.0)], [Bin(1, 0, 0.31), Bin(500, 480, 0.97)]])
+def test_reliability_is_drawn_for_few_and_many(tmp_path, bins):
+    drawing = figures.reliability(bins)
+    assert [bar.get_height() for bar in drawing.axes[1].patches] == [each.count for each in bins]
+    size(drawing, tmp_path / "reliability.png")

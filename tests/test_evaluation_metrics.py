@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+from sklearn import metrics as oracle
+
+from darkroom.candidate import softmax
+from darkroom.evaluation.metrics import accuracy_interval, score, score_classes
+
+
+def predictions(rows: int = 200, classes: int = 4, seed: int = 0):
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, classes, rows)
+    logits = generator.normal(0, 1, (rows, classes)).astype(np.float32)
+    logits[np.arange(rows), labels] += 1
+    return softmax(logits), labels
+
+
+def test_scores_are_those_of_scikit_learn():
+    probabilities, labels = predictions()
+    predicted = probabilities.argmax(axis=1)
+    scores = score(probabilities, labels)
+    assert scores.accuracy == pytest.approx(oracle.accuracy_score(labels, predicted))
+    assert scores.macro_recall == pytest.approx(oracle.balanced_accuracy_score(labels, predicted))
+    assert scores.macro_f1 == pytest.approx(oracle.f1_score(labels, predicted, average="macro"))
+    assert scores.log_loss == pytest.approx(oracle.log_loss(labels, probabilities))
+    assert scores.accuracy_low < scores.accuracy < scores.accuracy_high
+
+
+@pytest.mark.parametrize(
+    ("right", "total", "low", "high"),
+    [(8, 10, 0.4902, 0.9433), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (1, 1, 0.2065, 1.0)],
+)
+def test_the_interval_is_wilsons(right, total, low, high):
+    assert accuracy_interval(right, total) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_a_class_that_the_split_lacks_does_not_count():
+    probabilities, labels = predictions()
+    here = labels != 2
+    probabilities, labels = probabilities[here], labels[here]
+    scores = score(probabilities, labels)
+    predicted = probabilities.argmax(axis=1)
+    recalls = [(predicted[labels == label] == label).mean() for label in (0, 1, 3)]
+    assert scores.macro_recall == pytest.approx(np.mean(recalls))
+    by_class = score_classes(predicted, labels, "abcd")
+    assert [row.support > 0 for row in by_class] == [True, True, False, True]
+    assert (by_class[2].precision, by_class[2].recall, by_class[2].f1) == (None, None, None)
+    assert [row.recall for row in by_class if row.support] == pytest.approx(recalls)
+
+
+def test_one_sure_mistake_costs_much_but_not_infinitely():
+    scores = score(np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([0, 1]))
+    assert 40 < scores.log_loss < 50
+    assert scores.accuracy == 0.5
+    assert scores.ece == pytest.approx(0.5)

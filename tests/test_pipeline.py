@@ -1,0 +1,137 @@
+"""The whole pipeline, as a user runs it, in a temporary clone with less of everything."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from darkroom import candidate, files
+from tests.imports import ROOT
+
+pytestmark = pytest.mark.slow
+
+STAGES = [
+    "validate", "download", "pack", "split", "explore", "baseline", "scratch@lab_cnn", "scratch@resnet9",
+    "pretrained@cifar10_backbone", "transfer@cifar10_backbone", "evaluate", "package", "report",
+]  # fmt: skip
+AFTER_TRAINING = {"evaluate", "package", "report"}
+
+
+def run(folder: Path, *command: str, status: int = 0) -> str:
+    """Run a command of the environment in `folder`, check its exit status, return what it printed."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    # The clone's own sources come before the installed ones.
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(folder / "src")}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    result = subprocess.run(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert result.returncode == status, result.stdout
+    return result.stdout
+
+
+def ran(output: str) -> set[str]:
+    """Return the stages that a `dvc repro` ran."""
+    return set(re.findall(r"Running stage '([^']+)'", output))
+
+
+def clone(folder: Path) -> Path:
+    """Copy the working tree, as git would see it, into a new repository with quick parameters."""
+    names = run(ROOT, "git", "ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0")
+    for name in filter(None, names):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    yaml = YAML()
+    parameters = yaml.load(folder / "params.yaml")
+    parameters["datasets"]["digits"]["pack"] = {"image_size": 16, "limit_per_class": 40}
+    parameters["datasets"]["digits"]["training"] = {"epochs": 4, "batch_size": 32}
+    yaml.dump(parameters, folder / "params.yaml")
+    git = ("git", "-c", "user.name=test", "-c", "user.email=test@localhost")
+    run(folder, "git", "init", "--quiet")
+    run(folder, "git", "add", ".")
+    run(folder, *git, "commit", "--quiet", "--message", "start")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a clone in which the pipeline has run."""
+    folder = clone(tmp_path_factory.mktemp("clone"))
+    assert ran(run(folder, "dvc", "repro")) == set(STAGES)
+    return folder
+
+
+def test_everything_is_there(place):
+    for name in (
+        "reports/report.html", "reports/report.pdf", "reports/report.md", "reports/slides.pptx",
+        "metrics/data.json", "metrics/evaluation.json", "plots/confusion.csv", "plots/learning_curves.csv",
+        "plots/data/samples.png", "plots/evaluation/confusion.png", "models/served/model.onnx", "dist/darkroom.bento",
+    ):  # fmt: skip
+        assert (place / name).stat().st_size > 0, name
+    best = files.read_json(place / "models" / "best.json")
+    assert best["name"] in ("lab_cnn", "resnet9", "cifar10_backbone")
+    assert candidate.read_card(place / "models" / "served").temperature == best["temperature"]
+    assert "best on validation" in run(place, "darkroom", "summary")
+
+
+def test_git_holds_the_figures_and_dvc_the_pictures(place):
+    ignored = ("data/raw", "data/packed", "models/candidates", "reports", "dist/darkroom.bento", "plots/evaluation")
+    assert run(place, "git", "check-ignore", *ignored).split() == list(ignored)
+    run(place, "git", "check-ignore", "metrics/evaluation.json", "plots/confusion.csv", "dvc.lock", status=1)
+    assert run(place, "git", "status", "--porcelain", "--untracked-files=all").splitlines()  # dvc.lock and figures
+
+
+def test_a_second_run_has_nothing_to_do(place):
+    output = run(place, "dvc", "repro")
+    assert ran(output) == set()
+    assert "Data and pipelines are up to date." in output
+
+
+def test_reviewers_get_metrics_parameters_and_plots(place, tmp_path):
+    assert "test.accuracy" in run(place, "dvc", "metrics", "show", "--md")
+    assert "scratch.resnet9.learning_rate" in run(place, "dvc", "params", "diff", "--md", "--all")
+    page = run(place, "dvc", "plots", "show", "--out", str(tmp_path / "plots"))
+    html = (tmp_path / "plots" / "index.html").read_text(encoding="utf-8")
+    assert "index.html" in page
+    assert "learning_curves" in html
+    assert "confusion" in html
+
+
+def test_a_change_to_the_report_reruns_the_report_alone(place):
+    with (place / "stages" / "report.py").open("a") as file:
+        file.write("# a change\n")
+    assert ran(run(place, "dvc", "repro")) == {"report"}
+
+
+def test_a_change_to_the_loop_reruns_every_training_and_what_follows(place):
+    with (place / "src" / "darkroom" / "training" / "loop.py").open("a") as file:
+        file.write("# a change\n")
+    trainings = {"scratch@lab_cnn", "scratch@resnet9", "transfer@cifar10_backbone"}
+    assert ran(run(place, "dvc", "repro")) == trainings | AFTER_TRAINING
+
+
+def test_a_wrong_parameter_stops_everything_before_any_work(place):
+    path = place / "params.yaml"
+    good = path.read_text(encoding="utf-8")
+    path.write_text(good.replace("seed: 0", "seed: -1").replace("width: 32", "widht: 32"), encoding="utf-8")
+    output = run(place, "dvc", "repro", status=255)
+    assert ran(output) == {"validate"}
+    assert "seed: -1 is not allowed" in output
+    assert "scratch.lab_cnn.widht: unknown key. Did you mean 'width'?" in output
+    assert "Traceback" not in output
+    path.write_text(good, encoding="utf-8")
+    assert (place / "models" / "served" / "model.onnx").is_file()
+    assert (place / "params.schema.json").is_file()
+
+
+def test_another_clone_gives_the_same_figures(place, tmp_path):
+    other = clone(tmp_path / "other")
+    run(other, "dvc", "repro", "evaluate")
+    for name in ("metrics/data.json", "metrics/evaluation.json", "plots/confusion.csv", "plots/per_class.csv"):
+        assert (place / name).read_bytes() == (other / name).read_bytes(), name

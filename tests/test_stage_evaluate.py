@@ -1,0 +1,129 @@
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from darkroom.candidate import Predictions, read_predictions, write_predictions
+from darkroom.errors import DarkroomError
+from darkroom.packed import read_split
+from stages import evaluate
+from tests import factories
+
+
+def run(top):
+    arguments = {
+        "params": "params.yaml",
+        "candidates": "models/candidates",
+        "split": "data/split.csv",
+        "metrics": "metrics/evaluation.json",
+        "curves": "plots/learning_curves.csv",
+        "confusion": "plots/confusion.csv",
+        "per-class": "plots/per_class.csv",
+        "figures": "plots/evaluation",
+        "best": "models/best.json",
+    }
+    evaluate.main([part for name, path in arguments.items() for part in (f"--{name}", str(top / path))])
+    return read(top / "metrics" / "evaluation.json"), read(top / "models" / "best.json")
+
+
+def read(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def rows(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def leaves(value):
+    return [leaf for part in value.values() for leaf in leaves(part)] if isinstance(value, dict) else [value]
+
+
+def outputs(top):
+    names = ["metrics/evaluation.json", "models/best.json"]
+    return {name: (top / name).read_bytes() for name in names} | {
+        str(path): path.read_bytes() for path in sorted((top / "plots").rglob("*.*")) if "data" not in path.parts
+    }
+
+
+def test_everything_is_judged_and_written(tmp_path, capsys):
+    top = factories.write_project(tmp_path, noise=120)
+    evaluation, best = run(top)
+    assert list(evaluation["candidates"]) == ["baseline", "large", "small"]
+    assert all(isinstance(leaf, (int, float, str)) for leaf in leaves(evaluation))
+    assert best["name"] == evaluation["best"]["name"] == "small"
+    assert best["value"] == evaluation["candidates"]["small"]["validation"]["accuracy"]
+    assert best["temperature"] == evaluation["candidates"]["small"]["temperature"]
+    assert best["reason"] in capsys.readouterr().out
+
+    split = read_split(top / "data" / "split.csv")
+    labels = split.labels[split.rows("test")]
+    confusion = rows(top / "plots" / "confusion.csv")
+    assert [row["actual"] for row in confusion] == [split.classes[label] for label in labels]
+    predicted = read_predictions(top / "models" / "candidates" / "small").test.argmax(axis=1)
+    assert [row["predicted"] for row in confusion] == [split.classes[label] for label in predicted]
+    right = sum(row["actual"] == row["predicted"] for row in confusion)
+    assert evaluation["best"]["test_accuracy"] == right / len(confusion) < 1
+
+    curves = rows(top / "plots" / "learning_curves.csv")
+    assert [(row["candidate"], row["epoch"]) for row in curves[7:9]] == [("small", "8"), ("large", "1")]
+    assert len(rows(top / "plots" / "per_class.csv")) == 3 * 3
+    pictures = sorted(path.name for path in (top / "plots" / "evaluation").iterdir())
+    assert pictures == ["accuracy.png", "confusion.png", "learning_curves.png", "reliability.png"]
+
+
+def test_equal_inputs_give_equal_bytes(tmp_path):
+    top = factories.write_project(tmp_path)
+    run(top)
+    first = outputs(top)
+    run(top)
+    assert outputs(top) == first
+    assert len(first) == 9
+
+
+def test_a_folder_that_the_parameters_do_not_name_is_not_judged(tmp_path):
+    top = factories.write_project(tmp_path, networks=("small",))
+    shutil.copytree(top / "models" / "candidates" / "small", top / "models" / "candidates" / "left_behind")
+    evaluation, best = run(top)
+    assert list(evaluation["candidates"]) == ["baseline", "small"]
+    assert best["reason"] == "small is the only network."
+
+
+def test_the_baseline_is_never_the_best_and_the_run_says_when_it_wins(tmp_path):
+    top = factories.write_project(tmp_path, networks=("small",))
+    split = read_split(top / "data" / "split.csv")
+    perfect = [np.eye(3, dtype=np.float32)[split.labels[split.rows(name)]] * 9 for name in ("validation", "test")]
+    write_predictions(top / "models" / "candidates" / "baseline", Predictions(*perfect))
+    wrong = [np.roll(logits, 1, axis=1) for logits in perfect]
+    write_predictions(top / "models" / "candidates" / "small", Predictions(*wrong))
+    evaluation, best = run(top)
+    assert best["name"] == "small"
+    assert evaluation["best"]["versus_baseline"]["verdict"] == "worse"
+    assert evaluation["best"]["versus_baseline"]["difference"] == -1.0
+
+
+@pytest.mark.parametrize("classes", [("no", "yes"), tuple(f"class {number}" for number in range(30))])
+def test_two_classes_or_thirty(tmp_path, classes):
+    evaluation, _ = run(factories.write_project(tmp_path, classes, ("only",), per_class=10))
+    assert 0 <= evaluation["candidates"]["only"]["test"]["ece"] <= 1
+    assert len(rows(tmp_path / "plots" / "per_class.csv")) == 2 * len(classes)
+
+
+def test_a_class_that_the_test_split_lacks(tmp_path):
+    top = factories.write_project(tmp_path, networks=("only",), lacking="dog")
+    run(top)
+    dog = next(row for row in rows(top / "plots" / "per_class.csv") if row["class"] == "dog")
+    assert dog == {
+        "candidate": "baseline", "class": "dog", "support": "0", "precision": "", "recall": "", "f1": ""
+    }  # fmt: skip
+
+
+def test_when_a_candidate_cannot_be_judged_nothing_is_written(tmp_path):
+    top = factories.write_project(tmp_path)
+    (top / "models" / "candidates" / "large" / "card.json").unlink()
+    with pytest.raises(DarkroomError, match="large holds no candidate"):
+        run(top)
+    assert not (top / "models" / "best.json").exists()
+    assert not (top / "plots" / "evaluation").exists()

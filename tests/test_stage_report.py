@@ -1,0 +1,179 @@
+import re
+import shutil
+import subprocess
+import zipfile
+
+import numpy as np
+import pypandoc
+import pytest
+from PIL import Image
+
+from darkroom.candidate import Predictions, read_predictions, write_predictions
+from darkroom.packed import read_split
+from stages import report
+from tests import factories
+from tests.test_stage_evaluate import run as evaluate
+
+NASTY = ("$5|note*", "<b>cat</b>", "猫_犬")
+
+
+def run(top):
+    arguments = {
+        "params": "params.yaml",
+        "candidates": "models/candidates",
+        "best": "models/best.json",
+        "data": "metrics/data.json",
+        "evaluation": "metrics/evaluation.json",
+        "packed": "data/packed",
+        "per-class": "plots/per_class.csv",
+        "confusion": "plots/confusion.csv",
+        "data-figures": "plots/data",
+        "figures": "plots/evaluation",
+        "out": "reports",
+    }
+    report.main([part for name, path in arguments.items() for part in (f"--{name}", str(top / path))])
+    return (top / "reports" / "report.md").read_text(encoding="utf-8")
+
+
+def slides(top):
+    """Return the text of each slide, in order."""
+    with zipfile.ZipFile(top / "reports" / "slides.pptx") as archive:
+        names = [name for name in archive.namelist() if re.fullmatch(r"ppt/slides/slide\d+\.xml", name)]
+        names.sort(key=lambda name: int(re.findall(r"\d+", name)[0]))
+        return ["".join(re.findall(r"<a:t>([^<]*)</a:t>", archive.read(name).decode())) for name in names]
+
+
+@pytest.fixture
+def project(tmp_path):
+    top = factories.write_project(tmp_path)
+    evaluate(top)
+    return top
+
+
+def test_every_form_is_written_and_pictures_lie_beside_the_markdown(project):
+    markdown = run(project)
+    folder = project / "reports"
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["figures", "report.html", "report.md", "report.pdf", "slides.pptx"]
+    referenced = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", markdown)
+    assert len(referenced) == 8
+    for name in referenced:
+        with Image.open(folder / name) as image:
+            image.verify()
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert page.count("<img") == page.count('src="data:image/png;base64,') == len(referenced)
+    assert not re.findall(r'(?:src|href)="(?!data:|#)', page), "the page needs another file"
+    assert (folder / "report.pdf").read_bytes().startswith(b"%PDF-")
+    assert 8 <= len(slides(project)) <= 13
+
+
+def test_equal_results_give_equal_bytes(project):
+    run(project)
+    first = {path: path.read_bytes() for path in sorted((project / "reports").rglob("*.*"))}
+    with zipfile.ZipFile(project / "reports" / "slides.pptx") as archive:
+        assert b"1970-01-01" in archive.read("docProps/core.xml")
+    shutil.rmtree(project / "reports")
+    run(project)
+    assert {path: path.read_bytes() for path in sorted((project / "reports").rglob("*.*"))} == first
+
+
+def test_the_numbers_are_those_of_the_results(project):
+    evaluation, best = evaluate(project)
+    markdown = run(project)
+    scores = evaluation["candidates"]["small"]["test"]
+    assert f"**small** is right on **{scores['accuracy']:.1%}** of 24 test images" in markdown
+    assert f"(95% interval {scores['accuracy_low']:.1%} to {scores['accuracy_high']:.1%})" in markdown
+    assert best["reason"] in markdown
+    for name in ("baseline", "small", "large"):
+        assert f"{evaluation['candidates'][name]['test']['log_loss']:.3f} |" in markdown
+
+
+@pytest.mark.parametrize(
+    ("bar", "right", "expected"),
+    [
+        (1.0, 1.0, "**It does not beat the baseline**, which reaches 100.0%: the difference is within noise"),
+        (0.75, 0.875, "**It does not beat the baseline**, which reaches 75.0%: the difference is within noise"),
+        (
+            1.0,
+            0.5,
+            "**It does not beat the baseline: it is worse**, by 50.0 percentage points; the baseline reaches 100.0%",
+        ),
+        (
+            0.25,
+            0.75,
+            "**It beats the baseline**, which reaches 25.0%, by 50.0 percentage points: more than chance explains",
+        ),
+    ],
+)
+def test_the_report_says_whether_the_bar_is_cleared(project, bar, right, expected):
+    split = read_split(project / "data" / "split.csv")
+    labels = split.labels[split.rows("test")]
+    perfect = np.eye(3, dtype=np.float32)[labels] * 9
+    for name, share in (("baseline", bar), ("small", right), ("large", right)):
+        folder = project / "models" / "candidates" / name
+        is_right = np.arange(len(labels))[:, np.newaxis] < share * len(labels)
+        logits = np.where(is_right, perfect, np.roll(perfect, 1, axis=1))
+        write_predictions(folder, Predictions(read_predictions(folder).validation, logits))
+    evaluate(project)
+    markdown = run(project)
+    assert markdown.count(expected) == 2
+    assert markdown.count("**It beats the baseline") == (2 if expected.startswith("**It beats") else 0)
+    assert expected.split("**")[1] in "".join(slides(project))
+
+
+def test_names_from_people_are_printed_as_they_are(tmp_path):
+    top = factories.write_project(tmp_path, NASTY, ("only",))
+    evaluate(top)
+    run(top)
+    command = [
+        pypandoc.get_pandoc_path(),
+        "--from=html",
+        "--to=plain",
+        "--wrap=none",
+        str(top / "reports" / "report.html"),
+    ]
+    plain = subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout
+    for name in NASTY:
+        assert re.search(rf"^\s*{re.escape(name)}  +8  +\d", plain, re.MULTILINE), name
+    assert "3 classes have fewer than 30 test images" in plain
+    assert "1 network tries to clear it" in plain
+
+
+def test_facts_about_the_data_are_told_when_there_are_any(project):
+    assert "Every file could be read" not in run(project)
+    factories.write_data_report(
+        project / "metrics" / "data.json",
+        project / "plots" / "data",
+        project / "data" / "packed",
+        project / "data" / "split.csv",
+        copies=1,
+        conflicts=2,
+        left_out=3,
+    )
+    markdown = run(project)
+    assert "- 1 image repeats another one byte for byte" in markdown
+    assert "- 2 images have a copy under another class name" in markdown
+    assert "- 3 images are in no split" in markdown
+    assert "- 1 file could not be read and is set aside:\n\n  - cat/broken.png: the file is empty" in markdown
+    assert "figures/duplicates.png" not in markdown
+    shutil.copy(project / "plots" / "data" / "samples.png", project / "plots" / "data" / "duplicates.png")
+    assert "(figures/duplicates.png)" in run(project)
+
+
+def test_a_class_without_test_images_and_a_perfect_network(tmp_path):
+    top = factories.write_project(tmp_path, networks=("only",), lacking="dog", noise=1)
+    evaluate(top)
+    markdown = run(top)
+    assert "The test split has no image of dog, so nothing is known about it." in markdown
+    assert "It makes no mistake on 16 test images." in markdown
+
+
+def test_many_classes_and_models_stay_short(tmp_path):
+    networks = [f"net_{number}" for number in range(7)]
+    top = factories.write_project(tmp_path, [f"class {number:02}" for number in range(25)], networks, per_class=5)
+    evaluate(top)
+    markdown = run(top)
+    assert "### The ten hardest of 25 classes, by F1" in markdown
+    assert len(re.findall(r"^\| class \d+ \| 1 \|", markdown, re.MULTILINE)) == 10
+    assert any(text.startswith("The models (6 of 8)") for text in slides(top))
+    assert len(slides(top)) <= 13
