@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         parameters=model.weights.size + model.bias.size,
         data=packed.fingerprint(arguments.packed, arguments.split),
         training=settings.model_dump(),
-        seconds=round(time.perf_counter() - clock, 1),
+        seconds=round(time.perf_counter() - clock, 2),
         environment={
             "python": platform.python_version(),
             "scikit-learn": sklearn.__version__,

@@ -130,7 +130,7 @@ def fit(job: Job, begin: Begin, out: Path) -> Card:
         environment=device.describe(compute),
         network=start.description,
     )
-    card = replace(card, seconds=round(time.perf_counter() - clock, 1))
+    card = replace(card, seconds=round(time.perf_counter() - clock, 2))
     candidate.write_card(out, card)
     return card
 
