@@ -3,8 +3,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# Recursive, so that it is looked up when it is used: by then it may have been installed.
+UV = $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
 
 export VIRTUAL_ENV := $(CURDIR)/.venv
+# For the commands of the stages. The recipes below name $(BIN) themselves: macOS's make looks programs up in its own PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export BENTOML_DO_NOT_TRACK := 1
@@ -14,10 +17,10 @@ unexport PYTHONDONTWRITEBYTECODE
 # The registry's Linux build of torch brings CUDA, several GB of it. UV_TORCH_BACKEND=cpu (or cu128, rocm6.4, …)
 # asks uv for another build; its files have other hashes, so then requirements.txt pins the versions alone.
 ifdef UV_TORCH_BACKEND
-INSTALL = uv pip install --quiet --no-verify-hashes --constraint requirements.txt --group dev --editable '.[pipeline]'
+INSTALL = $(UV) pip install --quiet --no-verify-hashes --constraint requirements.txt --group dev --editable '.[pipeline]'
 else
-INSTALL = uv pip install --quiet --require-hashes --requirement requirements.txt && \
-	uv pip install --quiet --no-deps --editable .
+INSTALL = $(UV) pip install --quiet --require-hashes --requirement requirements.txt && \
+	$(UV) pip install --quiet --no-deps --editable .
 endif
 
 .DEFAULT_GOAL := help
@@ -35,37 +38,37 @@ $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else \
 		"error: $(PYTHON) is Python %d.%d, and 3.11, 3.12 or 3.13 is needed: make run PYTHON=python3.12" % v)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@command -v uv >/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@command -v uv >/dev/null || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@echo "Installing packages into .venv ..."
 	@$(INSTALL)
 	@touch $@
 
 run: $(READY) ## Run the whole pipeline and say what came of it
-	@dvc repro
-	@darkroom summary
+	@$(BIN)/dvc repro
+	@$(BIN)/darkroom summary
 
 test: $(READY) ## Run all tests
-	@pytest
+	@$(BIN)/pytest
 
 check: $(READY) ## Check format, lint and types
-	@ruff format --check --quiet . || { echo "error: run 'make format'"; exit 1; }
-	@ruff check --quiet .
-	@mypy
+	@$(BIN)/ruff format --check --quiet . || { echo "error: run 'make format'"; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
 
 format: $(READY) ## Bring the code into shape
-	@ruff check --quiet --fix-only .
-	@ruff format --quiet .
+	@$(BIN)/ruff check --quiet --fix-only .
+	@$(BIN)/ruff format --quiet .
 
 docs: $(READY) ## Rewrite the tables of the README from dvc.yaml and the parameter types
-	@python -m tests.readme
+	@$(BIN)/python -m tests.readme
 
 serve: $(READY) ## Serve the best model on http://localhost:3000, page at /ui
-	@bentoml serve
+	@$(BIN)/bentoml serve
 
 lock: $(READY) ## Rebuild the two requirements files from pyproject.toml
-	@uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-annotate \
+	@$(UV) pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-annotate \
 		--extra pipeline --group dev --output-file requirements.txt pyproject.toml
-	@uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-annotate \
+	@$(UV) pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-annotate \
 		--constraint requirements.txt --output-file requirements-serve.txt pyproject.toml
 
 clean: ## Remove the environment and the caches of tools, but no data, models or results

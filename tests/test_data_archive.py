@@ -88,8 +88,30 @@ def test_an_encrypted_zip_is_refused(tmp_path):
         archive.names(path)
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_member_that_does_not_decompress_comes_empty(tmp_path, method):
+    path = tmp_path / "set.zip"
+    with zipfile.ZipFile(path, "w", method) as target:
+        for name in ("a/1.png", "a/2.png"):
+            target.writestr(name, bytes(range(256)) * 20)
+    data = bytearray(path.read_bytes())
+    start = data.index(b"a/1.png") + len(b"a/1.png")
+    data[start + 10 : start + 60] = b"\xff" * 50
+    path.write_bytes(data)
+    members = dict(archive.read(path, {"a/1.png", "a/2.png"}))
+    assert members == {"a/1.png": b"", "a/2.png": bytes(range(256)) * 20}
+
+
+def test_a_name_that_is_not_text_is_refused(tmp_path):
+    with tarfile.open(tmp_path / "set.tar", "w", format=tarfile.GNU_FORMAT, encoding="latin-1") as tar:
+        tar.addfile(tarfile.TarInfo("a/caf\xe9.png"))
+    with pytest.raises(DarkroomError, match=r"holds 'a/caf\\udce9.png', a name that is not UTF-8"):
+        archive.names(tmp_path / "set.tar")
+
+
 def test_folders_are_no_members(tmp_path):
     with zipfile.ZipFile(tmp_path / "set.zip", "w") as target:
         target.mkdir("a")
-    assert archive.names(tmp_path / "set.zip") == []
+    assert archive.names(tmp_path / "set.zip") == ["a/"]
+    assert dict(archive.read(tmp_path / "set.zip", {"a/"})) == {}
     assert not archive.is_archive(tmp_path / "a.png")

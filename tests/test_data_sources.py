@@ -47,7 +47,7 @@ def test_class_folders_in_the_inbox_become_one_archive(places):
     assert found.title == "Own pictures"
     path = origin.find_archive(out)
     assert dict(archive.read(path, MEMBERS)) == MEMBERS
-    assert archive.names(path) == sorted(MEMBERS)
+    assert archive.names(path) == sorted([*MEMBERS, "cat/", "dog/"])
     first = path.read_bytes()
     for file in inbox.rglob("*.png"):
         file.touch()
@@ -70,7 +70,7 @@ def test_a_folder_or_an_archive_by_path(places, tmp_path):
     assert (out / "set.zip").is_file()
     (out / "set.zip").unlink()
     folder.fetch(FolderSource(path=str(write_folder(tmp_path / "photos", MEMBERS))), inbox, out)
-    assert sorted(archive.names(out / "folder.tar")) == sorted(MEMBERS)
+    assert sorted(archive.names(out / "folder.tar")) == sorted([*MEMBERS, "cat/", "dog/"])
 
 
 def _nothing(inbox):
@@ -92,6 +92,16 @@ def _link(inbox):
     (inbox / "cat" / "link.png").symlink_to("/etc/passwd")
 
 
+def _linked_folder(inbox):
+    write_folder(inbox, MEMBERS)
+    (inbox / "owl").symlink_to(inbox / "cat")
+
+
+def _empty_class(inbox):
+    write_folder(inbox, MEMBERS)
+    (inbox / "owl").mkdir()
+
+
 def _one_class(inbox):
     write_folder(inbox, {"cat/1.png": b"x"})
 
@@ -110,7 +120,9 @@ def _climbing(inbox):
         (_nothing, "inbox holds no pictures: put an archive or class folders there"),
         (_two_archives, "inbox holds a.zip, b.zip: leave one archive, or class folders alone"),
         (_archive_and_folder, "inbox holds a.zip, cat, dog: leave one archive"),
-        (_link, r"cat/link.png is a link: put the file itself there"),
+        (_link, r"cat/link.png is a link: put the file or folder itself there"),
+        (_linked_folder, r"owl is a link: put the file or folder itself there"),
+        (_empty_class, r"folder.tar: the class folder 'owl' holds no picture"),
         (_one_class, "folder.tar holds only the class folder 'cat'"),
         (_empty_archive, "a.zip holds no pictures"),
         (_climbing, r"a.tar holds '../a/1.png', a path that leads out of the archive"),

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from darkroom.errors import DarkroomError, run
@@ -17,6 +20,23 @@ def test_run_ends_the_process_with_a_status(error, status, capsys):
     assert end.value.code == status
     printed = capsys.readouterr().err
     assert printed == ("error: size 3 is too small: use 8\n" if status == 1 else "")
+
+
+def test_a_terminated_stage_leaves_nothing_behind(tmp_path):
+    code = (
+        "import pathlib, time; from darkroom import errors, files\n"
+        "def main(argv):\n"
+        "    with files.whole_directory(pathlib.Path('out')) as out:\n"
+        "        (out / 'half').touch(); print('ready', flush=True); time.sleep(60)\n"
+        "errors.run(main)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    process.terminate()
+    assert process.wait(30) == 143
+    process.stdout.close()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_bug_keeps_its_traceback():

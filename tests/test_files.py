@@ -26,6 +26,16 @@ def test_whole_directory_leaves_the_old_one_when_the_block_fails(tmp_path):
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_whole_directory_clears_away_the_old_one(tmp_path):
+    left = tmp_path / ".out.old"
+    left.mkdir()
+    for content in ("first", "second"):
+        with files.whole_directory(tmp_path / "out") as partial:
+            (partial / "a").write_text(content)
+    assert (tmp_path / "out" / "a").read_text() == "second"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_whole_directory_clears_what_a_killed_process_left(tmp_path):
     left = tmp_path / ".out.partial"
     left.mkdir()

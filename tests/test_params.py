@@ -12,11 +12,23 @@ ROOT = Path(__file__).parents[1]
 
 GOOD = """\
 dataset: mine
+seed: 0
+device: auto
+launch: python
 datasets:
   mine:
     source: {kind: folder}
+    pack: {}
+    split: {}
+    augment: {}
+    training: {}
+baseline: {}
 scratch:
   small: {architecture: lab_cnn, learning_rate: 1e-3}
+transfer: {}
+select: {}
+serve: {}
+report: {}
 """
 
 
@@ -56,7 +68,11 @@ def test_a_document_is_typed_frozen_and_has_defaults(tmp_path):
         ("1e-3", "'0.1'", "scratch.small.learning_rate: '0.1' is not allowed: input should be a valid number."),
         (", learning_rate: 1e-3", "", "scratch.small.learning_rate: missing. Add it."),
         ("dataset: mine", "dataset: yours", "dataset 'yours' has no entry under datasets. Allowed: mine"),
-        ("small:", "sm all:", "model name 'sm all' must be letters, digits"),
+        ("small:", "sm all:", "name 'sm all' must be letters, digits"),
+        ("small:", "Baseline:", "model names must differ, and baseline is taken: look at Baseline, baseline"),
+        ("mine", "my.set", "name 'my.set' must be letters, digits"),
+        ("launch: python\n", "", "launch: missing. Add it."),
+        ("    augment: {}\n", "", "datasets.mine.augment: missing. Add it."),
         ("small:", "baseline:", "model names must differ, and baseline is taken"),
         ("kind: folder", "kind: folder, url: 'http://localhost/a.zip'", "a url needs its sha256"),
         ("kind: folder", "kind: folder, url: 'http://localhost/a.zip', path: b", "either path or url, not both"),

@@ -5,13 +5,17 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
 from darkroom import candidate, files
+from darkroom.packed import open_packed
 from tests.imports import ROOT
+from tests.pictures import class_folders, write_folder
 
 pytestmark = pytest.mark.slow
 
@@ -40,8 +44,8 @@ def ran(output: str) -> set[str]:
     return set(re.findall(r"Running stage '([^']+)'", output))
 
 
-def clone(folder: Path) -> Path:
-    """Copy the working tree, as git would see it, into a new repository with quick parameters."""
+def clone(folder: Path, change: Callable[[Any], None]) -> Path:
+    """Copy the working tree, as git would see it, into a new repository with parameters as `change` makes them."""
     names = run(ROOT, "git", "ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0")
     for name in filter(None, names):
         if (ROOT / name).is_file():
@@ -49,8 +53,7 @@ def clone(folder: Path) -> Path:
             shutil.copy2(ROOT / name, folder / name)
     yaml = YAML()
     parameters = yaml.load(folder / "params.yaml")
-    parameters["datasets"]["digits"]["pack"] = {"image_size": 16, "limit_per_class": 40}
-    parameters["datasets"]["digits"]["training"] = {"epochs": 4, "batch_size": 32}
+    change(parameters)
     yaml.dump(parameters, folder / "params.yaml")
     git = ("git", "-c", "user.name=test", "-c", "user.email=test@localhost")
     run(folder, "git", "init", "--quiet")
@@ -59,10 +62,22 @@ def clone(folder: Path) -> Path:
     return folder
 
 
+def quick_digits(parameters: Any) -> None:
+    parameters["datasets"]["digits"]["pack"] = {"image_size": 16, "limit_per_class": 40}
+    parameters["datasets"]["digits"]["training"] = {"epochs": 4, "batch_size": 32}
+
+
+def quick_folder(parameters: Any) -> None:
+    parameters["dataset"] = "folder"
+    parameters["datasets"]["folder"]["pack"]["image_size"] = 16
+    parameters["datasets"]["folder"]["training"] = {"epochs": 2, "batch_size": 16}
+    del parameters["scratch"]["resnet9"]
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a clone in which the pipeline has run."""
-    folder = clone(tmp_path_factory.mktemp("clone"))
+    folder = clone(tmp_path_factory.mktemp("clone"), quick_digits)
     assert ran(run(folder, "dvc", "repro")) == set(STAGES)
     return folder
 
@@ -131,7 +146,37 @@ def test_a_wrong_parameter_stops_everything_before_any_work(place):
 
 
 def test_another_clone_gives_the_same_figures(place, tmp_path):
-    other = clone(tmp_path / "other")
+    other = clone(tmp_path / "other", quick_digits)
     run(other, "dvc", "repro", "evaluate")
     for name in ("metrics/data.json", "metrics/evaluation.json", "plots/confusion.csv", "plots/per_class.csv"):
         assert (place / name).read_bytes() == (other / name).read_bytes(), name
+
+
+def test_a_folder_of_photos_with_odd_names_goes_all_the_way(tmp_path):
+    folder = clone(tmp_path / "clone", quick_folder)
+    names = ("été", "5 $ note", "日本語")
+    members = class_folders(dict.fromkeys(names, 12), "JPEG")
+    broken = {"été/cut short.jpg": members["été/000.jpeg"][:80], "été/phone.heic": b"x", "cover.png": b"x"}
+    write_folder(folder / "data" / "inbox", {**members, **broken})
+    stages = ran(run(folder, "dvc", "repro"))
+    assert stages == set(STAGES) - {"scratch@resnet9"}
+    packed = open_packed(folder / "data" / "packed")
+    assert {record.label for record in packed.records} == set(names)
+    assert {item.name for item in packed.broken} == set(broken)
+    data = files.read_json(folder / "metrics" / "data.json")
+    assert (data["images"], data["broken"], data["classes"]) == (36, 3, 3)
+    assert "日本語" in (folder / "reports" / "report.html").read_text(encoding="utf-8")
+    assert candidate.read_card(folder / "models" / "served").classes == sorted(names)
+
+
+@pytest.mark.shared
+def test_cifar_as_jpeg_files_is_packed_and_split(shared, tmp_path):
+    def change(parameters: Any) -> None:
+        quick_folder(parameters)
+        parameters["datasets"]["folder"]["source"]["path"] = str(shared / "data" / "cifar10-images.tar.gz")
+        parameters["datasets"]["folder"]["pack"]["limit_per_class"] = 40
+
+    folder = clone(tmp_path / "clone", change)
+    run(folder, "dvc", "repro", "split")
+    data = files.read_json(folder / "metrics" / "data.json")
+    assert (data["classes"], data["images"], data["test"], data["broken"]) == (10, 800, 400, 0)

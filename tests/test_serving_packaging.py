@@ -76,7 +76,7 @@ def test_parity_covers_every_row(tmp_path: Path) -> None:
     top = write_served(tmp_path)
     store = packed.open_packed(top / "data" / "packed")
     predictor = Predictor(top / served.FOLDER)
-    rows = np.arange(2 * packaging.BATCH + 1) % len(store.images)
+    rows = np.arange(2 * candidate.chunk_size(predictor.card.image_size) + 1) % len(store.images)
     judged = predictor.probabilities(store.images[rows])
     assert packaging.prove(predictor, store, rows, judged).rows == len(rows)
     judged[-1, 0] += 2e-5

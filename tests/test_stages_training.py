@@ -128,6 +128,14 @@ def test_wrong_pretrained_weights_are_one_message_and_leave_nothing(place, tmp_p
     assert not (tmp_path / "out").exists()
 
 
+def test_several_processes_are_refused(place, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    data = ["--packed", f"{place}/packed", "--split", f"{place}/split.csv", "--params", f"{place}/params.yaml"]
+    with pytest.raises(DarkroomError, match="launch started 2 processes, and training takes one: set it to python"):
+        scratch.main(["first", "--dataset", "tiny", *data, "--out", f"{tmp_path}/out"])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_wrong_name_is_told_at_once(place, tmp_path):
     with pytest.raises(DarkroomError, match=r"no 'frist' in scratch\. Did you mean 'first'"):
         scratch.main(

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from darkroom.candidate import chunk_size
 from darkroom.errors import DarkroomError
 from darkroom.training import batches, device, loop, network, optimizer
 from darkroom.training.batches import Data
@@ -73,6 +74,22 @@ def test_bfloat16_learns_too_and_predicts_in_full_precision():
     assert logits.dtype == torch.float32
     with torch.inference_mode():
         torch.testing.assert_close(logits, whole(data[1].images))
+
+
+def test_predictions_are_never_rounded_to_tf32():
+    class Probe(torch.nn.Module):
+        def forward(self, images):
+            assert not torch.backends.cudnn.allow_tf32
+            return images.float().mean((1, 2))
+
+    assert torch.backends.cudnn.allow_tf32  # PyTorch's default, which a GPU would follow
+    assert loop.predict(Probe(), torch.zeros((600, 32, 32, 3), dtype=torch.uint8)).shape == (600, 3)
+    assert torch.backends.cudnn.allow_tf32
+
+
+@pytest.mark.parametrize(("size", "count"), [(8, 8192), (32, 512), (224, 10), (1024, 1)])
+def test_larger_images_are_predicted_in_smaller_chunks(size, count):
+    assert chunk_size(size) == count
 
 
 def test_a_loss_that_explodes_says_what_to_lower():

@@ -44,7 +44,8 @@ class Card:
     training: dict[str, Any]
     """The recipe: every parameter that made it."""
     seconds: float
-    """Time that training took, export and predictions included."""
+    """Time that training took, export and predictions included; 0 in the served card, so that equal models are
+    equal bytes."""
     epochs: int = 0
     best_epoch: int = 0
     """The epoch (from 1) whose weights were kept; 0 where there are no epochs."""
@@ -119,6 +120,11 @@ def _read_curve(path: Path) -> dict[int, float]:
     """Return one of DVCLive's curves: its columns are `step` and the last part of the metric's name."""
     with path.open(encoding="utf-8", newline="") as file:
         return {int(row["step"]): float(row[path.stem]) for row in csv.DictReader(file, delimiter="\t")}
+
+
+def chunk_size(image_size: int) -> int:
+    """Return how many images to predict at once: 512 of 32 pixels, and about the same memory at any size."""
+    return max(1, 512 * 32**2 // image_size**2)
 
 
 def softmax(logits: npt.NDArray[np.float32], temperature: float = 1.0) -> npt.NDArray[np.float64]:

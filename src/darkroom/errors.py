@@ -1,5 +1,6 @@
 """The one error that a user meets, and the edge at which it becomes a message."""
 
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -16,8 +17,10 @@ def run(main: Callable[[Sequence[str] | None], None]) -> NoReturn:
     """Run `main` on the command line's arguments and end the process.
 
     Exit status 0 when it returns, 1 with its message on standard error when it raises a
-    `DarkroomError`, 130 when it is interrupted. Any other exception is a bug of ours and keeps its traceback.
+    `DarkroomError`, 130 when it is interrupted, 143 when it is terminated (and then clears up like any other
+    failure). Any other exception is a bug of ours and keeps its traceback.
     """
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         main(None)
     except DarkroomError as error:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,9 +23,13 @@ def whole_directory(path: Path) -> Iterator[Path]:
     partial.mkdir(parents=True)
     try:
         yield partial
+        # Two renames: a process killed between them leaves the old folder beside, never a half one.
+        old = path.with_name(f".{path.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
         if path.exists():
-            shutil.rmtree(path)
+            path.rename(old)
         partial.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         if partial.exists():
             shutil.rmtree(partial)
@@ -37,6 +42,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())  # or a power cut could leave the new name on an empty file
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -26,32 +26,32 @@ class Dataset(Section):
 
     source: Source
     """Where the pictures come from."""
-    pack: PackSettings = PackSettings()
-    split: SplitSettings = SplitSettings()
-    augment: AugmentSettings = AugmentSettings()
-    training: TrainingSettings = TrainingSettings()
+    pack: PackSettings
+    split: SplitSettings
+    augment: AugmentSettings
+    training: TrainingSettings
 
 
 class Document(Section):
-    """The parameters of the whole pipeline."""
+    """The parameters of the whole pipeline. What dvc.yaml names must be there, so it has no default."""
 
     dataset: str
     """The entry of `datasets` to work on."""
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
     """Decides every random choice."""
-    device: Device = "auto"
+    device: Device
     """What networks are trained on; auto takes cuda, then mps, then the processor."""
-    launch: Annotated[str, Field(min_length=1)] = "python"
+    launch: Annotated[str, Field(min_length=1)]
     """The command that starts a training stage."""
     datasets: Annotated[dict[str, Dataset], Field(min_length=1)]
-    baseline: BaselineSettings = BaselineSettings()
-    scratch: dict[str, ScratchSettings] = {}
+    baseline: BaselineSettings
+    scratch: dict[str, ScratchSettings]
     """Models trained from random weights, by name."""
-    transfer: dict[str, TransferSettings] = {}
+    transfer: dict[str, TransferSettings]
     """Models that start from pretrained weights, by name."""
-    select: SelectSettings = SelectSettings()
-    serve: ServeSettings = ServeSettings()
-    report: ReportSettings = ReportSettings()
+    select: SelectSettings
+    serve: ServeSettings
+    report: ReportSettings
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Document":
@@ -59,11 +59,13 @@ class Document(Section):
             allowed = ", ".join(sorted(self.datasets))
             raise ValueError(f"dataset {self.dataset!r} has no entry under datasets. Allowed: {allowed}")
         names = [*self.scratch, *self.transfer, "baseline"]
-        for name in names:
+        for name in [*names, *self.datasets]:
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
-                raise ValueError(f"model name {name!r} must be letters, digits, _ and -: it names a folder")
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"model names must differ, and baseline is taken: {', '.join(twice)} stands twice")
+                raise ValueError(f"name {name!r} must be letters, digits, _ and -: DVC takes a dot for a section")
+        # Some file systems do not tell upper from lower case, and a model's name is that of its folder.
+        folded = [name.casefold() for name in names]
+        if twice := sorted({name for name in names if folded.count(name.casefold()) > 1}):
+            raise ValueError(f"model names must differ, and baseline is taken: look at {', '.join(twice)}")
         if not (self.scratch or self.transfer):
             raise ValueError("scratch and transfer are both empty: add a model to serve")
         return self

@@ -1,5 +1,6 @@
 """Reading zip and tar archives member by member, without ever unpacking one to disk."""
 
+import lzma
 import tarfile
 import zipfile
 import zlib
@@ -9,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from darkroom.errors import DarkroomError
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError)
 MAX_MEMBER = 256 * 1024 * 1024
 """The largest member that is read, in bytes: far above any photograph, far below a bomb."""
 
@@ -19,9 +21,10 @@ def is_archive(path: Path) -> bool:
 
 
 def names(path: Path) -> list[str]:
-    """Return the names of all files in an archive, in stored order.
+    """Return the names of all files in an archive, in stored order, and of its folders, ending in a slash.
 
-    Raises DarkroomError when it is no archive, is damaged, or holds a path that climbs out or a link.
+    Raises DarkroomError when it is no archive, is damaged, or holds a path that climbs out, a link, or a name
+    that is no text.
     """
     found = []
     for name, _ in _walk(path, wanted=()):
@@ -41,20 +44,13 @@ def read(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
 
 
 def _walk(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes | None]]:
-    """Yield every file of the archive with its bytes if it is wanted, None if not."""
+    """Yield every file of the archive with its bytes if it is wanted, None if not, and every folder."""
     if not is_archive(path):
         raise DarkroomError(f"{path.name} is not an archive that can be read: use one of {', '.join(SUFFIXES)}")
     walk = _walk_zip if path.name.lower().endswith(".zip") else _walk_tar
     try:
         yield from walk(path, wanted)
-    except (
-        zipfile.BadZipFile,
-        tarfile.TarError,
-        zlib.error,
-        EOFError,
-        OSError,
-        NotImplementedError,
-    ) as error:
+    except (*DAMAGED, tarfile.TarError, NotImplementedError) as error:
         raise DarkroomError(f"{path.name} is damaged or cut short ({error}): fetch or make it again") from None
 
 
@@ -62,6 +58,7 @@ def _walk_zip(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes 
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             if info.is_dir():
+                yield info.filename, None
                 continue
             if info.flag_bits & 0x1:
                 raise DarkroomError(f"{path.name} is encrypted: make an archive without a password")
@@ -71,7 +68,7 @@ def _walk_zip(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes 
             if info.filename in wanted:
                 try:
                     data = archive.read(info) if info.file_size <= MAX_MEMBER else b""
-                except (zipfile.BadZipFile, zlib.error):
+                except DAMAGED:
                     data = b""  # only this member is damaged: it is set aside like any broken picture
             yield info.filename, data
 
@@ -81,6 +78,8 @@ def _walk_tar(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes 
         for member in archive:
             if member.issym() or member.islnk():
                 raise DarkroomError(_link_message(path, member.name))
+            if member.isdir():
+                yield f"{member.name}/", None
             if not member.isfile():
                 continue
             data = None
@@ -91,6 +90,8 @@ def _walk_tar(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes 
 
 
 def _refuse_outside(path: Path, name: str) -> None:
+    if not name.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in name):
+        raise DarkroomError(f"{path.name} holds {name!a}, a name that is not UTF-8: rename it and make it again")
     pure = PurePosixPath(name.replace("\\", "/"))
     if pure.is_absolute() or ".." in pure.parts or (pure.parts and pure.parts[0].endswith(":")):
         raise DarkroomError(

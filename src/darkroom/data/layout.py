@@ -1,6 +1,7 @@
 """From the names inside an archive to classes and splits."""
 
 import hashlib
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import PurePosixPath
 
 from darkroom import images
 from darkroom.errors import DarkroomError
+from darkroom.packed import Broken
 
 SPLIT_NAMES = {
     "train": "train",
@@ -22,6 +24,12 @@ SPLIT_NAMES = {
 EXAMPLE = "put the pictures of each class into a folder of its own, such as cats/1.jpg and dogs/1.jpg"
 
 
+UNREAD = frozenset(
+    [".arw", ".avif", ".cr2", ".dng", ".heic", ".heif", ".ico", ".jp2", ".jxl", ".nef", ".psd", ".raw", ".svg"]
+)
+"""Suffixes of pictures that are not read here: they are told, where other files are simply no pictures."""
+
+
 @dataclass(frozen=True)
 class Item:
     """A picture to be packed."""
@@ -32,31 +40,63 @@ class Item:
     """train, validation or test where the archive says so, otherwise empty."""
 
 
-def arrange(names: Iterable[str], archive: str) -> list[Item]:
+@dataclass(frozen=True)
+class Arrangement:
+    """What an archive holds."""
+
+    items: list[Item]
+    set_aside: list[Broken]
+    """Pictures that cannot be packed, with the reason."""
+
+
+def arrange(names: Iterable[str], archive: str) -> Arrangement:
     """Return the pictures among `names` with class and split, sorted by name.
 
     Folders around everything are passed over; when the outermost ones left are called train, test and the
     like, they are the split; the next one is the class. Hidden and system files and files that are no
-    pictures by their suffix are ignored. `archive` is what messages call it.
+    pictures by their suffix are ignored. Names that end in a slash are folders. `archive` is what messages
+    call it.
 
-    Raises DarkroomError when no class folders are found, or only one.
+    Raises DarkroomError when no class folders are found, only one, one without a picture, or others beside
+    train and test.
     """
-    pictures = sorted(name for name in names if _is_picture(PurePosixPath(name)))
-    if not pictures:
+    visible = sorted(name for name in names if not _is_hidden(PurePosixPath(name)))
+    pictures = [name for name in visible if PurePosixPath(name).suffix.lower() in images.SUFFIXES | UNREAD]
+    if not any(PurePosixPath(name).suffix.lower() in images.SUFFIXES for name in pictures):
         raise DarkroomError(f"{archive} holds no pictures ({', '.join(sorted(images.SUFFIXES))}): {EXAMPLE}")
-    parts = _without_wrappers([PurePosixPath(name).parts for name in pictures])
-    has_splits = all(len(path) >= 2 and path[0].lower() in SPLIT_NAMES for path in parts)
-    has_splits = has_splits and any(len(path) >= 3 for path in parts)
-    items = []
-    for name, path in zip(pictures, parts, strict=True):
-        split, rest = (SPLIT_NAMES[path[0].lower()], path[1:]) if has_splits else ("", path)
-        if len(rest) >= 2:
-            items.append(Item(name, rest[0], split))
+    wrappers = _wrappers([PurePosixPath(name).parts for name in pictures])
+    has_splits = _has_splits([PurePosixPath(name).parts[wrappers:] for name in pictures], archive)
+    items, set_aside = [], []
+    for name in pictures:
+        path = PurePosixPath(name).parts[wrappers:]
+        split, rest = (SPLIT_NAMES.get(path[0].lower(), ""), path[1:]) if has_splits else ("", path)
+        # One class, however its accents are encoded.
+        label = unicodedata.normalize("NFC", rest[0]) if len(rest) >= 2 else ""
+        suffix = PurePosixPath(name).suffix
+        if not label:
+            set_aside.append(Broken(name, "", "not in a class folder"))
+        elif suffix.lower() in UNREAD:
+            set_aside.append(Broken(name, label, f"{suffix} is not read: convert it to JPEG or PNG"))
+        else:
+            items.append(Item(name, label, split))
+    depth = wrappers + has_splits
+    folders = [PurePosixPath(name).parts[depth:] for name in visible if name.endswith("/")]
+    labels = {unicodedata.normalize("NFC", parts[0]) for parts in folders if parts}
+    _refuse_classes(items, labels | {item.label for item in set_aside if item.label}, archive)
+    return Arrangement(items, set_aside)
+
+
+def _refuse_classes(items: Sequence[Item], named: set[str], archive: str) -> None:
+    """Raise DarkroomError when fewer than two classes have pictures, or a folder or file names another."""
     classes = sorted({item.label for item in items})
+    if empty := sorted(named - set(classes)):
+        raise DarkroomError(
+            f"{archive}: the class folder {empty[0]!r} holds no picture that is read "
+            f"({', '.join(sorted(images.SUFFIXES))}): add some, convert them, or remove the folder"
+        )
     if len(classes) < 2:
         found = f"only the class folder {classes[0]!r}" if classes else "pictures but no class folders"
         raise DarkroomError(f"{archive} holds {found}, and a classifier needs two classes: {EXAMPLE}")
-    return items
 
 
 def limit(items: Sequence[Item], per_class: int | None) -> list[Item]:
@@ -85,13 +125,29 @@ def refuse_unreadable_classes(wanted: Sequence[Item], readable: Iterable[str], a
         )
 
 
-def _is_picture(path: PurePosixPath) -> bool:
-    hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
-    return path.suffix.lower() in images.SUFFIXES and not hidden
+def _is_hidden(path: PurePosixPath) -> bool:
+    return any(part.startswith((".", "__MACOSX")) for part in path.parts)
 
 
-def _without_wrappers(paths: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Drop leading folders that all paths share, as long as a class folder is left."""
-    while len({path[0] for path in paths}) == 1 and all(len(path) >= 3 for path in paths):
-        paths = [path[1:] for path in paths]
-    return paths
+def _wrappers(paths: list[tuple[str, ...]]) -> int:
+    """Return how many leading folders all pictures share, as long as a class folder is left inside."""
+    count = 0
+    nested = [path for path in paths if len(path) >= 2]  # one beside the folders is no reason to stop
+    while nested and len({path[count] for path in nested}) == 1:
+        deeper = [path for path in nested if len(path) >= count + 3]
+        if not deeper:
+            break
+        count, nested = count + 1, deeper
+    return count
+
+
+def _has_splits(paths: list[tuple[str, ...]], archive: str) -> bool:
+    """Return whether the outermost folders are splits; raises DarkroomError when only some of them are."""
+    outermost = {path[0] for path in paths if len(path) >= 2}
+    splits = {path[0] for path in paths if len(path) >= 3 and path[0].lower() in SPLIT_NAMES}
+    if splits and (others := sorted(name for name in outermost if name.lower() not in SPLIT_NAMES)):
+        raise DarkroomError(
+            f"{archive} holds {', '.join(sorted(splits))} beside {', '.join(others)}: train, validation and test "
+            "are taken for splits, so move the others into them, or rename them if they are classes"
+        )
+    return bool(splits)

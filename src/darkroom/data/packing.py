@@ -51,10 +51,11 @@ def pack(raw: Path, settings: PackSettings, out: Path, workers: int | None = Non
     Raises DarkroomError when the archive is damaged, has a wrong layout, or a class has no readable picture.
     """
     path = find_archive(raw)
-    items = layout.limit(layout.arrange(archive.names(path), path.name), settings.limit_per_class)
+    arrangement = layout.arrange(archive.names(path), path.name)
+    items = layout.limit(arrangement.items, settings.limit_per_class)
     by_name = {item.name: item for item in items}
     records: list[Record] = []
-    broken: list[Broken] = []
+    broken = list(arrangement.set_aside)
     with (out / "images.npy").open("wb") as file, progress("pack", len(items), "images") as advance:
         _write_header(file, len(items), settings.image_size)
         for name, opened in _open_all(archive.read(path, by_name), len(items), settings.image_size, workers):

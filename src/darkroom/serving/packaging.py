@@ -19,7 +19,6 @@ from darkroom.serving.settings import ServeSettings
 
 TOLERANCE = 1e-5
 """Largest difference of a probability that counts as the same answer."""
-BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,8 @@ def write_served(
     if not model.is_file():
         raise DarkroomError(f"{model} is missing: only a network can be served, train one with `dvc repro`")
     shutil.copyfile(model, folder / "model.onnx")
-    candidate.write_card(folder, replace(candidate.read_card(source), temperature=best.temperature))
+    card = replace(candidate.read_card(source), temperature=best.temperature, seconds=0.0)
+    candidate.write_card(folder, card)
     judged = candidate.softmax(candidate.read_predictions(source).validation, best.temperature)
     parity = prove(Predictor(folder), packed, validation, judged)
     result = Served(
@@ -84,8 +84,9 @@ def prove(predictor: Predictor, packed: Packed, rows: npt.NDArray[np.int64], jud
             "run `dvc repro` so that all of them are of one run"
         )
     largest = 0.0
-    for start in range(0, len(rows), BATCH):
-        batch = slice(start, start + BATCH)
+    size = candidate.chunk_size(predictor.card.image_size)
+    for start in range(0, len(rows), size):
+        batch = slice(start, start + size)
         answered = predictor.probabilities(packed.images[rows[batch]])
         # A NaN must fail too, so it is turned into the largest difference there is.
         difference = np.nan_to_num(np.abs(answered - judged[batch]), nan=1.0)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
+from darkroom.candidate import chunk_size
 from darkroom.errors import DarkroomError
 from darkroom.training import augment, batches, optimizer
 from darkroom.training.batches import Data
@@ -100,16 +101,23 @@ def score(network: nn.Module, data: Data, compute: Compute) -> tuple[float, floa
     """Return (cross-entropy in nats, accuracy 0 to 1), in the precision that trains."""
     network.eval()
     with compute.autocast():
-        logits = torch.cat([network(images) for images in torch.split(data.images, 512)])
+        logits = torch.cat([network(images) for images in torch.split(data.images, chunk_size(data.images.shape[1]))])
     loss = functional.cross_entropy(logits, data.labels)
     return float(loss), float((logits.argmax(1) == data.labels).float().mean())
 
 
 @torch.inference_mode()
 def predict(network: nn.Module, images: Tensor) -> Tensor:
-    """Return float32 logits, shape (N, classes), in full precision: these are judged and served."""
+    """Return float32 logits, shape (N, classes), on the processor: these are judged, and served within 1e-5.
+
+    So a GPU must not round to TF32 here, as cuDNN does by default, and Apple's does not compute at all.
+    """
     network.eval()
-    return torch.cat([network(chunk) for chunk in torch.split(images, 512)])
+    if images.device.type == "mps":
+        network, images = network.cpu(), images.cpu()
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        chunks = torch.split(images, chunk_size(images.shape[1]))
+        return torch.cat([network(chunk) for chunk in chunks]).cpu()
 
 
 def _average(network: nn.Module, decay: float) -> AveragedModel | None:

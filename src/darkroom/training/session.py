@@ -1,6 +1,7 @@
 """One training from packed images to a whole candidate folder, for networks from scratch and by transfer."""
 
 import argparse
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from dvclive.live import Live
 
 from darkroom import candidate, packed, params
 from darkroom.candidate import Card, Kind, Predictions
+from darkroom.errors import DarkroomError
 from darkroom.training import augment, batches, device, export, loop
 from darkroom.training.batches import Data
 from darkroom.training.loop import Epoch, Plan
@@ -90,6 +92,10 @@ def fit(job: Job, begin: Begin, out: Path) -> Card:
 
     Raises DarkroomError when the device is missing or training diverges.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise DarkroomError(
+            f"launch started {os.environ['WORLD_SIZE']} processes, and training takes one: set it to python"
+        )
     clock = time.perf_counter()
     compute = device.choose(job.device)
     data = packed.open_packed(job.packed)
@@ -103,7 +109,7 @@ def fit(job: Job, begin: Begin, out: Path) -> Card:
     with Live(str(out / "history"), dvcyaml=None, save_dvc_exp=False, report=None) as live:
         best = loop.train(network, start.groups, (training, validation), plan, compute, _reporter(live, plan))
     test = batches.load(data, split, "test", compute.device)
-    logits = [loop.predict(network, part.images).cpu().numpy() for part in (validation, test)]
+    logits = [loop.predict(network, part.images).numpy() for part in (validation, test)]
     candidate.write_predictions(out, Predictions(*logits))
     export.write_weights(out / "weights.safetensors", network)
     export.write_onnx(out / "model.onnx", network, data.images.shape[1])

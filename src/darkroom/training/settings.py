@@ -39,7 +39,7 @@ class BaselineSettings(Section):
     orientations: Annotated[int, Field(ge=2, le=32)] = 9
     """Directions of the gradient histogram."""
     cells: Annotated[int, Field(ge=2, le=32)] = 8
-    """Cells along each side of the image."""
+    """About this many cells along each side of the image."""
     strengths: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)] = [0.1, 1.0, 10.0]
     """Inverse regularisation strengths C to try; validation chooses."""
     max_iterations: Annotated[int, Field(ge=1)] = 200

@@ -55,12 +55,17 @@ def _pack_folder(folder: Path, path: Path) -> Path:
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
         for file in sorted(folder.rglob("*")):
             name = file.relative_to(folder)
-            hidden = any(part.startswith(".") for part in name.parts)
-            if hidden or file.is_dir() or file.suffix.lower() not in images.SUFFIXES:
+            if any(part.startswith(".") for part in name.parts):
                 continue
             if file.is_symlink():
-                raise DarkroomError(f"{file} is a link: put the file itself there")
+                raise DarkroomError(f"{file} is a link: put the file or folder itself there")
             info = tarfile.TarInfo(name.as_posix())
+            if file.is_dir():
+                info.type = tarfile.DIRTYPE
+                tar.addfile(info)
+                continue
+            if file.suffix.lower() not in images.SUFFIXES | layout.UNREAD:
+                continue
             info.size = file.stat().st_size
             with file.open("rb") as content:
                 tar.addfile(info, content)
