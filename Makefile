@@ -1,6 +1,8 @@
 # Two commands matter: `make run` and `make test`. `make help` explains the rest.
 
 PYTHON ?= python3
+HOST ?= 127.0.0.1
+PORT ?= 3000
 BIN := .venv/bin
 READY := .venv/.ready
 # Recursive, so that it is looked up when it is used: by then it may have been installed.
@@ -62,8 +64,11 @@ format: $(READY) ## Bring the code into shape
 docs: $(READY) ## Rewrite the tables of the README from dvc.yaml and the parameter types
 	@$(BIN)/python -m tests.readme
 
-serve: $(READY) ## Serve the best model on http://localhost:3000, page at /ui
-	@$(BIN)/bentoml serve
+serve: $(READY) ## Serve the best model on http://localhost:3000, page at /ui (or PORT=8000, HOST=0.0.0.0)
+	@$(BIN)/python -c 'import socket, sys; \
+		sys.exit("error: port $(PORT) is taken: make serve PORT=%d" % ($(PORT) + 1) \
+		if not socket.socket().connect_ex(("127.0.0.1", $(PORT))) else 0)'
+	@$(BIN)/bentoml serve --host $(HOST) --port $(PORT)
 
 lock: $(READY) ## Rebuild the two requirements files from pyproject.toml
 	@$(UV) pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-annotate \

@@ -57,7 +57,7 @@ def test_a_document_is_typed_frozen_and_has_defaults(tmp_path):
             "datasets.mine.source.kind: 'foldr' is not one of the choices. "
             "Did you mean 'folder'? Allowed: digits, folder.",
         ),
-        ("kind: folder", "kind: folder, pth: x", "datasets.mine.source.folder.pth: unknown key. Did you mean 'path'?"),
+        ("kind: folder", "kind: folder, pth: x", "datasets.mine.source.pth: unknown key. Did you mean 'path'?"),
         (
             "lab_cnn",
             "labcnn",
@@ -67,14 +67,18 @@ def test_a_document_is_typed_frozen_and_has_defaults(tmp_path):
         ("1e-3", "-1", "scratch.small.learning_rate: -1 is not allowed: input should be greater than 0."),
         ("1e-3", "'0.1'", "scratch.small.learning_rate: '0.1' is not allowed: input should be a valid number."),
         (", learning_rate: 1e-3", "", "scratch.small.learning_rate: missing. Add it."),
-        ("dataset: mine", "dataset: yours", "dataset 'yours' has no entry under datasets. Allowed: mine"),
+        ("dataset: mine", "dataset: yours", "  dataset: 'yours' has no entry under datasets. Allowed: mine."),
         ("small:", "sm all:", "name 'sm all' must be letters, digits"),
         ("small:", "Baseline:", "model names must differ, and baseline is taken: look at Baseline, baseline"),
         ("mine", "my.set", "name 'my.set' must be letters, digits"),
         ("launch: python\n", "", "launch: missing. Add it."),
         ("    augment: {}\n", "", "datasets.mine.augment: missing. Add it."),
         ("small:", "baseline:", "model names must differ, and baseline is taken"),
-        ("kind: folder", "kind: folder, url: 'http://localhost/a.zip'", "a url needs its sha256"),
+        (
+            "kind: folder",
+            "kind: folder, url: 'http://localhost/a.zip'",
+            "datasets.mine.source: a url needs its sha256, so that everyone gets the same bytes.",
+        ),
         ("kind: folder", "kind: folder, url: 'http://localhost/a.zip', path: b", "either path or url, not both"),
     ],
 )

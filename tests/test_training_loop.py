@@ -129,6 +129,13 @@ def test_an_epoch_holds_every_image_once_and_no_batch_of_one(count, batch):
     assert count == 1 or min(map(len, chunks)) > 1
 
 
+@pytest.mark.parametrize(
+    ("count", "asked", "given"), [(60, 128, 8), (1000, 128, 62), (50_000, 128, 128), (1000, 16, 16), (60, 4, 4)]
+)
+def test_small_sets_get_small_batches(count, asked, given):
+    assert batches.fitting_size(count, asked) == given
+
+
 def test_statistics_are_those_of_numpy():
     data = blobs(50, 3)
     mean, std = batches.statistics(data)

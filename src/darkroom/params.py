@@ -14,6 +14,7 @@ from ruamel.yaml.error import YAMLError
 from darkroom.errors import DarkroomError
 
 T = TypeVar("T")
+UNIONS = (typing.Union, types.UnionType)
 
 
 class Section(BaseModel):
@@ -53,7 +54,7 @@ def load(path: Path, kind: Any, key: str = "") -> Any:
         if not isinstance(value, dict) or part not in value:
             where = ".".join(parts[:done]) or "the document"
             names = [str(name) for name in value] if isinstance(value, dict) else []
-            raise DarkroomError(f"{path}: no {part!r} in {where}. {_choices(part, names)}")
+            raise DarkroomError(f"{path}: no {part!r} in {where}. {choices(part, names)}")
         value = value[part]
     adapter = TypeAdapter(kind)
     try:
@@ -63,33 +64,51 @@ def load(path: Path, kind: Any, key: str = "") -> Any:
         raise DarkroomError(f"{path} has {_count(lines)}:\n" + "\n".join(f"  {line}" for line in lines)) from None
 
 
-def _count(lines: list[str]) -> str:
-    return "1 wrong parameter" if len(lines) == 1 else f"{len(lines)} wrong parameters"
-
-
-def _choices(name: str, allowed: list[str]) -> str:
+def choices(name: str, allowed: list[str]) -> str:
+    """Return what is allowed in words, the name nearest to a wrong one first."""
     near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]!r}? " if near else ""
     return f"{hint}Allowed: {', '.join(sorted(allowed)) or 'nothing'}."
 
 
+def _count(lines: list[str]) -> str:
+    return "1 wrong parameter" if len(lines) == 1 else f"{len(lines)} wrong parameters"
+
+
 def _explain(kind: Any, prefix: list[str], details: ErrorDetails) -> str:
-    where = ".".join([*prefix, *(str(part) for part in details["loc"])])
+    where = ".".join([*prefix, *_path(kind, details["loc"])])
     value = details["input"]
     if details["type"] == "extra_forbidden":
         section = _section_at(kind, details["loc"][:-1])
         allowed = list(section.model_fields) if section else []
-        return f"{where}: unknown key. {_choices(str(details['loc'][-1]), allowed)}"
+        return f"{where}: unknown key. {choices(str(details['loc'][-1]), allowed)}"
     if details["type"] == "missing":
         return f"{where}: missing. Add it."
     if details["type"] == "literal_error":
         allowed = [part.strip("' ") for part in details["ctx"]["expected"].replace(" or ", ",").split(",")]
-        return f"{where}: {value!r} is not one of the choices. {_choices(str(value), allowed)}"
+        return f"{where}: {value!r} is not one of the choices. {choices(str(value), allowed)}"
     if details["type"] == "union_tag_invalid":
         tag, allowed = details["ctx"]["tag"], details["ctx"]["expected_tags"].replace("'", "").split(", ")
-        return f"{where}.kind: {tag!r} is not one of the choices. {_choices(str(tag), allowed)}"
+        return f"{where}.kind: {tag!r} is not one of the choices. {choices(str(tag), allowed)}"
     message = details["msg"].removeprefix("Value error, ")
+    if isinstance(value, dict):  # parts of a section that do not fit together: the message names them
+        return f"{where}: {message}." if where else f"{message}."
     return f"{where}: {value!r} is not allowed: {message[:1].lower()}{message[1:]}."
+
+
+def _path(kind: Any, loc: tuple[int | str, ...]) -> list[str]:
+    """Return an error's location as it stands in the document: without the tags that pydantic puts into it."""
+    path = []
+    for part in loc:
+        if typing.get_origin(_bare(kind)) not in UNIONS:
+            path.append(str(part))
+        kind = _step(kind, part)
+    return path
+
+
+def _bare(kind: Any) -> Any:
+    """Return a type without its annotations."""
+    return typing.get_args(kind)[0] if typing.get_origin(kind) is typing.Annotated else kind
 
 
 def _section_at(kind: Any, loc: tuple[int | str, ...]) -> type[Section] | None:
@@ -100,15 +119,13 @@ def _section_at(kind: Any, loc: tuple[int | str, ...]) -> type[Section] | None:
 
 
 def _step(kind: Any, part: int | str) -> Any:
+    kind = _bare(kind)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is typing.Annotated:
-        return _step(arguments[0], part)
     if origin is dict:
         return arguments[1]
-    if origin in (
-        typing.Union,
-        types.UnionType,
-    ):  # pydantic puts the tag of the chosen member into the location
+    if origin is list:
+        return arguments[0]
+    if origin in UNIONS:  # pydantic puts the tag of the chosen member into the location
         return next((member for member in arguments if member.model_fields["kind"].default == part), None)
     field = kind.model_fields.get(str(part)) if isinstance(kind, type) and issubclass(kind, Section) else None
     return field.annotation if field else None

@@ -56,8 +56,8 @@ class Document(Section):
     @model_validator(mode="after")
     def _fits_together(self) -> "Document":
         if self.dataset not in self.datasets:
-            allowed = ", ".join(sorted(self.datasets))
-            raise ValueError(f"dataset {self.dataset!r} has no entry under datasets. Allowed: {allowed}")
+            choices = params.choices(self.dataset, list(self.datasets))
+            raise ValueError(f"dataset: {self.dataset!r} has no entry under datasets. {choices.rstrip('.')}")
         names = [*self.scratch, *self.transfer, "baseline"]
         for name in [*names, *self.datasets]:
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):

@@ -10,6 +10,11 @@ from torch import Tensor
 
 from darkroom.packed import Packed, Split, SplitName
 
+FEWEST_STEPS = 16
+"""Steps an epoch should have, if the set is small."""
+SMALLEST_BATCH = 8
+"""Images that batch norm needs for its statistics."""
+
 
 @dataclass(frozen=True)
 class Data:
@@ -39,6 +44,14 @@ def shuffled(data: Data, batch_size: int, generator: torch.Generator) -> Iterato
         chunks[-2:] = [torch.cat(chunks[-2:])]
     for rows in chunks:
         yield data.images[rows], data.labels[rows]
+
+
+def fitting_size(count: int, batch_size: int) -> int:
+    """Return the batch size for `count` images: as asked for, but at most what leaves an epoch its steps.
+
+    With 60 images and batches of 128 an epoch would be a single step, and no network learns in sixteen of those.
+    """
+    return min(batch_size, max(SMALLEST_BATCH, count // FEWEST_STEPS))
 
 
 def steps(count: int, batch_size: int) -> int:

@@ -104,7 +104,12 @@ def fit(job: Job, begin: Begin, out: Path) -> Card:
     start = begin(training, len(split.classes))
     network = start.network.to(compute.device)
     epochs = max(1, round(job.training.epochs * job.settings.epochs_factor))
-    plan = Plan(job.settings, job.augment, epochs, job.training.batch_size, job.seed)
+    batch_size = batches.fitting_size(len(training), job.training.batch_size)
+    if batch_size < job.training.batch_size:
+        print(
+            f"batches of {batch_size} instead of {job.training.batch_size}: there are {len(training)} training images"
+        )
+    plan = Plan(job.settings, job.augment, epochs, batch_size, job.seed)
     _write_augmented(out, training, plan)
     with Live(str(out / "history"), dvcyaml=None, save_dvc_exp=False, report=None) as live:
         best = loop.train(network, start.groups, (training, validation), plan, compute, _reporter(live, plan))

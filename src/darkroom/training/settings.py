@@ -30,7 +30,7 @@ class TrainingSettings(Section):
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 16
     """Passes over the training images."""
     batch_size: Annotated[int, Field(ge=2, le=65_536)] = 64
-    """Images a step."""
+    """Images a step; less, down to 8, where an epoch would have fewer than 16 steps."""
 
 
 class BaselineSettings(Section):
