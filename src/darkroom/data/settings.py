@@ -33,7 +33,15 @@ class FolderSource(Section):
         return self
 
 
-Source = Annotated[DigitsSource | FolderSource, Field(discriminator="kind")]
+class CifarSource(Section):
+    """CIFAR-10: 60,000 photographs of 32×32 pixels, ten classes, 170 MB; the official test split is kept."""
+
+    kind: Literal["cifar10"] = "cifar10"
+    mirror: str | None = None
+    """Address or path of `cifar-10-python.tar.gz`, tried first, as is what `DARKROOM_CIFAR10_MIRROR` says."""
+
+
+Source = Annotated[DigitsSource | FolderSource | CifarSource, Field(discriminator="kind")]
 
 Fraction = Annotated[float, Field(gt=0, lt=0.5)]
 """A share of the images, above 0 and below one half."""
