@@ -40,6 +40,7 @@ def fetch(web, tmp_path, *paths, limit=1_000_000):
         ([("cut", 50_000), ("cut", 0), ("cut", 9)], True, True, ["", *["bytes=50000-"] * 2, "bytes=50009-"]),
         ([("cut", 50_000)], False, True, ["", "bytes=50000-"]),  # no ranges: all of it again
         ([("cut", 50_000)], True, False, ["", ""]),  # without a length a cut shows in the checksum alone
+        ([("cut", 50_000), ("shift", 10)], True, True, ["", "bytes=50000-", ""]),
         ([503, 429, 500], True, True, ["", "", "", ""]),
     ],
 )  # fmt: skip
@@ -94,6 +95,7 @@ def test_a_failure_names_each_address_with_its_reason_and_ends_with_the_remedy(w
     with pytest.raises(DarkroomError, match=message):
         fetch(web, tmp_path, *paths, limit=limit)
     assert not (tmp_path / "target").exists()
+    assert not (tmp_path / "downloads" / SHA.digest).exists()  # wrong bytes do not stay, too many are not begun
 
 
 def test_an_endless_answer_ends_at_the_limit(web, tmp_path):

@@ -1,6 +1,7 @@
 """A web server on loopback that fails as it is told: for downloads that are cut, refused, slow or wrong."""
 
 import http.server
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ class Web:
 
     files: dict[str, bytes] = field(default_factory=dict)
     script: list[object] = field(default_factory=list)
-    """A status to fail with, ("cut", N) to end the answer after N bytes, or None to behave."""
+    """A status to fail with, ("cut", N) to end after N bytes, ("shift", N) to begin N bytes too late, or None."""
     ranges: bool = True
     length: bool = True
     pause: float = 0
@@ -62,6 +63,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def give(self, data: bytes, wanted: str, step: object) -> None:
         start = int(wanted.removeprefix("bytes=").partition("-")[0]) if wanted and self.web.ranges else 0
+        start += int(step[1]) if isinstance(step, tuple) and step[0] == "shift" else 0
         if start and start >= len(data):
             self.fail(416)
             return
@@ -71,12 +73,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.web.ranges:
             self.send_header("Accept-Ranges", "bytes")
             self.send_header("ETag", '"one"')
+            self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
         if self.web.length:
             self.send_header("Content-Length", str(len(data) - start))
         else:
             self.send_header("Connection", "close")
         self.end_headers()
-        end = start + int(step[1]) if isinstance(step, tuple) else len(data)
+        end = start + int(step[1]) if isinstance(step, tuple) and step[0] == "cut" else len(data)
         try:
             for place in range(start, min(end, len(data)), 4096):
                 time.sleep(self.web.pause)
@@ -87,11 +90,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.close_connection = not self.web.length or end < len(data)
 
 
+class Server(http.server.ThreadingHTTPServer):
+    """Says nothing when the other side was killed."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+
 @contextmanager
 def serve(web: Web, handler: type[Handler] = Handler) -> Iterator[Web]:
     """Serve `web` on a free port and set its address."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.daemon_threads = True
+    with Server(("127.0.0.1", 0), handler) as server:
         server.web = web  # type: ignore[attr-defined]
         web.address = f"http://127.0.0.1:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})

@@ -169,13 +169,13 @@ def _receive(url: str, part: Path, limit: int) -> bool:
 
 
 def _start(answer: "requests.Response", have: int) -> int | None:
-    """Return the place of the answer's first byte in the file, None when it does not fit what is there."""
+    """Return the place of the answer's first byte in the file, None when the file is shorter than what is there."""
     status = answer.status_code
     if status == 200:
         return 0
-    if status == 206 and (found := re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))):
-        return have if int(found[1]) == have else None
-    if have and status in (206, 416):
+    if status == 206:
+        return have  # a server that begins elsewhere is found out by the checksum
+    if have and status == 416:
         return None
     reason = f"{status} {answer.reason}"
     if status in (408, 429) or status >= 500:
