@@ -10,8 +10,8 @@ from pathlib import Path
 
 from darkroom import files, params
 from darkroom.data.origin import find_archive, write_origin
-from darkroom.data.settings import CifarSource, DigitsSource, FolderSource, Source
-from darkroom.data.sources import cifar10, digits, folder
+from darkroom.data.settings import CifarSource, DigitsSource, FolderSource, KaggleSource, Source
+from darkroom.data.sources import cifar10, digits, folder, kaggle
 from darkroom.errors import run
 
 
@@ -33,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                 origin = folder.fetch(source, arguments.inbox, arguments.downloads, out)
             case CifarSource():
                 origin = cifar10.fetch(source, arguments.downloads, out)
+            case KaggleSource():
+                origin = kaggle.fetch(source, arguments.downloads, out)
         write_origin(out, origin)
     shutil.rmtree(arguments.downloads, ignore_errors=True)
     archive = find_archive(arguments.out)

@@ -187,7 +187,7 @@ def test_the_origin_stands_beside_its_archive(tmp_path):
     origin.write_origin(tmp_path, origin.Origin("Cats", "a shelter", "CC0"))
     written = files.read_json(tmp_path / "source.json")
     assert written == {
-        "title": "Cats", "source": "a shelter", "licence": "CC0", "form": "class folders",
+        "title": "Cats", "source": "a shelter", "licence": "CC0", "form": "class folders", "classes": {},
         "archive": "set.zip", "sha256": files.sha256(path),
     }  # fmt: skip
     assert origin.read_origin(tmp_path) == origin.Origin("Cats", "a shelter", "CC0")

@@ -29,5 +29,5 @@ def open_contents(raw: Path) -> Contents:
     path, origin = find_archive(raw), read_origin(raw)
     if origin.form == "cifar10":
         return Contents(path.name, cifar.items(path), partial(cifar.read, path))
-    items = layout.arrange(archive.names(path), path.name)
+    items = layout.rename(layout.arrange(archive.names(path), path.name), origin.classes, path.name)
     return Contents(path.name, items, partial(archive.read, path))

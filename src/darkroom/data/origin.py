@@ -1,6 +1,7 @@
 """What is known about a source, written beside its archive and carried along to the report."""
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,8 @@ class Origin:
     licence: str
     form: Literal["class folders", "cifar10"] = "class folders"
     """How pictures lie in the archive, which decides how it is read."""
+    classes: Mapping[str, str] = field(default_factory=dict)
+    """Folder name to class name, for folders that are called otherwise."""
 
 
 def write_origin(raw: Path, origin: Origin) -> None:
