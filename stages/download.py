@@ -1,16 +1,17 @@
 """Bring the data set's archive into one folder and note what it is.
 
-python stages/download.py --dataset digits --inbox data/inbox --out data/raw
+python stages/download.py --dataset digits --inbox data/inbox --downloads .darkroom/downloads --out data/raw
 """
 
 import argparse
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from darkroom import files, params
 from darkroom.data.origin import find_archive, write_origin
-from darkroom.data.settings import DigitsSource, FolderSource, Source
-from darkroom.data.sources import digits, folder
+from darkroom.data.settings import CifarSource, DigitsSource, FolderSource, KaggleSource, Source
+from darkroom.data.sources import cifar10, digits, folder, kaggle
 from darkroom.errors import run
 
 
@@ -20,6 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--inbox", type=Path, required=True)
+    parser.add_argument("--downloads", type=Path, required=True, help="keeps unfinished downloads for the next run")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args(argv)
     source: Source = params.load(arguments.params, Source, f"datasets.{arguments.dataset}.source")
@@ -28,8 +30,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             case DigitsSource():
                 origin = digits.fetch(out)
             case FolderSource():
-                origin = folder.fetch(source, arguments.inbox, out)
+                origin = folder.fetch(source, arguments.inbox, arguments.downloads, out)
+            case CifarSource():
+                origin = cifar10.fetch(source, arguments.downloads, out)
+            case KaggleSource():
+                origin = kaggle.fetch(source, arguments.downloads, out)
         write_origin(out, origin)
+    shutil.rmtree(arguments.downloads, ignore_errors=True)
     archive = find_archive(arguments.out)
     print(f"{archive.name}: {archive.stat().st_size / 1e6:.1f} MB")
 

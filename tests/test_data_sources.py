@@ -37,13 +37,13 @@ def places(tmp_path):
     inbox.mkdir()
     out.mkdir()
     (inbox / "README.md").write_text("put pictures here")
-    return inbox, out
+    return inbox, tmp_path / "downloads", out
 
 
 def test_class_folders_in_the_inbox_become_one_archive(places):
-    inbox, out = places
+    inbox, downloads, out = places
     write_folder(inbox, {**MEMBERS, "cat/.DS_Store": b"x"})
-    found = folder.fetch(FolderSource(), inbox, out)
+    found = folder.fetch(FolderSource(), inbox, downloads, out)
     assert found.title == "Own pictures"
     path = origin.find_archive(out)
     assert dict(archive.read(path, MEMBERS)) == MEMBERS
@@ -51,25 +51,25 @@ def test_class_folders_in_the_inbox_become_one_archive(places):
     first = path.read_bytes()
     for file in inbox.rglob("*.png"):
         file.touch()
-    folder.fetch(FolderSource(), inbox, out)
+    folder.fetch(FolderSource(), inbox, downloads, out)
     assert path.read_bytes() == first  # dates do not count
 
 
 @pytest.mark.parametrize("suffix", [".zip", ".tar"])
 def test_an_archive_in_the_inbox_is_taken_as_it_is(places, suffix):
-    inbox, out = places
+    inbox, downloads, out = places
     path = (write_zip if suffix == ".zip" else write_tar)(inbox / f"set{suffix}", MEMBERS)
-    folder.fetch(FolderSource(), inbox, out)
+    folder.fetch(FolderSource(), inbox, downloads, out)
     assert (out / path.name).read_bytes() == path.read_bytes()
 
 
 def test_a_folder_or_an_archive_by_path(places, tmp_path):
-    inbox, out = places
+    inbox, downloads, out = places
     path = write_zip(tmp_path / "set.zip", MEMBERS)
-    assert folder.fetch(FolderSource(path=str(path)), inbox, out).title == "set.zip"
+    assert folder.fetch(FolderSource(path=str(path)), inbox, downloads, out).title == "set.zip"
     assert (out / "set.zip").is_file()
     (out / "set.zip").unlink()
-    folder.fetch(FolderSource(path=str(write_folder(tmp_path / "photos", MEMBERS))), inbox, out)
+    folder.fetch(FolderSource(path=str(write_folder(tmp_path / "photos", MEMBERS))), inbox, downloads, out)
     assert sorted(archive.names(out / "folder.tar")) == sorted([*MEMBERS, "cat/", "dog/"])
 
 
@@ -129,10 +129,10 @@ def _climbing(inbox):
     ],
 )
 def test_a_wrong_inbox_is_one_message_with_the_remedy(places, fill, message):
-    inbox, out = places
+    inbox, downloads, out = places
     fill(inbox)
     with pytest.raises(DarkroomError, match=message):
-        folder.fetch(FolderSource(), inbox, out)
+        folder.fetch(FolderSource(), inbox, downloads, out)
 
 
 def test_a_path_that_is_not_there_and_a_wrong_checksum(places, tmp_path):
@@ -162,10 +162,10 @@ def address(tmp_path):
 
 
 def test_an_archive_by_address_is_fetched_and_checked(places, tmp_path, address):
-    inbox, out = places
+    inbox, downloads, out = places
     path = write_zip(tmp_path / "www" / "set.zip", MEMBERS)
     source = FolderSource(url=f"{address}/set.zip", sha256=files.sha256(path))
-    assert folder.fetch(source, inbox, out).title == "set.zip"
+    assert folder.fetch(source, inbox, downloads, out).title == "set.zip"
     assert (out / "set.zip").read_bytes() == path.read_bytes()
     assert origin.find_archive(out).name == "set.zip"
 
@@ -174,15 +174,15 @@ def test_an_archive_by_address_is_fetched_and_checked(places, tmp_path, address)
     ("name", "digest", "message"),
     [
         ("set.zip", hashlib.sha256(b"other").hexdigest(), "does not have SHA-256"),
-        ("none.zip", "0" * 64, "could not be fetched .*404.*: check the address and the network"),
+        ("none.zip", "0" * 64, "could not be fetched .*404.*: check the address, the network"),
         ("set.exe", "0" * 64, "must end in one of .zip"),
     ],
 )
 def test_a_failed_download_is_one_message_and_leaves_nothing(places, tmp_path, address, name, digest, message):
-    inbox, out = places
+    inbox, downloads, out = places
     write_zip(tmp_path / "www" / "set.zip", MEMBERS)
     with pytest.raises(DarkroomError, match=message):
-        folder.fetch(FolderSource(url=f"{address}/{name}", sha256=digest), inbox, out)
+        folder.fetch(FolderSource(url=f"{address}/{name}", sha256=digest), inbox, downloads, out)
     assert list(out.iterdir()) == []
 
 
@@ -190,7 +190,7 @@ def test_a_failed_download_is_one_message_and_leaves_nothing(places, tmp_path, a
 def test_only_web_addresses_are_fetched(places, url):
     with pytest.raises(DarkroomError, match="must begin with http"):
         folder.fetch(FolderSource(url=url, sha256="0" * 64), *places)
-    with pytest.raises(DarkroomError, match="could not be fetched"):
+    with pytest.raises(DarkroomError, match=r"could not be reached .*refused"):
         folder.fetch(FolderSource(url="http://127.0.0.1:1/a.zip", sha256="0" * 64), *places)
 
 
@@ -199,8 +199,10 @@ def test_the_origin_stands_beside_its_archive(tmp_path):
     origin.write_origin(tmp_path, origin.Origin("Cats", "a shelter", "CC0"))
     written = files.read_json(tmp_path / "source.json")
     assert written == {
-        "title": "Cats", "source": "a shelter", "licence": "CC0", "archive": "set.zip", "sha256": files.sha256(path)
+        "title": "Cats", "source": "a shelter", "licence": "CC0", "form": "class folders", "classes": {},
+        "archive": "set.zip", "sha256": files.sha256(path),
     }  # fmt: skip
+    assert origin.read_origin(tmp_path) == origin.Origin("Cats", "a shelter", "CC0")
     path.unlink()
     with pytest.raises(DarkroomError, match="must hold one archive, not 0"):
         origin.find_archive(tmp_path)

@@ -55,7 +55,7 @@ def test_a_document_is_typed_frozen_and_has_defaults(tmp_path):
             "kind: folder",
             "kind: foldr",
             "datasets.mine.source.kind: 'foldr' is not one of the choices. "
-            "Did you mean 'folder'? Allowed: digits, folder.",
+            "Did you mean 'folder'? Allowed: cifar10, digits, folder, kaggle.",
         ),
         ("kind: folder", "kind: folder, pth: x", "datasets.mine.source.pth: unknown key. Did you mean 'path'?"),
         (

@@ -3,8 +3,8 @@
 import hashlib
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from darkroom import images
@@ -97,6 +97,23 @@ def _refuse_classes(items: Sequence[Item], named: set[str], archive: str) -> Non
     if len(classes) < 2:
         found = f"only the class folder {classes[0]!r}" if classes else "pictures but no class folders"
         raise DarkroomError(f"{archive} holds {found}, and a classifier needs two classes: {EXAMPLE}")
+
+
+def rename(items: Sequence[Item], classes: Mapping[str, str], archive: str) -> list[Item]:
+    """Return the items with class names as `classes` (folder name to class name) has them; others stay.
+
+    Raises DarkroomError when a folder is not there, or when fewer than two classes are left.
+    """
+    folders = {item.label for item in items}
+    if unknown := sorted(set(classes) - folders):
+        raise DarkroomError(
+            f"source.classes renames {', '.join(unknown)}, but {archive} has no such class folder. "
+            f"Its class folders: {', '.join(sorted(folders))}"
+        )
+    renamed = [replace(item, label=classes.get(item.label, item.label)) for item in items]
+    if len({item.label for item in renamed}) < 2:
+        raise DarkroomError(f"source.classes leaves only the class {renamed[0].label!r}: name at least two")
+    return renamed
 
 
 def limit(items: Sequence[Item], per_class: int | None) -> list[Item]:

@@ -1,7 +1,9 @@
 """What is known about a source, written beside its archive and carried along to the report."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Literal
 
 from darkroom import files
 from darkroom.errors import DarkroomError
@@ -14,12 +16,22 @@ class Origin:
     title: str
     source: str
     licence: str
+    form: Literal["class folders", "cifar10"] = "class folders"
+    """How pictures lie in the archive, which decides how it is read."""
+    classes: Mapping[str, str] = field(default_factory=dict)
+    """Folder name to class name, for folders that are called otherwise."""
 
 
 def write_origin(raw: Path, origin: Origin) -> None:
     """Write `source.json`: the origin, and the name and SHA-256 of the one archive in the folder `raw`."""
     archive = find_archive(raw)
     files.write_json(raw / "source.json", {**asdict(origin), "archive": archive.name, "sha256": files.sha256(archive)})
+
+
+def read_origin(raw: Path) -> Origin:
+    """Read the origin from a raw folder's `source.json`."""
+    written = files.read_json(raw / "source.json")
+    return Origin(**{part.name: written[part.name] for part in fields(Origin)})
 
 
 def find_archive(raw: Path) -> Path:

@@ -18,8 +18,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from darkroom import images
-from darkroom.data import archive, layout
-from darkroom.data.origin import find_archive
+from darkroom.data import layout
+from darkroom.data.contents import open_contents
 from darkroom.data.settings import PackSettings
 from darkroom.packed import Broken, Record, write_rows
 from darkroom.progress import progress
@@ -50,15 +50,14 @@ def pack(raw: Path, settings: PackSettings, out: Path, workers: int | None = Non
 
     Raises DarkroomError when the archive is damaged, has a wrong layout, or a class has no readable picture.
     """
-    path = find_archive(raw)
-    arrangement = layout.arrange(archive.names(path), path.name)
-    items = layout.limit(arrangement.items, settings.limit_per_class)
+    contents = open_contents(raw)
+    items = layout.limit(contents.items, settings.limit_per_class)
     by_name = {item.name: item for item in items}
     records: list[Record] = []
-    broken = list(arrangement.set_aside)
+    broken = list(contents.set_aside)
     with (out / "images.npy").open("wb") as file, progress("pack", len(items), "images") as advance:
         _write_header(file, len(items), settings.image_size)
-        for name, opened in _open_all(archive.read(path, by_name), len(items), settings.image_size, workers):
+        for name, opened in _open_all(contents.read(by_name), len(items), settings.image_size, workers):
             item = by_name[name]
             if opened.pixels is None:
                 broken.append(Broken(name, item.label, opened.reason))
@@ -69,7 +68,7 @@ def pack(raw: Path, settings: PackSettings, out: Path, workers: int | None = Non
             advance(1)
         file.seek(0)
         _write_header(file, len(records), settings.image_size)
-    layout.refuse_unreadable_classes(items, (record.label for record in records), path.name)
+    layout.refuse_unreadable_classes(items, (record.label for record in records), contents.archive)
     _write_table(out / "index.csv", Record, records)
     _write_table(out / "broken.csv", Broken, sorted(broken, key=lambda item: item.name))
     shutil.copyfile(raw / "source.json", out / "source.json")

@@ -1,8 +1,9 @@
 """Parameters of the data stages."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from darkroom.params import Section
 
@@ -33,7 +34,36 @@ class FolderSource(Section):
         return self
 
 
-Source = Annotated[DigitsSource | FolderSource, Field(discriminator="kind")]
+class CifarSource(Section):
+    """CIFAR-10: 60,000 photographs of 32×32 pixels, ten classes, 170 MB; the official test split is kept."""
+
+    kind: Literal["cifar10"] = "cifar10"
+    mirror: str | None = None
+    """Address or path of `cifar-10-python.tar.gz`, tried first, as is what `DARKROOM_CIFAR10_MIRROR` says."""
+
+
+class KaggleSource(Section):
+    """An image set of Kaggle's in class folders, fetched by its own client."""
+
+    kind: Literal["kaggle"] = "kaggle"
+    dataset: str
+    """OWNER/NAME as in the set's address on kaggle.com, or OWNER/NAME/VERSION."""
+    classes: dict[str, Annotated[str, Field(min_length=1)]] = {}
+    """Class names in place of folder names, as FOLDER: CLASS; folders that are not listed keep theirs."""
+    title: str | None = None
+    """Name of the data set in the report."""
+    licence: str = "see its page on Kaggle"
+    """Licence of the pictures, for the report."""
+
+    @field_validator("dataset")
+    @classmethod
+    def _slug(cls, dataset: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][\w-]*/[A-Za-z0-9][\w.-]*(/\d+)?", dataset, re.ASCII):
+            raise ValueError("write OWNER/NAME or OWNER/NAME/VERSION, as in the set's address on kaggle.com")
+        return dataset
+
+
+Source = Annotated[DigitsSource | FolderSource | CifarSource | KaggleSource, Field(discriminator="kind")]
 
 Fraction = Annotated[float, Field(gt=0, lt=0.5)]
 """A share of the images, above 0 and below one half."""

@@ -6,19 +6,22 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from darkroom import files, images
-from darkroom.data import archive, layout
+from darkroom.data import archive, fetching, layout
 from darkroom.data.origin import Origin
 from darkroom.data.settings import FolderSource
 from darkroom.errors import DarkroomError
 
+MAX_DOWNLOAD = 500_000_000_000
+"""The largest archive that is fetched by address, in bytes."""
 
-def fetch(settings: FolderSource, inbox: Path, out: Path) -> Origin:
-    """Bring the archive, or the folder as a tar archive, into the folder `out`.
+
+def fetch(settings: FolderSource, inbox: Path, downloads: Path, out: Path) -> Origin:
+    """Bring the archive, or the folder as a tar archive, into the folder `out`; `downloads` keeps unfinished ones.
 
     Raises DarkroomError when there is nothing, too much, no class folders, or a wrong checksum.
     """
     if settings.url:
-        path = _download(settings.url, settings.sha256 or "", out)
+        path = _download(settings.url, settings.sha256 or "", downloads, out)
     else:
         place = Path(settings.path).expanduser() if settings.path else inbox
         path = _bring(place, out, is_inbox=settings.path is None)
@@ -72,23 +75,12 @@ def _pack_folder(folder: Path, path: Path) -> Path:
     return path
 
 
-def _download(url: str, sha256: str, out: Path) -> Path:
-    """Fetch `url` into the folder `out` and check it; a file with wrong bytes does not stay."""
-    import pooch
-    import requests
-
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https"):
-        raise DarkroomError(f"url {url!r} must begin with http:// or https://")
-    name = Path(parts.path).name
+def _download(url: str, sha256: str, downloads: Path, out: Path) -> Path:
+    name = Path(urlsplit(url).path).name
     if not archive.is_archive(Path(name)):
-        raise DarkroomError(f"url {url!r} must end in one of {', '.join(archive.SUFFIXES)}")
-    pooch.get_logger().setLevel("WARNING")
-    downloader = pooch.HTTPDownloader(timeout=30)
-    try:
-        pooch.retrieve(url, known_hash=f"sha256:{sha256}", fname=name, path=out, downloader=downloader)
-    except requests.exceptions.RequestException as error:
-        raise DarkroomError(f"{url} could not be fetched ({error}): check the address and the network") from None
-    except ValueError:
-        raise DarkroomError(f"{url} does not have SHA-256 {sha256}: check the address and the checksum") from None
+        raise DarkroomError(f"url {fetching.shown(url)!r} must end in one of {', '.join(archive.SUFFIXES)}")
+    checksum = fetching.Checksum("sha256", sha256)
+    fetching.fetch(
+        [url], checksum, downloads, out / name, MAX_DOWNLOAD, "check the address, the network and the checksum"
+    )
     return out / name

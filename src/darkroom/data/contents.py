@@ -1,0 +1,37 @@
+"""What a raw folder holds, whatever the form: a list of pictures, and a way to their bytes."""
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from darkroom.data import archive, cifar, layout
+from darkroom.data.layout import Item
+from darkroom.data.origin import find_archive, read_origin
+from darkroom.packed import Broken
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The pictures of one archive."""
+
+    archive: str
+    """The archive's name, for messages."""
+    items: list[Item]
+    set_aside: list[Broken]
+    """Pictures that cannot be packed, with the reason."""
+    read: Callable[[Collection[str]], Iterator[tuple[str, bytes]]]
+    """Yields (name, bytes of a picture file) for each wanted name, in stored order."""
+
+
+def open_contents(raw: Path) -> Contents:
+    """List the pictures of the archive in the folder `raw`, in the form that its `source.json` tells.
+
+    Raises DarkroomError when the archive is damaged or has a wrong layout.
+    """
+    path, origin = find_archive(raw), read_origin(raw)
+    if origin.form == "cifar10":
+        return Contents(path.name, cifar.items(path), [], partial(cifar.read, path))
+    arrangement = layout.arrange(archive.names(path), path.name)
+    items = layout.rename(arrangement.items, origin.classes, path.name)
+    return Contents(path.name, items, arrangement.set_aside, partial(archive.read, path))
