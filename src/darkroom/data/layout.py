@@ -30,6 +30,8 @@ class Item:
     label: str
     split: str
     """train, validation or test where the archive says so, otherwise empty."""
+    group: str = ""
+    """Pictures of one group stay on one side of the split; empty for none."""
 
 
 def arrange(names: Iterable[str], archive: str) -> list[Item]:
@@ -55,7 +57,8 @@ def arrange(names: Iterable[str], archive: str) -> list[Item]:
     classes = sorted({item.label for item in items})
     if len(classes) < 2:
         found = f"only the class folder {classes[0]!r}" if classes else "pictures but no class folders"
-        raise DarkroomError(f"{archive} holds {found}, and a classifier needs two classes: {EXAMPLE}")
+        remedy = f"{EXAMPLE}, or add a manifest.csv (path,label) beside them"
+        raise DarkroomError(f"{archive} holds {found}, and a classifier needs two classes: {remedy}")
     return items
 
 
@@ -85,9 +88,13 @@ def refuse_unreadable_classes(wanted: Sequence[Item], readable: Iterable[str], a
         )
 
 
+def is_hidden(path: PurePosixPath) -> bool:
+    """Return whether a file is one that systems leave behind, and not one of a person's."""
+    return any(part.startswith((".", "__MACOSX")) for part in path.parts)
+
+
 def _is_picture(path: PurePosixPath) -> bool:
-    hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
-    return path.suffix.lower() in images.SUFFIXES and not hidden
+    return path.suffix.lower() in images.SUFFIXES and not is_hidden(path)
 
 
 def _without_wrappers(paths: list[tuple[str, ...]]) -> list[tuple[str, ...]]:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from darkroom import images
-from darkroom.data import archive, layout
+from darkroom.data import archive, layout, manifest
 from darkroom.data.origin import find_archive
 from darkroom.data.settings import PackSettings
 from darkroom.packed import Broken, Record, write_rows
@@ -51,7 +51,7 @@ def pack(raw: Path, settings: PackSettings, out: Path, workers: int | None = Non
     Raises DarkroomError when the archive is damaged, has a wrong layout, or a class has no readable picture.
     """
     path = find_archive(raw)
-    items = layout.limit(layout.arrange(archive.names(path), path.name), settings.limit_per_class)
+    items = layout.limit(manifest.arrange(path), settings.limit_per_class)
     by_name = {item.name: item for item in items}
     records: list[Record] = []
     broken: list[Broken] = []
@@ -64,7 +64,7 @@ def pack(raw: Path, settings: PackSettings, out: Path, workers: int | None = Non
             else:
                 file.write(opened.pixels.tobytes())
                 facts = (opened.width, opened.height, opened.sha256, opened.phash)
-                records.append(Record(name, item.label, item.split, *facts))
+                records.append(Record(name, item.label, item.split, *facts, item.group))
             advance(1)
         file.seek(0)
         _write_header(file, len(records), settings.image_size)
