@@ -14,7 +14,7 @@ from darkroom.errors import DarkroomError
 from darkroom.training import augment, batches, optimizer
 from darkroom.training.batches import Data
 from darkroom.training.device import Compute
-from darkroom.training.settings import AugmentSettings, RecipeSettings
+from darkroom.training.settings import AugmentSettings, Balance, RecipeSettings
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Plan:
     epochs: int
     batch_size: int
     seed: int
+    balance: Balance = "none"
 
 
 def train(
@@ -66,16 +67,18 @@ def train(
     average = _average(network, plan.settings.average)
     judged = average.module if average else network
     generator = torch.Generator().manual_seed(plan.seed)
+    weights, chances = _balance(training, plan.balance)
     best, best_accuracy, best_state = 0, -1.0, judged.state_dict()
     for number in range(1, plan.epochs + 1):
         begin = time.perf_counter()
         network.train()
         losses: list[Tensor] = []
-        for images, labels in batches.shuffled(training, plan.batch_size, generator):
+        for images, labels in batches.shuffled(training, plan.batch_size, generator, chances):
             images = augment.augment(images, plan.augment, generator)
             with compute.autocast():
                 logits = network(images)
-            loss = functional.cross_entropy(logits, labels, label_smoothing=plan.settings.label_smoothing)
+            smoothing = plan.settings.label_smoothing
+            loss = functional.cross_entropy(logits, labels, weight=weights, label_smoothing=smoothing)
             optim.zero_grad(set_to_none=True)
             loss.backward()
             optim.step()
@@ -110,6 +113,14 @@ def predict(network: nn.Module, images: Tensor) -> Tensor:
     """Return float32 logits, shape (N, classes), in full precision: these are judged and served."""
     network.eval()
     return torch.cat([network(chunk) for chunk in torch.split(images, 512)])
+
+
+def _balance(training: Data, balance: Balance) -> tuple[Tensor | None, Tensor | None]:
+    """Return the class weights for the loss and those for drawing images; None is no change to either."""
+    if balance == "none":
+        return None, None
+    weights = batches.class_weights(training, int(training.labels.max()) + 1)
+    return (weights, None) if balance == "weights" else (None, weights)
 
 
 def _average(network: nn.Module, decay: float) -> AveragedModel | None:

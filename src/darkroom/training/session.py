@@ -98,7 +98,7 @@ def fit(job: Job, begin: Begin, out: Path) -> Card:
     start = begin(training, len(split.classes))
     network = start.network.to(compute.device)
     epochs = max(1, round(job.training.epochs * job.settings.epochs_factor))
-    plan = Plan(job.settings, job.augment, epochs, job.training.batch_size, job.seed)
+    plan = Plan(job.settings, job.augment, epochs, job.training.batch_size, job.seed, job.training.balance)
     _write_augmented(out, training, plan)
     with Live(str(out / "history"), dvcyaml=None, save_dvc_exp=False, report=None) as live:
         best = loop.train(network, start.groups, (training, validation), plan, compute, _reporter(live, plan))
@@ -119,6 +119,7 @@ def fit(job: Job, begin: Begin, out: Path) -> Card:
             **job.settings.model_dump(),
             "epochs": epochs,
             "batch_size": plan.batch_size,
+            "balance": plan.balance,
             "augment": job.augment.model_dump(),
             "seed": job.seed,
         },
