@@ -1,3 +1,4 @@
+import hashlib
 from collections import Counter
 
 import numpy as np
@@ -75,9 +76,17 @@ def test_groups_stay_together_through_copies_too():
 
 
 def test_a_group_may_grow_and_stays():
-    groups = [record(f"{number}", "a", group=f"g{number % 50}") for number in range(400)]
+    contents = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(400)]
+    groups = [record(f"{n}", "a", content, group=f"g{n % 50}") for n, content in enumerate(contents)]
     before = divide(groups[:300], SETTINGS, 0).splits
     assert divide(groups, SETTINGS, 0).splits[:300] == before
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_where_groups_are_large_the_nearest_share_is_taken(seed):
+    records = [record(f"{number}", "a", group=f"g{number // 10}") for number in range(60)]
+    counts = Counter(divide(records, SETTINGS, seed).splits)
+    assert counts == {"test": 20, "validation": 10, "train": 30}
 
 
 def test_a_copy_under_two_classes_is_left_out():
