@@ -16,7 +16,7 @@ from darkroom.evaluation.comparison import compare
 from darkroom.evaluation.gallery import draw
 from darkroom.evaluation.judging import check_same_data, judge
 from darkroom.evaluation.roster import BASELINE, read_names
-from darkroom.evaluation.selection import choose
+from darkroom.evaluation.selection import choose, decide
 from darkroom.evaluation.settings import SelectSettings
 from darkroom.packed import read_split, write_rows
 
@@ -30,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_same_data(each.card for each in judged)
 
     labels = split.labels[split.rows("test")]
-    chosen = choose([each for each in judged if each.card.name != BASELINE], settings.metric)
+    metric = decide(settings.metric, split)
+    chosen = choose([each for each in judged if each.card.name != BASELINE], metric)
     best, bar = chosen.best, next(each for each in judged if each.card.name == BASELINE)
     against_baseline = compare(best.predicted == labels, bar.predicted == labels)
 
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for name, drawing in drawings.items():
             plotting.save(drawing, folder / f"{name}.png")
     # Last, since it is what packaging waits for.
-    files.write_json(arguments.best, tables.choice(chosen, settings.metric))
+    files.write_json(arguments.best, tables.choice(chosen, metric))
     print(f"{chosen.reason} On test: {best.test.accuracy:.2%}, {against_baseline.verdict} versus the baseline.")
 
 

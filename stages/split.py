@@ -1,6 +1,7 @@
 """Divide the packed pictures into train, validation and test.
 
-python stages/split.py --dataset digits --packed data/packed --out data/split.csv --metrics metrics/data.json
+python stages/split.py --dataset digits --packed data/packed --out data/split.csv --copies data/copies.csv
+    --metrics metrics/data.json
 """
 
 import argparse
@@ -8,31 +9,43 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from darkroom import files, params
-from darkroom.data import splitting, summary
+from darkroom.data import duplicates, splitting, summary
 from darkroom.data.settings import SplitSettings
 from darkroom.errors import run
-from darkroom.packed import open_packed, write_split
+from darkroom.packed import open_packed, write_rows, write_split
+
+FOUND = {
+    "copies": "exact copies",
+    "near_copies": "near copies",
+    "conflicts": "pictures with a copy under another class, left out",
+    "leaks": "test pictures with a copy among the source's others, which is left out",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Divide, write the split and count."""
+    """Find copies, divide, write the split and count."""
     parser = argparse.ArgumentParser(description="Divide the pictures into train, validation and test.")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--packed", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--copies", type=Path, required=True)
     parser.add_argument("--metrics", type=Path, required=True)
     arguments = parser.parse_args(argv)
     settings = params.load(arguments.params, SplitSettings, f"datasets.{arguments.dataset}.split")
     seed = params.load(arguments.params, int, "seed")
     packed = open_packed(arguments.packed)
-    division = splitting.divide(packed.records, settings, seed)
+    copies = duplicates.find(packed.records, packed.images, settings.near_copies)
+    division = splitting.divide(packed.records, copies, settings, seed)
     classes = sorted({record.label for record in packed.records})
     labels = [classes.index(record.label) for record in packed.records]
-    write_split(arguments.out, classes, labels, division.splits)
-    metrics = summary.summarise(packed, division, arguments.packed, arguments.out)
+    write_split(arguments.out, classes, labels, division.splits, division.leaks)
+    write_rows(arguments.copies, summary.COPIES, summary.list_copies(packed, copies, division))
+    metrics = summary.summarise(packed, copies, division, arguments.packed, arguments.out)
     files.write_json(arguments.metrics, metrics)
     print(", ".join(f"{metrics[split]:,} {split}" for split in ("train", "validation", "test")))
+    if found := [f"{words}: {metrics[key]:,}" for key, words in FOUND.items() if metrics[key]]:
+        print("\n".join([*found, f"all listed in {arguments.copies}"]))
 
 
 if __name__ == "__main__":

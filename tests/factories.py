@@ -40,10 +40,11 @@ def write_packed(
     images = patterns[labels] + generator.normal(0, noise, (len(labels), size, size, 3))
     np.save(folder / "images.npy", np.clip(images, 0, 255).astype(np.uint8))
     rows = [
-        (f"{classes[label]}/{row}.png", classes[label], "", size * 2, size, f"{row:064x}", f"{row:016x}")
+        (f"{classes[label]}/{row}.png", classes[label], "", size * 2, size, f"{row:064x}", f"{row:016x}", "")
         for row, label in enumerate(labels)
     ]
-    packed.write_rows(folder / "index.csv", ("name", "label", "split", "width", "height", "sha256", "phash"), rows)
+    columns = ("name", "label", "split", "width", "height", "sha256", "phash", "group")
+    packed.write_rows(folder / "index.csv", columns, rows)
     broken = [(f"{classes[0]}/broken.png", classes[0], "the file is empty")]
     packed.write_rows(folder / "broken.csv", ("name", "label", "reason"), broken)
     source = {
@@ -178,8 +179,12 @@ def write_data_report(metrics: Path, figures: Path, packed_folder: Path, split_p
         "image_size": int(opened.images.shape[1]),
         "classes": len(split.classes),
         "broken": len(opened.broken),
+        "groups": 0,
         "copies": 0,
+        "near_copies": 0,
         "conflicts": 0,
+        "leaks": 0,
+        "imbalance": split.imbalance(),
         "left_out": int((split.splits == "left out").sum()),
         **{part: len(split.rows(part)) for part in packed.SPLITS},
         "per_class": counts,

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from darkroom import files, images
-from darkroom.data import cifar, contents, fetching, origin, packing, splitting
+from darkroom.data import cifar, contents, duplicates, fetching, origin, packing, splitting
 from darkroom.data.settings import CifarSource, PackSettings, SplitSettings
 from darkroom.data.sources import cifar10
 from darkroom.errors import DarkroomError
@@ -51,7 +51,9 @@ def test_packed_pixels_are_the_batches_pixels(raw, tmp_path):
         assert np.array_equal(image, PIXELS[batch][number % 10_000])
         assert record.label == cifar.CLASSES[number % 10]
     assert len({record.sha256 for record in packed.records}) == 120
-    splits = splitting.divide(packed.records, SplitSettings(validation=0.1), 0).splits
+    splits = splitting.divide(
+        packed.records, duplicates.find(packed.records, packed.images, 0), SplitSettings(validation=0.1), 0
+    ).splits
     assert [split for split, record in zip(splits, packed.records, strict=True) if record.split == "test"] == [
         "test"
     ] * 20

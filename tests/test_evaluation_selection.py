@@ -6,7 +6,8 @@ import pytest
 from darkroom.candidate import Card
 from darkroom.evaluation.judging import Judged
 from darkroom.evaluation.metrics import Scores
-from darkroom.evaluation.selection import choose
+from darkroom.evaluation.selection import choose, decide
+from darkroom.packed import Split
 
 SCORES = Scores(0.9, 0.8, 1.0, 0.9, 0.9, 0.9, 0.2, 0.01)
 
@@ -67,3 +68,18 @@ def test_validation_chooses_and_ties_are_broken(metric, networks, name, reason):
         assert chosen.best.card.name == name
         assert chosen.reason == reason
         assert chosen.value == getattr(chosen.best.validation, metric)
+
+
+@pytest.mark.parametrize(
+    ("metric", "counts", "expected"),
+    [
+        ("auto", (30, 45), "accuracy"),
+        ("auto", (30, 46), "macro_f1"),
+        ("accuracy", (30, 300), "accuracy"),
+        ("log_loss", (30, 300), "log_loss"),
+    ],
+)
+def test_uneven_classes_are_judged_by_macro_f1(metric, counts, expected):
+    labels = np.repeat([0, 1], counts)
+    split = Split(["a", "b"], labels, np.array(["train"] * sum(counts)), np.zeros(sum(counts), dtype=np.bool_))
+    assert decide(metric, split) == expected

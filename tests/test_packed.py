@@ -24,7 +24,7 @@ def test_a_split_comes_back_as_it_was(tmp_path):
     assert split.labels.tolist() == [1, 0, 1, 0]
     assert split.rows("train").tolist() == [0, 3]
     assert split.rows("validation").tolist() == []
-    assert path.read_bytes().startswith(b"row,label,split\n0,b,train\n")
+    assert path.read_bytes().startswith(b"row,label,split,leak\n0,b,train,0\n")
 
 
 @pytest.mark.parametrize("name", ["naïve, with comma", '"quoted"', "日本", "line\nbreak", "$5"])

@@ -8,6 +8,7 @@ import pypandoc
 import pytest
 from PIL import Image
 
+from darkroom import files
 from darkroom.candidate import Predictions, read_predictions, write_predictions
 from darkroom.packed import read_split
 from stages import report
@@ -147,17 +148,38 @@ def test_facts_about_the_data_are_told_when_there_are_any(project):
         project / "data" / "packed",
         project / "data" / "split.csv",
         copies=1,
+        near_copies=4,
         conflicts=2,
+        leaks=5,
+        groups=6,
         left_out=3,
     )
     markdown = run(project)
     assert "- 1 image repeats another one byte for byte" in markdown
     assert "- 2 images have a copy under another class name" in markdown
     assert "- 3 images are in no split" in markdown
+    assert "- 4 images nearly repeat another one" in markdown
+    assert "- 5 test images have a copy among the images that the source gives for training" in markdown
+    assert "- 6 groups of images that belong together" in markdown
+    assert "uneven" not in markdown
     assert "- 1 file could not be read and is set aside:\n\n  - cat/broken.png: the file is empty" in markdown
     assert "figures/duplicates.png" not in markdown
     shutil.copy(project / "plots" / "data" / "samples.png", project / "plots" / "data" / "duplicates.png")
     assert "(figures/duplicates.png)" in run(project)
+
+
+def test_macro_figures_lead_when_classes_are_uneven(tmp_path):
+    top = factories.write_project(tmp_path)
+    evaluate(top)
+    assert "| Model | Test accuracy | 95% interval | Macro precision |" in run(top)
+    data = top / "metrics" / "data.json"
+    files.write_json(data, files.read_json(data) | {"imbalance": 3.21})
+    markdown = run(top)
+    assert re.search(r"\. Classes are uneven, so look first at its macro F1 of \*\*[01]\.\d{3}\*\*\. ", markdown)
+    assert "- Classes are uneven: the largest has 3.2 times the images of the smallest." in markdown
+    header = r"\| Model \| Macro F1 \| Macro recall \| Macro precision \| Test accuracy \|"
+    row = r"\| baseline \| [01]\.\d{3} \| .*% \| .*% \| .*% \| .*%\s–\s.*% \| "
+    assert re.search(rf"^{header}.*\n.*\n{row}", markdown, re.MULTILINE)
 
 
 def test_a_class_without_test_images_and_a_perfect_network(tmp_path):

@@ -136,6 +136,54 @@ def test_small_sets_get_small_batches(count, asked, given):
     assert batches.fitting_size(count, asked) == given
 
 
+def uneven() -> Data:
+    """Return 10 images of class 0, 30 of class 1 and 60 of class 2, marked by their class."""
+    labels = torch.arange(3).repeat_interleave(torch.tensor([10, 30, 60]))
+    return Data(labels.to(torch.uint8)[:, None, None, None].repeat(1, 2, 2, 3), labels)
+
+
+def test_class_weights_give_every_class_the_same_sum():
+    data = uneven()
+    weights = batches.class_weights(data, 3)
+    assert (weights * torch.bincount(data.labels)).tolist() == pytest.approx([100 / 3] * 3)
+    assert float(weights[data.labels].mean()) == pytest.approx(1)
+
+
+def test_the_sampler_draws_every_class_as_often_and_the_seed_decides():
+    data = uneven()
+    weights = batches.class_weights(data, 3)
+
+    def draw(seed: int) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        chunks = [part for _ in range(60) for part in batches.shuffled(data, 16, generator, weights)]
+        assert all((images[:, 0, 0, 0] == labels).all() for images, labels in chunks)
+        return torch.cat([labels for _, labels in chunks])
+
+    drawn = draw(0)
+    assert len(drawn) == 60 * len(data)
+    assert (torch.bincount(drawn) / len(drawn)).tolist() == pytest.approx([1 / 3] * 3, abs=0.03)
+    assert torch.equal(drawn, draw(0))
+    assert not torch.equal(drawn, draw(1))
+
+
+@pytest.mark.parametrize("balance", ["weights", "sampler"])
+def test_balance_helps_the_rare_class(balance):
+    def recall(way: str) -> float:
+        common, rare = blobs(160, 1), blobs(200, 2)
+        often, seldom = (torch.nonzero(chosen)[:, 0] for chosen in (common.labels > 0, common.labels == 0))
+        rows = torch.cat([often, seldom[:4]])
+        data = (Data(common.images[rows], common.labels[rows]), rare)
+        settings = RecipeSettings(learning_rate=0.02)
+        model = network.build({"architecture": "lab_cnn", "width": 4}, 3, 12, 0)
+        whole = Network(model, *batches.statistics(data[0]))
+        plan = Plan(settings, AugmentSettings(), 2, 16, 0, way)
+        loop.train(whole, optimizer.groups([(whole, 1.0)], settings), data, plan, CPU, lambda _: None)
+        mine = rare.images[rare.labels == 0]
+        return float((loop.predict(whole, mine).argmax(1) == 0).float().mean())
+
+    assert recall(balance) > recall("none")
+
+
 def test_statistics_are_those_of_numpy():
     data = blobs(50, 3)
     mean, std = batches.statistics(data)

@@ -19,6 +19,10 @@ from darkroom import files
 
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+LEFT_OUT = "left out"
+"""What stands for the split of a picture that is in none."""
+UNEVEN = 1.5
+"""From this ratio of the largest to the smallest class on, accuracy speaks for the large classes alone."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class Record:
     """SHA-256 of the file's bytes, 64 hexadecimal digits: equal for exact copies."""
     phash: str
     """Perceptual hash (64 bits as 16 hexadecimal digits): few bits differ between near copies."""
+    group: str = ""
+    """What it shares with others (same object, patient, burst), or empty: a group stays on one side of the split."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,7 @@ def read_index(folder: Path) -> list[Record]:
             height=int(row["height"]),
             sha256=row["sha256"],
             phash=row["phash"],
+            group=row["group"],
         )
         for row in read_rows(folder / "index.csv")
     ]
@@ -88,21 +95,34 @@ class Split:
     """Which split each packed row is in, in the order of the rows.
 
     labels: int64, shape (N,), positions in `classes`. splits: str, shape (N,), one of `SPLITS`, or "left out".
+    leaks: bool, shape (N,), a test picture of which the source gives a copy for training or validation as well.
     """
 
     classes: list[str]
     labels: npt.NDArray[np.int64]
     splits: npt.NDArray[np.str_]
+    leaks: npt.NDArray[np.bool_]
 
     def rows(self, split: SplitName) -> npt.NDArray[np.int64]:
         """Return the packed rows of a split, ascending."""
         return np.flatnonzero(self.splits == split).astype(np.int64)
 
+    def imbalance(self) -> float:
+        """Return how many times the pictures in use of the smallest class the largest one has."""
+        counts = np.bincount(self.labels[self.splits != LEFT_OUT], minlength=len(self.classes))
+        return float(counts.max() / max(1, counts.min()))
 
-def write_split(path: Path, classes: Sequence[str], labels: Sequence[int], splits: Sequence[str]) -> None:
-    """Write `split.csv`: one line a packed row (row, class name, split)."""
-    lines = [(row, classes[label], split) for row, (label, split) in enumerate(zip(labels, splits, strict=True))]
-    write_rows(path, ("row", "label", "split"), lines)
+
+def write_split(
+    path: Path, classes: Sequence[str], labels: Sequence[int], splits: Sequence[str], leaks: Sequence[bool] = ()
+) -> None:
+    """Write `split.csv`: one line a packed row (row, class name, split, leak as 1 or 0); no `leaks` are none."""
+    marks = leaks or [False] * len(labels)
+    lines = [
+        (row, classes[label], split, int(leak))
+        for row, (label, split, leak) in enumerate(zip(labels, splits, marks, strict=True))
+    ]
+    write_rows(path, ("row", "label", "split", "leak"), lines)
 
 
 def read_split(path: Path) -> Split:
@@ -111,7 +131,8 @@ def read_split(path: Path) -> Split:
     classes = sorted({row["label"] for row in rows})
     position = {name: index for index, name in enumerate(classes)}
     labels = np.array([position[row["label"]] for row in rows], dtype=np.int64)
-    return Split(classes, labels, np.array([row["split"] for row in rows], dtype=np.str_))
+    splits = np.array([row["split"] for row in rows], dtype=np.str_)
+    return Split(classes, labels, splits, np.array([row["leak"] == "1" for row in rows], dtype=np.bool_))
 
 
 def write_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

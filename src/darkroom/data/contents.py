@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from darkroom.data import archive, cifar, layout
+from darkroom.data import archive, cifar, layout, manifest
 from darkroom.data.layout import Item
 from darkroom.data.origin import find_archive, read_origin
 from darkroom.packed import Broken
@@ -32,6 +32,6 @@ def open_contents(raw: Path) -> Contents:
     path, origin = find_archive(raw), read_origin(raw)
     if origin.form == "cifar10":
         return Contents(path.name, cifar.items(path), [], partial(cifar.read, path))
-    arrangement = layout.arrange(archive.names(path), path.name)
+    arrangement = manifest.arrange(path)
     items = layout.rename(arrangement.items, origin.classes, path.name)
     return Contents(path.name, items, arrangement.set_aside, partial(archive.read, path))

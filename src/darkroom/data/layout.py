@@ -38,6 +38,8 @@ class Item:
     label: str
     split: str
     """train, validation or test where the archive says so, otherwise empty."""
+    group: str = ""
+    """Pictures of one group stay on one side of the split; empty for none."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def arrange(names: Iterable[str], archive: str) -> Arrangement:
     Raises DarkroomError when no class folders are found, only one, one without a picture, or others beside
     train and test.
     """
-    visible = sorted(name for name in names if not _is_hidden(PurePosixPath(name)))
+    visible = sorted(name for name in names if not is_hidden(PurePosixPath(name)))
     pictures = [name for name in visible if PurePosixPath(name).suffix.lower() in images.SUFFIXES | UNREAD]
     if not any(PurePosixPath(name).suffix.lower() in images.SUFFIXES for name in pictures):
         raise DarkroomError(f"{archive} holds no pictures ({', '.join(sorted(images.SUFFIXES))}): {EXAMPLE}")
@@ -96,7 +98,8 @@ def _refuse_classes(items: Sequence[Item], named: set[str], archive: str) -> Non
         )
     if len(classes) < 2:
         found = f"only the class folder {classes[0]!r}" if classes else "pictures but no class folders"
-        raise DarkroomError(f"{archive} holds {found}, and a classifier needs two classes: {EXAMPLE}")
+        remedy = f"{EXAMPLE}, or add a manifest.csv (path,label) beside them"
+        raise DarkroomError(f"{archive} holds {found}, and a classifier needs two classes: {remedy}")
 
 
 def rename(items: Sequence[Item], classes: Mapping[str, str], archive: str) -> list[Item]:
@@ -142,7 +145,8 @@ def refuse_unreadable_classes(wanted: Sequence[Item], readable: Iterable[str], a
         )
 
 
-def _is_hidden(path: PurePosixPath) -> bool:
+def is_hidden(path: PurePosixPath) -> bool:
+    """Return whether a file is one that systems leave behind, and not one of a person's."""
     return any(part.startswith((".", "__MACOSX")) for part in path.parts)
 
 

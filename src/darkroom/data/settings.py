@@ -79,6 +79,8 @@ class SplitSettings(Section):
     """Share of the images that chooses, stops and calibrates."""
     test: Fraction = 0.2
     """Share of the images that is only ever scored."""
+    near_copies: Annotated[int, Field(ge=0, le=16)] = 8
+    """Bits of 64 by which perceptual hashes of near copies may differ; 0 looks for exact copies alone."""
 
 
 class PackSettings(Section):

@@ -73,6 +73,11 @@ class Facts:
         return self.entries[0]
 
     @property
+    def uneven(self) -> bool:
+        """Whether classes differ so much in size that macro figures come first."""
+        return bool(self.data["imbalance"] > packed.UNEVEN)
+
+    @property
     def networks(self) -> list[Entry]:
         """All but the baseline."""
         return self.entries[1:]

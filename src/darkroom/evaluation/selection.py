@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from darkroom.evaluation.judging import Judged
+from darkroom.packed import UNEVEN, Split
 
 Metric = Literal["accuracy", "macro_f1", "log_loss"]
 WORDS: dict[Metric, str] = {"accuracy": "accuracy", "macro_f1": "macro F1", "log_loss": "log loss"}
@@ -19,6 +20,13 @@ class Choice:
     """Its score on validation."""
     reason: str
     """One sentence for people."""
+
+
+def decide(metric: Literal["auto"] | Metric, split: Split) -> Metric:
+    """Return what to choose by: `metric`, or for auto the one that the sizes of the classes ask for."""
+    if metric == "auto":
+        return "macro_f1" if split.imbalance() > UNEVEN else "accuracy"
+    return metric
 
 
 def choose(networks: Sequence[Judged], metric: Metric) -> Choice:

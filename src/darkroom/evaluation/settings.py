@@ -10,8 +10,8 @@ from darkroom.params import Section
 class SelectSettings(Section):
     """How the best candidate is chosen: always on validation."""
 
-    metric: Literal["accuracy", "macro_f1", "log_loss"] = "accuracy"
-    """Accuracy and macro F1 are better higher, log loss lower."""
+    metric: Literal["auto", "accuracy", "macro_f1", "log_loss"] = "auto"
+    """`auto` is macro F1 where the largest class has over 1.5 times the images of the smallest, else accuracy."""
 
 
 class ReportSettings(Section):

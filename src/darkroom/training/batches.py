@@ -33,12 +33,23 @@ def load(packed: Packed, split: Split, name: SplitName, device: torch.device) ->
     return Data(torch.from_numpy(packed.images[rows]).to(device), torch.from_numpy(split.labels[rows]).to(device))
 
 
-def shuffled(data: Data, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+def shuffled(
+    data: Data, batch_size: int, generator: torch.Generator, weights: Tensor | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield one epoch of random batches, all but the last of `batch_size`.
 
-    A last batch of a single image joins the one before it, since batch norm cannot train on one.
+    Every image comes once; with class `weights` of shape (classes,), as many are drawn with replacement, each with
+    a chance that is proportional to the weight of its class. A last batch of a single image joins the one before it,
+    since batch norm cannot train on one.
     """
-    order = torch.randperm(len(data), generator=generator).to(data.images.device)
+    if weights is None:
+        order = torch.randperm(len(data), generator=generator)
+    else:
+        # Places in the running sum of the weights: torch.multinomial stops at 2^24 images.
+        sums = weights.cpu().double()[data.labels.cpu()].cumsum(0)
+        order = torch.searchsorted(sums, torch.rand(len(data), generator=generator, dtype=torch.float64) * sums[-1])
+        order = order.clamp(max=len(data) - 1)
+    order = order.to(data.images.device)
     chunks = list(torch.split(order, batch_size))
     if len(chunks) > 1 and len(chunks[-1]) == 1:
         chunks[-2:] = [torch.cat(chunks[-2:])]
@@ -52,6 +63,12 @@ def fitting_size(count: int, batch_size: int) -> int:
     With 60 images and batches of 128 an epoch would be a single step, and no network learns in sixteen of those.
     """
     return min(batch_size, max(SMALLEST_BATCH, count // FEWEST_STEPS))
+
+
+def class_weights(data: Data, classes: int) -> Tensor:
+    """Return float32 weights, shape (classes,), inverse to the number of images, with mean 1 over all images."""
+    counts = torch.bincount(data.labels, minlength=classes)
+    return len(data) / (classes * counts.clamp(min=1).float())
 
 
 def steps(count: int, batch_size: int) -> int:

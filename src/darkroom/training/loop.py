@@ -15,7 +15,7 @@ from darkroom.errors import DarkroomError
 from darkroom.training import augment, batches, optimizer
 from darkroom.training.batches import Data
 from darkroom.training.device import Compute
-from darkroom.training.settings import AugmentSettings, RecipeSettings
+from darkroom.training.settings import AugmentSettings, Balance, RecipeSettings
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Plan:
     epochs: int
     batch_size: int
     seed: int
+    balance: Balance = "none"
 
 
 def train(
@@ -67,16 +68,18 @@ def train(
     average = _average(network, plan.settings.average)
     judged = average.module if average else network
     generator = torch.Generator().manual_seed(plan.seed)
+    weights, chances = _balance(training, plan.balance)
     best, best_accuracy, best_state = 0, -1.0, judged.state_dict()
     for number in range(1, plan.epochs + 1):
         begin = time.perf_counter()
         network.train()
         losses: list[Tensor] = []
-        for images, labels in batches.shuffled(training, plan.batch_size, generator):
+        for images, labels in batches.shuffled(training, plan.batch_size, generator, chances):
             images = augment.augment(images, plan.augment, generator)
             with compute.autocast():
                 logits = network(images)
-            loss = functional.cross_entropy(logits, labels, label_smoothing=plan.settings.label_smoothing)
+            smoothing = plan.settings.label_smoothing
+            loss = functional.cross_entropy(logits, labels, weight=weights, label_smoothing=smoothing)
             optim.zero_grad(set_to_none=True)
             loss.backward()
             optim.step()
@@ -118,6 +121,14 @@ def predict(network: nn.Module, images: Tensor) -> Tensor:
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         chunks = torch.split(images, chunk_size(images.shape[1]))
         return torch.cat([network(chunk) for chunk in chunks]).cpu()
+
+
+def _balance(training: Data, balance: Balance) -> tuple[Tensor | None, Tensor | None]:
+    """Return the class weights for the loss and those for drawing images; None is no change to either."""
+    if balance == "none":
+        return None, None
+    weights = batches.class_weights(training, int(training.labels.max()) + 1)
+    return (weights, None) if balance == "weights" else (None, weights)
 
 
 def _average(network: nn.Module, decay: float) -> AveragedModel | None:

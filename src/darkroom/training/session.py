@@ -109,7 +109,7 @@ def fit(job: Job, begin: Begin, out: Path) -> Card:
         print(
             f"batches of {batch_size} instead of {job.training.batch_size}: there are {len(training)} training images"
         )
-    plan = Plan(job.settings, job.augment, epochs, batch_size, job.seed)
+    plan = Plan(job.settings, job.augment, epochs, batch_size, job.seed, job.training.balance)
     _write_augmented(out, training, plan)
     with Live(str(out / "history"), dvcyaml=None, save_dvc_exp=False, report=None) as live:
         best = loop.train(network, start.groups, (training, validation), plan, compute, _reporter(live, plan))
@@ -130,6 +130,7 @@ def fit(job: Job, begin: Begin, out: Path) -> Card:
             **job.settings.model_dump(),
             "epochs": epochs,
             "batch_size": plan.batch_size,
+            "balance": plan.balance,
             "augment": job.augment.model_dump(),
             "seed": job.seed,
         },

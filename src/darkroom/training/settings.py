@@ -7,6 +7,7 @@ from pydantic import Field
 from darkroom.params import Section
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
+Balance = Literal["none", "weights", "sampler"]
 
 
 class AugmentSettings(Section):
@@ -31,6 +32,8 @@ class TrainingSettings(Section):
     """Passes over the training images."""
     batch_size: Annotated[int, Field(ge=2, le=65_536)] = 64
     """Images a step; less, down to 8, where an epoch would have fewer than 16 steps."""
+    balance: Balance = "none"
+    """Gives classes of all sizes the same say: `weights` in the loss, `sampler` by how often their images come."""
 
 
 class BaselineSettings(Section):

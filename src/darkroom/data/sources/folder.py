@@ -1,4 +1,4 @@
-"""A person's own pictures: a folder of class folders or an archive of them, brought along as one archive."""
+"""A person's own pictures: a folder or an archive of them, in class folders or with a manifest, as one archive."""
 
 import shutil
 import tarfile
@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from darkroom import files, images
-from darkroom.data import archive, fetching, layout
+from darkroom.data import archive, fetching, layout, manifest
 from darkroom.data.origin import Origin
 from darkroom.data.settings import FolderSource
 from darkroom.errors import DarkroomError
@@ -18,7 +18,7 @@ MAX_DOWNLOAD = 500_000_000_000
 def fetch(settings: FolderSource, inbox: Path, downloads: Path, out: Path) -> Origin:
     """Bring the archive, or the folder as a tar archive, into the folder `out`; `downloads` keeps unfinished ones.
 
-    Raises DarkroomError when there is nothing, too much, no class folders, or a wrong checksum.
+    Raises DarkroomError when there is nothing, too much, no classes, a wrong manifest, or a wrong checksum.
     """
     if settings.url:
         path = _download(settings.url, settings.sha256 or "", downloads, out)
@@ -29,7 +29,7 @@ def fetch(settings: FolderSource, inbox: Path, downloads: Path, out: Path) -> Or
             raise DarkroomError(
                 f"{place} has SHA-256 {found}, not {settings.sha256} as params.yaml says: check which one is right"
             )
-    layout.arrange(archive.names(path), path.name)  # a wrong layout is told now, before anything is written
+    manifest.arrange(path)  # a wrong layout or manifest is told now, before anything is written
     title = settings.path or settings.url or "Own pictures"
     return Origin(title=Path(urlsplit(title).path).name or title, source="a person's own pictures", licence="unknown")
 
@@ -47,14 +47,17 @@ def _bring(place: Path, out: Path, *, is_inbox: bool) -> Path:
         raise DarkroomError(f"{place} holds {names}: leave one archive, or class folders alone")
     if archives:
         return Path(shutil.copyfile(archives[0], out / archives[0].name))
-    if not folders:
+    if not folders and not (place / manifest.NAME).is_file():
         remedy = "put an archive or class folders there" if is_inbox else layout.EXAMPLE
         raise DarkroomError(f"{place} holds no pictures: {remedy}")
     return _pack_folder(place, out / "folder.tar")
 
 
 def _pack_folder(folder: Path, path: Path) -> Path:
-    """Write a folder's visible pictures as a tar archive whose bytes depend on names and contents alone."""
+    """Write a folder's visible pictures and its manifest as a tar archive.
+
+    Its bytes depend on names and contents alone.
+    """
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
         for file in sorted(folder.rglob("*")):
             name = file.relative_to(folder)
@@ -67,7 +70,7 @@ def _pack_folder(folder: Path, path: Path) -> Path:
                 info.type = tarfile.DIRTYPE
                 tar.addfile(info)
                 continue
-            if file.suffix.lower() not in images.SUFFIXES | layout.UNREAD:
+            if file.suffix.lower() not in images.SUFFIXES | layout.UNREAD and file.name != manifest.NAME:
                 continue
             info.size = file.stat().st_size
             with file.open("rb") as content:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from darkroom.data import archive, fetching, layout
+from darkroom.data import fetching, layout, manifest
 from darkroom.data.origin import Origin
 from darkroom.data.settings import KaggleSource
 from darkroom.errors import DarkroomError
@@ -66,7 +66,7 @@ def fetch(settings: KaggleSource, downloads: Path, out: Path) -> Origin:
     path.parent.mkdir(parents=True, exist_ok=True)
     _download(settings.dataset, path)
     # A wrong layout is told now, before anything is decoded.
-    layout.rename(layout.arrange(archive.names(path), path.name).items, settings.classes, path.name)
+    layout.rename(manifest.arrange(path).items, settings.classes, path.name)
     fetching.place(path, out / path.name)
     return Origin(settings.title or name, _page(settings.dataset), settings.licence, classes=settings.classes)
 

@@ -1,0 +1,121 @@
+"""A list of the pictures, `manifest.csv` with the columns path,label[,split[,group]], in the place of class folders."""
+
+import csv
+import io
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+from darkroom import images
+from darkroom.data import archive, layout
+from darkroom.data.layout import SPLIT_NAMES, Arrangement, Item
+from darkroom.errors import DarkroomError
+
+NAME = "manifest.csv"
+COLUMNS = ("path", "label", "split", "group")
+SHOWN = 5
+"""Mistakes that a message lists at most."""
+
+
+def arrange(path: Path) -> Arrangement:
+    """Return the pictures of the archive `path`, sorted by name: as its manifest lists them, else by class folders.
+
+    Pictures that the manifest does not list are passed over.
+
+    Raises DarkroomError when the archive is damaged, when its manifest is wrong (with the lines), or when it has
+    neither a manifest nor class folders.
+    """
+    names = archive.names(path)
+    place = _find(names)
+    if place is None:
+        return layout.arrange(names, path.name)
+    data = dict(archive.read(path, {place}))[place]
+    return Arrangement(sorted(parse(data, place, names), key=lambda item: item.name), [])
+
+
+def parse(data: bytes, place: str, names: Collection[str]) -> list[Item]:
+    """Return the items of a manifest in its own order.
+
+    `place` is its name inside the archive, from whose folder its paths start; `names` are all the archive's files.
+
+    Raises DarkroomError that names the lines: a wrong header, a path that is empty, missing, no picture or listed
+    twice, no label, an unknown split, a group in two splits, fewer than two classes.
+    """
+    rows = _rows(data, place)
+    stored = {str(PurePosixPath(name)): name for name in names}  # tar may write ./cats/1.jpg
+    items: list[Item] = []
+    lines: dict[str, int] = {}
+    sides: dict[str, tuple[str, int]] = {}
+    wrong: list[str] = []
+    for line, row in rows:
+        name = str(PurePosixPath(place).parent / row["path"].replace("\\", "/"))
+        split = SPLIT_NAMES.get(row["split"].lower(), "")
+        side, first = sides.setdefault(row["group"], (split, line))
+        if mistake := _mistake(row, known=name in stored):
+            wrong.append(f"line {line}: {mistake}")
+        elif name in lines:
+            wrong.append(f"line {line}: {row['path']!r} is listed on line {lines[name]} already")
+        elif row["group"] and side != split:
+            wrong.append(
+                f"line {line}: group {row['group']!r} is in {split or 'no split'} here and in "
+                f"{side or 'no split'} on line {first}, and a group stays in one"
+            )
+        lines.setdefault(name, line)
+        items.append(Item(stored.get(name, name), row["label"], split, row["group"]))
+    if wrong:
+        more = f"\n  and {len(wrong) - SHOWN:,} more" if len(wrong) > SHOWN else ""
+        raise DarkroomError(f"{place} cannot be used; correct it:\n  " + "\n  ".join(wrong[:SHOWN]) + more)
+    if len(classes := {item.label for item in items}) < 2:
+        found = f"only the label {classes.pop()!r}" if classes else "no pictures"
+        raise DarkroomError(f"{place} lists {found}, and a classifier needs two classes: add the pictures of another")
+    return items
+
+
+def _find(names: Sequence[str]) -> str | None:
+    """Return the manifest at the top of an archive, or in the folder around all pictures, or None."""
+    visible = {PurePosixPath(name): name for name in names if not layout.is_hidden(PurePosixPath(name))}
+    found = [path for path in visible if path.name == NAME]
+    top = min(found, key=lambda path: len(path.parts), default=None)
+    pictures = (path for path in visible if path.suffix.lower() in images.SUFFIXES)
+    return visible[top] if top and all(path.is_relative_to(top.parent) for path in pictures) else None
+
+
+def _rows(data: bytes, place: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield (line number, value by column) with blanks around values removed and absent columns empty."""
+    try:
+        reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
+        header = [name.strip().lower() for name in next(reader, [])]
+        if not {"path", "label"} <= set(header) <= set(COLUMNS) or len(set(header)) < len(header):
+            raise DarkroomError(
+                f"{place}: its first line is {','.join(header)!r} and must be path,label or path,label,split,group, "
+                "separated by commas"
+            )
+        for row in reader:
+            if not any(row):
+                continue
+            if len(row) > len(header):
+                raise DarkroomError(
+                    f"{place}, line {reader.line_num}: {len(row)} values for {len(header)} columns: "
+                    "put values that hold a comma into double quotes"
+                )
+            values = dict(zip(header, (value.strip() for value in row), strict=False))
+            yield reader.line_num, dict.fromkeys(COLUMNS, "") | values
+    except UnicodeDecodeError:
+        raise DarkroomError(f"{place} is not UTF-8: save it as CSV UTF-8") from None
+    except csv.Error as error:
+        raise DarkroomError(f"{place} is not a CSV file that can be read ({error}): save it as CSV UTF-8") from None
+
+
+def _mistake(row: dict[str, str], *, known: bool) -> str:
+    """Return what is wrong with one line by itself, or nothing."""
+    path, split = row["path"], row["split"]
+    if not path:
+        return "no path"
+    if not known:
+        return f"{path!r} is not there (paths start at the manifest's own folder)"
+    if PurePosixPath(path).suffix.lower() not in images.SUFFIXES:
+        return f"{path!r} is no picture ({', '.join(sorted(images.SUFFIXES))})"
+    if not row["label"]:
+        return f"{path!r} has no label"
+    if split and split.lower() not in SPLIT_NAMES:
+        return f"split {split!r} is not one of {', '.join(SPLIT_NAMES)}, or empty"
+    return ""

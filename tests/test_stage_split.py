@@ -1,0 +1,154 @@
+"""Packing and splitting as DVC runs them, on a set with planted copies, conflicts and broken files."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from darkroom import files
+from darkroom.data import origin
+from darkroom.packed import open_packed, read_rows, read_split
+from stages import pack, split
+from tests.pictures import class_folders, encode, pixels, write_zip
+from tests.test_images import png_header
+
+PARAMS = """\
+seed: 0
+datasets: {mine: {pack: {image_size: 32}, split: {validation: 0.15, test: 0.2}}}
+"""
+
+
+def picture(seed: int) -> np.ndarray:
+    """Return something with shapes of several sizes, uint8 of shape (60, 80, 3)."""
+    random = np.random.default_rng(seed)
+    result = pixels(seed, 80, 60).copy()
+    for _ in range(6):
+        top, left, height, width = random.integers(0, 50, 4)
+        result[top : top + 5 + height, left : left + 5 + width] = random.integers(0, 256, 3)
+    return result
+
+
+def changed(array: np.ndarray, way: int) -> bytes:
+    """Return a near copy: of JPEG quality 60, half the size, or half as large again."""
+    if way == 0:
+        return encode(array, "JPEG", quality=60)
+    image = Image.fromarray(array)
+    factor = (0.5, 1.5)[way - 1]
+    return encode(image.resize((int(image.width * factor), int(image.height * factor)), Image.Resampling.LANCZOS))
+
+
+def broken_files() -> dict[str, bytes]:
+    png, jpeg = encode(picture(1)), encode(picture(1), "JPEG")
+    webp, gif = encode(picture(1), "WEBP"), encode(picture(1), "GIF")
+    flipped = bytearray(png)
+    flipped[len(png) // 2] ^= 255
+    contents = {
+        "empty.png": b"", "text.jpg": b"hello", "page.jpg": b"<html>404</html>", "paper.png": b"%PDF-1.7\n",
+        "cut.png": png[:-200], "cut.jpg": jpeg[:200], "cut.webp": webp[: len(webp) // 2], "cut.gif": gif[:40],
+        "flipped.png": bytes(flipped), "zeros.bmp": bytes(5000), "huge.png": png_header(60_000, 60_000),
+        "noise.tif": np.random.default_rng(0).bytes(5000),
+    }  # fmt: skip
+    return {f"{'cat' if number % 2 else 'dog'}/{name}": data for number, (name, data) in enumerate(contents.items())}
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    """Return the folder of a packed and divided set, and which names were planted as what."""
+    top = tmp_path_factory.mktemp("planted")
+    arrays = [picture(seed) for seed in range(300)]
+    names = [f"{'cat' if number % 2 else 'dog'}/{number:03}.png" for number in range(300)]
+    members = {name: encode(array) for name, array in zip(names, arrays, strict=True)}
+    plants = {kind: [] for kind in ("exact", "near", "conflict")}
+    for number in range(90):
+        own, other = names[number].split("/")[0], names[number + 1].split("/")[0]
+        if number < 40:
+            kind, name, data = "exact", f"{own}/e{number}.png", members[names[number]]
+        elif number < 80:
+            kind, name, data = "near", f"{own}/n{number}.png", changed(arrays[number], number % 3)
+        else:
+            data = changed(arrays[number], number % 3) if number % 2 else members[names[number]]
+            kind, name = "conflict", f"{other}/c{number}.png"
+        members[name] = data
+        plants[kind].append((names[number], name))
+    members |= broken_files()
+    (top / "raw").mkdir()
+    write_zip(top / "raw" / "set.zip", members)
+    origin.write_origin(top / "raw", origin.Origin("Planted", "here", "CC0"))
+    (top / "params.yaml").write_text(PARAMS)
+    run(top)
+    return top, plants
+
+
+def run(top):
+    common = ["--params", f"{top}/params.yaml", "--dataset", "mine"]
+    pack.main([*common, "--raw", f"{top}/raw", "--out", f"{top}/packed"])
+    outputs = ["--out", f"{top}/split.csv", "--copies", f"{top}/copies.csv", "--metrics", f"{top}/data.json"]
+    split.main([*common, "--packed", f"{top}/packed", *outputs])
+
+
+def test_every_planted_copy_is_found_and_nothing_else(planted):
+    top, plants = planted
+    rows = read_rows(top / "copies.csv")
+    clusters: dict[str, set[str]] = {}
+    for row in rows:
+        clusters.setdefault(row["cluster"], set()).add(row["name"])
+    pairs = [pair for kind in plants.values() for pair in kind]
+    assert sorted(map(sorted, clusters.values())) == sorted(map(sorted, pairs))
+    kinds = {row["name"]: row["copy"] for row in rows}
+    assert {kinds[name] for pair in plants["exact"] for name in pair} == {"exact"}
+    assert {kinds[name] for pair in plants["near"] for name in pair} == {"near"}
+
+
+def test_no_copy_is_on_two_sides(planted):
+    top, plants = planted
+    packed, division = open_packed(top / "packed"), read_split(top / "split.csv")
+    sides = {record.name: side for record, side in zip(packed.records, division.splits.tolist(), strict=True)}
+    for first, second in plants["exact"] + plants["near"]:
+        assert sides[first] == sides[second] != "left out"
+    for first, second in plants["conflict"]:
+        assert sides[first] == sides[second] == "left out"
+    rows = read_rows(top / "copies.csv")
+    assert all(sides[row["name"]] == row["split"] for row in rows)
+    assert sum(row["conflict"] == "1" for row in rows[:20]) == 20  # conflicts come first
+
+
+def test_every_broken_file_is_listed_with_its_reason(planted):
+    top, _ = planted
+    broken = read_rows(top / "packed" / "broken.csv")
+    assert {row["name"] for row in broken} == set(broken_files())
+    assert all(row["reason"] for row in broken)
+
+
+def test_the_counts_are_those_planted(planted):
+    top, _ = planted
+    data = files.read_json(top / "data.json")
+    expected = {"images": 390, "broken": 12, "copies": 45, "near_copies": 45, "conflicts": 20, "left_out": 20}
+    assert {key: data[key] for key in expected} == expected
+    assert data["train"] + data["validation"] + data["test"] == 370
+    assert (data["leaks"], data["groups"]) == (0, 0)
+    assert data["imbalance"] == pytest.approx(1, abs=0.1)
+
+
+def test_equal_pictures_give_equal_bytes(planted):
+    top, _ = planted
+    before = {name: (top / name).read_bytes() for name in ("split.csv", "copies.csv", "data.json")}
+    run(top)
+    assert before == {name: (top / name).read_bytes() for name in before}
+
+
+def test_the_test_split_of_the_source_stays_whole_and_leaks_are_told(tmp_path, capsys):
+    members = {f"train/{name}": data for name, data in class_folders({"cat": 12, "dog": 12}, "JPEG").items()}
+    arrays = [picture(seed) for seed in range(4)]
+    members |= {f"test/{'cat' if number % 2 else 'dog'}/{number}.png": encode(a) for number, a in enumerate(arrays)}
+    members["train/cat/copy.jpg"] = changed(arrays[1], 0)
+    (tmp_path / "raw").mkdir()
+    write_zip(tmp_path / "raw" / "set.zip", members)
+    origin.write_origin(tmp_path / "raw", origin.Origin("Given", "here", "CC0"))
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    run(tmp_path)
+    names = [record.name for record in open_packed(tmp_path / "packed").records]
+    division = read_split(tmp_path / "split.csv")
+    assert len(division.rows("test")) == 4
+    assert division.splits[names.index("train/cat/copy.jpg")] == "left out"
+    assert [names[row] for row in np.flatnonzero(division.leaks)] == ["test/cat/1.png"]
+    assert files.read_json(tmp_path / "data.json")["leaks"] == 1
+    assert "test pictures with a copy among the source's others, which is left out: 1" in capsys.readouterr().out
