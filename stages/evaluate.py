@@ -31,8 +31,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     labels = split.labels[split.rows("test")]
     metric = decide(settings.metric, split)
-    chosen = choose([each for each in judged if each.card.name != BASELINE], metric)
-    best, bar = chosen.best, next(each for each in judged if each.card.name == BASELINE)
+    bar = next(each for each in judged if each.card.name == BASELINE)
+    chosen = choose([each for each in judged if each is not bar], bar, metric)
+    best = chosen.best
     against_baseline = compare(best.predicted == labels, bar.predicted == labels)
 
     files.write_json(arguments.metrics, tables.evaluation(judged, best, against_baseline))

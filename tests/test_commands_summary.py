@@ -19,7 +19,7 @@ def test_the_summary_names_the_best_its_interval_and_the_next_steps(tmp_path, mo
     files.write_json(summary.BEST, {"name": "net", "reason": "It is the best."})
     main.run(["summary"])
     printed = capsys.readouterr().out
-    assert "net        98.50%   96.00% to 99.00%  ← best on validation" in printed
+    assert "net        98.50%   96.00% to 99.00%  ← best network on validation" in printed
     assert "baseline   90.00%   85.00% to 94.00%\n" in printed
     for part in ("It is the best.", "report.html", "make serve", "/ui", "dvc metrics diff"):
         assert part in printed

@@ -57,12 +57,12 @@ def test_a_fifth_more_pictures_move_few_of_the_old(count, most):
     assert np.mean(moved) < most
 
 
-def test_copies_stay_together():
+def test_copies_stay_together_and_one_of_them_is_scored():
     records = [record(f"{number}-{copy}", "a", f"content{number}") for number in range(20) for copy in range(3)]
     division = divide(records, SETTINGS, 0)
-    for number in range(20):
-        assert len(set(division.splits[3 * number : 3 * number + 3])) == 1
-    assert {"train", "validation", "test"} == set(division.splits)
+    found = [tuple(division.splits[3 * number : 3 * number + 3]) for number in range(20)]
+    left = splitting.LEFT_OUT
+    assert set(found) == {("train",) * 3, ("validation", left, left), ("test", left, left)}
 
 
 def test_groups_stay_together_through_copies_too():
@@ -71,7 +71,8 @@ def test_groups_stay_together_through_copies_too():
     division = divide(records, SETTINGS, 0)
     sides = [set(division.splits[5 * number : 5 * number + 5]) for number in range(40)]
     assert all(len(side) == 1 for side in sides)
-    assert sides[0] == sides[39] == {division.splits[-1]}
+    assert sides[0] == sides[39]
+    assert division.splits[-1] in ({"train"} & sides[0] or {splitting.LEFT_OUT})  # a copy of "0", scored once at most
     assert Counter(division.splits)["test"] == pytest.approx(60, rel=0.3)
 
 

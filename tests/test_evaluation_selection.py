@@ -19,6 +19,17 @@ def network(name: str, parameters: int = 1000, test: float = 0.5, **validation: 
     return Judged(card, 1.0, scores, dataclasses.replace(SCORES, accuracy=test), empty, empty.argmax(axis=1), [])
 
 
+BAR = network("baseline", accuracy=0.05, macro_f1=0.05, log_loss=9.0)
+
+
+@pytest.mark.parametrize(("metric", "value"), [("accuracy", "95.00%"), ("macro_f1", "0.9500"), ("log_loss", "0.1000")])
+def test_a_baseline_that_is_better_is_told(metric, value):
+    better = network("baseline", accuracy=0.95, macro_f1=0.95, log_loss=0.1)
+    reason = choose([network("a")], better, metric).reason
+    assert reason.endswith(f"The baseline is better there ({value}): the networks learned too little.")
+    assert "baseline" not in choose([network("a")], network("baseline"), metric).reason  # equal is not better
+
+
 @pytest.mark.parametrize(
     ("metric", "networks", "name", "reason"),
     [
@@ -64,7 +75,7 @@ def network(name: str, parameters: int = 1000, test: float = 0.5, **validation: 
 )
 def test_validation_chooses_and_ties_are_broken(metric, networks, name, reason):
     for order in (networks, networks[::-1]):
-        chosen = choose(order, metric)
+        chosen = choose(order, BAR, metric)
         assert chosen.best.card.name == name
         assert chosen.reason == reason
         assert chosen.value == getattr(chosen.best.validation, metric)

@@ -92,7 +92,7 @@ def test_everything_is_there(place):
     best = files.read_json(place / "models" / "best.json")
     assert best["name"] in ("lab_cnn", "resnet9", "cifar10_backbone")
     assert candidate.read_card(place / "models" / "served").temperature == best["temperature"]
-    assert "best on validation" in run(place, "darkroom", "summary")
+    assert "best network on validation" in run(place, "darkroom", "summary")
 
 
 def test_git_holds_the_figures_and_dvc_the_pictures(place):

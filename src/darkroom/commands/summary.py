@@ -26,7 +26,7 @@ def summary() -> str:
     lines = ["", "Test accuracy, with its 95% interval"]
     for name, scores in sorted(candidates.items(), key=lambda item: -item[1]["test"]["accuracy"]):
         test = scores["test"]
-        mark = "  ← best on validation" if name == best["name"] else ""
+        mark = "  ← best network on validation" if name == best["name"] else ""
         interval = f"{test['accuracy_low']:.2%} to {test['accuracy_high']:.2%}"
         lines.append(f"  {name:<{width}}  {test['accuracy']:7.2%}   {interval}{mark}")
     return "\n".join(

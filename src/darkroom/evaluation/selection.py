@@ -29,8 +29,8 @@ def decide(metric: Literal["auto"] | Metric, split: Split) -> Metric:
     return metric
 
 
-def choose(networks: Sequence[Judged], metric: Metric) -> Choice:
-    """Return the network with the best validation `metric`.
+def choose(networks: Sequence[Judged], bar: Judged, metric: Metric) -> Choice:
+    """Return the network with the best validation `metric`; the reason says so where the baseline `bar` is better.
 
     A tie goes to the lower log loss, then to fewer parameters, then to the first name.
     """
@@ -44,7 +44,7 @@ def choose(networks: Sequence[Judged], metric: Metric) -> Choice:
     best = ranked[0]
     value: float = getattr(best.validation, metric)
     name, count = best.card.name, len(ranked)
-    shown = f"{value:.2%}" if metric == "accuracy" else f"{value:.4f}"
+    shown = _shown(value, metric)
     score = f"the {'lowest' if metric == 'log_loss' else 'highest'} validation {WORDS[metric]} ({shown})"
     tied = [network for network in ranked if getattr(network.validation, metric) == value]
     if count == 1:
@@ -53,7 +53,14 @@ def choose(networks: Sequence[Judged], metric: Metric) -> Choice:
         reason = f"Of {count} networks, {name} has {score}."
     else:
         reason = f"{len(tied)} of {count} networks share {score}; {name} wins by {_advantage(*tied[:2])}."
+    reached: float = getattr(bar.validation, metric)
+    if sign * reached < sign * value:
+        reason += f" The baseline is better there ({_shown(reached, metric)}): the networks learned too little."
     return Choice(best, value, reason)
+
+
+def _shown(value: float, metric: Metric) -> str:
+    return f"{value:.2%}" if metric == "accuracy" else f"{value:.4f}"
 
 
 def _advantage(first: Judged, second: Judged) -> str:
