@@ -60,6 +60,7 @@ def test_little_is_read_ahead_of_what_is_used(monkeypatch):
 
 def test_a_worker_that_is_killed_is_one_message(monkeypatch):
     monkeypatch.setattr(opening, "CHUNK", 1)
+    monkeypatch.setattr(opening, "IN_FLIGHT", 2_000)  # or this process would do it all before the other has started
     members = opening.open_all(MEMBERS * 20, 8, 2)
     next(members)
     os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)

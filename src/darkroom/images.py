@@ -27,6 +27,8 @@ MAX_SCANNED = 10_000_000_000
 """Pixels times passes over them in a JPEG: ten passes make a progressive one, a million a bomb.
 
 At the limit 2 s pass (measured with empty passes, 0.1 s for a billion)."""
+_PASS = b"\xff\xda"
+"""What begins a pass, at the least ten bytes long (ITU T.81, B.2.3)."""
 KEEP = 1.5
 """A JPEG is opened at a half, a quarter or an eighth of its size when that leaves this many times the target.
 
@@ -102,7 +104,8 @@ def _square(image: ImageFile.ImageFile, data: bytes, size: int, max_pixels: int)
     stored, bands = image.size, len(image.getbands())
     extent: tuple[float, ...] = stored
     if image.format in ("JPEG", "MPO"):  # MPO is a JPEG with others behind it, as some cameras write
-        if data.count(b"\xff\xda") * stored[0] * stored[1] > MAX_SCANNED:
+        area = stored[0] * stored[1]
+        if area * len(data) / 10 > MAX_SCANNED and area * data.count(_PASS) > MAX_SCANNED:
             raise ImageError("too many passes over its pixels: save the picture again")
         if shrink > 1 and (drafted := image.draft(None, (stored[0] // shrink, stored[1] // shrink))):
             extent = drafted[1][2:]

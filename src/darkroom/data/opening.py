@@ -21,10 +21,10 @@ from darkroom.errors import DarkroomError
 
 FEW, LITTLE = 4_000, 16_000_000
 """Up to this many pictures and bytes one process is quicker than starting others, which takes half a second."""
-CHUNK, CHUNK_BYTES = 128, 4_000_000
+CHUNK, CHUNK_BYTES = 128, 1_000_000
 """A worker is handed this many pictures at once, or as many as make this many bytes on the way there or back."""
 IN_FLIGHT = 256_000_000
-"""Bytes that may wait for workers: what bounds the memory when single files are huge."""
+"""Bytes of files and pixels that may be on their way: what bounds the memory when single files are huge."""
 
 
 @dataclass(frozen=True)
@@ -91,30 +91,35 @@ def _read_ahead(chunks: Iterator[Chunk]) -> tuple[list[Chunk], bool]:
 
 
 def _open_in_workers(chunks: Iterator[Chunk], size: int, processes: int) -> Iterator[tuple[str, Opened]]:
-    """Open chunks in `processes` - 1 others and, while nothing else is to be done, in this one."""
+    """Open chunks in `processes` - 1 others and, whenever nothing is ready to be passed on, in this one."""
     # Spawned, not forked: a child of a threaded parent may deadlock, and every system has spawn.
     context = multiprocessing.get_context("spawn")
     waiting: deque[tuple[Chunk, Future[list[Opened]]]] = deque()
     pool = ProcessPoolExecutor(processes - 1, mp_context=context, initializer=_start_worker)
     try:
         while True:
-            while _has_room(waiting, 2 * processes) and (chunk := next(chunks, None)):
+            while _busy(waiting) < 2 * (processes - 1) and _has_room(waiting, size) and (chunk := next(chunks, None)):
                 waiting.append((chunk, pool.submit(_open_chunk, [data for _, data in chunk], size)))
             if not waiting:
                 return
-            while not waiting[0][1].done() and _has_room(waiting, 4 * processes) and (chunk := next(chunks, None)):
+            if not waiting[0][1].done() and _has_room(waiting, size) and (chunk := next(chunks, None)):
                 waiting.append((chunk, Future()))
                 waiting[-1][1].set_result(_open_chunk([data for _, data in chunk], size))
-            chunk, future = waiting.popleft()
-            yield from ((name, opened) for (name, _), opened in zip(chunk, future.result(), strict=True))
+            else:
+                chunk, future = waiting.popleft()
+                yield from ((name, opened) for (name, _), opened in zip(chunk, future.result(), strict=True))
     except BrokenProcessPool:
         raise DarkroomError("a worker was ended from outside, most likely for want of memory: run it again") from None
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _has_room(waiting: deque[tuple[Chunk, Future[list[Opened]]]], most: int) -> bool:
-    return len(waiting) < most and sum(_weight(chunk) for chunk, _ in waiting) < IN_FLIGHT
+def _busy(waiting: deque[tuple[Chunk, Future[list[Opened]]]]) -> int:
+    return sum(not future.done() for _, future in waiting)
+
+
+def _has_room(waiting: deque[tuple[Chunk, Future[list[Opened]]]], size: int) -> bool:
+    return sum(_weight(chunk) + len(chunk) * size * size * 3 for chunk, _ in waiting) < IN_FLIGHT
 
 
 def _start_worker() -> None:

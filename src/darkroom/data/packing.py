@@ -2,7 +2,8 @@
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import astuple, fields
+from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
 from typing import BinaryIO
 
@@ -56,4 +57,5 @@ def _write_header(file: BinaryIO, count: int, size: int) -> None:
 
 
 def _write_table(path: Path, kind: type[Record] | type[Broken], rows: Sequence[Record] | Sequence[Broken]) -> None:
-    write_rows(path, [field.name for field in fields(kind)], [astuple(row) for row in rows])
+    header = [field.name for field in fields(kind)]
+    write_rows(path, header, list(map(attrgetter(*header), rows)))  # dataclasses.astuple takes ten times as long
