@@ -1,7 +1,7 @@
 """Write the report as web page, PDF, Markdown and slides.
 
 python stages/report.py --candidates models/candidates --best models/best.json
-    --data metrics/data.json --evaluation metrics/evaluation.json --packed data/packed
+    --data metrics/data.json --evaluation metrics/evaluation.json --card data/card.md
     --per-class plots/per_class.csv --confusion plots/confusion.csv
     --data-figures plots/data --figures plots/evaluation --out reports
 """
@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Gather the facts and the pictures, and write every form of the report."""
     parser = argparse.ArgumentParser(description="Write the report as web page, PDF, Markdown and slides.")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    sources = ("candidates", "best", "data", "evaluation", "packed", "per_class", "confusion")
+    sources = ("candidates", "best", "data", "evaluation", "card", "per_class", "confusion")
     for name in (*sources, "data_figures", "figures", "out"):
         parser.add_argument(f"--{name.replace('_', '-')}", type=Path, required=True)
     arguments = parser.parse_args(argv)

@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 
 from darkroom import candidate, files, packed
 from darkroom.candidate import Card, Predictions
+from darkroom.data.card import describe
 
 CLASSES = ("cat", "dog", "frog")
 PARTS = ("train", "train", "train", "validation", "test")  # every fifth picture of a class is a test picture
@@ -164,8 +165,10 @@ def _write_history(folder: Path, epochs: int, slowness: float) -> None:
         files.write_text(folder / f"{name}.tsv", "\n".join(lines) + "\n")
 
 
-def write_data_report(metrics: Path, figures: Path, packed_folder: Path, split_path: Path, **facts: Any) -> None:
-    """Write `metrics/data.json` and pictures of the data as the data stages do; `facts` replaces what it says."""
+def write_data_report(
+    metrics: Path, figures: Path, card_path: Path, packed_folder: Path, split_path: Path, **facts: Any
+) -> None:
+    """Write `metrics/data.json`, its card and pictures as the data stages do; `facts` replaces what it says."""
     opened, split = packed.open_packed(packed_folder), packed.read_split(split_path)
     counts = {
         name: {part: int((split.labels[split.rows(part)] == label).sum()) for part in packed.SPLITS}
@@ -191,8 +194,9 @@ def write_data_report(metrics: Path, figures: Path, packed_folder: Path, split_p
         "hash": packed.fingerprint(packed_folder, split_path),
     }
     files.write_json(metrics, summary | facts)
+    files.write_text(card_path, describe(opened, summary | facts))
     figures.mkdir(parents=True, exist_ok=True)
-    for name in ("samples", "classes", "sizes"):
+    for name in ("samples", "classes", "sizes", "brightness"):
         Image.fromarray(np.concatenate(list(opened.images[:10]), axis=1)).resize((800, 80)).save(
             figures / f"{name}.png"
         )
@@ -212,7 +216,7 @@ def write_project(
     """
     folder = write_packed(top / "data" / "packed", classes, per_class, noise=noise)
     split = write_split(top / "data" / "split.csv", folder, lacking)
-    write_data_report(top / "metrics" / "data.json", top / "plots" / "data", folder, split)
+    write_data_report(top / "metrics" / "data.json", top / "plots" / "data", top / "data" / "card.md", folder, split)
     store = top / "models" / "candidates"
     write_candidate(store / "baseline", folder, split, "baseline", error=0.15)
     for place, name in enumerate(networks):

@@ -1,8 +1,9 @@
 import numpy as np
+import pytest
 from PIL import Image
 
 from darkroom.data import pictures
-from darkroom.packed import Record, open_packed, read_split
+from darkroom.packed import Packed, Record, Split, open_packed, read_split
 from tests import factories
 
 
@@ -12,7 +13,12 @@ def test_every_figure_is_drawn_and_the_same_each_time(tmp_path):
     for name in "ab":
         (tmp_path / name).mkdir()
         drawn = pictures.draw(open_packed(folder), split, 3, tmp_path / name)
-        assert drawn == ["classes.png", "samples.png", "sizes.png"]  # no copies, so no picture of them
+        assert drawn == [
+            "brightness.png",
+            "classes.png",
+            "samples.png",
+            "sizes.png",
+        ]  # no copies, so no picture of them
     for name in drawn:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
         with Image.open(tmp_path / "a" / name) as image:
@@ -32,5 +38,43 @@ def test_at_most_forty_classes_are_shown(tmp_path):
     classes = [f"class {number:02}" for number in range(60)]
     folder = factories.write_packed(tmp_path / "packed", classes=classes, per_class=5)
     split = read_split(factories.write_split(tmp_path / "split.csv", folder))
-    axes = pictures.classes(split).axes[0]
-    assert len(axes.get_yticklabels()) == 40
+    for figure in (pictures.classes(split), pictures.brightness(open_packed(folder), split)):
+        assert len(figure.axes[0].get_yticklabels()) == 40
+
+
+def test_brightness_is_that_of_the_pictures(tmp_path):
+    images = np.array([0] * 5 + [255] * 5, dtype=np.uint8)[:, None, None, None].repeat(8, 1).repeat(8, 2).repeat(3, 3)
+    images[9] = (255, 0, 0)
+    records = [Record(str(row), "ab"[row // 5], "", 8, 8, str(row), "0" * 16) for row in range(10)]
+    split = Split(["a", "b"], np.arange(10) // 5, np.array(["train"] * 10), np.zeros(10, dtype=bool))
+    axes = pictures.brightness(Packed(images, records, [], {}), split).axes[0]
+    medians = axes.lines[0].get_xdata()
+    assert np.allclose(medians, [0, 1])
+    whiskers = axes.collections[0].get_segments()
+    assert np.allclose(whiskers[0][:, 0], [0, 0])
+    assert np.allclose(whiskers[1][:, 0], [0.2 * 1 + 0.8 * 0.299, 1])  # between the red picture and the next
+
+
+@pytest.mark.parametrize(
+    ("sizes", "labels"),
+    [
+        ([(8, 8)] * 3, None),
+        ([(300, 200), (200, 300), (100, 100)], ["1:2", "2:3", "1:1", "3:2", "2:1"]),
+        ([(100, 700), (300, 200)], ["1:4", "1:2", "1:1", "2:1", "4:1"]),
+        ([(10, 500), (300, 200)], ["1:10", "1:1", "10:1"]),
+    ],
+)
+def test_shapes_are_drawn_when_they_differ(sizes, labels):
+    records = [Record("x", "a", "", width, height, "x", "0" * 16) for width, height in sizes]
+    axes = pictures.sizes(records).axes
+    assert len(axes) == (1 if labels is None else 2)
+    if labels:
+        assert [label.get_text() for label in axes[1].get_xticklabels()] == labels
+        assert sum(bar.get_height() for bar in axes[1].patches) == len(sizes)
+
+
+def test_copies_of_two_classes_are_seen_at_once(tmp_path):
+    folder = factories.write_packed(tmp_path / "packed", classes=["a very long name of cats", "dogs"], per_class=5)
+    packed = open_packed(folder)
+    axes = pictures.duplicates(packed, [[0, 1], [2, 4, 6]]).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["2 × a ve…cats/dogs", "3 × a very lon…e of cats"]

@@ -25,7 +25,7 @@ def run(top):
         "best": "models/best.json",
         "data": "metrics/data.json",
         "evaluation": "metrics/evaluation.json",
-        "packed": "data/packed",
+        "card": "data/card.md",
         "per-class": "plots/per_class.csv",
         "confusion": "plots/confusion.csv",
         "data-figures": "plots/data",
@@ -57,7 +57,7 @@ def test_every_form_is_written_and_pictures_lie_beside_the_markdown(project):
     names = sorted(path.name for path in folder.iterdir())
     assert names == ["figures", "report.html", "report.md", "report.pdf", "slides.pptx"]
     referenced = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", markdown)
-    assert len(referenced) == 8
+    assert len(referenced) == 9
     for name in referenced:
         with Image.open(folder / name) as image:
             image.verify()
@@ -145,6 +145,7 @@ def test_facts_about_the_data_are_told_when_there_are_any(project):
     factories.write_data_report(
         project / "metrics" / "data.json",
         project / "plots" / "data",
+        project / "data" / "card.md",
         project / "data" / "packed",
         project / "data" / "split.csv",
         copies=1,

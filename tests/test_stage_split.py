@@ -9,7 +9,7 @@ from darkroom.data import origin
 from darkroom.packed import open_packed, read_rows, read_split
 from stages import pack, split
 from tests.pictures import class_folders, encode, pixels, write_zip
-from tests.test_images import png_header
+from tests.test_images import png as png_file
 
 PARAMS = """\
 seed: 0
@@ -44,7 +44,7 @@ def broken_files() -> dict[str, bytes]:
     contents = {
         "empty.png": b"", "text.jpg": b"hello", "page.jpg": b"<html>404</html>", "paper.png": b"%PDF-1.7\n",
         "cut.png": png[:-200], "cut.jpg": jpeg[:200], "cut.webp": webp[: len(webp) // 2], "cut.gif": gif[:40],
-        "flipped.png": bytes(flipped), "zeros.bmp": bytes(5000), "huge.png": png_header(60_000, 60_000),
+        "flipped.png": bytes(flipped), "zeros.bmp": bytes(5000), "huge.png": png_file(60_000, 60_000, b"\0" * 100),
         "noise.tif": np.random.default_rng(0).bytes(5000),
     }  # fmt: skip
     return {f"{'cat' if number % 2 else 'dog'}/{name}": data for number, (name, data) in enumerate(contents.items())}

@@ -5,6 +5,7 @@ without pyplot, so there is no global state, no display and nothing to close.
 """
 
 import math
+import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -79,7 +80,7 @@ def image_grid(rows: Sequence[tuple[str, npt.NDArray[np.uint8]]], cell: float = 
     blocks = math.ceil(len(rows) / 20)
     height = math.ceil(len(rows) / blocks)
     columns = max(len(images) for _, images in rows)
-    margin = 0.2 + 0.09 * max(len(shorten(title)) for title, _ in rows)
+    margin = 0.2 + 0.1 * max(_breadth(shorten(title)) for title, _ in rows)
     cell = min(cell, (12 / blocks - margin) / columns)
     with figure(blocks * (columns * cell + margin), height * cell + 0.1) as drawing:
         plots = drawing.subplots(1, blocks, squeeze=False)[0]
@@ -113,6 +114,11 @@ def shorten(name: str, length: int = 24) -> str:
         return name
     head = math.ceil((length - 1) / 2)
     return f"{name[:head]}…{name[len(name) - (length - 1 - head) :]}"
+
+
+def _breadth(name: str) -> int:
+    """Return about how many letters' room `name` takes: a character of Chinese or Japanese takes that of two."""
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in name)
 
 
 def _style() -> Any:  # matplotlib's type for it is a literal of all its 300 keys

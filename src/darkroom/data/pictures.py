@@ -1,11 +1,14 @@
-"""Figures of a data set: what is in it, how much of it, how large, and which pictures came twice."""
+"""Figures of a data set: what is in it, how much of it, how large, how bright, and which pictures came twice."""
 
+import math
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from darkroom import plotting
 from darkroom.packed import SPLITS, Packed, Record, Split
@@ -16,6 +19,16 @@ PER_CLASS = 10
 """Sample pictures a class."""
 MOST_COPIES = 12
 """Groups of copies that are shown."""
+SHAPES = {
+    3.0: ((1, 2), (2, 3), (1, 1), (3, 2), (2, 1)),
+    12.0: ((1, 8), (1, 4), (1, 2), (1, 1), (2, 1), (4, 1), (8, 1)),
+    math.inf: ((1, 100), (1, 10), (1, 1), (10, 1), (100, 1)),
+}
+"""Widths and heights that are named along the axis of shapes, by how far it may reach."""
+AT_ONCE = 1024
+"""Packed pictures that are in memory at a time."""
+GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+"""How much red, green and blue add to brightness (ITU-R BT.601)."""
 
 
 def draw(packed: Packed, split: Split, seed: int, out: Path) -> list[str]:
@@ -24,6 +37,7 @@ def draw(packed: Packed, split: Split, seed: int, out: Path) -> list[str]:
         "samples.png": samples(packed, split, seed),
         "classes.png": classes(split),
         "sizes.png": sizes(packed.records),
+        "brightness.png": brightness(packed, split),
     }
     if groups := copies(packed.records):
         figures["duplicates.png"] = duplicates(packed, groups)
@@ -56,7 +70,7 @@ def classes(split: Split) -> Figure:
             axes.barh(np.arange(len(shown)), counts, left=left, label=name)
             left += counts
         axes.set_yticks(np.arange(len(shown)), [plotting.shorten(split.classes[label]) for label in shown])
-        axes.invert_yaxis()
+        axes.set_ylim(len(shown) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("pictures")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -65,19 +79,61 @@ def classes(split: Split) -> Figure:
 
 
 def sizes(records: list[Record]) -> Figure:
-    """Return the stored sizes of the pictures, each distinct size as a disc whose area grows with its count."""
+    """Return the stored sizes of the pictures, and their shapes when they differ.
+
+    Each distinct size is a disc whose area grows with its count; shapes are width over height, counted.
+    """
     pairs, counts = np.unique([(record.width, record.height) for record in records], axis=0, return_counts=True)
-    with plotting.figure(5.5, 4.2) as figure:
-        axes = figure.subplots()
-        areas = 20 + 480 * counts / counts.max()
-        axes.scatter(pairs[:, 0], pairs[:, 1], s=areas, alpha=0.5, linewidths=0, color=plotting.BLUE)
+    alike = len(pairs) == 1
+    with plotting.figure(5.5 if alike else 8, 4.2 if alike else 3.6) as figure:
+        plots = figure.subplots(1, 1 if alike else 2, squeeze=False)[0]
+        left = plots[0]
+        areas = (20 if len(pairs) < 200 else 8) + 480 * counts / counts.max() * min(1, 20 / len(pairs))
+        left.scatter(pairs[:, 0], pairs[:, 1], s=areas, alpha=0.5, linewidths=0, color=plotting.BLUE)
         top = 1.15 * float(pairs.max())
-        axes.plot([0, top], [0, top], color=plotting.MUTED, linewidth=0.8, linestyle=":", zorder=0)
-        axes.set(xlim=(0, top), ylim=(0, top), xlabel="width in pixels", ylabel="height in pixels")
-        if len(pairs) == 1:
+        left.plot([0, top], [0, top], color=plotting.MUTED, linewidth=0.8, linestyle=":", zorder=0)
+        left.set(xlim=(0, top), ylim=(0, top), xlabel="width in pixels", ylabel="height in pixels")
+        if alike:
             (width, height), count = pairs[0], counts[0]
             note = f"{count:,} pictures, all {width} × {height}"
-            axes.annotate(note, pairs[0], (-18, 0), textcoords="offset points", ha="right", va="center")
+            left.annotate(note, pairs[0], (-18, 0), textcoords="offset points", ha="right", va="center")
+        else:
+            _shapes(plots[1], pairs[:, 0] / pairs[:, 1], counts)
+    return figure
+
+
+def _shapes(axes: Axes, ratios: npt.NDArray[np.float64], counts: npt.NDArray[np.int64]) -> None:
+    """Draw how many pictures are how much wider than high, or higher than wide; both directions look alike."""
+    reach = max(2.0, 1.05 * float(np.maximum(ratios, 1 / ratios).max()))
+    axes.hist(ratios, bins=list(np.geomspace(1 / reach, reach, 42)), weights=counts, color=plotting.BLUE)
+    axes.set_xscale("log")
+    named = next(shapes for most, shapes in SHAPES.items() if reach <= most)
+    ticks = [(width, height) for width, height in named if max(width / height, height / width) <= reach]
+    axes.set_xticks([width / height for width, height in ticks], [f"{width}:{height}" for width, height in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set(xlabel="width : height", ylabel="pictures")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def brightness(packed: Packed, split: Split) -> Figure:
+    """Return how bright the pictures of each class are: median, middle half and middle nine tenths."""
+    shown = _largest(split)
+    means = np.concatenate([
+        (packed.images[start : start + AT_ONCE].mean(axis=(1, 2), dtype=np.float32) @ GREY) / 255
+        for start in range(0, len(packed.images), AT_ONCE)
+    ])  # fmt: skip
+    with plotting.figure(7, max(1.8, 0.27 * len(shown) + 1)) as figure:
+        axes = figure.subplots()
+        rows = np.arange(len(shown))
+        lines = np.array([np.percentile(means[split.labels == label], [5, 25, 50, 75, 95]) for label in shown])
+        axes.hlines(rows, lines[:, 0], lines[:, 4], color=plotting.SKY, linewidth=2, label="middle nine tenths")
+        axes.hlines(rows, lines[:, 1], lines[:, 3], color=plotting.BLUE, linewidth=6, label="middle half")
+        axes.plot(lines[:, 2], rows, "o", color="white", markeredgecolor=plotting.INK, markersize=6, label="median")
+        axes.set_yticks(rows, [plotting.shorten(split.classes[label]) for label in shown])
+        axes.set_ylim(len(shown) - 0.5, -0.5)
+        axes.grid(visible=False, axis="y")
+        axes.set(xlim=(0, 1), xlabel="mean brightness of a picture, 0 black to 1 white")
+        figure.legend(loc="outside upper right", ncols=3)
     return figure
 
 
@@ -86,8 +142,8 @@ def duplicates(packed: Packed, groups: list[list[int]]) -> Figure:
     rows = []
     for group in groups[:MOST_COPIES]:
         labels = sorted({packed.records[row].label for row in group})
-        title = f"{len(group)} × {', '.join(labels)}"
-        rows.append((title, np.asarray(packed.images[group[:PER_CLASS]])))
+        names = [plotting.shorten(label, 20 if len(labels) == 1 else 9) for label in labels[:2]]
+        rows.append((f"{len(group)} × {'/'.join(names)}", np.asarray(packed.images[group[:PER_CLASS]])))
     return plotting.image_grid(rows)
 
 

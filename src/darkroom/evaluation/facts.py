@@ -9,7 +9,6 @@ from typing import Any
 from darkroom import candidate, files, packed
 from darkroom.candidate import Card
 from darkroom.evaluation.settings import ReportSettings
-from darkroom.packed import Broken
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,8 @@ class Facts:
     """Its name in `params.yaml`."""
     data: dict[str, Any]
     """`metrics/data.json`."""
-    broken: list[Broken]
+    card: str
+    """The data card, as Markdown."""
     entries: list[Entry]
     """The baseline, then the networks."""
     best: Entry
@@ -91,7 +91,7 @@ class Sources:
     best: Path
     data: Path
     evaluation: Path
-    packed: Path
+    card: Path
     per_class: Path
     confusion: Path
 
@@ -110,7 +110,7 @@ def gather(sources: Sources, names: Sequence[str], settings: ReportSettings, dat
         author=settings.author,
         dataset=dataset,
         data=files.read_json(sources.data),
-        broken=packed.open_packed(sources.packed).broken,
+        card=sources.card.read_text(encoding="utf-8"),
         entries=entries,
         best=best,
         reason=choice["reason"],

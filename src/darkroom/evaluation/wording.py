@@ -1,9 +1,11 @@
 """Numbers as people read them, and text that Markdown leaves alone."""
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
+
+from darkroom.markdown import count as count
+from darkroom.markdown import text as text
 
 
 def percent(share: float) -> str:
@@ -16,11 +18,6 @@ def points(difference: float) -> str:
     """Return a difference of shares, without its sign, as "1.3 percentage points"."""
     shown = f"{abs(difference) * 100:.1f}"
     return f"{shown} percentage {'point' if shown == '1.0' else 'points'}"
-
-
-def count(number: int, noun: str, plural: str = "") -> str:
-    """Return "1 image", "1,797 images"; `plural` is for nouns that do not simply take an s."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def chance(p_value: float) -> str:
@@ -55,10 +52,3 @@ def recipe(parameters: Mapping[str, Any], prefix: str = "") -> list[tuple[str, s
         else:
             pairs.append((prefix + key, value if isinstance(value, str) else json.dumps(value)))
     return pairs
-
-
-def text(value: object) -> str:
-    """Return `value` on one line, escaped so that Markdown prints it as it is."""
-    line = " ".join(str(value).split())
-    line = re.sub(r"[\\`*_{}\[\]<>|#$~&]|:(?=//)", r"\\\g<0>", line)
-    return re.sub(r"^(\d*)([-+=.)])(?=[-=\s]|$)", r"\1\\\2", line)  # what would open a list or draw a rule

@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+
+from darkroom.data import card
+from darkroom.packed import Broken, Packed, Record
+
+METRICS = {
+    "dataset": "Cats & dogs", "source": "a *shelter*", "licence": "CC0", "images": 4, "image_size": 32, "classes": 2,
+    "left_out": 0, "copies": 0, "near_copies": 0, "conflicts": 0, "groups": 0, "leaks": 0,
+}  # fmt: skip
+
+
+def packed(sizes, labels="aabb", broken=0):
+    records = [
+        Record(f"{row}.png", label, "", *size, str(row), "0" * 16)
+        for row, (label, size) in enumerate(zip(labels, sizes, strict=True))
+    ]
+    bad = [Broken(f"a/{row}_x.png", "a", "the file is empty") for row in range(broken)]
+    return Packed(np.zeros((len(records), 32, 32, 3), dtype=np.uint8), records, bad, {})
+
+
+def test_a_clean_set():
+    assert card.describe(packed([(8, 8)] * 4), METRICS) == (
+        r"The data set is **Cats \& dogs**: 4 images of 2 classes, brought to 32 × 32 pixels. Each class has 2 images. "
+        r"Source: a \*shelter\*. Licence: CC0."
+        "\n\nAll came with 8 × 8 pixels. Each was turned upright as its camera says, brought to sRGB, laid over white "
+        "where it is transparent, cut to its central square and resized with an antialiased bicubic filter; of an "
+        "animation the first frame counts."
+        "\n\nEvery file could be read, and no image was found to repeat another one.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("facts", "broken", "expected"),
+    [
+        ({"left_out": 3}, 0, "- 3 images are in no split: they conflict, or repeat an image that is scored already.\n"),
+        ({"copies": 1}, 0, "- 1 image repeats another one byte for byte; copies never fall on two sides of a split.\n"),
+        ({"near_copies": 2}, 0, "- 2 images nearly repeat another one, re-encoded, resized or hardly changed; "),
+        ({"groups": 1}, 0, "- 1 group of images that belong together: a group never falls on two sides of a split.\n"),
+        ({"leaks": 1}, 0, "- 1 test image has a copy among the images that the source gives for training. "),
+        ({"conflicts": 2}, 0, "- 2 images have a copy under another class name; "),
+        ({}, 1, "- 1 file could not be read and is set aside:\n\n  - a/0\\_x.png: the file is empty\n"),
+        ({}, 11, "- 11 files could not be read and are set aside, the first ten being:\n\n  - a/0"),
+    ],
+)
+def test_what_was_set_aside_is_listed(facts, broken, expected):
+    text = card.describe(packed([(8, 8)] * 4, broken=broken), METRICS | facts)
+    assert expected in text
+    assert "Every file could be read" not in text
+    assert text.count("the file is empty") == min(broken, 10)
+
+
+def test_uneven_classes_and_sizes_are_told():
+    text = card.describe(packed([(8, 9), (20, 10), (30, 40), (12, 11)], "aaab"), METRICS)
+    assert "The largest class, a, has 3 images, the smallest, b, 1: 3.0 to 1." in text
+    assert "They came with 8 to 30 pixels along the shorter side, 10 in the middle." in text
