@@ -32,9 +32,9 @@ _PASS = b"\xff\xda"
 KEEP = 1.5
 """A JPEG is opened at a half, a quarter or an eighth of its size when that leaves this many times the target.
 
-On 320 photographs of about 300 × 225 the pixels then differ from those of the full size by 1.1 of 255 on average at a
-target of 32 and 0.9 at 64, by 7 at the 99th percentile and 34 at most; bilinear instead of bicubic makes 2.5 and 2.0.
-Twice the target would make 0.4, and such photographs a fifth slower to pack at 64, where few of them reach it."""
+On 320 photographs of about 300 × 225 the pixels then differ from those of the full size by 1.0 of 255 on average at a
+target of 32 and 0.8 at 64, by 6 at the 99th percentile and 30 at most; bilinear instead of bicubic makes 2.5 and 2.0.
+Twice the target would make 0.4, but few of them reach it at 64, and packing takes a third longer."""
 GAP = 3.0
 """Other pictures are first averaged down to this many times the target: 0.02 on average at 64, 7 at most."""
 
