@@ -12,10 +12,10 @@ import numpy as np
 ORDER = ("data_batch_4", "readme.html", "test_batch", "data_batch_3", "batches.meta", "data_batch_2", "data_batch_1")
 
 
-class _Pickler(pickle._Pickler):  # type: ignore[name-defined, misc]
+class _Pickler(pickle._Pickler):
     """Writes byte strings as Python 2 wrote its strings."""
 
-    dispatch = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]
+    dispatch = dict(pickle._Pickler.dispatch)
 
     def save_string(self, value: bytes) -> None:
         self.write(pickle.BINSTRING + len(value).to_bytes(4, "little") + value)

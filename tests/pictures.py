@@ -40,7 +40,7 @@ def write_zip(path: Path, members: Mapping[str, bytes]) -> Path:
 
 
 def write_tar(path: Path, members: Mapping[str, bytes], mode: str = "w") -> Path:
-    with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
+    with tarfile.open(path, mode) as archive:
         for name, data in members.items():
             info = tarfile.TarInfo(name)
             info.size = len(data)

@@ -268,7 +268,7 @@ def test_threads_decode_without_a_warning_and_leave_the_filters_alone(capfd):
         for data in tasks:
             try:
                 images.decode(data, 8)
-            except Exception as error:
+            except Exception as error:  # an exception in a thread would pass unseen
                 failures.append(error)
 
     threads = [threading.Thread(target=work) for _ in range(4)]

@@ -30,7 +30,7 @@ def client(project: Path) -> Iterator[Client]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(project)
         patch.setenv("BENTOML_HOME", str(project / "home"))
-        with in_process(service.Classifier.to_asgi()) as client:  # type: ignore[attr-defined]
+        with in_process(service.Classifier.to_asgi()) as client:
             yield client
 
 
@@ -148,7 +148,7 @@ def test_info(client: Client, project: Path) -> None:
     assert info["model"]["name"] == info["card"]["name"] == "small"
     assert re.fullmatch("[0-9a-f]{12}", info["model"]["version"])
     assert info["card"]["temperature"] == BEST["temperature"]
-    assert info["metrics"] == EVALUATION["candidates"]["small"]  # type: ignore[index]
+    assert info["metrics"] == EVALUATION["candidates"]["small"]
     assert info["limits"] == LIMITS.model_dump()
     assert info["parity"]["rows"] == 24
     assert set(info["versions"]) == {"python", "bentoml", "numpy", "onnxruntime", "pillow"}
