@@ -143,8 +143,7 @@ def kill_at(command, environment, seconds):
     return process.returncode == 0
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
-def test_a_download_killed_at_random_moments_ends_with_the_same_bytes(tmp_path, kills):
+def test_a_download_killed_at_random_moments_ends_with_the_same_bytes(tmp_path):
     path = write_zip(tmp_path / "set.zip", class_folders({"cat": 900, "dog": 900}))
     data = path.read_bytes()
     assert len(data) > 400_000
@@ -152,11 +151,11 @@ def test_a_download_killed_at_random_moments_ends_with_the_same_bytes(tmp_path, 
     command = [sys.executable, str(ROOT / "stages" / "download.py"), "--dataset", "web", "--params", str(params)]
     command += ["--inbox", str(tmp_path), "--downloads", str(downloads), "--out", str(out)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    chance = random.Random(kills)
-    with serve(Web({"/set.zip": data}, pause=0.004 * kills)) as web:
+    chance = random.Random(3)
+    with serve(Web({"/set.zip": data}, pause=0.012)) as web:
         url, digest = f"{web.address}/set.zip", hashlib.sha256(data).hexdigest()
         params.write_text(PARAMS.format(url=url, sha=digest))
-        for _ in range(kills):
+        for _ in range(3):  # through `dvc repro` and more often: test_pipeline_killed.py
             assert not (out / "source.json").exists()
             if kill_at(command, environment, chance.uniform(0.3, 1.5)):
                 break
