@@ -15,7 +15,7 @@ import pytest
 
 from tests.kaggle_server import Kaggle, KaggleHandler, point_client_to
 from tests.pictures import class_folders, encode, write_zip
-from tests.test_pipeline import clone, environment, ran, run
+from tests.test_pipeline import clone, environment, quick_digits, ran, run
 from tests.web import Web, serve
 
 pytestmark = pytest.mark.slow
@@ -137,3 +137,15 @@ def test_download_through_kaggles_client(tmp_path, monkeypatch):
         point_client_to(web, str(tmp_path / "home"), monkeypatch)
         download(tmp_path / "clone", {"kind": "kaggle", "dataset": "somebody/animals"}, web)
     assert (tmp_path / "clone" / "data" / "raw" / "animals.zip").read_bytes() == data
+
+
+def test_a_lock_file_that_dvc_was_killed_over_is_mended_and_nothing_is_run_again(tmp_path):
+    folder = clone(tmp_path, quick_digits)
+    assert "split" in ran(run(folder, "dvc", "repro", "split"))
+    lock = folder / "dvc.lock"
+    before = lock.read_bytes()
+    lock.write_bytes(b"")
+    assert "'./dvc.lock' validation failed" in run(folder, "dvc", "repro", "split", status=255)
+    assert "the last committed one is back" in run(folder, "darkroom", "mend")
+    assert ran(run(folder, "dvc", "repro", "split")) <= {"validate"}  # whose output stays, so no cache of its runs
+    assert lock.read_bytes() == before
