@@ -46,6 +46,7 @@ $(READY): requirements.txt pyproject.toml
 	@touch $@
 
 run: $(READY) ## Run the whole pipeline and say what came of it
+	@$(BIN)/darkroom mend
 	@$(BIN)/dvc repro
 	@$(BIN)/darkroom summary
 

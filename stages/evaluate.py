@@ -47,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Last, since it is what packaging waits for.
     files.write_json(arguments.best, tables.choice(chosen, metric))
     print(f"{chosen.reason} On test: {best.test.accuracy:.2%}, {against_baseline.verdict} versus the baseline.")
+    if best.without_leaks:
+        print(f"Without {best.without_leaks.leaks:,} leaked test images: {best.without_leaks.accuracy:.2%}.")
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

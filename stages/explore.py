@@ -1,7 +1,7 @@
 """Draw the data (samples, class balance, sizes, brightness, copies) and write its card for the report.
 
-python stages/explore.py --packed data/packed --split data/split.csv --metrics metrics/data.json
-    --out plots/data --card data/card.md
+python stages/explore.py --packed data/packed --split data/split.csv --copies data/copies.csv
+    --metrics metrics/data.json --out plots/data --card data/card.md
 """
 
 import argparse
@@ -11,7 +11,7 @@ from pathlib import Path
 from darkroom import files, params
 from darkroom.data import card, pictures
 from darkroom.errors import run
-from darkroom.packed import open_packed, read_split
+from darkroom.packed import open_packed, read_rows, read_split
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -20,6 +20,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--packed", type=Path, required=True)
     parser.add_argument("--split", type=Path, required=True)
+    parser.add_argument("--copies", type=Path, required=True)
     parser.add_argument("--metrics", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--card", type=Path, required=True)
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     seed = params.load(arguments.params, int, "seed")
     packed, split = open_packed(arguments.packed), read_split(arguments.split)
     with files.whole_directory(arguments.out) as out:
-        names = pictures.draw(packed, split, seed, out)
+        names = pictures.draw(packed, split, read_rows(arguments.copies), seed, out)
     files.write_text(arguments.card, card.describe(packed, files.read_json(arguments.metrics)))
     print(f"drew {', '.join(names)}")
 

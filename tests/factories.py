@@ -58,8 +58,11 @@ def write_packed(
     return folder
 
 
-def write_split(path: Path, folder: Path, lacking: str = "") -> Path:
-    """Write the split of a packed folder, without test pictures of the class `lacking`; return `path`."""
+def write_split(path: Path, folder: Path, lacking: str = "", leaks: int = 0) -> Path:
+    """Write the split of a packed folder, without test pictures of the class `lacking`; return `path`.
+
+    The first `leaks` test pictures are marked as leaks.
+    """
     records = packed.read_index(folder)
     classes = sorted({record.label for record in records})
     seen = dict.fromkeys(classes, 0)
@@ -69,7 +72,9 @@ def write_split(path: Path, folder: Path, lacking: str = "") -> Path:
         seen[record.label] += 1
         labels.append(classes.index(record.label))
         splits.append("left out" if part == "test" and record.label == lacking else part)
-    packed.write_split(path, classes, labels, splits)
+    tests = [row for row, part in enumerate(splits) if part == "test"]
+    leaking = set(tests[:leaks])
+    packed.write_split(path, classes, labels, splits, [row in leaking for row in range(len(splits))])
     return path
 
 
@@ -186,7 +191,7 @@ def write_data_report(
         "copies": 0,
         "near_copies": 0,
         "conflicts": 0,
-        "leaks": 0,
+        "leaks": int(split.leaks.sum()),
         "imbalance": split.imbalance(),
         "left_out": int((split.splits == "left out").sum()),
         **{part: len(split.rows(part)) for part in packed.SPLITS},
@@ -209,13 +214,15 @@ def write_project(
     per_class: int = 40,
     noise: float = 60.0,
     lacking: str = "",
+    leaks: int = 0,
 ) -> Path:
     """Write what evaluate and the stages after it find: `params.yaml`, data and candidates; return `top`.
 
-    The first of `networks` is the best; each further one is worse. The test split has no picture of `lacking`.
+    The first of `networks` is the best; each further one is worse. The test split has no picture of `lacking`,
+    and its first `leaks` pictures are marked as leaks.
     """
     folder = write_packed(top / "data" / "packed", classes, per_class, noise=noise)
-    split = write_split(top / "data" / "split.csv", folder, lacking)
+    split = write_split(top / "data" / "split.csv", folder, lacking, leaks)
     write_data_report(top / "metrics" / "data.json", top / "plots" / "data", top / "data" / "card.md", folder, split)
     store = top / "models" / "candidates"
     write_candidate(store / "baseline", folder, split, "baseline", error=0.15)

@@ -132,9 +132,12 @@ datasets: {{web: {{source: {{kind: folder, path: null, url: "{url}", sha256: {sh
 """
 
 
-def kill_at(command, environment, seconds):
-    """Run a stage and kill it after so many seconds; return whether it had already ended."""
+def kill_at(command, environment, seconds, web=None):
+    """Run a stage and kill it after so many seconds, of its download from `web` if given; return if it had ended."""
+    before = len(web.seen) if web else 0
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while web and len(web.seen) == before and process.poll() is None:
+        time.sleep(0.01)  # a busy machine takes seconds to start Python
     try:
         process.wait(timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -143,8 +146,7 @@ def kill_at(command, environment, seconds):
     return process.returncode == 0
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
-def test_a_download_killed_at_random_moments_ends_with_the_same_bytes(tmp_path, kills):
+def test_a_download_killed_at_random_moments_ends_with_the_same_bytes(tmp_path):
     path = write_zip(tmp_path / "set.zip", class_folders({"cat": 900, "dog": 900}))
     data = path.read_bytes()
     assert len(data) > 400_000
@@ -152,13 +154,13 @@ def test_a_download_killed_at_random_moments_ends_with_the_same_bytes(tmp_path, 
     command = [sys.executable, str(ROOT / "stages" / "download.py"), "--dataset", "web", "--params", str(params)]
     command += ["--inbox", str(tmp_path), "--downloads", str(downloads), "--out", str(out)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    chance = random.Random(kills)
-    with serve(Web({"/set.zip": data}, pause=0.004 * kills)) as web:
+    chance = random.Random(3)
+    with serve(Web({"/set.zip": data}, pause=0.012)) as web:
         url, digest = f"{web.address}/set.zip", hashlib.sha256(data).hexdigest()
         params.write_text(PARAMS.format(url=url, sha=digest))
-        for _ in range(kills):
+        for _ in range(3):  # through `dvc repro` and more often: test_pipeline_killed.py
             assert not (out / "source.json").exists()
-            if kill_at(command, environment, chance.uniform(0.3, 1.5)):
+            if kill_at(command, environment, chance.uniform(0.05, 0.5), web):
                 break
         web.pause = 0
         subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)

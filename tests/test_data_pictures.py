@@ -6,32 +6,30 @@ from darkroom.data import pictures
 from darkroom.packed import Packed, Record, Split, open_packed, read_split
 from tests import factories
 
+COPIES = [
+    {"cluster": "0", "name": name, "label": "cat", "copy": "near", "conflict": "0", "split": "train"}
+    for name in ("cat/0.png", "cat/3.png")
+]
+FIGURES = ["brightness.png", "classes.png", "samples.png", "sizes.png"]
 
-def test_every_figure_is_drawn_and_the_same_each_time(tmp_path):
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [([], FIGURES), (COPIES, sorted([*FIGURES, "duplicates.png"]))],
+    ids=["no copies, so no picture of them", "copies"],
+)
+def test_every_figure_is_drawn_and_the_same_each_time(tmp_path, rows, expected):
     folder = factories.write_packed(tmp_path / "packed")
     split = read_split(factories.write_split(tmp_path / "split.csv", folder))
     for name in "ab":
         (tmp_path / name).mkdir()
-        drawn = pictures.draw(open_packed(folder), split, 3, tmp_path / name)
-        assert drawn == [
-            "brightness.png",
-            "classes.png",
-            "samples.png",
-            "sizes.png",
-        ]  # no copies, so no picture of them
+        drawn = pictures.draw(open_packed(folder), split, rows, 3, tmp_path / name)
+        assert drawn == expected
     for name in drawn:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
         with Image.open(tmp_path / "a" / name) as image:
             assert min(image.size) > 200
             assert np.asarray(image).std() > 5
-
-
-def test_copies_are_found_conflicts_first():
-    records = [
-        Record(f"{label}/{row}.png", label, "", 8, 8, content, "0" * 16)
-        for row, (label, content) in enumerate([("a", "x"), ("a", "x"), ("a", "y"), ("b", "y"), ("b", "z")])
-    ]
-    assert pictures.copies(records) == [[2, 3], [0, 1]]
 
 
 def test_at_most_forty_classes_are_shown(tmp_path):
@@ -71,10 +69,3 @@ def test_shapes_are_drawn_when_they_differ(sizes, labels):
     if labels:
         assert [label.get_text() for label in axes[1].get_xticklabels()] == labels
         assert sum(bar.get_height() for bar in axes[1].patches) == len(sizes)
-
-
-def test_copies_of_two_classes_are_seen_at_once(tmp_path):
-    folder = factories.write_packed(tmp_path / "packed", classes=["a very long name of cats", "dogs"], per_class=5)
-    packed = open_packed(folder)
-    axes = pictures.duplicates(packed, [[0, 1], [2, 4, 6]]).axes[0]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["2 × a ve…cats/dogs", "3 × a very lon…e of cats"]

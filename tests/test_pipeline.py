@@ -15,7 +15,9 @@ from ruamel.yaml import YAML
 from darkroom import candidate, files
 from darkroom.packed import open_packed
 from tests.imports import ROOT
-from tests.pictures import class_folders, write_folder
+from tests.kaggle_server import Kaggle, KaggleHandler, point_client_to
+from tests.pictures import class_folders, write_folder, write_zip
+from tests.web import serve
 
 pytestmark = pytest.mark.slow
 
@@ -26,14 +28,18 @@ STAGES = [
 AFTER_TRAINING = {"evaluate", "package", "report"}
 
 
+def environment(folder: Path) -> dict[str, str]:
+    """Return the environment for a command in the clone `folder`, whose own sources come before the installed ones."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    variables = {**os.environ, "PATH": path, "PYTHONPATH": str(folder / "src")}
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)
+    return variables
+
+
 def run(folder: Path, *command: str, status: int = 0) -> str:
     """Run a command of the environment in `folder`, check its exit status, return what it printed."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    # The clone's own sources come before the installed ones.
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(folder / "src")}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     result = subprocess.run(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, cwd=folder, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     assert result.returncode == status, result.stdout
     return result.stdout
@@ -167,6 +173,28 @@ def test_a_folder_of_photos_with_odd_names_goes_all_the_way(tmp_path):
     assert (data["images"], data["broken"], data["classes"]) == (36, 3, 3)
     assert "日本語" in (folder / "reports" / "report.html").read_text(encoding="utf-8")
     assert candidate.read_card(folder / "models" / "served").classes == sorted(names)
+
+
+def test_an_experiment_brings_animals_from_kaggle_all_the_way(tmp_path, monkeypatch):
+    names = YAML(typ="safe").load(ROOT / "params.yaml")["datasets"]["animals10"]["source"]["classes"]
+    members = class_folders({f"raw-img/{name}": 6 for name in names}, "JPEG")
+    archive = write_zip(tmp_path / "animals10.zip", {**members, "translate.py": b"translate = {}"})
+    folder = clone(tmp_path / "clone", lambda parameters: parameters["scratch"].pop("resnet9"))
+    (tmp_path / "home").mkdir()
+    with serve(Kaggle({"/storage/animals10.zip": archive.read_bytes()}), KaggleHandler) as web:
+        point_client_to(web, str(tmp_path / "home"), monkeypatch)
+        settings = ["dataset=animals10", "datasets.animals10.training={epochs: 2, batch_size: 16}"]
+        output = run(folder, "dvc", "exp", "run", *[part for setting in settings for part in ("-S", setting)])
+        assert [call for call, _ in web.calls] == ["GetDatasetMetadata", "DownloadDataset"]
+    assert ran(output) == set(STAGES) - {"scratch@resnet9"}
+    assert "Ran experiment" in output
+    data = files.read_json(folder / "metrics" / "data.json")
+    assert (data["dataset"], data["licence"], data["images"]) == ("Animals-10", "GPL-2.0", 60)
+    assert candidate.read_card(folder / "models" / "served").classes == sorted(names.values())
+    report = (folder / "reports" / "report.md").read_text(encoding="utf-8")
+    assert "https\\://www.kaggle.com/datasets/alessiocorrado99/animals10" in report
+    assert "elephant" in report
+    assert "elefante" not in report
 
 
 @pytest.mark.shared

@@ -104,6 +104,35 @@ def test_the_baseline_is_never_the_best_and_the_run_says_when_it_wins(tmp_path):
     assert evaluation["best"]["versus_baseline"]["difference"] == -1.0
 
 
+def write_right(top, name, right):
+    """Replace a candidate's test predictions: those of the rows where `right` is true are right, the others wrong."""
+    folder, split = top / "models" / "candidates" / name, read_split(top / "data" / "split.csv")
+    perfect = np.eye(3, dtype=np.float32)[split.labels[split.rows("test")]] * 9
+    logits = np.where(right[:, np.newaxis], perfect, np.roll(perfect, 1, axis=1))
+    write_predictions(folder, Predictions(read_predictions(folder).validation, logits))
+
+
+def test_accuracy_without_leaks_stands_beside_the_one_with_them(tmp_path, capsys):
+    top = factories.write_project(tmp_path, networks=("small",), leaks=18)  # of 24
+    leaks = np.arange(24) < 18
+    write_right(top, "small", leaks)
+    write_right(top, "baseline", ~leaks)
+    candidates = run(top)[0]["candidates"]
+    assert candidates["small"]["test"]["accuracy"] == 0.75
+    assert candidates["small"]["without_leaks"] == {
+        "leaks": 18, "accuracy": 0.0, "accuracy_low": 0.0, "accuracy_high": pytest.approx(0.390334, abs=1e-6)
+    }  # fmt: skip
+    assert candidates["baseline"]["test"]["accuracy"] == 0.25
+    assert candidates["baseline"]["without_leaks"]["accuracy"] == 1.0
+    assert "Without 18 leaked test images: 0.00%." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("leaks", [0, 24])
+def test_without_leaks_or_without_others_there_is_no_second_accuracy(tmp_path, leaks):
+    evaluation, _ = run(factories.write_project(tmp_path, networks=("small",), leaks=leaks))
+    assert "without_leaks" not in evaluation["candidates"]["small"]
+
+
 @pytest.mark.parametrize("classes", [("no", "yes"), tuple(f"class {number}" for number in range(30))])
 def test_two_classes_or_thirty(tmp_path, classes):
     evaluation, _ = run(factories.write_project(tmp_path, classes, ("only",), per_class=10))

@@ -9,11 +9,10 @@ import pytest
 from PIL import Image
 
 from darkroom import files
-from darkroom.candidate import Predictions, read_predictions, write_predictions
-from darkroom.packed import read_split
 from stages import report
 from tests import factories
 from tests.test_stage_evaluate import run as evaluate
+from tests.test_stage_evaluate import write_right
 
 NASTY = ("$5|note*", "<b>cat</b>", "猫_犬")
 
@@ -107,14 +106,8 @@ def test_the_numbers_are_those_of_the_results(project):
     ],
 )
 def test_the_report_says_whether_the_bar_is_cleared(project, bar, right, expected):
-    split = read_split(project / "data" / "split.csv")
-    labels = split.labels[split.rows("test")]
-    perfect = np.eye(3, dtype=np.float32)[labels] * 9
     for name, share in (("baseline", bar), ("small", right), ("large", right)):
-        folder = project / "models" / "candidates" / name
-        is_right = np.arange(len(labels))[:, np.newaxis] < share * len(labels)
-        logits = np.where(is_right, perfect, np.roll(perfect, 1, axis=1))
-        write_predictions(folder, Predictions(read_predictions(folder).validation, logits))
+        write_right(project, name, np.arange(24) < share * 24)
     evaluate(project)
     markdown = run(project)
     assert markdown.count(expected) == 2
@@ -167,6 +160,36 @@ def test_facts_about_the_data_are_told_when_there_are_any(project):
     assert "figures/duplicates.png" not in markdown
     shutil.copy(project / "plots" / "data" / "samples.png", project / "plots" / "data" / "duplicates.png")
     assert "(figures/duplicates.png)" in run(project)
+
+
+@pytest.mark.parametrize(
+    ("leaks", "expected"),
+    [
+        (
+            18,
+            "Without the 18 test images of which the source gives a copy for training or validation as well, **only** "
+            "is right on 0.0% of the other 6 test images (95% interval 0.0% to 39.0%), and the baseline on 100.0% of "
+            "them; no model was trained on such a copy.",
+        ),
+        (24, "The source gives a copy of every test image for training or validation as well, so there is no accuracy"),
+    ],
+)
+def test_the_report_says_what_leaks_are_worth(tmp_path, leaks, expected):
+    top = factories.write_project(tmp_path, networks=("only",), leaks=leaks)
+    is_leak = np.arange(24) < leaks
+    write_right(top, "only", is_leak)
+    write_right(top, "baseline", ~is_leak)
+    evaluate(top)
+    assert expected in run(top)
+    page = " ".join((top / "reports" / "report.html").read_text(encoding="utf-8").split())
+    assert expected.replace("**only**", "<strong>only</strong>") in page
+    factories.write_split(top / "data" / "split.csv", top / "data" / "packed")
+    data = top / "metrics" / "data.json"
+    files.write_json(data, files.read_json(data) | {"leaks": 0})
+    evaluate(top)
+    markdown = run(top)
+    assert "Without the" not in markdown
+    assert "The source gives" not in markdown
 
 
 def test_macro_figures_lead_when_classes_are_uneven(tmp_path):

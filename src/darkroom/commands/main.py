@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from darkroom import errors
-from darkroom.commands import summary
+from darkroom.commands import mend, summary
 
 
 def main() -> None:
@@ -18,5 +18,7 @@ def run(argv: Sequence[str] | None = None) -> None:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = commands.add_parser("summary", help="say what the last run came to")
     command.set_defaults(run=lambda arguments: print(summary.summary()))
+    command = commands.add_parser("mend", help="mend what a killed dvc left half written")
+    command.set_defaults(run=lambda arguments: [print(words) for words in mend.mend()])
     arguments = parser.parse_args(argv)
     arguments.run(arguments)

@@ -1,7 +1,7 @@
-"""Figures of a data set: what is in it, how much of it, how large, how bright, and which pictures came twice."""
+"""Figures of a data set: what is in it, how much of it, how large, how bright, and what came more than once."""
 
 import math
-from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from darkroom import plotting
+from darkroom.data import copies
 from darkroom.packed import SPLITS, Packed, Record, Split
 
 MOST_CLASSES = 40
 """A figure shows at most this many classes, the largest ones."""
 PER_CLASS = 10
 """Sample pictures a class."""
-MOST_COPIES = 12
-"""Groups of copies that are shown."""
 SHAPES = {
     3.0: ((1, 2), (2, 3), (1, 1), (3, 2), (2, 1)),
     12.0: ((1, 8), (1, 4), (1, 2), (1, 1), (2, 1), (4, 1), (8, 1)),
@@ -31,16 +30,16 @@ GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 """How much red, green and blue add to brightness (ITU-R BT.601)."""
 
 
-def draw(packed: Packed, split: Split, seed: int, out: Path) -> list[str]:
-    """Draw all figures into the existing folder `out`; returns their names."""
+def draw(packed: Packed, split: Split, found: Sequence[Mapping[str, str]], seed: int, out: Path) -> list[str]:
+    """Draw all figures into the folder `out`; returns their names. `found` are the rows of `data/copies.csv`."""
     figures = {
         "samples.png": samples(packed, split, seed),
         "classes.png": classes(split),
         "sizes.png": sizes(packed.records),
         "brightness.png": brightness(packed, split),
     }
-    if groups := copies(packed.records):
-        figures["duplicates.png"] = duplicates(packed, groups)
+    if duplicates := copies.draw(packed, found, seed):
+        figures["duplicates.png"] = duplicates
     for name, figure in figures.items():
         plotting.save(figure, out / name)
     return sorted(figures)
@@ -135,25 +134,6 @@ def brightness(packed: Packed, split: Split) -> Figure:
         axes.set(xlim=(0, 1), xlabel="mean brightness of a picture, 0 black to 1 white")
         figure.legend(loc="outside upper right", ncols=3)
     return figure
-
-
-def duplicates(packed: Packed, groups: list[list[int]]) -> Figure:
-    """Return groups of identical files side by side, with their classes."""
-    rows = []
-    for group in groups[:MOST_COPIES]:
-        labels = sorted({packed.records[row].label for row in group})
-        names = [plotting.shorten(label, 20 if len(labels) == 1 else 9) for label in labels[:2]]
-        rows.append((f"{len(group)} × {'/'.join(names)}", np.asarray(packed.images[group[:PER_CLASS]])))
-    return plotting.image_grid(rows)
-
-
-def copies(records: list[Record]) -> list[list[int]]:
-    """Return the rows of each group of identical files, conflicts of class first, then the largest groups."""
-    groups: dict[str, list[int]] = defaultdict(list)
-    for row, record in enumerate(records):
-        groups[record.sha256].append(row)
-    twice = [group for group in groups.values() if len(group) > 1]
-    return sorted(twice, key=lambda group: (-len({records[row].label for row in group}), -len(group), group[0]))
 
 
 def _largest(split: Split) -> list[int]:

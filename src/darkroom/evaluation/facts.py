@@ -19,6 +19,8 @@ class Entry:
     temperature: float
     validation: dict[str, float]
     test: dict[str, float]
+    without_leaks: dict[str, float] | None = None
+    """Accuracy on the test images that are no leaks; None where that is no other figure."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from darkroom import candidate
 from darkroom.candidate import Card, Epoch
 from darkroom.errors import DarkroomError
 from darkroom.evaluation.calibration import fit_temperature
-from darkroom.evaluation.metrics import Scores, score
+from darkroom.evaluation.metrics import Scores, WithoutLeaks, score, score_without_leaks
 from darkroom.packed import Split
 
 
@@ -29,6 +29,8 @@ class Judged:
     predicted: npt.NDArray[np.int64]
     """The likeliest class of each test row."""
     history: list[Epoch]
+    without_leaks: WithoutLeaks | None = None
+    """The test accuracy without leaked images; None where that is no other figure."""
 
 
 def judge(folder: Path, split: Split) -> Judged:
@@ -47,14 +49,16 @@ def judge(folder: Path, split: Split) -> Judged:
     temperature = fit_temperature(predictions.validation, labels["validation"])
     validation = candidate.softmax(predictions.validation, temperature)
     test = candidate.softmax(predictions.test, temperature)
+    predicted = test.argmax(axis=1).astype(np.int64)
     return Judged(
         card=card,
         temperature=temperature,
         validation=score(validation, labels["validation"]),
         test=score(test, labels["test"]),
         probabilities=test,
-        predicted=test.argmax(axis=1).astype(np.int64),
+        predicted=predicted,
         history=candidate.read_history(folder),
+        without_leaks=score_without_leaks(predicted, labels["test"], split.leaks[split.rows("test")]),
     )
 
 

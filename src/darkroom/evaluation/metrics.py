@@ -30,6 +30,18 @@ class Scores:
 
 
 @dataclass(frozen=True)
+class WithoutLeaks:
+    """How often the predictions are right for the test images of which the source gives no copy elsewhere."""
+
+    leaks: int
+    """Test images that are not counted here."""
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    """Wilson's 95% interval of the accuracy."""
+
+
+@dataclass(frozen=True)
 class ClassScores:
     """How good the predictions for one class are; None throughout where the split has no image of it."""
 
@@ -63,6 +75,19 @@ def score(probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int64])
         log_loss=float(-np.log(given).mean()),
         ece=calibration_error(reliability(probabilities, labels)),
     )
+
+
+def score_without_leaks(
+    predicted: npt.NDArray[np.int64], labels: npt.NDArray[np.int64], leaks: npt.NDArray[np.bool_]
+) -> WithoutLeaks | None:
+    """Score the test images that are no leaks; None where all are, or none is, so that there is nothing to add.
+
+    predicted, labels, leaks: shape (rows,).
+    """
+    right = (predicted == labels)[~leaks]
+    if leaks.all() or not leaks.any():
+        return None
+    return WithoutLeaks(int(leaks.sum()), float(right.mean()), *accuracy_interval(int(right.sum()), len(right)))
 
 
 def score_classes(

@@ -18,7 +18,7 @@ PER_CLASS = ("candidate", "class", "support", "precision", "recall", "f1")
 
 
 def evaluation(judged: Sequence[Judged], best: Judged, against_baseline: Comparison) -> dict[str, Any]:
-    """Return `metrics/evaluation.json`, whose leaves are single values."""
+    """Return `metrics/evaluation.json`, whose leaves are single values; `without_leaks` is there where leaks are."""
     return {
         "best": {
             "name": best.card.name,
@@ -32,6 +32,7 @@ def evaluation(judged: Sequence[Judged], best: Judged, against_baseline: Compari
                 "temperature": each.temperature,
                 "validation": asdict(each.validation),
                 "test": asdict(each.test),
+                **({"without_leaks": asdict(each.without_leaks)} if each.without_leaks else {}),
             }
             for each in judged
         },

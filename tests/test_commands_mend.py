@@ -1,0 +1,81 @@
+import subprocess
+
+import pytest
+from dvc.lock import Lock
+
+from darkroom.commands import main, mend
+from darkroom.errors import DarkroomError
+
+WHOLE = """\
+schema: '2.0'
+stages:
+  pack:
+    cmd: python stages/pack.py
+    outs:
+    - path: data/packed
+      hash: md5
+      md5: 1b0f8e25a0b4a4f3a7d1f8c9c25f7e6a.dir
+      size: 100
+"""
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """Return a repository with a committed `dvc.lock`, in which DVC has run."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".dvc" / "tmp").mkdir(parents=True)
+    mend.LOCK.write_text(WHOLE)
+    mend.PATHS.write_text('{"write": {}, "read": {}}')
+    for command in (
+        ["init", "--quiet"],
+        ["add", "dvc.lock"],
+        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "a"],
+    ):
+        subprocess.run(["git", *command], check=True)
+    return tmp_path
+
+
+@pytest.mark.parametrize("left", ["", "sche", WHOLE[:5], WHOLE[:16], WHOLE[:34], WHOLE[:37], WHOLE[:66], "\0" * 100])
+def test_half_a_lock_file_gives_way_to_the_last_committed_one(place, capsys, left):
+    mend.LOCK.write_text(left)
+    main.run(["mend"])
+    assert capsys.readouterr().out == "dvc.lock was cut short: the last committed one is back\n"
+    assert mend.LOCK.read_text() == WHOLE
+    assert mend.mend() == []
+
+
+def test_half_a_lock_file_that_was_never_committed_goes(place):
+    subprocess.run(["git", "rm", "--quiet", "--cached", "dvc.lock"], check=True)
+    subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "b"], check=True)
+    mend.LOCK.write_text("")
+    assert mend.mend() == ["dvc.lock was cut short: removed"]
+    assert not mend.LOCK.exists()
+
+
+@pytest.mark.parametrize("left", ["", '{"write": {"data'])
+def test_half_a_list_of_paths_goes(place, left):
+    mend.PATHS.write_text(left)
+    assert mend.mend() == [".dvc/tmp/rwlock was cut short: removed"]
+    assert not mend.PATHS.exists()
+
+
+def test_what_is_whole_stays_and_nothing_is_said(place, capsys):
+    for newer in (WHOLE.replace("size: 100", "size: 200"), WHOLE[:-12]):  # the second is a cut that DVC can read
+        mend.LOCK.write_text(newer)
+        main.run(["mend"])
+        assert capsys.readouterr().out == ""
+        assert mend.LOCK.read_text() == newer
+    assert mend.PATHS.is_file()
+
+
+def test_where_dvc_never_ran_there_is_nothing_to_mend(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert mend.mend() == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_running_dvc_writes_is_left_alone(place):
+    mend.LOCK.write_text("")
+    with Lock(str(mend.GUARD)), pytest.raises(DarkroomError, match=r"another DVC is at work here .*: let it end"):
+        mend.mend()
+    assert mend.LOCK.read_text() == ""
