@@ -12,6 +12,7 @@ from darkroom.evaluation.settings import ReportSettings, SelectSettings
 from darkroom.params import Section
 from darkroom.serving.settings import ServeSettings
 from darkroom.training.settings import (
+    SMALLEST_IMAGE,
     AugmentSettings,
     BaselineSettings,
     Device,
@@ -68,6 +69,13 @@ class Document(Section):
             raise ValueError(f"model names must differ, and baseline is taken: look at {', '.join(twice)}")
         if not (self.scratch or self.transfer):
             raise ValueError("scratch and transfer are both empty: add a model to serve")
+        size = self.datasets[self.dataset].pack.image_size
+        for name, settings in self.scratch.items():
+            if size < (smallest := SMALLEST_IMAGE.get(settings.architecture, 0)):
+                raise ValueError(
+                    f"datasets.{self.dataset}.pack.image_size: {size} is not allowed: {settings.architecture} "
+                    f"(scratch.{name}) takes {smallest} pixels or more"
+                )
         return self
 
 

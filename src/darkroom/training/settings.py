@@ -8,6 +8,10 @@ from darkroom.params import Section
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Balance = Literal["none", "weights", "sampler"]
+Architecture = Literal["lab_cnn", "wic_cnn", "vgg1", "vgg2", "vgg3", "vgg3_bn", "vgg3_dropout", "vgg_light", "resnet9"]
+"""The names of `models.ZOO`, here because checking the parameters must not import torch."""
+SMALLEST_IMAGE: dict[Architecture, int] = {"wic_cnn": 16}
+"""Side in pixels that a network needs, where the 8 that every data set has are too few."""
 
 
 class AugmentSettings(Section):
@@ -71,7 +75,7 @@ class RecipeSettings(Section):
 class ScratchSettings(RecipeSettings):
     """One model trained from random weights."""
 
-    architecture: Literal["lab_cnn", "resnet9"]
+    architecture: Architecture
     """A network of the zoo, src/darkroom/training/models.py."""
     width: Annotated[int, Field(ge=4, le=1024)] = 32
     """Channels of the first layer; the others follow from it."""
