@@ -48,6 +48,8 @@ class Document(Section):
     baseline: BaselineSettings
     scratch: dict[str, ScratchSettings]
     """Models trained from random weights, by name."""
+    zoo: dict[str, ScratchSettings] = {}
+    """Further recipes, checked but not trained: `-S '+scratch.NAME=${zoo.NAME}'` takes one over."""
     transfer: dict[str, TransferSettings]
     """Models that start from pretrained weights, by name."""
     select: SelectSettings
