@@ -114,7 +114,8 @@ def test_a_random_crop_shows_parts_of_the_bounds_that_it_was_given():
     ratio = width / height
     assert float(ratio.min()) == pytest.approx(3 / 4, abs=0.05)
     assert float(ratio.max()) == pytest.approx(4 / 3, abs=0.08)
-    # Never beyond the image, and up to its edges.
+    # Never beyond the image, where the ramp would be reflected, and up to its edges.
+    assert float(changed[:, 20, :, 0].diff(dim=1).min()) > -0.1
     left = changed[:, 20, 0, 0]
     assert float(left.min()) == pytest.approx(0, abs=0.2)
     assert float(changed.amax()) == pytest.approx(size - 1, abs=0.2)

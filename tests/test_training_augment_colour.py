@@ -16,7 +16,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def pictures() -> Tensor:
     """Return six uint8 pictures: noise, but one each of grey levels, of one colour and of low contrast."""
-    images = torch.randint(0, 256, (6, 16, 16, 3), dtype=torch.uint8, generator=generator(7))
+    images = torch.randint(0, 256, (6, 40, 40, 3), dtype=torch.uint8, generator=generator(7))
     images[0] = images[0, :, :, :1]
     images[1] = torch.tensor([200, 30, 30], dtype=torch.uint8)
     images[2] = 90 + images[2] // 8

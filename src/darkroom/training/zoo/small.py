@@ -35,8 +35,8 @@ class WicCNN(nn.Module):
 
     The layers, their order and their first weights are those of a Keras network that web courses build: normal
     weights after He et al. (arXiv 1502.01852) before rectifiers, uniform ones after Glorot and Bengio (2010) in
-    dense layers, Keras' batch norm. Where that leaves room: each rectifier comes before its norm, as a Keras layer
-    with an activation has it, pooling takes the maximum, and every dropout is one fifth.
+    dense layers, Keras' epsilon in batch norm. Where that leaves room: each rectifier comes before its norm, as a
+    Keras layer with an activation has it, pooling takes the maximum, and every dropout is one fifth.
     """
 
     def __init__(self, classes: int, image_size: int, width: int) -> None:
@@ -72,10 +72,11 @@ class WicCNN(nn.Module):
 
 
 def _keras_convolution(inputs: int, outputs: int, padding: int) -> tuple[nn.Module, ...]:
-    """Return a 3×3 convolution, a rectifier and batch norm with Keras' constants."""
+    """Return a 3×3 convolution, a rectifier and batch norm with Keras' epsilon."""
     return (
         nn.Conv2d(inputs, outputs, 3, padding=padding),
         nn.ReLU(inplace=True),
-        # Keras counts momentum from the other side: its 0.99 is 0.01 here.
-        nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01),
+        # Keras' momentum, 0.01 as it is counted here, would not train otherwise, but judges by statistics that
+        # lag: on the digits, with 18 steps an epoch, 25% instead of 96% after three epochs.
+        nn.BatchNorm2d(outputs, eps=1e-3),
     )
