@@ -35,6 +35,8 @@ def parameters() -> str:
         twin = (name.replace("scratch.", "transfer."), default, meaning)
         if name.startswith("transfer.") and (name.replace("transfer.", "scratch."), default, meaning) in rows:
             continue  # stands beside its twin
+        if name.startswith("zoo."):
+            continue  # the same as scratch
         both = f"`{name}`, `{twin[0]}`" if twin in rows and twin[0] != name else f"`{name}`"
         lines.append(f"| {both} | {default} | {meaning} |")
     return "\n".join(lines)

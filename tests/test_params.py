@@ -62,7 +62,8 @@ def test_a_document_is_typed_frozen_and_has_defaults(tmp_path):
             "lab_cnn",
             "labcnn",
             "scratch.small.architecture: 'labcnn' is not one of the choices. "
-            "Did you mean 'lab_cnn'? Allowed: lab_cnn, resnet9.",
+            "Did you mean 'lab_cnn'? Allowed: lab_cnn, resnet9, vgg1, vgg2, vgg3, vgg3_bn, vgg3_dropout, vgg_light, "
+            "wic_cnn.",
         ),
         ("1e-3", "-1", "scratch.small.learning_rate: -1 is not allowed: input should be greater than 0."),
         ("1e-3", "'0.1'", "scratch.small.learning_rate: '0.1' is not allowed: input should be a valid number."),
@@ -87,6 +88,15 @@ def test_a_mistake_gives_the_key_what_is_allowed_and_the_nearest_name(tmp_path, 
     with pytest.raises(DarkroomError) as error:
         document.load(write(tmp_path, GOOD.replace(old, new)))
     assert message in str(error.value)
+
+
+def test_images_must_be_large_enough_for_what_is_trained_on_them(tmp_path):
+    text = GOOD.replace("lab_cnn", "wic_cnn").replace("pack: {}", "pack: {image_size: 12}")
+    with pytest.raises(DarkroomError) as error:
+        document.load(write(tmp_path, text))
+    message = "datasets.mine.pack.image_size: 12 is not allowed: wic_cnn (scratch.small) takes 16 pixels or more."
+    assert message in str(error.value)
+    document.load(write(tmp_path, text.replace("12", "16")))
 
 
 def test_every_mistake_is_told_at_once(tmp_path):

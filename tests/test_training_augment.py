@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from torchvision.transforms.v2 import functional as reference
 
 from darkroom.training.augment import augment
+from darkroom.training.augmentation import geometry
 from darkroom.training.settings import AugmentSettings
 
 
@@ -28,6 +30,34 @@ def test_flip_mirrors_about_half_and_leaves_the_rest():
     ]
     assert kinds.count("other") == 0
     assert 150 < kinds.count("mirrored") < 250
+
+
+def test_an_alternating_flip_mirrors_half_and_then_the_other_half():
+    images, settings = pictures(400), AugmentSettings(flip="alternating")
+    rows = torch.randperm(400, generator=generator())
+
+    def mirrored(rows, epoch, seed=5):
+        changed = augment(images[rows], settings, generator(epoch), rows, epoch, seed)
+        flags = (changed == images[rows].flip(2)).flatten(1).all(1)
+        assert torch.equal(changed, torch.where(flags[:, None, None, None], images[rows].flip(2), images[rows]))
+        return flags
+
+    first = mirrored(rows, 0)
+    assert 150 < int(first.sum()) < 250
+    assert torch.equal(mirrored(rows, 1), ~first)
+    assert torch.equal(mirrored(rows, 2), first)
+    # It is the image that decides, wherever it stands in the batch, and the seed.
+    assert torch.equal(mirrored(torch.arange(400), 0)[rows], first)
+    assert 150 < int((mirrored(rows, 0, seed=6) ^ first).sum()) < 250
+
+
+def test_neighbouring_rows_and_seeds_have_nothing_in_common():
+    flags = torch.stack([geometry.alternating(torch.arange(50_000), 1, seed) for seed in range(8)]).double()
+    assert float((flags.mean(1) - 0.5).abs().max()) < 0.01
+    flags = 2 * flags - 1
+    together = flags @ flags.T / 50_000 - torch.eye(8)
+    assert float(together.abs().max()) < 0.02
+    assert all(float((flags[:, lag:] * flags[:, :-lag]).mean().abs()) < 0.01 for lag in (1, 2, 3, 64, 128, 512))
 
 
 def test_shift_equals_a_crop_from_a_reflected_border():
@@ -68,6 +98,41 @@ def test_zoom_scales_within_its_bounds():
     areas = augment(images, AugmentSettings(zoom=0.2), generator())[..., 0].sum((1, 2)) / 255 / 21**2
     assert float(areas.min()) == pytest.approx(0.8**2, rel=0.06)
     assert float(areas.max()) == pytest.approx(1.2**2, rel=0.06)
+
+
+def test_a_random_crop_shows_parts_of_the_bounds_that_it_was_given():
+    size = 40
+    places = torch.arange(size, dtype=torch.uint8).expand(size, size)
+    images = torch.stack([places, places.T, places], 2).repeat(500, 1, 1, 1)
+    changed = augment(images, AugmentSettings(crop=0.3), generator())
+    middle = changed[:, 10:30, 10:30]  # two ramps: their slopes are the sides of the part, as shares of the image
+    width = (middle[:, :, 19, 0] - middle[:, :, 0, 0]).mean(1) / 19
+    height = (middle[:, 19, :, 1] - middle[:, 0, :, 1]).mean(1) / 19
+    area = width * height
+    assert float(area.min()) == pytest.approx(0.3, abs=0.02)
+    assert float(area.max()) == pytest.approx(1, abs=0.05)
+    ratio = width / height
+    assert float(ratio.min()) == pytest.approx(3 / 4, abs=0.05)
+    assert float(ratio.max()) == pytest.approx(4 / 3, abs=0.08)
+    # Never beyond the image, where the ramp would be reflected, and up to its edges.
+    assert float(changed[:, 20, :, 0].diff(dim=1).min()) > -0.1
+    left = changed[:, 20, 0, 0]
+    assert float(left.min()) == pytest.approx(0, abs=0.2)
+    assert float(changed.amax()) == pytest.approx(size - 1, abs=0.2)
+    assert len(set(left.round().tolist())) > 10
+
+
+def test_a_crop_equals_torchvisions():
+    wave = 128 + 100 * torch.sin(torch.arange(40.0)[:, None] / 5) * torch.cos(torch.arange(40.0)[None, :] / 4)
+    images = wave[None, :, :, None].repeat(1, 1, 1, 3)
+    top, left, height, width = 4, 10, 20, 16
+    sides = torch.tensor([width / 40, height / 40])
+    centre = torch.tensor([2 * (left + width / 2) / 40 - 1, 2 * (top + height / 2) / 40 - 1])
+    matrix = torch.cat([torch.diag(sides), centre[:, None]], 1)[None]
+    expected = reference.resized_crop(images.permute(0, 3, 1, 2), top, left, height, width, [40, 40], antialias=False)
+    changed = geometry.sample(images, matrix)
+    # At the part's border torchvision repeats its last pixel, and here the next one is seen.
+    torch.testing.assert_close(changed[:, 2:-2, 2:-2], expected.permute(0, 2, 3, 1)[:, 2:-2, 2:-2], atol=0.01, rtol=0)
 
 
 def test_cutout_greys_one_square():

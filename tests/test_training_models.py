@@ -1,10 +1,14 @@
+from typing import get_args
+
 import onnxruntime
 import pytest
 import torch
 
+from darkroom.errors import DarkroomError
 from darkroom.training import export, network
 from darkroom.training.models import ZOO
 from darkroom.training.network import Network
+from darkroom.training.settings import SMALLEST_IMAGE, Architecture
 
 MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.25, 0.3]
 
@@ -19,6 +23,15 @@ def build(architecture: str, classes: int = 10, size: int = 32, width: int = 8) 
     [
         # 3·3·3·w + w, 3·3·w·2w + 2w, and a dense output on 2w·8·8
         ("lab_cnn", 32, 896 + 18496 + 40970),
+        ("wic_cnn", 32, 186_826),
+        # Brownlee's summaries of the networks without norms; with them two numbers for each of 448 channels and 128
+        ("vgg1", 32, 896 + 9248 + 128 * (32 * 16**2 + 1) + 1290),
+        ("vgg2", 32, 896 + 9248 + 18496 + 36928 + 128 * (64 * 8**2 + 1) + 1290),
+        ("vgg3", 32, 550_570),
+        ("vgg3_bn", 32, 550_570 + 2 * (448 + 128)),
+        ("vgg3_dropout", 32, 550_570),
+        # 309,290 with its statistics, two more numbers for each of 448 channels
+        ("vgg_light", 32, 309_290 - 2 * 448),
         # Page's network has 6,573,120 at width 64 and ten classes with biased-free convolutions and norms
         ("resnet9", 64, 6_573_120),
         ("resnet9", 32, 1_646_112),
@@ -29,9 +42,50 @@ def test_parameter_counts_at_32_pixels_and_ten_classes(architecture, width, para
     assert sum(parameter.numel() for parameter in model.parameters()) == parameters
 
 
+def test_wic_cnn_has_187402_numbers_with_its_statistics():
+    model = network.build({"architecture": "wic_cnn", "width": 32}, 10, 32, 0)
+    statistics = [tensor for name, tensor in model.named_buffers() if "running" in name]
+    assert sum(tensor.numel() for tensor in [*model.parameters(), *statistics]) == 187_402
+
+
+def test_the_names_that_parameters_may_have_are_those_of_the_zoo():
+    assert set(ZOO) == set(get_args(Architecture))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "layer", "low", "high"),
+    [
+        # The standard deviation of weights with that many inputs (and outputs)
+        ("wic_cnn", "features.4.weight", 0.98 * (2 / 288) ** 0.5, 1.02 * (2 / 288) ** 0.5),
+        ("wic_cnn", "features.18.weight", 0.98 * (2 / 320) ** 0.5, 1.02 * (2 / 320) ** 0.5),
+        ("vgg3", "features.2.weight", 0.98 * (2 / 288) ** 0.5, 1.02 * (2 / 288) ** 0.5),
+        ("vgg3", "features.16.weight", 0.98 * (2 / 2048) ** 0.5, 1.02 * (2 / 2048) ** 0.5),
+        ("vgg3", "head.weight", 0.95 * (2 / 138) ** 0.5, 1.05 * (2 / 138) ** 0.5),
+    ],
+)
+def test_first_weights_have_the_spread_of_their_rule(architecture, layer, low, high):
+    model = network.build({"architecture": architecture, "width": 32}, 10, 32, 0)
+    assert low < float(model.get_parameter(layer).detach().std()) < high
+    assert all(bool((p == 0).all()) for name, p in model.named_parameters() if name.endswith("bias"))
+
+
+@pytest.mark.parametrize(
+    ("layer", "normal"), [("features.4.weight", True), ("features.18.weight", False), ("head.weight", False)]
+)
+def test_wic_cnn_draws_normal_convolutions_and_uniform_dense_layers(layer, normal):
+    weights = network.build({"architecture": "wic_cnn", "width": 32}, 10, 32, 0).get_parameter(layer).detach()
+    assert bool(weights.abs().max() > 2 * weights.std()) == normal  # a uniform draw ends at 1.73 deviations
+
+
+def test_an_image_that_is_too_small_is_refused_with_the_remedy():
+    with pytest.raises(DarkroomError, match=r"wic_cnn takes images of 16 pixels or more, not 15: set pack\.image_size"):
+        build("wic_cnn", size=15)
+
+
 @pytest.mark.parametrize("architecture", ZOO)
 @pytest.mark.parametrize(("classes", "size"), [(2, 8), (10, 32), (200, 50)])
 def test_any_size_and_any_number_of_classes(architecture, classes, size):
+    size = max(size, SMALLEST_IMAGE.get(architecture, 0))
     images = torch.randint(0, 256, (3, size, size, 3), dtype=torch.uint8)
     logits = build(architecture, classes, size)(images)
     assert logits.shape == (3, classes)

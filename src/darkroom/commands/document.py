@@ -12,6 +12,7 @@ from darkroom.evaluation.settings import ReportSettings, SelectSettings
 from darkroom.params import Section
 from darkroom.serving.settings import ServeSettings
 from darkroom.training.settings import (
+    SMALLEST_IMAGE,
     AugmentSettings,
     BaselineSettings,
     Device,
@@ -47,6 +48,8 @@ class Document(Section):
     baseline: BaselineSettings
     scratch: dict[str, ScratchSettings]
     """Models trained from random weights, by name."""
+    zoo: dict[str, ScratchSettings] = {}
+    """Further recipes, checked but not trained: `-S '+scratch.NAME=${zoo.NAME}'` takes one over."""
     transfer: dict[str, TransferSettings]
     """Models that start from pretrained weights, by name."""
     select: SelectSettings
@@ -68,6 +71,13 @@ class Document(Section):
             raise ValueError(f"model names must differ, and baseline is taken: look at {', '.join(twice)}")
         if not (self.scratch or self.transfer):
             raise ValueError("scratch and transfer are both empty: add a model to serve")
+        size = self.datasets[self.dataset].pack.image_size
+        for name, settings in self.scratch.items():
+            if size < (smallest := SMALLEST_IMAGE.get(settings.architecture, 0)):
+                raise ValueError(
+                    f"datasets.{self.dataset}.pack.image_size: {size} is not allowed: {settings.architecture} "
+                    f"(scratch.{name}) takes {smallest} pixels or more"
+                )
         return self
 
 

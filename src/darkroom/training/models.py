@@ -1,92 +1,45 @@
-"""The zoo: networks by name, for any image size and number of classes.
+"""The zoo: networks by name, for any number of classes and any image size from 8 pixels (`SMALLEST_IMAGE`) on.
 
 A network takes float images of shape (N, 3, S, S), normalised, and returns logits of shape (N, classes). It
 consists of `features` and a last layer `head`, so that transfer learning can keep the one and replace the
-other. A new architecture is one function in `ZOO` and one name in `ScratchSettings.architecture`.
+other. A new architecture is one function here and its name in `settings.Architecture`.
 """
 
 from collections.abc import Callable
+from functools import partial
 
-from torch import Tensor, nn
+from torch import nn
 
+from darkroom.errors import DarkroomError
+from darkroom.training.settings import SMALLEST_IMAGE, Architecture
+from darkroom.training.zoo.residual import ResNet9
+from darkroom.training.zoo.small import LabCNN, WicCNN
+from darkroom.training.zoo.vgg import VGG
 
-class LabCNN(nn.Module):
-    """Convolution and pooling, twice, and a dense output: the network of a first course.
+DROPOUT = (0.2, 0.3, 0.4, 0.5)
+"""Rising with depth, as in the last step of Brownlee's study of dropout."""
 
-    The layout is that of LeCun et al., Gradient-based learning applied to document recognition, 1998, with
-    today's rectifiers and max pooling and without the hidden dense layers.
-    """
-
-    def __init__(self, classes: int, image_size: int, width: int) -> None:
-        super().__init__()
-        self.features = nn.Sequential(
-            nn.Conv2d(3, width, 3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.MaxPool2d(2),
-            nn.Conv2d(width, 2 * width, 3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.MaxPool2d(2),
-            nn.Flatten(),
-        )
-        self.head = nn.Linear(2 * width * (image_size // 4) ** 2, classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits."""
-        logits: Tensor = self.head(self.features(images))
-        return logits
-
-
-class Residual(nn.Module):
-    """x + f(x), f being two 3×3 convolutions."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.branch = nn.Sequential(*convolution(channels, channels), *convolution(channels, channels))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return a tensor of the input's shape."""
-        out: Tensor = images + self.branch(images)
-        return out
-
-
-class ResNet9(nn.Module):
-    """Page's small residual network: eight convolutions and a dense output, made to train fast.
-
-    D. Page, How to train your ResNet, 2018, part 4 (there with 64 channels at the start, here with `width`). The
-    logits are scaled by 1/8 as there, which lets the last layer learn at the rate of the others.
-    """
-
-    def __init__(self, classes: int, image_size: int, width: int) -> None:
-        super().__init__()
-        self.features = nn.Sequential(
-            *convolution(3, width),
-            *convolution(width, 2 * width),
-            nn.MaxPool2d(2),
-            Residual(2 * width),
-            *convolution(2 * width, 4 * width),
-            nn.MaxPool2d(2),
-            *convolution(4 * width, 8 * width),
-            nn.MaxPool2d(2),
-            Residual(8 * width),
-            nn.AdaptiveMaxPool2d(1),
-            nn.Flatten(),
-        )
-        self.head = nn.Linear(8 * width, classes, bias=False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits."""
-        logits: Tensor = self.head(self.features(images)) / 8
-        return logits
-
-
-def convolution(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
-    """Return a 3×3 convolution that keeps the size, batch norm and a rectifier."""
-    return (
-        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(inplace=True),
-    )
-
-
-ZOO: dict[str, Callable[[int, int, int], nn.Module]] = {"lab_cnn": LabCNN, "resnet9": ResNet9}
+ZOO: dict[Architecture, Callable[[int, int, int], nn.Module]] = {
+    "lab_cnn": LabCNN,
+    "wic_cnn": WicCNN,
+    "vgg1": partial(VGG, blocks=1),
+    "vgg2": partial(VGG, blocks=2),
+    "vgg3": partial(VGG, blocks=3),
+    "vgg3_bn": partial(VGG, blocks=3, batch_norm=True),
+    "vgg3_dropout": partial(VGG, blocks=3, dropout=DROPOUT),
+    # 309,290 numbers, the size of the light networks that a Keras study brought to 90% on CIFAR-10: A. Kumar,
+    # Achieving 90% accuracy in object recognition on CIFAR-10, 2018. Most of VGG's weights lie in its hidden layer.
+    "vgg_light": partial(VGG, blocks=3, batch_norm=True, dropout=DROPOUT, hidden=False),
+    "resnet9": ResNet9,
+}
 """Name -> constructor taking (classes, image size in pixels, channels of the first layer)."""
+
+
+def construct(architecture: Architecture, classes: int, image_size: int, width: int) -> nn.Module:
+    """Return a network with random weights; raises DarkroomError when the images are too small for it."""
+    if image_size < (smallest := SMALLEST_IMAGE.get(architecture, 0)):
+        raise DarkroomError(
+            f"{architecture} takes images of {smallest} pixels or more, not {image_size}: set pack.image_size to "
+            f"{smallest}, or train another architecture"
+        )
+    return ZOO[architecture](classes, image_size, width)

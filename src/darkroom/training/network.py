@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from darkroom.training.models import ZOO
+from darkroom.training import models
 
 
 class Network(nn.Module):
@@ -37,9 +37,10 @@ class Network(nn.Module):
 def build(description: dict[str, Any], classes: int, image_size: int, seed: int) -> nn.Module:
     """Return a network of the zoo with random weights that depend on `seed` alone.
 
-    `description` is a card's `network`: {"architecture": name, "width": channels}.
+    `description` is a card's `network`: {"architecture": name, "width": channels}. Raises DarkroomError when the
+    images are too small for it.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = ZOO[description["architecture"]](classes, image_size, description["width"])
+        model = models.construct(description["architecture"], classes, image_size, description["width"])
     return model.to(memory_format=torch.channels_last)

@@ -8,19 +8,35 @@ from darkroom.params import Section
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Balance = Literal["none", "weights", "sampler"]
+Architecture = Literal["lab_cnn", "wic_cnn", "vgg1", "vgg2", "vgg3", "vgg3_bn", "vgg3_dropout", "vgg_light", "resnet9"]
+"""The names of `models.ZOO`, here because checking the parameters must not import torch."""
+SMALLEST_IMAGE: dict[Architecture, int] = {"wic_cnn": 16}
+"""Side in pixels that a network needs, where the 8 that every data set has are too few."""
 
 
 class AugmentSettings(Section):
     """Random changes to each training image; what is allowed depends on the data (digits must not be mirrored)."""
 
-    flip: bool = False
-    """Mirror left to right, half of the time."""
+    flip: Literal[False, True, "alternating"] = False
+    """Mirror left to right, half of the time; `alternating` shows an image each way in two epochs running."""
     shift: Annotated[int, Field(ge=0, le=64)] = 0
     """Move by up to this many pixels in each direction; the border is reflected."""
+    crop: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Enlarge a random part of at least this share of the area and of a ratio from 3:4 to 4:3; 0 is none."""
     rotate: Annotated[float, Field(ge=0, le=180)] = 0.0
     """Turn by up to this many degrees either way."""
     zoom: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Scale by up to this share either way."""
+    randaugment: Annotated[int, Field(ge=0, le=30)] = 0
+    """Two operations an image of RandAugment's fourteen at this magnitude, often 9; 0 is none. Made for photographs."""
+    brightness: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Brighten or darken by up to this share."""
+    contrast: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Strengthen or weaken the contrast by up to this share."""
+    saturation: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Strengthen or weaken the colours by up to this share."""
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """Turn the colour wheel by up to this share of a whole turn either way."""
     cutout: Annotated[int, Field(ge=0, le=512)] = 0
     """Grey out one square of this side, in pixels."""
 
@@ -71,7 +87,7 @@ class RecipeSettings(Section):
 class ScratchSettings(RecipeSettings):
     """One model trained from random weights."""
 
-    architecture: Literal["lab_cnn", "resnet9"]
+    architecture: Architecture
     """A network of the zoo, src/darkroom/training/models.py."""
     width: Annotated[int, Field(ge=4, le=1024)] = 32
     """Channels of the first layer; the others follow from it."""
