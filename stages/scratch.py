@@ -1,18 +1,23 @@
 """Train a network from random weights.
 
     python stages/scratch.py resnet9 --dataset digits --packed data/packed --split data/split.csv \
-        --out models/candidates/resnet9
+        --checkpoints .darkroom/checkpoints --out models/candidates/resnet9
 """
 
 from collections.abc import Sequence
 
-from darkroom import files, params
+import torch
+
+from darkroom import params
 from darkroom.errors import run
-from darkroom.training import batches, network, optimizer, session
+from darkroom.training import batches, network, optimizer, seeds, session
 from darkroom.training.batches import Data
 from darkroom.training.network import Network
 from darkroom.training.session import Start
 from darkroom.training.settings import ScratchSettings
+
+SEEN = 1000
+"""Images that a network may look at before it trains."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -23,14 +28,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     def begin(training: Data, classes: int) -> Start:
         description = {"architecture": settings.architecture, "width": settings.width}
-        model = network.build(description, classes, training.images.shape[1], job.seed)
+        model = network.build(description, classes, training.size, job.seed)
         whole = Network(model, *batches.statistics(training))
+        some = torch.randperm(len(training), generator=seeds.generator(job.seed, seeds.LOOK))[:SEEN]
+        network.prepare(whole, training.take(some))
         words = f"{settings.architecture}, width {settings.width}, from random weights"
         return Start(whole, optimizer.groups([(whole, 1.0)], settings), description, words)
 
-    with files.whole_directory(arguments.out) as out:
-        card = session.fit(job, begin, out)
-    print(f"{card.name}: best epoch {card.best_epoch} of {card.epochs}, {card.seconds:.0f} s")
+    session.train(job, begin, arguments.out)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from darkroom import files, params
+from darkroom import params
 from darkroom.errors import run
 from darkroom.training import session, transfer
 from darkroom.training.batches import Data
@@ -24,11 +24,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     job = session.job(arguments, "transfer", settings)
 
     def begin(training: Data, classes: int) -> Start:
-        return transfer.start(arguments.pretrained, settings, classes, training.images.shape[1], job.seed)
+        return transfer.start(arguments.pretrained, settings, classes, training.size, job.seed)
 
-    with files.whole_directory(arguments.out) as out:
-        card = session.fit(job, begin, out)
-    print(f"{card.name}: best epoch {card.best_epoch} of {card.epochs}, {card.seconds:.0f} s")
+    session.train(job, begin, arguments.out)
 
 
 if __name__ == "__main__":

@@ -62,8 +62,8 @@ def test_a_document_is_typed_frozen_and_has_defaults(tmp_path):
             "lab_cnn",
             "labcnn",
             "scratch.small.architecture: 'labcnn' is not one of the choices. "
-            "Did you mean 'lab_cnn'? Allowed: lab_cnn, resnet9, vgg1, vgg2, vgg3, vgg3_bn, vgg3_dropout, vgg_light, "
-            "wic_cnn.",
+            "Did you mean 'lab_cnn'? Allowed: airbench, lab_cnn, resnet9, vgg1, vgg2, vgg3, vgg3_bn, vgg3_dropout, "
+            "vgg_light, wic_cnn.",
         ),
         ("1e-3", "-1", "scratch.small.learning_rate: -1 is not allowed: input should be greater than 0."),
         ("1e-3", "'0.1'", "scratch.small.learning_rate: '0.1' is not allowed: input should be a valid number."),

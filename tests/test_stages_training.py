@@ -17,6 +17,7 @@ PARAMS = """\
 dataset: tiny
 seed: 0
 device: cpu
+deterministic: false
 datasets:
   tiny:
     source: {{kind: folder}}
@@ -39,6 +40,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_params(top)
     data = ["--params", f"{top}/params.yaml", "--packed", f"{top}/packed", "--split", f"{top}/split.csv"]
     baseline.main([*data, "--out", f"{top}/baseline"])
+    data += ["--checkpoints", f"{top}/checkpoints"]
     scratch.main(["first", "--dataset", "tiny", *data, "--out", f"{top}/first"])
     write_params(top, files.sha256(top / "first" / "weights.safetensors"))
     pretrained.main(["second", "--params", f"{top}/params.yaml", "--out", f"{top}/pretrained"])
@@ -95,7 +97,7 @@ def test_transfer_starts_from_the_old_layers_and_its_normalisation(place):
 
 
 def test_equal_inputs_give_equal_bytes(place, tmp_path):
-    data = ["--packed", f"{place}/packed", "--split", f"{place}/split.csv"]
+    data = ["--packed", f"{place}/packed", "--split", f"{place}/split.csv", "--checkpoints", f"{tmp_path}/checkpoints"]
     scratch.main(
         ["first", "--dataset", "tiny", "--params", f"{place}/params.yaml", *data, "--out", f"{tmp_path}/first"]
     )
@@ -128,12 +130,16 @@ def test_wrong_pretrained_weights_are_one_message_and_leave_nothing(place, tmp_p
     assert not (tmp_path / "out").exists()
 
 
-def test_several_processes_are_refused(place, tmp_path, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
+def test_quiet_is_quiet(place, tmp_path, capfd):
     data = ["--packed", f"{place}/packed", "--split", f"{place}/split.csv", "--params", f"{place}/params.yaml"]
-    with pytest.raises(DarkroomError, match="launch started 2 processes, and training takes one: set it to python"):
-        scratch.main(["first", "--dataset", "tiny", *data, "--out", f"{tmp_path}/out"])
-    assert list(tmp_path.iterdir()) == []
+    arguments = ["first", "--dataset", "tiny", *data, "--checkpoints", f"{tmp_path}/checkpoints"]
+    scratch.main([*arguments, "--out", f"{tmp_path}/loud"])
+    loud = capfd.readouterr().out.splitlines()
+    assert loud[0].startswith("108 images of 16 pixels from the memory of cpu, batches of 8, fewer than asked for")
+    assert [line.split("/")[0] for line in loud[1:-1]] == ["epoch   1", "epoch   2", "epoch   3"]
+    assert loud[-1].startswith("first: best epoch ")
+    scratch.main([*arguments, "--out", f"{tmp_path}/quiet", "--quiet"])
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_wrong_name_is_told_at_once(place, tmp_path):
@@ -149,6 +155,8 @@ def test_a_wrong_name_is_told_at_once(place, tmp_path):
                 "x",
                 "--split",
                 "y",
+                "--checkpoints",
+                "w",
                 "--out",
                 "z",
             ]

@@ -7,16 +7,13 @@ from torchvision.transforms.v2 import functional as reference
 
 from darkroom.training.augment import augment
 from darkroom.training.augmentation import colour, policy
+from darkroom.training.seeds import Draws
 from darkroom.training.settings import AugmentSettings
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def pictures() -> Tensor:
     """Return six uint8 pictures: noise, but one each of grey levels, of one colour and of low contrast."""
-    images = torch.randint(0, 256, (6, 40, 40, 3), dtype=torch.uint8, generator=generator(7))
+    images = torch.randint(0, 256, (6, 40, 40, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(7))
     images[0] = images[0, :, :, :1]
     images[1] = torch.tensor([200, 30, 30], dtype=torch.uint8)
     images[2] = 90 + images[2] // 8
@@ -63,7 +60,7 @@ def test_each_image_gets_its_own_factor():
 )
 def test_jitter_stays_within_its_bounds_and_reaches_them(settings, low, high):
     images = torch.full((300, 4, 4, 3), 100, dtype=torch.uint8)
-    changed = augment(images, AugmentSettings(**settings), generator())
+    changed = augment(images, AugmentSettings(**settings), Draws(0, 0, len(images)))
     assert changed.dtype == torch.float32
     assert float(changed.min()) == pytest.approx(low, abs=1)
     assert float(changed.max()) == pytest.approx(high, abs=1)
@@ -124,7 +121,7 @@ def test_operations_of_place_are_those_of_torchvision(name, parameters):
 
 def test_randaugment_gives_each_image_two_operations_of_its_own():
     images = pictures()[-1:].repeat(300, 1, 1, 1)
-    changed = augment(images, AugmentSettings(randaugment=9), generator())
+    changed = augment(images, AugmentSettings(randaugment=9), Draws(0, 0, len(images)))
     assert changed.dtype == torch.uint8
     # Of 14 operations with two signs each there are hundreds of pairs; 1 of 196 is no change at all.
     assert len(changed.flatten(1).unique(dim=0)) > 120
@@ -140,9 +137,9 @@ def test_randaugment_gives_each_image_two_operations_of_its_own():
         AugmentSettings(crop=0.3, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1),
     ],
 )
-def test_the_generator_decides(settings):
+def test_the_seed_decides(settings):
     images = pictures()
-    first, again, other = (augment(images, settings, generator(seed)) for seed in (1, 1, 2))
+    first, again, other = (augment(images, settings, Draws(seed, 0, len(images))) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert first.shape == images.shape

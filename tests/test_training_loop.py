@@ -1,15 +1,14 @@
-import numpy as np
 import pytest
 import torch
 
 from darkroom.candidate import chunk_size
 from darkroom.errors import DarkroomError
-from darkroom.training import batches, device, loop, network, optimizer
+from darkroom.training import batches, device, loop, mixing, muon, network, optimizer
 from darkroom.training.batches import Data
 from darkroom.training.device import Compute
-from darkroom.training.loop import Plan
+from darkroom.training.loop import Plan, Trainer, Watch
 from darkroom.training.network import Network
-from darkroom.training.settings import AugmentSettings, RecipeSettings
+from darkroom.training.settings import AugmentSettings, RecipeSettings, TrainingSettings
 
 CPU = Compute(torch.device("cpu"), bfloat16=False)
 
@@ -21,17 +20,44 @@ def blobs(count: int, seed: int) -> Data:
     images = torch.randint(0, 120, (count, 12, 12, 3), generator=random, dtype=torch.uint8)
     for row, label in enumerate(labels.tolist()):
         images[row, :, 4 * label : 4 * label + 4] += 60
-    return Data(images, labels)
+    return Data(images, None, labels)
 
 
-def train(seed: int = 0, epochs: int = 4, compute: Compute = CPU, **options):
+class History(Watch):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.epochs: list[loop.Epoch] = []
+        self.ways: list[float] = []
+
+    def epoch(self, epoch: loop.Epoch) -> None:
+        self.epochs.append(epoch)
+
+    def step(self, way: float) -> None:
+        self.ways.append(way)
+
+
+def trainer(
+    seed: int = 0,
+    epochs: int = 4,
+    compute: Compute = CPU,
+    architecture: str = "lab_cnn",
+    training: TrainingSettings | None = None,
+    **options,
+) -> Trainer:
     settings = RecipeSettings(**{"learning_rate": 0.05, **options})
     data = (blobs(120, 1), blobs(60, 2))
-    whole = Network(network.build({"architecture": "lab_cnn", "width": 4}, 3, 12, seed), *batches.statistics(data[0]))
-    history: list[loop.Epoch] = []
-    plan = Plan(settings, AugmentSettings(shift=1), epochs, 16, seed)
-    best = loop.train(whole, optimizer.groups([(whole, 1.0)], settings), data, plan, compute, history.append)
-    return whole, best, history, data
+    model = network.build({"architecture": architecture, "width": 4}, 3, 12, seed)
+    whole = Network(model, *batches.statistics(data[0]))
+    plan = Plan(settings, AugmentSettings(shift=1), training or TrainingSettings(), epochs, 16, seed)
+    return Trainer(whole, optimizer.groups([(whole, 1.0)], settings), data, plan, compute)
+
+
+def train(*arguments, **options):
+    it = trainer(*arguments, **options)
+    watch = History()
+    best = it.run(watch)
+    return it.network, best, watch.epochs, (it.training, it.validation)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +67,13 @@ def train(seed: int = 0, epochs: int = 4, compute: Compute = CPU, **options):
         {"optimizer": "adam", "learning_rate": 0.01},
         {"optimizer": "adamw", "learning_rate": 0.01, "weight_decay": 0.05},
         {"schedule": "constant", "learning_rate": 0.02},
+        {"schedule": "cosine", "warmup": 0.1},
+        {"schedule": "plateau"},
         {"average": 0.9, "label_smoothing": 0.1},
+        {"mixup": 0.2, "cutmix": 1.0},
+        {"optimizer": "muon", "learning_rate": 0.1},
+        {"clip": 1.0},
+        {"small_start": 0.7, "architecture": "resnet9"},
     ],
 )
 def test_a_network_learns(options):
@@ -70,7 +102,7 @@ def test_the_seed_decides_every_bit():
 def test_bfloat16_learns_too_and_predicts_in_full_precision():
     whole, _, history, data = train(compute=Compute(torch.device("cpu"), bfloat16=True))
     assert history[-1].validation_accuracy > 0.9
-    logits = loop.predict(whole, data[1].images)
+    logits = loop.predict(whole, data[1])
     assert logits.dtype == torch.float32
     with torch.inference_mode():
         torch.testing.assert_close(logits, whole(data[1].images))
@@ -83,7 +115,9 @@ def test_predictions_are_never_rounded_to_tf32():
             return images.float().mean((1, 2))
 
     assert torch.backends.cudnn.allow_tf32  # PyTorch's default, which a GPU would follow
-    assert loop.predict(Probe(), torch.zeros((600, 32, 32, 3), dtype=torch.uint8)).shape == (600, 3)
+    assert loop.predict(
+        Probe(), Data(torch.zeros((600, 32, 32, 3), dtype=torch.uint8), None, torch.zeros(600))
+    ).shape == (600, 3)
     assert torch.backends.cudnn.allow_tf32
 
 
@@ -108,22 +142,155 @@ def test_biases_and_norms_do_not_decay():
     assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
 
 
-def test_the_one_cycle_rises_a_fifth_of_the_way_and_falls_to_nothing():
-    share = optimizer.schedule(RecipeSettings(learning_rate=1.0), 100)
-    shares = [share(step) for step in range(100)]
-    assert np.argmax(shares) in (19, 20)
-    assert max(shares) == pytest.approx(1, abs=0.05)
-    assert shares[0] == pytest.approx(1 / 21)
-    assert shares[-1] == pytest.approx(1 / 80)
-    assert all(0 < value <= 1 for value in shares)
-    assert optimizer.schedule(RecipeSettings(learning_rate=1.0), 1)(0) > 0
-    assert optimizer.schedule(RecipeSettings(learning_rate=1.0, schedule="constant"), 9)(8) == 1
+@pytest.mark.parametrize(
+    ("schedule", "way", "share"),
+    [
+        ("one_cycle", 0.1, 0.5),
+        ("one_cycle", 0.2, 1.0),
+        ("one_cycle", 0.6, 0.5),
+        ("one_cycle", 1.0, 0.0),
+        ("cosine", 0.1, 0.5),
+        ("cosine", 0.6, 0.5),
+        ("cosine", 0.4, (1 + 2**-0.5) / 2),
+        ("cosine", 1.0, 0.0),
+        ("constant", 0.9, 1.0),
+        ("plateau", 0.9, 1.0),
+    ],
+)
+def test_schedules_rise_a_fifth_of_the_way_and_fall(schedule, way, share):
+    settings = RecipeSettings(learning_rate=1.0, schedule=schedule, warmup=0.2)
+    assert optimizer.share(settings, way, []) == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "share"),
+    [
+        ([0.5, 0.6, 0.6, 0.6, 0.6, 0.6], 1.0),
+        ([0.5, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6], 0.2),
+        ([0.5, 0.6, 0.6, 0.6, 0.7, 0.6, 0.6], 1.0),
+        ([0.6] + 10 * [0.5], 0.04),
+        ([], 1.0),
+    ],
+)
+def test_a_plateau_of_five_epochs_lowers_the_learning_rate(accuracies, share):
+    assert optimizer.plateau(accuracies) == pytest.approx(share)
+
+
+def test_training_starts_with_small_images_and_ends_with_whole_ones():
+    settings = RecipeSettings(learning_rate=1.0, small_start=0.5)
+    sizes = [optimizer.size(settings, 32, way / 100) for way in range(100)]
+    assert sizes == sorted(sizes)
+    assert [(size, sizes.index(size)) for size in sorted(set(sizes))] == [(16, 0), (24, 35), (32, 65)]
+    assert {optimizer.size(RecipeSettings(learning_rate=1.0), 32, way) for way in (0.0, 1.0)} == {32}
+
+
+def test_patience_ends_a_training_that_gets_no_better():
+    whole, best, history, data = train(epochs=60, patience=3)
+    accuracies = [epoch.validation_accuracy for epoch in history]
+    assert len(history) == accuracies.index(max(accuracies)) + 1 + 3 < 60
+    assert loop.score(whole, data[1], CPU)[1] == history[best - 1].validation_accuracy
+
+
+def test_a_training_that_is_short_of_time_ends_with_a_finished_schedule():
+    it = trainer(epochs=10_000, training=TrainingSettings(max_minutes=1 / 60))
+    watch = History()
+    it.run(watch)
+    assert len(watch.epochs) < 10_000
+    assert watch.ways == sorted(watch.ways)
+    assert watch.ways[-1] == 1
+    assert watch.epochs[-1].learning_rate < 0.05 * 0.1
+    assert it.seconds == pytest.approx(1, abs=0.5)
+
+
+class Small(torch.nn.Module):
+    """A network on a device with room for a few images."""
+
+    def __init__(self, inner: torch.nn.Module, room: int) -> None:
+        super().__init__()
+        self.inner, self.room = inner, room
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if self.training and len(images) > self.room:
+            raise torch.OutOfMemoryError("out of memory")
+        return self.inner(images)
+
+
+def test_a_batch_too_large_for_memory_says_which_size_fits():
+    it = trainer()
+    it.model = Small(it.network, 5)
+    with pytest.raises(
+        DarkroomError, match=r"a batch of 16 images does not fit .* 4 would: set batch_size to 4, or acc"
+    ):
+        it.run(Watch())
+
+
+def test_a_batch_too_large_for_memory_is_taken_in_parts_with_the_same_result():
+    whole, best, history, _ = train(epochs=2)
+    it = trainer(epochs=2, training=TrainingSettings(accumulate=True))
+    it.model = Small(it.network, 5)
+    assert it.run(Watch()) == best
+    assert it.parts == 4
+    assert [epoch.train_loss for epoch in it.history] == pytest.approx(
+        [epoch.train_loss for epoch in history], rel=1e-4
+    )
+    for mine, other in zip(it.network.parameters(), whole.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-5)
+
+
+def test_not_even_one_image_fits():
+    it = trainer(training=TrainingSettings(accumulate=True))
+    it.model = Small(it.network, 0)
+    with pytest.raises(DarkroomError, match="not even one image fits into memory"):
+        it.run(Watch())
+
+
+def test_an_orthogonal_step_has_singular_values_near_one():
+    matrix = torch.randn((12, 40), generator=torch.Generator().manual_seed(0))
+    before, after = (torch.linalg.svdvals(each) for each in (matrix, muon.orthogonal(matrix)))
+    assert before.max() / before.min() > 3
+    assert 0.5 < after.min() <= after.max() < 1.4
+    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+    turned = left.T @ muon.orthogonal(matrix) @ right.T
+    assert (turned - torch.diag(turned.diag())).abs().max() < 0.05
+    torch.testing.assert_close(muon.orthogonal(matrix.T), muon.orthogonal(matrix).T, rtol=0.05, atol=0.02)
+
+
+def test_muon_moves_filters_and_adam_the_rest():
+    model = network.build({"architecture": "resnet9", "width": 4}, 3, 16, 0)
+    settings = RecipeSettings(learning_rate=0.2, optimizer="muon", adam_learning_rate=0.02)
+    filters, rest = optimizer.build(optimizer.groups([(model, 1.0)], settings), settings)
+    assert isinstance(filters, muon.Muon)
+    assert all(parameter.ndim == 4 for group in filters.param_groups for parameter in group["params"])
+    assert [group["lr"] for group in [*filters.param_groups, *rest.param_groups]] == [0.2, 0.02, 0.02]
+    assert sum(len(group["params"]) for each in (filters, rest) for group in each.param_groups) == len(
+        list(model.parameters())
+    )
+
+
+@pytest.mark.parametrize(("settings", "kind"), [({"mixup": 1.0}, "blend"), ({"cutmix": 1.0}, "paste")])
+def test_mixed_images_come_with_both_labels_in_their_shares(settings, kind):
+    images = torch.arange(4, dtype=torch.uint8)[:, None, None, None].repeat(1, 10, 10, 3) * 50
+    labels = torch.arange(4)
+    mixed, targets = mixing.mix(images, labels, RecipeSettings(learning_rate=1.0, **settings), seed=5)
+    assert targets.first.tolist() == [0, 1, 2, 3]
+    assert targets.second.tolist() == [1, 2, 3, 0]
+    assert 0 < targets.share < 1
+    expected = targets.share * images.float().mean((1, 2, 3)) + (1 - targets.share) * images.roll(-1, 0).float().mean(
+        (1, 2, 3)
+    )
+    torch.testing.assert_close(mixed.float().mean((1, 2, 3)), expected)
+    values = mixed[0].unique().tolist()
+    assert len(values) == 1 if kind == "blend" else values == [0, 50]
+    logits = torch.randn((4, 4), generator=torch.Generator().manual_seed(0))
+    blended = targets.share * torch.eye(4)[targets.first] + (1 - targets.share) * torch.eye(4)[targets.second]
+    torch.testing.assert_close(targets.loss(logits, None, 0.0), torch.nn.functional.cross_entropy(logits, blended))
+    assert mixing.mix(images, labels, RecipeSettings(learning_rate=1.0), seed=5)[0] is images
 
 
 @pytest.mark.parametrize(("count", "batch"), [(10, 5), (11, 5), (13, 5), (4, 5), (1, 5), (6, 5), (2, 2), (3, 2)])
 def test_an_epoch_holds_every_image_once_and_no_batch_of_one(count, batch):
-    data = Data(torch.zeros((count, 2, 2, 3), dtype=torch.uint8), torch.arange(count))
-    chunks = [labels for _, labels in batches.shuffled(data, batch, torch.Generator().manual_seed(0))]
+    data = Data(torch.zeros((count, 2, 2, 3), dtype=torch.uint8), None, torch.arange(count))
+    chunks = batches.order(data, batch, torch.Generator().manual_seed(0))
     assert sorted(torch.cat(chunks).tolist()) == list(range(count))
     assert len(chunks) == batches.steps(count, batch)
     assert count == 1 or min(map(len, chunks)) > 1
@@ -139,7 +306,7 @@ def test_small_sets_get_small_batches(count, asked, given):
 def uneven() -> Data:
     """Return 10 images of class 0, 30 of class 1 and 60 of class 2, marked by their class."""
     labels = torch.arange(3).repeat_interleave(torch.tensor([10, 30, 60]))
-    return Data(labels.to(torch.uint8)[:, None, None, None].repeat(1, 2, 2, 3), labels)
+    return Data(labels.to(torch.uint8)[:, None, None, None].repeat(1, 2, 2, 3), None, labels)
 
 
 def test_class_weights_give_every_class_the_same_sum():
@@ -155,9 +322,7 @@ def test_the_sampler_draws_every_class_as_often_and_the_seed_decides():
 
     def draw(seed: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(seed)
-        chunks = [part for _ in range(60) for part in batches.shuffled(data, 16, generator, weights)]
-        assert all((images[:, 0, 0, 0] == labels).all() for images, labels in chunks)
-        return torch.cat([labels for _, labels in chunks])
+        return data.labels[torch.cat([part for _ in range(60) for part in batches.order(data, 16, generator, weights)])]
 
     drawn = draw(0)
     assert len(drawn) == 60 * len(data)
@@ -172,13 +337,13 @@ def test_balance_helps_the_rare_class(balance):
         common, rare = blobs(160, 1), blobs(200, 2)
         often, seldom = (torch.nonzero(chosen)[:, 0] for chosen in (common.labels > 0, common.labels == 0))
         rows = torch.cat([often, seldom[:4]])
-        data = (Data(common.images[rows], common.labels[rows]), rare)
+        data = (Data(common.images[rows], None, common.labels[rows]), rare)
         settings = RecipeSettings(learning_rate=0.02)
         model = network.build({"architecture": "lab_cnn", "width": 4}, 3, 12, 0)
         whole = Network(model, *batches.statistics(data[0]))
-        plan = Plan(settings, AugmentSettings(), 2, 16, 0, way)
-        loop.train(whole, optimizer.groups([(whole, 1.0)], settings), data, plan, CPU, lambda _: None)
-        mine = rare.images[rare.labels == 0]
+        plan = Plan(settings, AugmentSettings(), TrainingSettings(balance=way), 2, 16, 0)
+        Trainer(whole, optimizer.groups([(whole, 1.0)], settings), data, plan, CPU).run(Watch())
+        mine = Data(rare.images[rare.labels == 0], None, rare.labels[rare.labels == 0])
         return float((loop.predict(whole, mine).argmax(1) == 0).float().mean())
 
     assert recall(balance) > recall("none")
@@ -190,7 +355,7 @@ def test_statistics_are_those_of_numpy():
     pixels = data.images.numpy().reshape(-1, 3) / 255
     assert mean == pytest.approx(pixels.mean(0), abs=1e-4)
     assert std == pytest.approx(pixels.std(0), abs=1e-4)
-    flat = Data(torch.zeros((2, 2, 2, 3), dtype=torch.uint8), torch.zeros(2))
+    flat = Data(torch.zeros((2, 2, 2, 3), dtype=torch.uint8), None, torch.zeros(2))
     assert batches.statistics(flat)[1] == [0.01] * 3  # nothing is divided by zero
 
 

@@ -35,6 +35,8 @@ def build(architecture: str, classes: int = 10, size: int = 32, width: int = 8) 
         # Page's network has 6,573,120 at width 64 and ten classes with biased-free convolutions and norms
         ("resnet9", 64, 6_573_120),
         ("resnet9", 32, 1_646_112),
+        # airbench94's summary says 1,972,792, the 24 biases of the whitening layer included
+        ("airbench", 64, 1_972_792 - 24),
     ],
 )
 def test_parameter_counts_at_32_pixels_and_ten_classes(architecture, width, parameters):
@@ -135,3 +137,26 @@ def test_an_onnx_model_holds_no_path_of_this_machine(tmp_path):
     assert b"site-packages" not in data
     assert b"darkroom/training" not in data
     assert data == paths[1].read_bytes()
+
+
+def test_airbench_whitens_the_patches_of_training_images():
+    random = torch.Generator().manual_seed(0)
+    smooth = torch.nn.functional.interpolate(torch.rand((40, 3, 6, 6), generator=random), 24, mode="bilinear")
+    images = (smooth.permute(0, 2, 3, 1) * 255).to(torch.uint8)
+    whole = network.prepare(build("airbench", size=24), images)
+    layer = whole.model.features[0]
+    assert not layer.weight.requires_grad
+    with torch.no_grad():
+        responses = layer(whole.normalise(images)).permute(1, 0, 2, 3).flatten(1)
+    moments = responses[:12] @ responses[:12].T / responses.shape[1]
+    # Directions with variance far above the regulariser come out with 1, and none is correlated with another.
+    assert 0.9 < moments.diag().max() <= 1.001
+    assert (moments - torch.diag(moments.diag())).abs().max() < 1e-3
+    torch.testing.assert_close(responses[12:], -responses[:12])
+
+
+def test_airbench_begins_by_passing_its_input_on():
+    convolutions = [layer for layer in build("airbench").model.features if isinstance(layer, torch.nn.Conv2d)]
+    images = torch.rand((1, 32, 9, 9), generator=torch.Generator().manual_seed(0))
+    last = convolutions[-1]
+    torch.testing.assert_close(last(images)[:, : last.out_channels], images)

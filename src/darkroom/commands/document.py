@@ -42,6 +42,8 @@ class Document(Section):
     """Decides every random choice."""
     device: Device
     """What networks are trained on; auto takes cuda, then mps, then the processor."""
+    deterministic: bool
+    """Whether a GPU must give the same bits each time, for some of its speed."""
     launch: Annotated[str, Field(min_length=1)]
     """The command that starts a training stage."""
     datasets: Annotated[dict[str, Dataset], Field(min_length=1)]

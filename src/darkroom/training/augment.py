@@ -2,38 +2,44 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from darkroom.training.augmentation import colour, geometry, policy
+from darkroom.training.seeds import Draws
 from darkroom.training.settings import AugmentSettings
 
 
 def augment(
-    images: Tensor,
-    settings: AugmentSettings,
-    generator: torch.Generator,
-    rows: Tensor | None = None,
-    epoch: int = 0,
-    seed: int = 0,
+    images: Tensor, settings: AugmentSettings, draws: Draws, rows: Tensor | None = None, epoch: int = 0
 ) -> Tensor:
     """Return changed copies of uint8 images of shape (N, S, S, 3): uint8, or float 0 to 255 when turned or coloured.
 
-    `generator` lives on the processor, so that every device sees the same draws. `rows` are the images' places in
-    the training set, int64 (N,); with `epoch` and `seed` they decide which images an alternating flip mirrors.
+    `rows` are the images' places in the training set, int64 (N,); with `epoch` and the seed of `draws` they say which
+    images an alternating flip mirrors.
     """
     if settings.flip or settings.shift:
         mirrored = None
         if settings.flip == "alternating":
             rows = torch.arange(len(images)) if rows is None else rows
-            mirrored = geometry.alternating(rows, epoch, seed)
+            mirrored = geometry.alternating(rows, epoch, draws.seed)
         elif settings.flip:
-            mirrored = torch.rand(len(images), generator=generator) < 0.5
-        images = geometry.flip_and_shift(images, mirrored, settings.shift, generator)
+            mirrored = draws.uniform() < 0.5
+        images = geometry.flip_and_shift(images, mirrored, settings.shift, draws)
     if settings.rotate or settings.zoom or settings.crop:
-        images = geometry.turn(images, settings, generator)
+        images = geometry.turn(images, settings, draws)
     if settings.randaugment:
-        images = policy.randaugment(images, settings.randaugment, generator)
+        images = policy.randaugment(images, settings.randaugment, draws)
     if settings.brightness or settings.contrast or settings.saturation or settings.hue:
-        images = colour.jitter(images, settings, generator)
+        images = colour.jitter(images, settings, draws)
     if settings.cutout:
-        images = geometry.cut_out(images, settings.cutout, generator)
+        images = geometry.cut_out(images, settings.cutout, draws)
     return images
+
+
+def shrink(images: Tensor, size: int) -> Tensor:
+    """Return images of shape (N, S, S, 3) at `size` pixels, float 0 to 255, smoothed; as they are when they have it."""
+    if images.shape[1] == size:
+        return images
+    channels_first = images.permute(0, 3, 1, 2).float()
+    small = functional.interpolate(channels_first, (size, size), mode="bilinear", antialias=True, align_corners=False)
+    return small.permute(0, 2, 3, 1)

@@ -1,10 +1,16 @@
-"""Packed images as tensors on the device, in batches."""
+"""Packed images as tensors, in batches, from wherever they fit."""
 
-from collections.abc import Iterator
+import warnings
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 import torch
 from torch import Tensor
 
@@ -14,47 +20,107 @@ FEWEST_STEPS = 16
 """Steps an epoch should have, if the set is small."""
 SMALLEST_BATCH = 8
 """Images that batch norm needs for its statistics."""
+ROOM = 0.5
+"""Share of the free memory that images may take; the rest is for the network and for others."""
+AHEAD = 3
+"""Batches that are read before they are asked for."""
+
+Place = Literal["device", "memory", "file"]
 
 
 @dataclass(frozen=True)
 class Data:
-    """One split in the device's memory: images uint8 (N, S, S, 3), labels int64 (N,)."""
+    """One split: images uint8 (N, S, S, 3) wherever they fit, labels int64 (N,) on the device."""
 
     images: Tensor
+    """On the device, or on the processor and then moved batch by batch; rows of it may belong to other splits."""
+    rows: Tensor | None
+    """The rows of `images` that are this split's, int64 on the processor; None is all of them, in order."""
     labels: Tensor
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def size(self) -> int:
+        """The images' side in pixels."""
+        return self.images.shape[1]
 
-def load(packed: Packed, split: Split, name: SplitName, device: torch.device) -> Data:
-    """Copy one split into the device's memory."""
+    def take(self, places: Tensor) -> Tensor:
+        """Return the images at `places` of the split (int64, on the processor), on the device."""
+        rows = places if self.rows is None else self.rows[places]
+        device = self.labels.device
+        if self.images.device == device:
+            return self.images[rows.to(device)]
+        images = self.images[rows]
+        # Pinned memory lets the copy run while the device computes.
+        return (images.pin_memory() if device.type == "cuda" else images).to(device, non_blocking=True)
+
+    def chunks(self, size: int) -> Iterator[Tensor]:
+        """Yield all images in order, `size` at a time, on the device."""
+        yield from self.batches(torch.split(torch.arange(len(self)), size))
+
+    def batches(self, places: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Yield the images of each batch of `places`; read ahead where they do not lie on the device."""
+        if self.rows is None and self.images.device == self.labels.device:
+            yield from map(self.take, places)
+            return
+        with ThreadPoolExecutor(1) as reader:
+            waiting = deque(reader.submit(self.take, batch) for batch in places[:AHEAD])
+            for number in range(len(places)):
+                if number + AHEAD < len(places):
+                    waiting.append(reader.submit(self.take, places[number + AHEAD]))
+                yield waiting.popleft().result()
+
+
+def place(size: int, device: torch.device) -> Place:
+    """Return where `size` bytes of images fit: on the device, else in memory, else in the file they are in."""
+    if device.type == "cuda" and size <= ROOM * torch.cuda.mem_get_info(device)[0]:
+        return "device"
+    if size <= ROOM * _free_memory():
+        return "memory" if device.type == "cuda" else "device"
+    return "file"
+
+
+def _free_memory() -> int:
+    """Return the bytes of memory that a process may still take, the limit of its container included."""
+    free = int(psutil.virtual_memory().available)
+    limit, used = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
+    if limit.is_file() and used.is_file() and (most := limit.read_text().strip()).isdigit():
+        free = min(free, int(most) - int(used.read_text()))
+    return free
+
+
+def load(packed: Packed, split: Split, name: SplitName, device: torch.device, place: Place = "device") -> Data:
+    """Return one split, its images at `place`."""
     rows = split.rows(name)
-    return Data(torch.from_numpy(packed.images[rows]).to(device), torch.from_numpy(split.labels[rows]).to(device))
+    labels = torch.from_numpy(split.labels[rows]).to(device)
+    if place != "file":
+        images = torch.from_numpy(packed.images[rows])
+        return Data(images.to(device) if place == "device" else images, None, labels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the map is read-only, and nothing here writes
+        return Data(torch.from_numpy(packed.images), torch.from_numpy(rows), labels)
 
 
-def shuffled(
-    data: Data, batch_size: int, generator: torch.Generator, weights: Tensor | None = None
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield one epoch of random batches, all but the last of `batch_size`.
+def order(data: Data, batch_size: int, generator: torch.Generator, weights: Tensor | None = None) -> list[Tensor]:
+    """Return the batches of an epoch: int64 places in the split, on the processor, all but the last `batch_size` long.
 
     Every image comes once; with class `weights` of shape (classes,), as many are drawn with replacement, each with
-    a chance that is proportional to the weight of its class. A last batch of a single image joins the one before it,
-    since batch norm cannot train on one.
+    a chance that is proportional to the weight of its class. A last batch of less than `SMALLEST_BATCH` joins the
+    one before it, since batch norm cannot train on one image.
     """
     if weights is None:
-        order = torch.randperm(len(data), generator=generator)
+        places = torch.randperm(len(data), generator=generator)
     else:
         # Places in the running sum of the weights: torch.multinomial stops at 2^24 images.
         sums = weights.cpu().double()[data.labels.cpu()].cumsum(0)
-        order = torch.searchsorted(sums, torch.rand(len(data), generator=generator, dtype=torch.float64) * sums[-1])
-        order = order.clamp(max=len(data) - 1)
-    order = order.to(data.images.device)
-    chunks = list(torch.split(order, batch_size))
-    if len(chunks) > 1 and len(chunks[-1]) == 1:
+        places = torch.searchsorted(sums, torch.rand(len(data), generator=generator, dtype=torch.float64) * sums[-1])
+        places = places.clamp(max=len(data) - 1)
+    chunks = list(torch.split(places, batch_size))
+    if len(chunks) > 1 and len(chunks[-1]) < min(batch_size, SMALLEST_BATCH):
         chunks[-2:] = [torch.cat(chunks[-2:])]
-    for rows in chunks:
-        yield data.images[rows], data.labels[rows]
+    return chunks
 
 
 def fitting_size(count: int, batch_size: int) -> int:
@@ -72,21 +138,21 @@ def class_weights(data: Data, classes: int) -> Tensor:
 
 
 def steps(count: int, batch_size: int) -> int:
-    """Return how many batches `shuffled` yields for `count` images."""
+    """Return how many batches `order` gives for `count` images."""
     whole, rest = divmod(count, batch_size)
-    return max(1, whole + (rest > 1 or (rest == 1 and whole == 0)))
+    return max(1, whole + (rest >= min(batch_size, SMALLEST_BATCH)))
 
 
 def statistics(data: Data) -> tuple[list[float], list[float]]:
     """Return mean and standard deviation per channel, on values 0 to 1, rounded to 4 digits."""
     # Exact integer histograms: no float sum whose result depends on the order of the threads.
-    pixels: npt.NDArray[np.uint8] = data.images.cpu().numpy().reshape(-1, 3)
+    counts = np.zeros((3, 256), dtype=np.int64)
+    for chunk in data.chunks(4096):
+        pixels: npt.NDArray[np.uint8] = chunk.cpu().numpy().reshape(-1, 3)
+        counts += [np.bincount(pixels[:, channel], minlength=256) for channel in range(3)]
     levels = np.arange(256) / 255
-    means, stds = [], []
-    for channel in range(3):
-        share = np.bincount(pixels[:, channel], minlength=256) / len(pixels)
-        mean = float(share @ levels)
-        means.append(round(mean, 4))
-        # A constant channel must not divide by zero.
-        stds.append(max(round(float(np.sqrt(share @ (levels - mean) ** 2)), 4), 1e-2))
-    return means, stds
+    shares = counts / counts.sum(1, keepdims=True)
+    means = shares @ levels
+    stds = np.sqrt((shares * (levels - means[:, None]) ** 2).sum(1))
+    # A constant channel must not divide by zero.
+    return [round(float(mean), 4) for mean in means], [max(round(float(std), 4), 1e-2) for std in stds]

@@ -1,11 +1,13 @@
 """What to train on, and in which precision."""
 
+import os
 import platform
 from dataclasses import dataclass
 
 import torch
 
 from darkroom.errors import DarkroomError
+from darkroom.training.distributed import ALONE, World
 from darkroom.training.settings import Device
 
 
@@ -16,13 +18,18 @@ class Compute:
     device: torch.device
     bfloat16: bool
 
+    @property
+    def words(self) -> str:
+        """Device and precision for people."""
+        return f"{self.device.type} in {'bfloat16' if self.bfloat16 else 'float32'}"
+
     def autocast(self) -> torch.autocast:
         """Return a context in which convolutions and products run in the device's best precision."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16)
 
 
-def choose(wanted: Device) -> Compute:
-    """Return the device to train on; `auto` takes cuda, then mps, then the processor.
+def choose(wanted: Device, deterministic: bool = False, world: World = ALONE) -> Compute:
+    """Return the device to train on, ready for it; `auto` takes cuda, then mps, then the processor.
 
     Raises DarkroomError when the wanted device is not there.
     """
@@ -31,8 +38,25 @@ def choose(wanted: Device) -> Compute:
     if not available[name]:
         there = ", ".join(key for key, value in available.items() if value)
         raise DarkroomError(f"device {name!r} is not available here. Allowed: auto, {there}")
-    bfloat16 = {"cuda": _cuda_has_bfloat16, "mps": lambda: False, "cpu": _processor_has_bfloat16}[name]()
-    return Compute(torch.device(name), bfloat16)
+    if name == "cuda":
+        return Compute(_prepare_cuda(deterministic, world), _cuda_has_bfloat16())
+    if name == "cpu" and world.neighbours > 1:
+        # torchrun gives each process a single thread.
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // world.neighbours))
+    return Compute(torch.device(name), name == "cpu" and _processor_has_bfloat16())
+
+
+def _prepare_cuda(deterministic: bool, world: World) -> torch.device:
+    """Return this process's GPU, set to be fast or to give the same bits each time."""
+    device = torch.device("cuda", world.place)
+    torch.cuda.set_device(device)
+    torch.backends.cudnn.benchmark = not deterministic
+    torch.set_float32_matmul_precision("high")
+    if deterministic:
+        # cuBLAS reads this when it is first used.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    return device
 
 
 def describe(compute: Compute) -> dict[str, str]:
@@ -45,6 +69,13 @@ def describe(compute: Compute) -> dict[str, str]:
         "precision": "bfloat16" if compute.bfloat16 else "float32",
         "threads": str(torch.get_num_threads()),
     }
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Return whether an error of PyTorch says that memory is full."""
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        words in str(error) for words in ("not enough memory", "can't allocate memory", "out of memory")
+    )
 
 
 def _cuda_has_bfloat16() -> bool:

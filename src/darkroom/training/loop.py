@@ -1,9 +1,10 @@
-"""The training loop: plain PyTorch, every step on the device, the best epoch kept."""
+"""The training loop: plain PyTorch, every step on the device, the best epoch kept, ready to go on where it stopped."""
 
 import copy
+import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any, NoReturn, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +13,17 @@ from torch.optim.swa_utils import AveragedModel
 
 from darkroom.candidate import chunk_size
 from darkroom.errors import DarkroomError
-from darkroom.training import augment, batches, optimizer
+from darkroom.training import augment, batches, device, mixing, optimizer, seeds
 from darkroom.training.batches import Data
+from darkroom.training.checkpoint import Keeper
 from darkroom.training.device import Compute
-from darkroom.training.settings import AugmentSettings, Balance, RecipeSettings
+from darkroom.training.distributed import ALONE, World
+from darkroom.training.mixing import Targets
+from darkroom.training.seeds import Draws
+from darkroom.training.settings import AugmentSettings, Balance, RecipeSettings, TrainingSettings
+
+LOOK = 20
+"""Steps between two looks at the clock and at the loss: a look makes a GPU wait."""
 
 
 @dataclass(frozen=True)
@@ -39,88 +47,259 @@ class Plan:
 
     settings: RecipeSettings
     augment: AugmentSettings
+    training: TrainingSettings
     epochs: int
     batch_size: int
     seed: int
-    balance: Balance = "none"
 
 
-def train(
-    network: nn.Module,
-    groups: list[dict[str, object]],
-    data: tuple[Data, Data],
-    plan: Plan,
-    compute: Compute,
-    report: Callable[[Epoch], None],
-) -> int:
-    """Train `network` in place and leave it with the weights of its best epoch, whose number is returned.
+class Watch:
+    """Who is told how a training goes; this one keeps it to itself."""
+
+    def resume(self, way: float, epochs: list[Epoch]) -> None:
+        """Take in that a training goes on from a checkpoint, and its epochs so far."""
+
+    def epoch(self, epoch: Epoch) -> None:
+        """Take in an epoch that has just ended."""
+
+    def step(self, way: float) -> None:
+        """Take in how much of the training is done, 0 to 1."""
+
+
+@dataclass
+class Best:
+    """The epoch that is kept."""
+
+    epoch: int = 0
+    accuracy: float = -1.0
+    state: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Trainer:
+    """A network in training, with all that decides its next step; `state` is what a checkpoint holds of it.
 
     `groups` are the parameter groups that learn, `data` is (train, validation). The best epoch is that of the
     highest validation accuracy, the last of several equal ones: the loss would not do, since label smoothing
-    raises it while the network still gets better. `report` is called after every epoch.
-
-    Raises DarkroomError when the loss is no longer finite.
+    raises it while the network still gets better.
     """
-    training, validation = data
-    optim = optimizer.build(groups, plan.settings)
-    total = plan.epochs * batches.steps(len(training), plan.batch_size)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optim, optimizer.schedule(plan.settings, total))
-    average = _average(network, plan.settings.average)
-    judged = average.module if average else network
-    generator = torch.Generator().manual_seed(plan.seed)
-    weights, chances = _balance(training, plan.balance)
-    best, best_accuracy, best_state = 0, -1.0, judged.state_dict()
-    for number in range(1, plan.epochs + 1):
-        begin = time.perf_counter()
-        network.train()
-        losses: list[Tensor] = []
-        for images, labels in batches.shuffled(training, plan.batch_size, generator, chances):
-            images = augment.augment(images, plan.augment, generator)
-            with compute.autocast():
-                logits = network(images)
-            smoothing = plan.settings.label_smoothing
-            loss = functional.cross_entropy(logits, labels, weight=weights, label_smoothing=smoothing)
-            optim.zero_grad(set_to_none=True)
+
+    def __init__(
+        self,
+        network: nn.Module,
+        groups: list[dict[str, Any]],
+        data: tuple[Data, Data],
+        plan: Plan,
+        compute: Compute,
+        world: World = ALONE,
+    ) -> None:
+        self.network, self.plan, self.compute, self.world = network, plan, compute, world
+        self.training, self.validation = data
+        self.model = world.wrap(network)
+        if plan.settings.compile:
+            self.model = cast(nn.Module, torch.compile(self.model))
+        self.optimizers = optimizer.build(groups, plan.settings)
+        self.groups = [group for each in self.optimizers for group in each.param_groups]
+        self.rates = [float(group["lr"]) for group in self.groups]
+        self.average = _average(network, plan.settings.average)
+        self.judged = self.average.module if self.average else network
+        self.weights, self.chances = _balance(self.training, plan.training.balance)
+        self.steps = batches.steps(len(self.training), plan.batch_size)
+        self.total = plan.epochs * self.steps
+        self.step, self.seconds, self.parts = 0, 0.0, 1
+        self.loss = torch.zeros((), device=compute.device)
+        self.history: list[Epoch] = []
+        self.best = Best()
+
+    @property
+    def way(self) -> float:
+        """How much of the training is done, 0 to 1: by steps, or by the clock where that is further."""
+        minutes = self.plan.training.max_minutes
+        return min(1.0, max(self.step / self.total, self.seconds / (60 * minutes) if minutes else 0.0))
+
+    def state(self) -> dict[str, Any]:
+        """Return where the training stands. Random numbers are drawn from the seed and the step, so none are in it."""
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "parts": self.parts,
+            "loss": self.loss,
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict() if self.average else None,
+            "optimizers": [each.state_dict() for each in self.optimizers],
+            "history": [asdict(epoch) for epoch in self.history],
+            "best": vars(self.best),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to where `state` was taken."""
+        self.step, self.seconds, self.parts = state["step"], state["seconds"], state["parts"]
+        self.loss = state["loss"]
+        self.network.load_state_dict(state["network"])
+        if self.average:
+            self.average.load_state_dict(state["average"])
+        for each, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            each.load_state_dict(saved)
+        self.groups = [group for each in self.optimizers for group in each.param_groups]
+        self.history = [Epoch(**epoch) for epoch in state["history"]]
+        self.best = Best(**state["best"])
+
+    def run(self, watch: Watch, keeper: Keeper | None = None) -> int:
+        """Train to the end and leave the network with the weights of its best epoch, whose number is returned.
+
+        Raises DarkroomError when the loss is no longer finite, or a batch does not fit into memory.
+        """
+        if keeper and (state := keeper.load(self.compute.device)):
+            self.restore(state)
+            watch.resume(self.way, self.history)
+        with torch.random.fork_rng():
+            while self.way < 1 and not self._out_of_patience():
+                self._epoch(watch, keeper)
+        self.network.load_state_dict(self.best.state)
+        return self.best.epoch
+
+    def _epoch(self, watch: Watch, keeper: Keeper | None) -> None:
+        number = len(self.history) + 1
+        generator = seeds.generator(self.plan.seed, seeds.ORDER, number)
+        order = batches.order(self.training, self.plan.batch_size, generator, self.chances)
+        order = order[self.step - (number - 1) * self.steps :]
+        shares = [batch[self.world.share(len(batch))] for batch in order]
+        begin = clock = time.perf_counter()
+        seen = 0
+        self.model.train()
+        for images, places, batch in zip(self.training.batches(shares), shares, order, strict=True):
+            self._step(images, places, len(batch), number)
+            seen += len(batch)
+            if self.compute.device.type == "cpu" or self.step % LOOK == 0:
+                _refuse_divergence(number, float(self.loss), self.plan)
+                clock = self._look_at_the_clock(clock)
+                if keeper and self.world.leads and keeper.due() and self.way < 1:
+                    keeper.save(self.state())
+            watch.step(self.way)
+            if self.way >= 1:
+                break
+        train_loss = float(self.world.sum(self.loss)) / (self.step - (number - 1) * self.steps)
+        speed = seen / (time.perf_counter() - begin)
+        for buffer in self.network.buffers():
+            self.world.lead(buffer)
+        validation_loss, accuracy = score(self.judged, self.validation, self.compute, self.world)
+        self.history.append(Epoch(number, train_loss, validation_loss, accuracy, self.groups[0]["lr"], speed))
+        if accuracy >= self.best.accuracy:
+            self.best = Best(number, accuracy, copy.deepcopy(self.judged.state_dict()))
+        self.loss = torch.zeros_like(self.loss)
+        self._look_at_the_clock(clock)
+        watch.epoch(self.history[-1])
+
+    def _step(self, images: Tensor, places: Tensor, count: int, epoch: int) -> None:
+        """Take one step with the images at `places`, this process's share of a batch of `count`."""
+        seed, settings = self.plan.seed, self.plan.settings
+        labels = self.training.labels[places.to(self.compute.device)]
+        draws = Draws(seed, self.step, count, self.world.share(count))
+        images = augment.augment(images, self.plan.augment, draws, places, epoch)
+        images = augment.shrink(images, optimizer.size(settings, images.shape[1], self.way))
+        images, targets = mixing.mix(images, labels, settings, seeds.derive(seed, seeds.MIX, self.step))
+        torch.manual_seed(seeds.derive(seed, seeds.DROPOUT, self.step, self.world.rank))
+        # Gradients are averaged over processes, whose shares may differ by an image.
+        loss = self._descend(images, targets, len(labels) * self.world.size / count)
+        if settings.clip:
+            nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip)
+        share = self._share()
+        for group, rate in zip(self.groups, self.rates, strict=True):
+            group["lr"] = rate * share
+        for each in self.optimizers:
+            each.step()
+        if self.average:
+            self.average.update_parameters(self.network)
+        self.loss += loss / self.world.size
+        self.step += 1
+
+    def _share(self) -> float:
+        """Return the share of the peak learning rate for this step: that of its middle, so that none is zero."""
+        accuracies = [epoch.validation_accuracy for epoch in self.history]
+        return optimizer.share(self.plan.settings, min(1.0, self.way + 0.5 / self.total), accuracies)
+
+    def _descend(self, images: Tensor, targets: Targets, factor: float) -> Tensor:
+        """Compute gradients, in as many parts as memory needs, and return the loss, both multiplied by `factor`."""
+        while True:
+            try:
+                return self._backward(images, targets, factor, self.parts)
+            except RuntimeError as error:
+                if not device.out_of_memory(error):
+                    raise
+            self.parts *= 2
+            if self.parts > len(images):
+                raise DarkroomError("not even one image fits into memory: lower the image size or the width") from None
+            if not self.plan.training.accumulate:
+                self._refuse_batch(images, targets)
+
+    def _backward(self, images: Tensor, targets: Targets, factor: float, parts: int) -> Tensor:
+        self.network.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=images.device)
+        for rows in torch.arange(len(images)).chunk(parts):
+            part = slice(int(rows[0]), int(rows[-1]) + 1)
+            with self.compute.autocast():
+                logits = self.model(images[part])
+            loss = targets.part(part).loss(logits, self.weights, self.plan.settings.label_smoothing)
+            loss = loss * (factor * len(rows) / len(images))
             loss.backward()
-            optim.step()
-            scheduler.step()
-            if average:
-                average.update_parameters(network)
-            losses.append(loss.detach())
-        train_loss = float(torch.stack(losses).mean())
-        speed = len(training) / (time.perf_counter() - begin)
-        validation_loss, accuracy = score(judged, validation, compute)
-        _refuse_divergence(number, train_loss, plan)
-        rate = float(scheduler.get_last_lr()[0])
-        report(Epoch(number, train_loss, validation_loss, accuracy, rate, speed))
-        if accuracy >= best_accuracy:
-            best, best_accuracy, best_state = number, accuracy, copy.deepcopy(judged.state_dict())
-    network.load_state_dict(best_state)
-    return best
+            total += loss.detach()
+        return total
+
+    def _refuse_batch(self, images: Tensor, targets: Targets) -> NoReturn:
+        """Find how many images fit, and say so."""
+        asked, fits = len(images), len(images) // self.parts
+        while fits > 1:
+            try:
+                self._backward(images[:fits], targets.part(slice(fits)), 1.0, 1)
+                break
+            except RuntimeError as error:
+                if not device.out_of_memory(error):
+                    raise
+                fits //= 2
+        raise DarkroomError(
+            f"a batch of {asked} images does not fit into the memory of {self.compute.device.type}, {fits} would: "
+            f"set batch_size to {fits}, or accumulate: true to take it in parts"
+        )
+
+    def _look_at_the_clock(self, last: float) -> float:
+        """Add the time since `last` and return the time now; all processes go by the clock of the first."""
+        now = time.perf_counter()
+        self.seconds += now - last
+        if self.plan.training.max_minutes and self.world.size > 1:
+            seconds = torch.tensor(self.seconds, device=self.compute.device)
+            self.seconds = float(self.world.lead(seconds))
+        return now
+
+    def _out_of_patience(self) -> bool:
+        patience, accuracies = self.plan.settings.patience, [epoch.validation_accuracy for epoch in self.history]
+        return patience is not None and optimizer.waited(accuracies) >= patience
 
 
 @torch.inference_mode()
-def score(network: nn.Module, data: Data, compute: Compute) -> tuple[float, float]:
+def score(network: nn.Module, data: Data, compute: Compute, world: World = ALONE) -> tuple[float, float]:
     """Return (cross-entropy in nats, accuracy 0 to 1), in the precision that trains."""
     network.eval()
+    places = torch.arange(len(data))[world.share(len(data))]
     with compute.autocast():
-        logits = torch.cat([network(images) for images in torch.split(data.images, chunk_size(data.images.shape[1]))])
-    loss = functional.cross_entropy(logits, data.labels)
-    return float(loss), float((logits.argmax(1) == data.labels).float().mean())
+        chunks = torch.split(places, chunk_size(data.size))
+        logits = torch.cat([network(images) for images in data.batches(chunks)])
+    labels = data.labels[places.to(compute.device)]
+    loss = functional.cross_entropy(logits, labels, reduction="sum")
+    sums = world.sum(torch.stack([loss, (logits.argmax(1) == labels).sum().float()]))
+    return float(sums[0]) / len(data), float(sums[1]) / len(data)
 
 
 @torch.inference_mode()
-def predict(network: nn.Module, images: Tensor) -> Tensor:
+def predict(network: nn.Module, data: Data) -> Tensor:
     """Return float32 logits, shape (N, classes), on the processor: these are judged, and served within 1e-5.
 
     So a GPU must not round to TF32 here, as cuDNN does by default, and Apple's does not compute at all.
     """
     network.eval()
-    if images.device.type == "mps":
-        network, images = network.cpu(), images.cpu()
+    mps = data.labels.device.type == "mps"
+    network = network.cpu() if mps else network
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        chunks = torch.split(images, chunk_size(images.shape[1]))
-        return torch.cat([network(chunk) for chunk in chunks]).cpu()
+        chunks = data.chunks(chunk_size(data.size))
+        return torch.cat([network(images.cpu() if mps else images).cpu() for images in chunks])
 
 
 def _balance(training: Data, balance: Balance) -> tuple[Tensor | None, Tensor | None]:
@@ -147,7 +326,7 @@ def _average(network: nn.Module, decay: float) -> AveragedModel | None:
 
 
 def _refuse_divergence(epoch: int, loss: float, plan: Plan) -> None:
-    if not torch.isfinite(torch.tensor(loss)):
+    if not math.isfinite(loss):
         raise DarkroomError(
             f"training diverged: the loss of epoch {epoch} is {loss}. Lower learning_rate, "
             f"now {plan.settings.learning_rate}, for example to {plan.settings.learning_rate / 4:g}"

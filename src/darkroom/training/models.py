@@ -12,6 +12,7 @@ from torch import nn
 
 from darkroom.errors import DarkroomError
 from darkroom.training.settings import SMALLEST_IMAGE, Architecture
+from darkroom.training.zoo.airbench import Airbench
 from darkroom.training.zoo.residual import ResNet9
 from darkroom.training.zoo.small import LabCNN, WicCNN
 from darkroom.training.zoo.vgg import VGG
@@ -31,6 +32,7 @@ ZOO: dict[Architecture, Callable[[int, int, int], nn.Module]] = {
     # Achieving 90% accuracy in object recognition on CIFAR-10, 2018. Most of VGG's weights lie in its hidden layer.
     "vgg_light": partial(VGG, blocks=3, batch_norm=True, dropout=DROPOUT, hidden=False),
     "resnet9": ResNet9,
+    "airbench": Airbench,
 }
 """Name -> constructor taking (classes, image size in pixels, channels of the first layer)."""
 

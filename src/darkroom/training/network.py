@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from darkroom.training import models
+from darkroom.training.zoo.airbench import Airbench
 
 
 class Network(nn.Module):
@@ -27,11 +28,22 @@ class Network(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return float32 logits (N, classes) for images (N, S, S, 3) with values 0 to 255, uint8 or float."""
+        logits: Tensor = self.model(self.normalise(images))
+        return logits.float()
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Return float32 (N, 3, S, S) with mean 0 and standard deviation 1 over the training set."""
         # The permuted view of an N×S×S×3 tensor is what PyTorch calls channels-last: no copy, and the
         # layout in which convolutions are fastest.
         channels_first = images.permute(0, 3, 1, 2).float() / 255
-        logits: Tensor = self.model((channels_first - self.mean) / self.std)
-        return logits.float()
+        return (channels_first - self.mean) / self.std
+
+
+def prepare(network: Network, images: Tensor) -> Network:
+    """Let a network that wants to see training images (uint8, (N, S, S, 3)) before it trains on them look at some."""
+    if isinstance(network.model, Airbench):
+        network.model.prepare(network.normalise(images))
+    return network
 
 
 def build(description: dict[str, Any], classes: int, image_size: int, seed: int) -> nn.Module:

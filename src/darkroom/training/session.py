@@ -1,23 +1,25 @@
 """One training from packed images to a whole candidate folder, for networks from scratch and by transfer."""
 
 import argparse
-import os
-import time
+import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from dvclive.live import Live
 
-from darkroom import candidate, packed, params
+from darkroom import candidate, files, packed, params
 from darkroom.candidate import Card, Kind, Predictions
-from darkroom.errors import DarkroomError
-from darkroom.training import augment, batches, device, export, loop
-from darkroom.training.batches import Data
-from darkroom.training.loop import Epoch, Plan
+from darkroom.packed import SPLITS, Split
+from darkroom.training import augment, batches, checkpoint, device, distributed, export, loop, seeds, watching
+from darkroom.training.batches import Data, Place
+from darkroom.training.checkpoint import EVERY, Keeper, Key
+from darkroom.training.device import Compute
+from darkroom.training.distributed import World
+from darkroom.training.loop import Plan, Trainer, Watch
 from darkroom.training.network import Network
+from darkroom.training.seeds import Draws
 from darkroom.training.settings import (
     AugmentSettings,
     Device,
@@ -38,8 +40,16 @@ class Job:
     training: TrainingSettings
     seed: int
     device: Device
+    deterministic: bool
     packed: Path
     split: Path
+    checkpoints: Path
+    """Folder for the state of a training that is broken off."""
+    every: float
+    """Seconds between two checkpoints."""
+    models: list[str]
+    """All that params.yaml trains: only theirs are checkpoints to keep."""
+    quiet: bool
 
 
 def parser(description: str, section: str) -> argparse.ArgumentParser:
@@ -50,13 +60,17 @@ def parser(description: str, section: str) -> argparse.ArgumentParser:
     result.add_argument("--dataset", required=True, help="an entry of datasets in params.yaml")
     result.add_argument("--packed", type=Path, required=True)
     result.add_argument("--split", type=Path, required=True)
+    result.add_argument("--checkpoints", type=Path, required=True, help="folder that outlives a broken-off training")
+    result.add_argument("--every", type=float, default=EVERY, help="seconds between two checkpoints")
     result.add_argument("--out", type=Path, required=True)
+    result.add_argument("--quiet", action="store_true", help="print nothing but errors")
     return result
 
 
 def job(arguments: argparse.Namespace, kind: Kind, settings: ScratchSettings | TransferSettings) -> Job:
     """Return the job of a command line; raises DarkroomError for a wrong parameter."""
     path, data_set = arguments.params, f"datasets.{arguments.dataset}"
+    document = params.read(path)
     return Job(
         name=arguments.name,
         kind=kind,
@@ -65,8 +79,13 @@ def job(arguments: argparse.Namespace, kind: Kind, settings: ScratchSettings | T
         training=params.load(path, TrainingSettings, f"{data_set}.training"),
         seed=params.load(path, int, "seed"),
         device=params.load(path, Device, "device"),
+        deterministic=params.load(path, bool, "deterministic"),
         packed=arguments.packed,
         split=arguments.split,
+        checkpoints=arguments.checkpoints,
+        every=arguments.every,
+        models=[str(name) for section in ("scratch", "transfer") for name in document.get(section) or {}],
+        quiet=arguments.quiet,
     )
 
 
@@ -87,90 +106,105 @@ Begin = Callable[[Data, int], Start]
 """From the training data and the number of classes to the start."""
 
 
-def fit(job: Job, begin: Begin, out: Path) -> Card:
-    """Train and write the candidate into the existing folder `out`; returns its card.
+def train(job: Job, begin: Begin, out: Path) -> None:
+    """Train and write the candidate `out`, whole or not at all; as one process, or as one of several.
 
-    Raises DarkroomError when the device is missing or training diverges.
+    Raises DarkroomError when the device is missing, memory is full or training diverges.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise DarkroomError(
-            f"launch started {os.environ['WORLD_SIZE']} processes, and training takes one: set it to python"
-        )
-    clock = time.perf_counter()
-    compute = device.choose(job.device)
-    data = packed.open_packed(job.packed)
-    split = packed.read_split(job.split)
-    training, validation = (batches.load(data, split, name, compute.device) for name in ("train", "validation"))
-    start = begin(training, len(split.classes))
-    network = start.network.to(compute.device)
+    world = distributed.launched()
+    compute = device.choose(job.device, job.deterministic, world)
+    with distributed.joined(world, compute.device):
+        data, split = packed.open_packed(job.packed), packed.read_split(job.split)
+        place = batches.place(data.images.nbytes, compute.device)
+        training, validation, test = (batches.load(data, split, name, compute.device, place) for name in SPLITS)
+        start = begin(training, len(split.classes))
+        network = start.network.to(compute.device)
+        plan = _plan(job, len(training))
+        trainer = Trainer(network, start.groups, (training, validation), plan, compute, world)
+        fingerprint = packed.fingerprint(job.packed, job.split)
+        keeper = Keeper(job.checkpoints / f"{job.name}.pt", _key(job, plan, fingerprint, compute, world), job.every)
+        checkpoint.clean(job.checkpoints, job.models)
+        if not world.leads:
+            trainer.run(Watch(), keeper)
+            return
+        if not job.quiet:
+            print(_outset(plan, training, place, compute, world), flush=True)
+        with files.whole_directory(out) as folder:
+            _write_augmented(folder, training, plan)
+            with watching.watch(job.name, folder / "history", plan.epochs, job.quiet) as watch:
+                best = trainer.run(watch, keeper)
+            logits = [loop.predict(network, part).numpy() for part in (validation, test)]
+            candidate.write_predictions(folder, Predictions(*logits))
+            export.write_weights(folder / "weights.safetensors", network)
+            export.write_onnx(folder / "model.onnx", network, data.images.shape[1])
+            candidate.write_card(folder, _card(job, plan, start, trainer, best, split, fingerprint))
+        keeper.clear()
+        if not job.quiet:
+            chosen = trainer.history[best - 1]
+            print(
+                f"{job.name}: best epoch {best} of {len(trainer.history)}, validation accuracy "
+                f"{chosen.validation_accuracy:.1%}, {trainer.seconds:.0f} s"
+            )
+
+
+def _plan(job: Job, count: int) -> Plan:
     epochs = max(1, round(job.training.epochs * job.settings.epochs_factor))
-    batch_size = batches.fitting_size(len(training), job.training.batch_size)
-    if batch_size < job.training.batch_size:
-        print(
-            f"batches of {batch_size} instead of {job.training.batch_size}: there are {len(training)} training images"
-        )
-    plan = Plan(job.settings, job.augment, epochs, batch_size, job.seed, job.training.balance)
-    _write_augmented(out, training, plan)
-    with Live(str(out / "history"), dvcyaml=None, save_dvc_exp=False, report=None) as live:
-        best = loop.train(network, start.groups, (training, validation), plan, compute, _reporter(live, plan))
-    test = batches.load(data, split, "test", compute.device)
-    logits = [loop.predict(network, part.images).numpy() for part in (validation, test)]
-    candidate.write_predictions(out, Predictions(*logits))
-    export.write_weights(out / "weights.safetensors", network)
-    export.write_onnx(out / "model.onnx", network, data.images.shape[1])
-    card = Card(
+    batch_size = batches.fitting_size(count, job.settings.batch_size or job.training.batch_size)
+    return Plan(job.settings, job.augment, job.training, epochs, batch_size, job.seed)
+
+
+def _key(job: Job, plan: Plan, fingerprint: str, compute: Compute, world: World) -> Key:
+    """Return what a checkpoint must agree with to be gone on from."""
+    sections = [section.model_dump() for section in (job.settings, job.augment, job.training)]
+    parameters = json.dumps([job.name, job.kind, plan.seed, job.deterministic, *sections], sort_keys=True)
+    machine = ", ".join([*device.describe(compute).values(), f"{world.size} processes"])
+    return Key(checkpoint.digest(parameters), fingerprint, checkpoint.code(), machine)
+
+
+def _outset(plan: Plan, training: Data, place: Place, compute: Compute, world: World) -> str:
+    """Return the line that says what is about to happen."""
+    where = {"device": f"from the memory of {compute.device.type}", "memory": "from memory", "file": "from the file"}
+    processes = f", {world.size} processes" if world.size > 1 else ""
+    fewer = ", fewer than asked for since there are few images" if plan.batch_size < plan.training.batch_size else ""
+    return (
+        f"{len(training):,} images of {training.size} pixels {where[place]}, batches of {plan.batch_size}{fewer}, "
+        f"{compute.words}{processes}"
+    )
+
+
+def _card(job: Job, plan: Plan, start: Start, trainer: Trainer, best: int, split: Split, fingerprint: str) -> Card:
+    network = start.network
+    return Card(
         name=job.name,
         kind=job.kind,
         architecture=start.architecture,
         classes=split.classes,
-        image_size=int(data.images.shape[1]),
+        image_size=trainer.training.size,
         parameters=sum(parameter.numel() for parameter in network.parameters()),
-        data=packed.fingerprint(job.packed, job.split),
+        data=fingerprint,
         training={
             **job.settings.model_dump(),
-            "epochs": epochs,
+            **job.training.model_dump(),
+            "epochs": plan.epochs,
             "batch_size": plan.batch_size,
-            "balance": plan.balance,
             "augment": job.augment.model_dump(),
             "seed": job.seed,
         },
-        seconds=0.0,
-        epochs=epochs,
+        seconds=round(trainer.seconds, 2),
+        epochs=len(trainer.history),
         best_epoch=best,
         mean=_rounded(network.mean),
         std=_rounded(network.std),
-        environment=device.describe(compute),
+        environment=device.describe(trainer.compute),
         network=start.description,
     )
-    card = replace(card, seconds=round(time.perf_counter() - clock, 2))
-    candidate.write_card(out, card)
-    return card
-
-
-def _reporter(live: Live, plan: Plan) -> Callable[[Epoch], None]:
-    """Return what is done after every epoch: a line for people, and DVCLive's curves."""
-
-    def report(epoch: Epoch) -> None:
-        live.step = epoch.number
-        live.log_metric("train/loss", epoch.train_loss)
-        live.log_metric("validation/loss", epoch.validation_loss)
-        live.log_metric("validation/accuracy", epoch.validation_accuracy)
-        live.log_metric("learning_rate", epoch.learning_rate)
-        live.make_summary()
-        print(
-            f"epoch {epoch.number:>3}/{plan.epochs}  loss {epoch.train_loss:.3f}  "
-            f"validation loss {epoch.validation_loss:.3f}, accuracy {epoch.validation_accuracy:.1%}  "
-            f"{epoch.images_per_second:,.0f} images/s",
-            flush=True,
-        )
-
-    return report
 
 
 def _write_augmented(out: Path, training: Data, plan: Plan) -> None:
-    generator = torch.Generator().manual_seed(plan.seed)
-    images, _ = next(batches.shuffled(training, min(64, len(training)), generator))
-    export.write_montage(out / "augmented.png", augment.augment(images, plan.augment, generator))
+    """Draw what the first step sees, up to 64 images of it."""
+    places = batches.order(training, plan.batch_size, seeds.generator(plan.seed, seeds.ORDER, 1))[0]
+    images = augment.augment(training.take(places), plan.augment, Draws(plan.seed, 0, len(places)), places, 1)
+    export.write_montage(out / "augmented.png", images)
 
 
 def _rounded(tensor: torch.Tensor) -> list[float]:

@@ -1,17 +1,23 @@
 """Parameters of the training stages."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from darkroom.params import Section
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Balance = Literal["none", "weights", "sampler"]
-Architecture = Literal["lab_cnn", "wic_cnn", "vgg1", "vgg2", "vgg3", "vgg3_bn", "vgg3_dropout", "vgg_light", "resnet9"]
+Architecture = Literal[
+    "lab_cnn", "wic_cnn", "vgg1", "vgg2", "vgg3", "vgg3_bn", "vgg3_dropout", "vgg_light", "resnet9", "airbench"
+]
 """The names of `models.ZOO`, here because checking the parameters must not import torch."""
-SMALLEST_IMAGE: dict[Architecture, int] = {"wic_cnn": 16}
+SMALLEST_IMAGE: dict[Architecture, int] = {"wic_cnn": 16, "airbench": 12}
 """Side in pixels that a network needs, where the 8 that every data set has are too few."""
+
+
+ONE_SIZE: frozenset[Architecture] = frozenset(get_args(Architecture)) - {"wic_cnn", "vgg_light", "resnet9", "airbench"}
+"""Networks whose dense layers take images of the one size they were made for."""
 
 
 class AugmentSettings(Section):
@@ -48,6 +54,10 @@ class TrainingSettings(Section):
     """Passes over the training images."""
     batch_size: Annotated[int, Field(ge=2, le=65_536)] = 64
     """Images a step; less, down to 8, where an epoch would have fewer than 16 steps."""
+    max_minutes: Annotated[float, Field(gt=0)] | None = None
+    """Time a training may take; the schedule is then shortened to end in time, not cut."""
+    accumulate: bool = False
+    """When a batch does not fit into memory, take it in parts instead of stopping."""
     balance: Balance = "none"
     """Gives classes of all sizes the same say: `weights` in the loss, `sampler` by how often their images come."""
 
@@ -68,20 +78,38 @@ class BaselineSettings(Section):
 class RecipeSettings(Section):
     """How a network is trained."""
 
-    optimizer: Literal["adam", "adamw", "sgd"] = "sgd"
-    """`sgd` is with Nesterov momentum 0.9."""
+    optimizer: Literal["adam", "adamw", "sgd", "muon"] = "sgd"
+    """`sgd` is with Nesterov momentum 0.9; `muon` is for convolutions, and AdamW for the rest."""
     learning_rate: Annotated[float, Field(gt=0)]
     """Peak learning rate."""
+    adam_learning_rate: Annotated[float, Field(gt=0)] = 0.01
+    """With `muon`, the peak for all that is no convolution, which AdamW moves."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """Decoupled in adamw, as an L2 term in the others; never on biases and norms."""
+    clip: Annotated[float, Field(gt=0)] | None = None
+    """Largest norm of a step's gradient; a larger one is scaled down to it."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the target that is spread over all classes."""
-    schedule: Literal["constant", "one_cycle"] = "one_cycle"
-    """`one_cycle` rises over the first fifth of the steps and falls linearly to zero."""
+    mixup: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """Blends each image with another, as strongly as Beta(α, α) says; 0 is off."""
+    cutmix: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """Pastes a piece of another image, as large as Beta(α, α) says; 0 is off."""
+    schedule: Literal["constant", "one_cycle", "cosine", "plateau"] = "one_cycle"
+    """`one_cycle` rises and falls in lines, `cosine` falls like one; `plateau` falls to 1/5 after 5 epochs in vain."""
+    warmup: Annotated[float, Field(ge=0, le=0.9)] = 0.2
+    """Share of the training in which `one_cycle` and `cosine` rise."""
+    small_start: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Image side at first as a share of the whole one, which it grows to in two steps: small images are seen faster."""
+    batch_size: Annotated[int, Field(ge=2, le=65_536)] | None = None
+    """Images a step, where this recipe wants others than the data set says."""
     epochs_factor: Annotated[float, Field(gt=0, le=100)] = 1.0
     """Multiplies the data set's epochs."""
+    patience: Annotated[int, Field(ge=1)] | None = None
+    """Epochs without a better one after which training ends; the best is kept in any case."""
     average: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay per step of the exponential average of the weights that is judged; 0 turns it off."""
+    compile: bool = False
+    """Compile the network first; pays on GPUs and for long trainings."""
 
 
 class ScratchSettings(RecipeSettings):
@@ -91,6 +119,14 @@ class ScratchSettings(RecipeSettings):
     """A network of the zoo, src/darkroom/training/models.py."""
     width: Annotated[int, Field(ge=4, le=1024)] = 32
     """Channels of the first layer; the others follow from it."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "ScratchSettings":
+        if self.small_start < 1 and self.architecture in ONE_SIZE:
+            raise ValueError(
+                f"small_start: {self.small_start} is for networks of any size, and {self.architecture} is not"
+            )
+        return self
 
 
 class TransferSettings(RecipeSettings):

@@ -9,7 +9,7 @@ from darkroom.errors import DarkroomError
 from darkroom.training import network, optimizer
 from darkroom.training.network import Network
 from darkroom.training.session import Start
-from darkroom.training.settings import TransferSettings
+from darkroom.training.settings import ONE_SIZE, TransferSettings
 
 
 def start(pretrained: Path, settings: TransferSettings, classes: int, image_size: int, seed: int) -> Start:
@@ -21,6 +21,11 @@ def start(pretrained: Path, settings: TransferSettings, classes: int, image_size
     Raises DarkroomError when the weights do not fit the network that their card describes.
     """
     card = candidate.read_card(pretrained)
+    if settings.small_start < 1 and card.network["architecture"] in ONE_SIZE:
+        raise DarkroomError(
+            f"small_start: {settings.small_start} is for networks of any size, which {card.network['architecture']} is "
+            "not: set it to 1"
+        )
     model = network.build(card.network, classes, image_size, seed)
     state = load_file(pretrained / "weights.safetensors")
     old = {name: tensor for name, tensor in state.items() if not name.startswith("model.head.")}

@@ -7,21 +7,22 @@ the same shape and range; a factor of 1 (a hue shift of 0) changes nothing.
 import torch
 from torch import Tensor
 
+from darkroom.training.seeds import Draws
 from darkroom.training.settings import AugmentSettings
 
 GREY = (0.2989, 0.587, 0.114)
 """Shares of red, green and blue in brightness (ITU-R BT.601, with torchvision's digits)."""
 
 
-def jitter(images: Tensor, settings: AugmentSettings, generator: torch.Generator) -> Tensor:
+def jitter(images: Tensor, settings: AugmentSettings, draws: Draws) -> Tensor:
     """Change brightness, contrast, saturation and hue, in this order, each by a random amount within its bound."""
-    draws = (torch.rand((4, len(images)), generator=generator) * 2 - 1).to(images.device)
+    amounts = (draws.uniform(4) * 2 - 1).to(images.device)
     images = images.float()
     bounds = (settings.brightness, settings.contrast, settings.saturation)
-    for change, bound, draw in zip((brightness, contrast, saturation), bounds, draws, strict=False):
+    for change, bound, amount in zip((brightness, contrast, saturation), bounds, amounts, strict=False):
         if bound:
-            images = change(images, 1 + bound * draw)
-    return hue(images, settings.hue * draws[3]) if settings.hue else images
+            images = change(images, 1 + bound * amount)
+    return hue(images, settings.hue * amounts[3]) if settings.hue else images
 
 
 def brightness(images: Tensor, factors: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from darkroom.training.seeds import Draws
 from darkroom.training.settings import AugmentSettings
 
 
@@ -22,11 +23,11 @@ def alternating(rows: Tensor, epoch: int, seed: int) -> Tensor:
     return ((mixed >> 40) + epoch) % 2 == 1
 
 
-def flip_and_shift(images: Tensor, mirrored: Tensor | None, shift: int, generator: torch.Generator) -> Tensor:
+def flip_and_shift(images: Tensor, mirrored: Tensor | None, shift: int, draws: Draws) -> Tensor:
     """Mirror and move in one gather: the same as cropping from an image with a reflected border."""
     count, size = images.shape[:2]
     reach = min(shift, size - 1)
-    moves = torch.randint(-reach, reach + 1, (2, count, 1), generator=generator).to(images.device)
+    moves = draws.integers(-reach, reach + 1, 2)[..., None].to(images.device)
     places = torch.arange(size, device=images.device).expand(count, size)
     rows, columns = (_reflect(places + move, size) for move in moves)
     if mirrored is not None:
@@ -42,28 +43,28 @@ def _reflect(places: Tensor, size: int) -> Tensor:
     return (size - 1) - ((size - 1) - places.abs()).abs()
 
 
-def turn(images: Tensor, settings: AugmentSettings, generator: torch.Generator) -> Tensor:
+def turn(images: Tensor, settings: AugmentSettings, draws: Draws) -> Tensor:
     """Rotate and scale about the centre, and crop: float, bilinear, with a reflected border."""
     count = images.shape[0]
-    draws = torch.rand((2, count), generator=generator) * 2 - 1
-    angles = draws[0] * math.radians(settings.rotate)
-    scales = 1 / (1 + draws[1] * settings.zoom)
+    angle, scale = draws.uniform(2) * 2 - 1
+    angles = angle * math.radians(settings.rotate)
+    scales = 1 / (1 + scale * settings.zoom)
     cosine, sine, zero = torch.cos(angles) * scales, torch.sin(angles) * scales, torch.zeros(count)
     matrices = torch.stack([torch.stack([cosine, -sine, zero], 1), torch.stack([sine, cosine, zero], 1)], 1)
     if settings.crop:
-        sides, centres = _boxes(count, settings.crop, generator)
+        sides, centres = _boxes(settings.crop, draws)
         matrices = sides[:, :, None] * matrices
         matrices[:, :, 2] += centres
     return sample(images, matrices)
 
 
-def _boxes(count: int, smallest: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _boxes(smallest: float, draws: Draws) -> tuple[Tensor, Tensor]:
     """Return sides and centres of random parts of an image, (N, 2) as (x, y), where the image is -1 to 1.
 
     The area is drawn from `smallest` to 1 and the ratio of the sides, on a log scale, from 3:4 to 4:3 (Szegedy et al.,
     Going deeper with convolutions, arXiv 1409.4842); a side that would leave the image is cut to it.
     """
-    area, ratio, *places = torch.rand((4, count), generator=generator)
+    area, ratio, *places = draws.uniform(4)
     area, ratio = smallest + (1 - smallest) * area, torch.exp((2 * ratio - 1) * math.log(4 / 3))
     sides = torch.stack([(area * ratio).sqrt(), (area / ratio).sqrt()], 1).clamp(max=1)
     return sides, (1 - sides) * (2 * torch.stack(places, 1) - 1)
@@ -80,10 +81,10 @@ def sample(images: Tensor, matrices: Tensor) -> Tensor:
     return sampled.permute(0, 2, 3, 1)
 
 
-def cut_out(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
+def cut_out(images: Tensor, side: int, draws: Draws) -> Tensor:
     """Grey out one square whose centre lies anywhere in the image (DeVries and Taylor, arXiv 1708.04552)."""
-    count, size = images.shape[:2]
-    centres = torch.randint(0, size, (2, count, 1), generator=generator).to(images.device)
+    size = images.shape[1]
+    centres = draws.integers(0, size, 2)[..., None].to(images.device)
     places = torch.arange(size, device=images.device)
     inside = [((places - centre) >= -(side // 2)) & ((places - centre) < side - side // 2) for centre in centres]
     square = (inside[0][:, :, None] & inside[1][:, None, :])[..., None]

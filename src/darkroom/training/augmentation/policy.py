@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from darkroom.training.augmentation import colour, geometry
+from darkroom.training.seeds import Draws
 
 STEPS = 2
 """Operations an image, the paper's choice."""
@@ -14,7 +15,7 @@ STRONGEST = 30
 """The magnitude at which the bounds below are reached, as in the paper's code and in torchvision."""
 
 
-def randaugment(images: Tensor, magnitude: int, generator: torch.Generator) -> Tensor:
+def randaugment(images: Tensor, magnitude: int, draws: Draws) -> Tensor:
     """Return uint8 images (N, S, S, 3) after two operations each, drawn anew for every image.
 
     Operations and bounds are those of the paper as torchvision has them, the border reflected instead of black. The
@@ -23,8 +24,8 @@ def randaugment(images: Tensor, magnitude: int, generator: torch.Generator) -> T
     images = images.round().to(torch.uint8).clone() if images.is_floating_point() else images.clone()
     names = list(OPERATIONS)
     for _ in range(STEPS):
-        chosen = torch.randint(0, len(names), (len(images),), generator=generator)
-        signs = torch.randint(0, 2, (len(images),), generator=generator) * 2.0 - 1
+        chosen = draws.integers(0, len(names))
+        signs = draws.integers(0, 2) * 2.0 - 1
         for number, name in enumerate(names):
             members = (chosen == number).nonzero()[:, 0]
             if len(members) and name != "identity":

@@ -1,0 +1,92 @@
+"""Where a training stands, on disk, so that a power cut costs seconds and not hours."""
+
+import hashlib
+import pickle
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from darkroom import files
+
+EVERY = 30.0
+"""Seconds between two checkpoints."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """What must be the same for a training to go on: SHA-256 each, or plain words."""
+
+    parameters: str
+    data: str
+    code: str
+    machine: str
+    """Device, precision, number of processes and threads, torch's version: they decide how sums are rounded."""
+
+
+def digest(value: str) -> str:
+    """Return the SHA-256 of a text."""
+    return hashlib.sha256(value.encode()).hexdigest()
+
+
+def code(*paths: Path) -> str:
+    """Return the SHA-256 over all modules of this package and `paths`."""
+    modules = sorted([*Path(__file__).parent.rglob("*.py"), *paths])
+    return digest("".join(files.sha256(path) for path in modules))
+
+
+class Keeper:
+    """Writes the state of one training to one file, whole or not at all, and gives it back."""
+
+    def __init__(self, path: Path, key: Key, every: float = EVERY) -> None:
+        self.path, self.key, self.every = path, key, every
+        self._last = time.perf_counter()
+
+    def due(self) -> bool:
+        """Return whether `every` seconds have passed since the last checkpoint."""
+        return time.perf_counter() - self._last >= self.every
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write `state`: tensors, numbers, texts, and mappings and lists of them."""
+        with files.whole_file(self.path) as partial:
+            torch.save({"key": vars(self.key), "state": state}, partial)
+        self._last = time.perf_counter()
+
+    def load(self, device: torch.device) -> dict[str, Any] | None:
+        """Return the state of a training that was broken off, or None where there is none to go on from.
+
+        One that does not fit, or cannot be read, is refused in a printed line and removed. Nothing in it is executed.
+        """
+        if not self.path.is_file():
+            return None
+        try:
+            content = torch.load(self.path, map_location=device, weights_only=True)
+            found = Key(**content["key"])
+        except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError):
+            self._refuse("it cannot be read")
+            return None
+        if found != self.key:
+            names = [name for name, value in vars(self.key).items() if vars(found)[name] != value]
+            self._refuse(f"it was made with other {' and '.join(names)}")
+            return None
+        state: dict[str, Any] = content["state"]
+        return state
+
+    def clear(self) -> None:
+        """Remove the file: the training is finished."""
+        self.path.unlink(missing_ok=True)
+
+    def _refuse(self, reason: str) -> None:
+        print(f"checkpoint {self.path} is refused, since {reason}: training starts anew", flush=True)
+        self.clear()
+
+
+def clean(folder: Path, names: Iterable[str]) -> None:
+    """Remove the checkpoints of models that are no longer in params.yaml, `names` being those that are."""
+    known = set(names)
+    for path in sorted(folder.glob("*.pt")):
+        if path.stem not in known:
+            path.unlink(missing_ok=True)

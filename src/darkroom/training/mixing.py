@@ -1,0 +1,57 @@
+"""Batches in which each image is part of another, with both labels."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from darkroom.training.settings import RecipeSettings
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a batch is to be told: label `first` with `share`, label `second` with the rest."""
+
+    first: Tensor
+    second: Tensor
+    share: float
+
+    def loss(self, logits: Tensor, weight: Tensor | None, smoothing: float) -> Tensor:
+        """Return the mean cross-entropy in nats."""
+        loss = functional.cross_entropy(logits, self.first, weight=weight, label_smoothing=smoothing)
+        if self.share == 1:
+            return loss
+        other = functional.cross_entropy(logits, self.second, weight=weight, label_smoothing=smoothing)
+        return self.share * loss + (1 - self.share) * other
+
+    def part(self, rows: slice) -> "Targets":
+        """Return the targets of some images of the batch."""
+        return Targets(self.first[rows], self.second[rows], self.share)
+
+
+def mix(images: Tensor, labels: Tensor, settings: RecipeSettings, seed: int) -> tuple[Tensor, Targets]:
+    """Blend each image of (N, S, S, 3) with the one after it, or paste a piece of that one into it.
+
+    mixup (Zhang et al., arXiv 1710.09412) and CutMix (Yun et al., arXiv 1905.04899), the share being drawn from
+    Beta(α, α) once a batch as there; with both set, each batch tosses a coin. Batches are shuffled, so the next
+    image is as random as any.
+    """
+    if not (settings.mixup or settings.cutmix):
+        return images, Targets(labels, labels, 1.0)
+    random = np.random.default_rng(seed)
+    cut = bool(settings.cutmix) and (not settings.mixup or random.random() < 0.5)
+    alpha = settings.cutmix if cut else settings.mixup
+    share = float(random.beta(alpha, alpha))
+    others = images.roll(-1, 0)
+    if cut:
+        size = images.shape[1]
+        side = round(size * (1 - share) ** 0.5)
+        top, left = (int(random.integers(0, size - side + 1)) for _ in range(2))
+        images = images.clone()
+        images[:, top : top + side, left : left + side] = others[:, top : top + side, left : left + side]
+        share = 1 - (side / size) ** 2
+    else:
+        images = torch.lerp(others.float(), images.float(), share)
+    return images, Targets(labels, labels.roll(-1, 0), share)

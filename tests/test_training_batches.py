@@ -1,0 +1,62 @@
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from darkroom import packed
+from darkroom.training import batches
+from tests import factories
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("batches")
+    factories.write_packed(folder / "packed", per_class=30)
+    factories.write_split(folder / "split.csv", folder / "packed")
+    return packed.open_packed(folder / "packed"), packed.read_split(folder / "split.csv")
+
+
+@pytest.mark.parametrize("name", ["train", "validation", "test"])
+def test_images_are_the_same_wherever_they_lie(stored, name):
+    data, split = stored
+    near, far = (batches.load(data, split, name, CPU, place) for place in ("device", "file"))
+    assert far.images.shape[0] == len(data.images)  # nothing was copied
+    assert len(near) == len(far) == len(split.rows(name))
+    assert torch.equal(near.labels, far.labels)
+    places = torch.randperm(len(near), generator=torch.Generator().manual_seed(0))
+    expected = torch.from_numpy(np.array(data.images[split.rows(name)]))[places]
+    assert torch.equal(near.take(places), expected)
+    assert torch.equal(far.take(places), expected)
+    for size in (7, 1000):
+        chunks = [list(each.batches(torch.split(places, size))) for each in (near, far)]
+        assert all(torch.equal(one, two) for one, two in zip(*chunks, strict=True))
+        assert torch.equal(torch.cat(chunks[0]), expected)
+        assert torch.equal(torch.cat(list(far.chunks(size))), near.images)
+    assert batches.statistics(near) == batches.statistics(far)
+
+
+def test_reading_ahead_stops_when_nobody_asks_any_more(stored):
+    far = batches.load(*stored, "train", CPU, "file")
+    images = far.batches(torch.split(torch.arange(len(far)), 2))
+    assert next(images).shape == (2, 16, 16, 3)
+    images.close()  # hangs if the reader does not end
+
+
+def test_a_batch_that_cannot_be_read_raises_where_it_is_asked_for(stored):
+    far = batches.load(*stored, "train", CPU, "file")
+    images = far.batches([torch.tensor([0]), torch.tensor([10**6])])
+    assert len(next(images)) == 1
+    with pytest.raises(IndexError):
+        next(images)
+
+
+def test_the_place_hangs_on_the_free_memory(monkeypatch):
+    free = psutil.virtual_memory().available
+    assert batches.place(1000, CPU) == "device"
+    assert batches.place(free, CPU) == "file"
+    assert batches.place(1000, torch.device("mps")) == "device"
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10_000, 20_000))
+    cuda = torch.device("cuda")
+    assert [batches.place(size, cuda) for size in (5_000, 5_001, free)] == ["device", "memory", "file"]

@@ -1,0 +1,136 @@
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from darkroom.training import batches, checkpoint, network, optimizer
+from darkroom.training.batches import Data
+from darkroom.training.checkpoint import Keeper, Key
+from darkroom.training.loop import Plan, Trainer
+from darkroom.training.network import Network
+from darkroom.training.settings import AugmentSettings, RecipeSettings, TrainingSettings
+from tests.test_training_loop import CPU, History, blobs
+
+KEY = Key("parameters", "data", "code", "machine")
+
+
+class PowerCutError(Exception):
+    """The power is gone."""
+
+
+class Saw(History):
+    """Breaks a training off after so many steps."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.left = after
+
+    def step(self, way: float) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise PowerCutError
+
+
+def trainer(**options) -> Trainer:
+    recipe = {
+        "learning_rate": 0.05,
+        "average": 0.9,
+        "mixup": 0.2,
+        "small_start": 0.8,
+        "weight_decay": 0.001,
+        **options,
+    }
+    settings = RecipeSettings(**recipe)
+    small = (blobs(100, 1), blobs(60, 2))
+    data = tuple(Data(part.images.repeat_interleave(2, 1).repeat_interleave(2, 2), None, part.labels) for part in small)
+    # With dropout, so that a network's own draws must be the same as well.
+    model = network.build({"architecture": "wic_cnn", "width": 4}, 3, 24, 0)
+    whole = Network(model, *batches.statistics(data[0]))
+    changes = AugmentSettings(shift=1, flip="alternating", rotate=5)
+    plan = Plan(settings, changes, TrainingSettings(), 4, 16, 0)
+    return Trainer(whole, optimizer.groups([(whole, 1.0)], settings), data, plan, CPU)
+
+
+def weights(it: Trainer) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in it.network.state_dict().items()}
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
+@pytest.mark.parametrize("steps", [1, 7, 13, 14, 20])
+def test_a_training_that_goes_on_ends_with_the_very_same_bits(tmp_path, optimizer, steps):
+    whole = trainer(optimizer=optimizer)
+    watch = History()
+    best = whole.run(watch)
+
+    def keeper() -> Keeper:
+        return Keeper(tmp_path / "it.pt", KEY, every=0)
+
+    with pytest.raises(PowerCutError):
+        trainer(optimizer=optimizer).run(Saw(steps), keeper())
+    again, later = trainer(optimizer=optimizer), History()
+    assert again.run(later, keeper()) == best
+    assert len(later.ways) == len(watch.ways) - steps  # it did go on, and did not start anew
+    assert [vars(epoch) | {"images_per_second": 0} for epoch in again.history] == [
+        vars(epoch) | {"images_per_second": 0} for epoch in whole.history
+    ]
+    assert len(later.epochs) < len(again.history) or steps < whole.steps
+    expected, found = weights(whole), weights(again)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+@pytest.mark.parametrize("name", ["parameters", "data", "code", "machine"])
+def test_a_checkpoint_that_does_not_fit_is_refused_with_the_reason(tmp_path, capsys, name):
+    path = tmp_path / "it.pt"
+    Keeper(path, KEY).save({"step": 3})
+    other = Key(**vars(KEY) | {name: "another"})
+    assert Keeper(path, other).load(torch.device("cpu")) is None
+    assert f"is refused, since it was made with other {name}: training starts anew" in capsys.readouterr().out
+    assert not path.exists()
+
+
+class Danger:
+    """Runs something when it is unpickled."""
+
+    def __reduce__(self):
+        return (os.mkdir, ("danger",))
+
+
+@pytest.mark.parametrize("kind", ["empty", "cut", "text", "pickle", "shape"])
+def test_a_checkpoint_that_is_broken_is_refused_and_nothing_in_it_is_run(tmp_path, capsys, monkeypatch, kind):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "it.pt"
+    Keeper(path, KEY).save({"step": 3, "tensor": torch.zeros(1000)})
+    match kind:
+        case "empty":
+            path.write_bytes(b"")
+        case "cut":
+            path.write_bytes(path.read_bytes()[:2000])
+        case "text":
+            path.write_text("hello")
+        case "pickle":
+            torch.save({"key": vars(KEY), "state": Danger()}, path)
+        case "shape":
+            torch.save([1, 2], path)
+    assert Keeper(path, KEY).load(torch.device("cpu")) is None
+    assert "is refused, since it cannot be read" in capsys.readouterr().out
+    assert not Path("danger").exists()
+
+
+def test_what_is_written_comes_back_and_is_cleared(tmp_path):
+    keeper = Keeper(tmp_path / "deep" / "it.pt", KEY, every=0)
+    assert keeper.due()
+    keeper.save({"step": 3, "tensor": torch.arange(4), "nested": [{"a": 1.5}]})
+    state = keeper.load(torch.device("cpu"))
+    assert (state["step"], state["tensor"].tolist(), state["nested"]) == (3, [0, 1, 2, 3], [{"a": 1.5}])
+    assert [path.name for path in keeper.path.parent.iterdir()] == ["it.pt"]
+    keeper.clear()
+    assert keeper.load(torch.device("cpu")) is None
+    assert not Keeper(tmp_path / "it.pt", KEY, every=100).due()
+
+
+def test_checkpoints_of_models_that_are_gone_are_removed(tmp_path):
+    for name in ("kept", "gone"):
+        Keeper(tmp_path / f"{name}.pt", KEY).save({})
+    checkpoint.clean(tmp_path, ["kept", "new"])
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.pt"]

@@ -1,0 +1,110 @@
+"""Training with several processes, as torchrun starts them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from darkroom import candidate
+from darkroom.training.distributed import ALONE, World
+from tests import factories
+
+ROOT = Path(__file__).parents[1]
+PARAMS = """\
+dataset: tiny
+seed: 0
+device: cpu
+deterministic: false
+datasets:
+  tiny:
+    source: {kind: folder}
+    augment: {shift: 1, flip: alternating}
+    training: {epochs: EPOCHS, batch_size: 16}
+baseline: {cells: 4, strengths: [1.0]}
+scratch:
+  plain: {architecture: lab_cnn, width: 8, learning_rate: 0.05, average: 0.9}
+  normed: {architecture: resnet9, width: 4, learning_rate: 0.05}
+transfer: {}
+"""
+
+
+FLOAT32 = "import darkroom.training.device as device; device._processor_has_bfloat16 = lambda: False"
+"""Rounding to bfloat16 would hide what the number of processes changes."""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with packed images."""
+    top = tmp_path_factory.mktemp("distributed")
+    factories.write_packed(top / "packed", per_class=50, noise=20)
+    factories.write_split(top / "split.csv", top / "packed")
+    return top
+
+
+def start(
+    place: Path, name: str, out: str, processes: int, epochs: int = 3, before: str = "pass"
+) -> subprocess.Popen[str]:
+    """Start a training stage as DVC would with this `launch`; `before` is Python to run in each process first."""
+    params = place / f"params-{epochs}.yaml"
+    params.write_text(PARAMS.replace("EPOCHS", str(epochs)))
+    script = place / f"{out}.py"
+    script.write_text(
+        f"import os, runpy, signal, sys, threading\n{before}\nsys.argv[0] = {str(ROOT / 'stages/scratch.py')!r}\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    launch = [sys.executable]
+    if processes > 1:
+        launch += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    data = ["--params", params, "--dataset", "tiny", "--packed", place / "packed", "--split", place / "split.csv"]
+    where = ["--checkpoints", place / "checkpoints", "--out", place / out]
+    command = [*launch, script, name, *data, *where]
+    path = os.pathsep.join([str(ROOT), str(ROOT / "src")])
+    environment = {**os.environ, "PYTHONPATH": path}
+    return subprocess.Popen(
+        [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "tolerance"), [("plain", 1e-4), ("normed", None)])
+def test_two_processes_learn_what_one_does(place, name, tolerance):
+    for processes in (1, 2):
+        process = start(place, name, f"{name}-{processes}", processes, before=FLOAT32)
+        said, errors = process.communicate(timeout=180)
+        assert process.returncode == 0, errors
+        assert said.count("best epoch") == 1  # only the first process speaks
+        assert ("2 processes" in said) is (processes == 2)
+    one, two = (load_file(place / f"{name}-{processes}" / "weights.safetensors") for processes in (1, 2))
+    if tolerance is not None:
+        assert max(np.abs(one[key] - two[key]).max() for key in one) < tolerance
+    one, two = (candidate.read_predictions(place / f"{name}-{processes}") for processes in (1, 2))
+    # Each process normalises with its own share of a batch, so with norms the networks are not the same.
+    assert (one.test.argmax(1) == two.test.argmax(1)).mean() > (0.99 if tolerance else 0.8)
+    assert not list((place / "checkpoints").glob("*.pt"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["killed", "ended"])
+def test_a_process_that_dies_ends_the_training_with_a_message_and_no_output(place, kind):
+    death = {
+        "killed": "os.kill(os.getpid(), signal.SIGKILL)",
+        "ended": "os._exit(3)",
+    }[kind]
+    before = f"os.environ['RANK'] == '1' and threading.Timer(12, lambda: {death}).start()"
+    process = start(place, "plain", f"dies-{kind}", 2, epochs=10_000, before=before)
+    said, errors = process.communicate(timeout=180)
+    assert process.returncode != 0
+    assert "error: process 0 of 2 stops, since another one ended" in errors
+    assert "epoch   1/10000" in said  # it had been at work
+    assert not [path for path in place.iterdir() if f"dies-{kind}" in path.name and path.suffix != ".py"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 16])
+def test_shares_are_all_of_a_batch_once(count):
+    rows = [row for rank in range(3) for row in range(count)[World(rank, 3).share(count)]]
+    assert sorted(rows) == list(range(count))
+    assert list(range(count)[ALONE.share(count)]) == list(range(count))
