@@ -14,6 +14,7 @@ GOOD = """\
 dataset: mine
 seed: 0
 device: auto
+deterministic: false
 launch: python
 datasets:
   mine:
