@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         model = network.build(description, classes, training.size, job.seed)
         whole = Network(model, *batches.statistics(training))
         some = torch.randperm(len(training), generator=seeds.generator(job.seed, seeds.LOOK))[:SEEN]
-        network.prepare(whole, training.take(some))
+        network.prepare(whole, training.take(some).cpu())
         words = f"{settings.architecture}, width {settings.width}, from random weights"
         return Start(whole, optimizer.groups([(whole, 1.0)], settings), description, words)
 

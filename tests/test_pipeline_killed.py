@@ -20,7 +20,7 @@ from tests.web import Web, serve
 
 pytestmark = pytest.mark.slow
 
-KILLS = int(os.environ.get("DARKROOM_KILLS", "4"))
+KILLS = int(os.environ.get("DARKROOM_KILLS", "2"))
 """20 took benchmarks/RESULTS.md; each costs seconds."""
 BULK = random.Random(0).randbytes(3_000_000)  # Kaggle's client writes a megabyte at once
 
@@ -180,6 +180,6 @@ def test_training(tmp_path):
         output = run(folder, "dvc", "repro", stage)
         continued += "goes on from a checkpoint" in output
         assert result() == expected, output
-        assert not any((folder / ".darkroom").rglob("*.pt"))
+        assert not any((folder / ".darkroom").rglob("*.pt*"))
     print(f"{KILLS} runs were killed within {seconds:.1f} s, {continued} went on from a checkpoint")
     assert continued >= KILLS // 2

@@ -1,6 +1,7 @@
 """Training with several processes, as torchrun starts them."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,7 @@ datasets:
 baseline: {cells: 4, strengths: [1.0]}
 scratch:
   plain: {architecture: lab_cnn, width: 8, learning_rate: 0.05, average: 0.9}
+  small: {architecture: lab_cnn, width: 8, learning_rate: 0.05, batch_size: 3}
   normed: {architecture: resnet9, width: 4, learning_rate: 0.05}
 transfer: {}
 """
@@ -60,7 +62,7 @@ def start(
     if processes > 1:
         launch += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     data = ["--params", params, "--dataset", "tiny", "--packed", place / "packed", "--split", place / "split.csv"]
-    where = ["--checkpoints", place / "checkpoints", "--out", place / out]
+    where = ["--checkpoints", place / "checkpoints", "--every", 0.2, "--out", place / out]
     command = [*launch, script, name, *data, *where]
     path = os.pathsep.join([str(ROOT), str(ROOT / "src")])
     environment = {**os.environ, "PYTHONPATH": path}
@@ -88,19 +90,31 @@ def test_two_processes_learn_what_one_does(place, name, tolerance):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["killed", "ended"])
-def test_a_process_that_dies_ends_the_training_with_a_message_and_no_output(place, kind):
-    death = {
-        "killed": "os.kill(os.getpid(), signal.SIGKILL)",
-        "ended": "os._exit(3)",
-    }[kind]
-    before = f"os.environ['RANK'] == '1' and threading.Timer(12, lambda: {death}).start()"
-    process = start(place, "plain", f"dies-{kind}", 2, epochs=10_000, before=before)
-    said, errors = process.communicate(timeout=180)
+def test_a_process_that_dies_ends_the_training_with_a_message_and_the_next_one_goes_on(place):
+    numbers = place / "processes"
+    before = f"open({str(numbers)!r} + os.environ['RANK'], 'w').write(str(os.getpid()))"
+    process = start(place, "plain", "dies", 2, epochs=10_000, before=before)
+    assert process.stdout is not None
+    assert any("epoch  20/10000" in line for line in process.stdout)
+    os.kill(int(numbers.with_name("processes1").read_text()), signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode != 0
-    assert "error: process 0 of 2 stops, since another one ended" in errors
-    assert "epoch   1/10000" in said  # it had been at work
-    assert not [path for path in place.iterdir() if f"dies-{kind}" in path.name and path.suffix != ".py"]
+    assert "error: process 0 of 2 stops, since another one" in errors
+    assert not [path for path in place.iterdir() if "dies" in path.name and path.suffix != ".py"]
+    process = start(place, "plain", "dies", 2, epochs=10_000)
+    assert process.stdout is not None
+    assert any("goes on from a checkpoint" in line for line in process.stdout)
+    process.terminate()
+    process.communicate(timeout=60)
+
+
+@pytest.mark.slow
+def test_more_processes_than_a_batch_has_images_for_are_refused(place):
+    process = start(place, "small", "refused", 2)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "error: launch starts 2 processes, and batches of 3 images leave less than two for each: start 1" in errors
+    assert not (place / "refused").exists()
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 16])

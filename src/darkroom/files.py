@@ -17,7 +17,7 @@ def whole_directory(path: Path) -> Iterator[Path]:
     When the block raises, nothing is left and an older `path` stays as it was; what a killed process left
     is cleared by the next one, since the temporary name is always the same.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partial = partial_of(path)
     if partial.exists():
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
@@ -35,10 +35,15 @@ def whole_directory(path: Path) -> Iterator[Path]:
             shutil.rmtree(partial)
 
 
+def partial_of(path: Path) -> Path:
+    """Return the name under which `path` is written, until it is whole."""
+    return path.with_name(f".{path.name}.partial")
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that is renamed to it when the block ends well."""
-    partial = path.with_name(f".{path.name}.partial")
+    partial = partial_of(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield partial

@@ -22,6 +22,8 @@ SMALLEST_BATCH = 8
 """Images that batch norm needs for its statistics."""
 ROOM = 0.5
 """Share of the free memory that images may take; the rest is for the network and for others."""
+PIECE = 4096
+"""Images that are copied at a time."""
 AHEAD = 3
 """Batches that are read before they are asked for."""
 
@@ -73,11 +75,14 @@ class Data:
                 yield waiting.popleft().result()
 
 
-def place(size: int, device: torch.device) -> Place:
-    """Return where `size` bytes of images fit: on the device, else in memory, else in the file they are in."""
+def place(size: int, device: torch.device, processes: int = 1) -> Place:
+    """Return where `size` bytes of images fit: on the device, else in memory, else in the file they are in.
+
+    `processes` of this machine each hold them.
+    """
     if device.type == "cuda" and size <= ROOM * torch.cuda.mem_get_info(device)[0]:
         return "device"
-    if size <= ROOM * _free_memory():
+    if size * processes <= ROOM * _free_memory():
         return "memory" if device.type == "cuda" else "device"
     return "file"
 
@@ -96,19 +101,28 @@ def load(packed: Packed, split: Split, name: SplitName, device: torch.device, pl
     rows = split.rows(name)
     labels = torch.from_numpy(split.labels[rows]).to(device)
     if place != "file":
-        images = torch.from_numpy(packed.images[rows])
-        return Data(images.to(device) if place == "device" else images, None, labels)
+        where = device if place == "device" else torch.device("cpu")
+        images = torch.empty((len(rows), *packed.images.shape[1:]), dtype=torch.uint8, device=where)
+        for begin in range(0, len(rows), PIECE):  # all at once would need room for them twice
+            images[begin : begin + PIECE] = torch.from_numpy(packed.images[rows[begin : begin + PIECE]])
+        return Data(images, None, labels)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the map is read-only, and nothing here writes
         return Data(torch.from_numpy(packed.images), torch.from_numpy(rows), labels)
 
 
-def order(data: Data, batch_size: int, generator: torch.Generator, weights: Tensor | None = None) -> list[Tensor]:
+def order(
+    data: Data,
+    batch_size: int,
+    generator: torch.Generator,
+    weights: Tensor | None = None,
+    smallest: int = SMALLEST_BATCH,
+) -> list[Tensor]:
     """Return the batches of an epoch: int64 places in the split, on the processor, all but the last `batch_size` long.
 
     Every image comes once; with class `weights` of shape (classes,), as many are drawn with replacement, each with
-    a chance that is proportional to the weight of its class. A last batch of less than `SMALLEST_BATCH` joins the
-    one before it, since batch norm cannot train on one image.
+    a chance that is proportional to the weight of its class. A last batch of less than `smallest` joins the one
+    before it, since batch norm cannot train on one image.
     """
     if weights is None:
         places = torch.randperm(len(data), generator=generator)
@@ -118,17 +132,17 @@ def order(data: Data, batch_size: int, generator: torch.Generator, weights: Tens
         places = torch.searchsorted(sums, torch.rand(len(data), generator=generator, dtype=torch.float64) * sums[-1])
         places = places.clamp(max=len(data) - 1)
     chunks = list(torch.split(places, batch_size))
-    if len(chunks) > 1 and len(chunks[-1]) < min(batch_size, SMALLEST_BATCH):
+    if len(chunks) > 1 and len(chunks[-1]) < min(batch_size, smallest):
         chunks[-2:] = [torch.cat(chunks[-2:])]
     return chunks
 
 
-def fitting_size(count: int, batch_size: int) -> int:
+def fitting_size(count: int, batch_size: int, smallest: int = SMALLEST_BATCH) -> int:
     """Return the batch size for `count` images: as asked for, but at most what leaves an epoch its steps.
 
     With 60 images and batches of 128 an epoch would be a single step, and no network learns in sixteen of those.
     """
-    return min(batch_size, max(SMALLEST_BATCH, count // FEWEST_STEPS))
+    return min(batch_size, max(smallest, count // FEWEST_STEPS))
 
 
 def class_weights(data: Data, classes: int) -> Tensor:
@@ -137,17 +151,17 @@ def class_weights(data: Data, classes: int) -> Tensor:
     return len(data) / (classes * counts.clamp(min=1).float())
 
 
-def steps(count: int, batch_size: int) -> int:
+def steps(count: int, batch_size: int, smallest: int = SMALLEST_BATCH) -> int:
     """Return how many batches `order` gives for `count` images."""
     whole, rest = divmod(count, batch_size)
-    return max(1, whole + (rest >= min(batch_size, SMALLEST_BATCH)))
+    return max(1, whole + (rest >= min(batch_size, smallest)))
 
 
 def statistics(data: Data) -> tuple[list[float], list[float]]:
     """Return mean and standard deviation per channel, on values 0 to 1, rounded to 4 digits."""
     # Exact integer histograms: no float sum whose result depends on the order of the threads.
     counts = np.zeros((3, 256), dtype=np.int64)
-    for chunk in data.chunks(4096):
+    for chunk in data.chunks(PIECE):
         pixels: npt.NDArray[np.uint8] = chunk.cpu().numpy().reshape(-1, 3)
         counts += [np.bincount(pixels[:, channel], minlength=256) for channel in range(3)]
     levels = np.arange(256) / 255

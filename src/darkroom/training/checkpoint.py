@@ -1,7 +1,6 @@
 """Where a training stands, on disk, so that a power cut costs seconds and not hours."""
 
 import hashlib
-import pickle
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -32,9 +31,9 @@ def digest(value: str) -> str:
     return hashlib.sha256(value.encode()).hexdigest()
 
 
-def code(*paths: Path) -> str:
-    """Return the SHA-256 over all modules of this package and `paths`."""
-    modules = sorted([*Path(__file__).parent.rglob("*.py"), *paths])
+def code() -> str:
+    """Return the SHA-256 over all modules of this package."""
+    modules = sorted(Path(__file__).parent.rglob("*.py"))
     return digest("".join(files.sha256(path) for path in modules))
 
 
@@ -55,29 +54,29 @@ class Keeper:
             torch.save({"key": vars(self.key), "state": state}, partial)
         self._last = time.perf_counter()
 
-    def load(self, device: torch.device) -> dict[str, Any] | None:
-        """Return the state of a training that was broken off, or None where there is none to go on from.
+    def load(self) -> dict[str, Any] | None:
+        """Return the state of a training that was broken off, on the processor, or None where there is none.
 
         One that does not fit, or cannot be read, is refused in a printed line and removed. Nothing in it is executed.
         """
         if not self.path.is_file():
             return None
         try:
-            content = torch.load(self.path, map_location=device, weights_only=True)
-            found = Key(**content["key"])
-        except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError):
+            content = torch.load(self.path, map_location="cpu", weights_only=True)
+            found, state = Key(**content["key"]), dict(content["state"])
+        except Exception:  # damaged bytes raise almost anything, and nothing but this file is to blame
             self._refuse("it cannot be read")
             return None
         if found != self.key:
             names = [name for name, value in vars(self.key).items() if vars(found)[name] != value]
             self._refuse(f"it was made with other {' and '.join(names)}")
             return None
-        state: dict[str, Any] = content["state"]
         return state
 
     def clear(self) -> None:
-        """Remove the file: the training is finished."""
+        """Remove the file, and what a kill left of one: the training is finished."""
         self.path.unlink(missing_ok=True)
+        files.partial_of(self.path).unlink(missing_ok=True)
 
     def _refuse(self, reason: str) -> None:
         print(f"checkpoint {self.path} is refused, since {reason}: training starts anew", flush=True)

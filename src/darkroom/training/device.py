@@ -48,10 +48,13 @@ def choose(wanted: Device, deterministic: bool = False, world: World = ALONE) ->
 
 def _prepare_cuda(deterministic: bool, world: World) -> torch.device:
     """Return this process's GPU, set to be fast or to give the same bits each time."""
+    if world.place >= (count := torch.cuda.device_count()):
+        raise DarkroomError(
+            f"launch starts {world.neighbours} processes here, and there are {count} GPUs: start {count}"
+        )
     device = torch.device("cuda", world.place)
     torch.cuda.set_device(device)
     torch.backends.cudnn.benchmark = not deterministic
-    torch.set_float32_matmul_precision("high")
     if deterministic:
         # cuBLAS reads this when it is first used.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from darkroom.errors import DarkroomError
+
+T = TypeVar("T")
 
 PATIENCE = timedelta(minutes=10)
 """How long a process waits for the others."""
@@ -51,6 +53,14 @@ class World:
         if device.type == "cuda":
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
         return DistributedDataParallel(network, device_ids=[device] if device.type == "cuda" else None)
+
+    def tell(self, value: T) -> T:
+        """Return the first process's value: anything that can be pickled, its tensors on the processor."""
+        if self.size == 1:
+            return value
+        values = [value]
+        distributed.broadcast_object_list(values, 0)
+        return values[0]
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Return the sum of a tensor over all processes."""
@@ -104,6 +114,6 @@ def joined(world: World, device: torch.device) -> Iterator[None]:
 
 def _left_alone(world: World) -> str:
     return (
-        f"process {world.rank} of {world.size} stops, since another one ended: see its message. "
+        f"process {world.rank} of {world.size} stops, since another one or torchrun itself ended: see its message. "
         "Nothing is lost: the next dvc repro goes on from the last checkpoint"
     )

@@ -9,7 +9,6 @@ from typing import Any, NoReturn, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim.swa_utils import AveragedModel
 
 from darkroom.candidate import chunk_size
 from darkroom.errors import DarkroomError
@@ -100,10 +99,10 @@ class Trainer:
         self.optimizers = optimizer.build(groups, plan.settings)
         self.groups = [group for each in self.optimizers for group in each.param_groups]
         self.rates = [float(group["lr"]) for group in self.groups]
-        self.average = _average(network, plan.settings.average)
-        self.judged = self.average.module if self.average else network
+        self.judged = copy.deepcopy(network) if plan.settings.average else network
         self.weights, self.chances = _balance(self.training, plan.training.balance)
-        self.steps = batches.steps(len(self.training), plan.batch_size)
+        self.smallest = max(batches.SMALLEST_BATCH, 2 * world.size)
+        self.steps = batches.steps(len(self.training), plan.batch_size, self.smallest)
         self.total = plan.epochs * self.steps
         self.step, self.seconds, self.parts = 0, 0.0, 1
         self.loss = torch.zeros((), device=compute.device)
@@ -122,9 +121,9 @@ class Trainer:
             "step": self.step,
             "seconds": self.seconds,
             "parts": self.parts,
-            "loss": self.loss,
+            "loss": self.loss * self.world.size,  # the other processes have their own, about as large
             "network": self.network.state_dict(),
-            "average": self.average.state_dict() if self.average else None,
+            "judged": self.judged.state_dict() if self.judged is not self.network else None,
             "optimizers": [each.state_dict() for each in self.optimizers],
             "history": [asdict(epoch) for epoch in self.history],
             "best": vars(self.best),
@@ -133,10 +132,10 @@ class Trainer:
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to where `state` was taken."""
         self.step, self.seconds, self.parts = state["step"], state["seconds"], state["parts"]
-        self.loss = state["loss"]
+        self.loss = state["loss"].to(self.compute.device) * float(self.world.leads)
         self.network.load_state_dict(state["network"])
-        if self.average:
-            self.average.load_state_dict(state["average"])
+        if self.judged is not self.network:
+            self.judged.load_state_dict(state["judged"])
         for each, saved in zip(self.optimizers, state["optimizers"], strict=True):
             each.load_state_dict(saved)
         self.groups = [group for each in self.optimizers for group in each.param_groups]
@@ -148,10 +147,13 @@ class Trainer:
 
         Raises DarkroomError when the loss is no longer finite, or a batch does not fit into memory.
         """
-        if keeper and (state := keeper.load(self.compute.device)):
+        # One process decides and tells the others, whose folders and processors may be others.
+        state = self.world.tell(keeper.load() if keeper and self.world.leads else None)
+        if state:
             self.restore(state)
             watch.resume(self.way, self.history)
-        with torch.random.fork_rng():
+        device = self.compute.device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
             while self.way < 1 and not self._out_of_patience():
                 self._epoch(watch, keeper)
         self.network.load_state_dict(self.best.state)
@@ -160,7 +162,7 @@ class Trainer:
     def _epoch(self, watch: Watch, keeper: Keeper | None) -> None:
         number = len(self.history) + 1
         generator = seeds.generator(self.plan.seed, seeds.ORDER, number)
-        order = batches.order(self.training, self.plan.batch_size, generator, self.chances)
+        order = batches.order(self.training, self.plan.batch_size, generator, self.chances, self.smallest)
         order = order[self.step - (number - 1) * self.steps :]
         shares = [batch[self.world.share(len(batch))] for batch in order]
         begin = clock = time.perf_counter()
@@ -179,7 +181,8 @@ class Trainer:
                 break
         train_loss = float(self.world.sum(self.loss)) / (self.step - (number - 1) * self.steps)
         speed = seen / (time.perf_counter() - begin)
-        for buffer in self.network.buffers():
+        _refuse_divergence(number, train_loss, self.plan)
+        for buffer in self.judged.buffers():
             self.world.lead(buffer)
         validation_loss, accuracy = score(self.judged, self.validation, self.compute, self.world)
         self.history.append(Epoch(number, train_loss, validation_loss, accuracy, self.groups[0]["lr"], speed))
@@ -207,8 +210,8 @@ class Trainer:
             group["lr"] = rate * share
         for each in self.optimizers:
             each.step()
-        if self.average:
-            self.average.update_parameters(self.network)
+        if self.judged is not self.network:
+            _blend(self.judged, self.network, min(settings.average, (1 + self.step) / (10 + self.step)))
         self.loss += loss / self.world.size
         self.step += 1
 
@@ -225,10 +228,13 @@ class Trainer:
             except RuntimeError as error:
                 if not device.out_of_memory(error):
                     raise
+            if self.world.size > 1:  # the others are waiting in this step, so nothing can be tried again
+                raise DarkroomError(
+                    f"batches of {self.plan.batch_size} over {self.world.size} processes do not fit into the memory of "
+                    f"{self.compute.device.type}: set batch_size to {self.plan.batch_size // 2} or start more processes"
+                )
             self.parts *= 2
-            if self.parts > len(images):
-                raise DarkroomError("not even one image fits into memory: lower the image size or the width") from None
-            if not self.plan.training.accumulate:
+            if not self.plan.training.accumulate or self.parts > len(images):
                 self._refuse_batch(images, targets)
 
     def _backward(self, images: Tensor, targets: Targets, factor: float, parts: int) -> Tensor:
@@ -255,6 +261,8 @@ class Trainer:
                 if not device.out_of_memory(error):
                     raise
                 fits //= 2
+        if fits < 2:
+            raise DarkroomError("not even two images fit into memory: lower the image size or the width") from None
         raise DarkroomError(
             f"a batch of {asked} images does not fit into the memory of {self.compute.device.type}, {fits} would: "
             f"set batch_size to {fits}, or accumulate: true to take it in parts"
@@ -310,19 +318,17 @@ def _balance(training: Data, balance: Balance) -> tuple[Tensor | None, Tensor | 
     return (weights, None) if balance == "weights" else (None, weights)
 
 
-def _average(network: nn.Module, decay: float) -> AveragedModel | None:
-    """Return the exponential average of weights and statistics (Polyak and Juditsky 1992), or None at decay 0.
+@torch.no_grad()
+def _blend(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move an exponential average of weights and statistics (Polyak and Juditsky 1992) towards the network.
 
-    The decay rises from 0.1 to `decay`, so that the random start is soon forgotten.
+    The caller raises the decay from 0.1 on, so that the random start is soon forgotten.
     """
-    if decay == 0:
-        return None
-
-    def blend(averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
-        share = min(decay, (1 + float(count)) / (10 + float(count)))
-        return averaged.lerp(current, 1 - share) if averaged.is_floating_point() else current
-
-    return AveragedModel(network, avg_fn=blend, use_buffers=True)
+    for old, new in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+        if old.is_floating_point():
+            old.lerp_(new, 1 - decay)
+        else:
+            old.copy_(new)
 
 
 def _refuse_divergence(epoch: int, loss: float, plan: Plan) -> None:

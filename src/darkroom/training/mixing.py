@@ -19,16 +19,25 @@ class Targets:
     share: float
 
     def loss(self, logits: Tensor, weight: Tensor | None, smoothing: float) -> Tensor:
-        """Return the mean cross-entropy in nats."""
-        loss = functional.cross_entropy(logits, self.first, weight=weight, label_smoothing=smoothing)
+        """Return the mean cross-entropy in nats over the images, each times the weight of its class.
+
+        Not over the weights, as PyTorch's own mean: then parts of a batch would not add up to the whole.
+        """
+        loss = _cross_entropy(logits, self.first, weight, smoothing)
         if self.share == 1:
             return loss
-        other = functional.cross_entropy(logits, self.second, weight=weight, label_smoothing=smoothing)
-        return self.share * loss + (1 - self.share) * other
+        return self.share * loss + (1 - self.share) * _cross_entropy(logits, self.second, weight, smoothing)
 
     def part(self, rows: slice) -> "Targets":
         """Return the targets of some images of the batch."""
         return Targets(self.first[rows], self.second[rows], self.share)
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor, weight: Tensor | None, smoothing: float) -> Tensor:
+    if weight is None:
+        return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+    each = functional.cross_entropy(logits, labels, weight=weight, label_smoothing=smoothing, reduction="none")
+    return each.mean()
 
 
 def mix(images: Tensor, labels: Tensor, settings: RecipeSettings, seed: int) -> tuple[Tensor, Targets]:

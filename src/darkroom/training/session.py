@@ -11,6 +11,7 @@ import torch
 
 from darkroom import candidate, files, packed, params
 from darkroom.candidate import Card, Kind, Predictions
+from darkroom.errors import DarkroomError
 from darkroom.packed import SPLITS, Split
 from darkroom.training import augment, batches, checkpoint, device, distributed, export, loop, seeds, watching
 from darkroom.training.batches import Data, Place
@@ -115,11 +116,11 @@ def train(job: Job, begin: Begin, out: Path) -> None:
     compute = device.choose(job.device, job.deterministic, world)
     with distributed.joined(world, compute.device):
         data, split = packed.open_packed(job.packed), packed.read_split(job.split)
-        place = batches.place(data.images.nbytes, compute.device)
+        place = batches.place(data.images.nbytes, compute.device, world.neighbours)
         training, validation, test = (batches.load(data, split, name, compute.device, place) for name in SPLITS)
         start = begin(training, len(split.classes))
         network = start.network.to(compute.device)
-        plan = _plan(job, len(training))
+        plan = _plan(job, len(training), world)
         trainer = Trainer(network, start.groups, (training, validation), plan, compute, world)
         fingerprint = packed.fingerprint(job.packed, job.split)
         keeper = Keeper(job.checkpoints / f"{job.name}.pt", _key(job, plan, fingerprint, compute, world), job.every)
@@ -128,9 +129,9 @@ def train(job: Job, begin: Begin, out: Path) -> None:
             trainer.run(Watch(), keeper)
             return
         if not job.quiet:
-            print(_outset(plan, training, place, compute, world), flush=True)
+            print(_outset(plan, _asked(job), training, place, compute, world), flush=True)
         with files.whole_directory(out) as folder:
-            _write_augmented(folder, training, plan)
+            _write_augmented(folder, trainer)
             with watching.watch(job.name, folder / "history", plan.epochs, job.quiet) as watch:
                 best = trainer.run(watch, keeper)
             logits = [loop.predict(network, part).numpy() for part in (validation, test)]
@@ -147,10 +148,20 @@ def train(job: Job, begin: Begin, out: Path) -> None:
             )
 
 
-def _plan(job: Job, count: int) -> Plan:
+def _plan(job: Job, count: int, world: World) -> Plan:
     epochs = max(1, round(job.training.epochs * job.settings.epochs_factor))
-    batch_size = batches.fitting_size(count, job.settings.batch_size or job.training.batch_size)
+    batch_size = batches.fitting_size(count, _asked(job), max(batches.SMALLEST_BATCH, 2 * world.size))
+    if min(batch_size, count) < 2 * world.size:
+        raise DarkroomError(
+            f"launch starts {world.size} processes, and batches of {min(batch_size, count)} images leave less than two "
+            f"for each: start {max(1, min(batch_size, count) // 2)}, or set batch_size to {2 * world.size} or more"
+        )
     return Plan(job.settings, job.augment, job.training, epochs, batch_size, job.seed)
+
+
+def _asked(job: Job) -> int:
+    """Return the batch size that the parameters name."""
+    return job.settings.batch_size or job.training.batch_size
 
 
 def _key(job: Job, plan: Plan, fingerprint: str, compute: Compute, world: World) -> Key:
@@ -161,11 +172,11 @@ def _key(job: Job, plan: Plan, fingerprint: str, compute: Compute, world: World)
     return Key(checkpoint.digest(parameters), fingerprint, checkpoint.code(), machine)
 
 
-def _outset(plan: Plan, training: Data, place: Place, compute: Compute, world: World) -> str:
+def _outset(plan: Plan, asked: int, training: Data, place: Place, compute: Compute, world: World) -> str:
     """Return the line that says what is about to happen."""
     where = {"device": f"from the memory of {compute.device.type}", "memory": "from memory", "file": "from the file"}
     processes = f", {world.size} processes" if world.size > 1 else ""
-    fewer = ", fewer than asked for since there are few images" if plan.batch_size < plan.training.batch_size else ""
+    fewer = f", not of {asked} since there are few images" if plan.batch_size < asked else ""
     return (
         f"{len(training):,} images of {training.size} pixels {where[place]}, batches of {plan.batch_size}{fewer}, "
         f"{compute.words}{processes}"
@@ -200,10 +211,11 @@ def _card(job: Job, plan: Plan, start: Start, trainer: Trainer, best: int, split
     )
 
 
-def _write_augmented(out: Path, training: Data, plan: Plan) -> None:
+def _write_augmented(out: Path, trainer: Trainer) -> None:
     """Draw what the first step sees, up to 64 images of it."""
-    places = batches.order(training, plan.batch_size, seeds.generator(plan.seed, seeds.ORDER, 1))[0]
-    images = augment.augment(training.take(places), plan.augment, Draws(plan.seed, 0, len(places)), places, 1)
+    plan, generator = trainer.plan, seeds.generator(trainer.plan.seed, seeds.ORDER, 1)
+    places = batches.order(trainer.training, plan.batch_size, generator, trainer.chances)[0]
+    images = augment.augment(trainer.training.take(places), plan.augment, Draws(plan.seed, 0, len(places)), places, 1)
     export.write_montage(out / "augmented.png", images)
 
 

@@ -85,7 +85,7 @@ class RecipeSettings(Section):
     adam_learning_rate: Annotated[float, Field(gt=0)] = 0.01
     """With `muon`, the peak for all that is no convolution, which AdamW moves."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """Decoupled in adamw, as an L2 term in the others; never on biases and norms."""
+    """Decoupled in adamw and muon (there not on filters), an L2 term in the others; never on biases and norms."""
     clip: Annotated[float, Field(gt=0)] | None = None
     """Largest norm of a step's gradient; a larger one is scaled down to it."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0

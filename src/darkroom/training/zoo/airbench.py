@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from darkroom.training.zoo.pooling import GlobalMaxPool
+
 PATCH = 2
 """Side of the patches that the first layer whitens, in pixels."""
 REGULARISER = 5e-4
@@ -29,7 +31,7 @@ class Airbench(nn.Module):
             *_block(whitened, width),
             *_block(width, 4 * width),
             *_block(4 * width, 4 * width),
-            nn.AdaptiveMaxPool2d(1),
+            GlobalMaxPool(),
             nn.Flatten(),
         )
         self.head = nn.Linear(4 * width, classes, bias=False)

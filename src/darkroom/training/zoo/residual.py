@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from darkroom.training.zoo.pooling import GlobalMaxPool
+
 
 class Residual(nn.Module):
     """x + f(x), f being two 3×3 convolutions."""
@@ -35,7 +37,7 @@ class ResNet9(nn.Module):
             *convolution(4 * width, 8 * width),
             nn.MaxPool2d(2),
             Residual(8 * width),
-            nn.AdaptiveMaxPool2d(1),
+            GlobalMaxPool(),
             nn.Flatten(),
         )
         self.head = nn.Linear(8 * width, classes, bias=False)

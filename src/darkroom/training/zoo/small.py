@@ -3,6 +3,8 @@
 from torch import Tensor, nn
 from torch.nn import init
 
+from darkroom.training.zoo.pooling import GlobalMaxPool
+
 
 class LabCNN(nn.Module):
     """Convolution and pooling, twice, and a dense output: the network of a first course.
@@ -49,7 +51,7 @@ class WicCNN(nn.Module):
             *_keras_convolution(2 * width, 4 * width, padding=1),
             nn.MaxPool2d(2),
             *_keras_convolution(4 * width, 2 * width, padding=0),
-            nn.AdaptiveMaxPool2d(1),
+            GlobalMaxPool(),
             nn.Flatten(),
             nn.Dropout(0.2),
             nn.Linear(2 * width, 8 * width),
