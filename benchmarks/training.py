@@ -21,7 +21,6 @@ from pathlib import Path
 
 BATCH, WARM, STEPS = 128, 20, 100
 """Images a step; steps before the clock starts, and on the clock."""
-WORKERS = (0, 1, 2, 4)
 
 
 def main() -> None:
@@ -30,6 +29,7 @@ def main() -> None:
     parser.add_argument("split", type=Path)
     parser.add_argument("--keras", type=Path, help="a Python with tensorflow")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2, 4], help="of the usual loop")
     parser.add_argument("--one", help="internal: run this contender and print its images/s")
     arguments = parser.parse_args()
     if arguments.one:
@@ -37,7 +37,7 @@ def main() -> None:
         return
     here = Path(__file__)
     contenders = {"this loop": "ours"}
-    contenders |= {f"usual loop, {count} workers": f"usual-{count}" for count in WORKERS}
+    contenders |= {f"usual loop, {count} workers": f"usual-{count}" for count in arguments.workers}
     commands = {
         name: [sys.executable, here, arguments.packed, arguments.split, "--one", key]
         for name, key in contenders.items()
