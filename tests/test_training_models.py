@@ -9,6 +9,7 @@ from darkroom.training import export, network
 from darkroom.training.models import ZOO
 from darkroom.training.network import Network
 from darkroom.training.settings import SMALLEST_IMAGE, Architecture
+from darkroom.training.zoo.dropout import Dropout
 
 MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.25, 0.3]
 
@@ -160,3 +161,28 @@ def test_airbench_begins_by_passing_its_input_on():
     images = torch.rand((1, 32, 9, 9), generator=torch.Generator().manual_seed(0))
     last = convolutions[-1]
     torch.testing.assert_close(last(images)[:, : last.out_channels], images)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_dropout_drops_its_share_and_scales_the_rest(layout, kind):
+    values = torch.ones((40, 50, 9, 9), dtype=kind).to(memory_format=layout).requires_grad_()
+    layer = Dropout(0.2)
+    torch.manual_seed(0)
+    dropped = layer(values)
+    assert dropped.stride() == values.stride()
+    assert set(dropped.unique().tolist()) == {0.0, torch.tensor(1.25, dtype=kind).item()}
+    for axis in range(4):  # about a fifth in every image, channel, row and column
+        shares = (dropped == 0).float().transpose(0, axis).flatten(1).mean(1)
+        assert (shares - 0.2).abs().max() < 0.03
+    dropped.sum().backward()
+    assert torch.equal(values.grad, dropped)
+    torch.manual_seed(0)
+    assert torch.equal(layer(values), dropped)
+    assert not torch.equal(layer(values), dropped)
+    assert layer.eval()(values) is values
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, 1.0), (1.0, 0.0)])
+def test_dropout_at_its_ends(share, expected):
+    assert Dropout(share)(torch.ones(7, 3)).unique().tolist() == [expected]

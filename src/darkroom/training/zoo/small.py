@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import init
 
+from darkroom.training.zoo.dropout import Dropout
 from darkroom.training.zoo.pooling import GlobalMaxPool
 
 
@@ -45,7 +46,7 @@ class WicCNN(nn.Module):
         super().__init__()
         self.features = nn.Sequential(
             *_keras_convolution(3, width, padding=0),
-            nn.Dropout(0.2),
+            Dropout(0.2),
             *_keras_convolution(width, 2 * width, padding=0),
             nn.MaxPool2d(2),
             *_keras_convolution(2 * width, 4 * width, padding=1),
@@ -53,10 +54,10 @@ class WicCNN(nn.Module):
             *_keras_convolution(4 * width, 2 * width, padding=0),
             GlobalMaxPool(),
             nn.Flatten(),
-            nn.Dropout(0.2),
+            Dropout(0.2),
             nn.Linear(2 * width, 8 * width),
             nn.ReLU(inplace=True),
-            nn.Dropout(0.2),
+            Dropout(0.2),
         )
         self.head = nn.Linear(8 * width, classes)
         for layer in self.modules():

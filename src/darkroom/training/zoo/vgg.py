@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import init
 
+from darkroom.training.zoo.dropout import Dropout
+
 
 class VGG(nn.Module):
     """Blocks of two convolutions and a pool, each block with twice the channels of the one before, and dense layers.
@@ -41,13 +43,13 @@ class VGG(nn.Module):
                 layers += [nn.BatchNorm2d(outputs)] if batch_norm else []
                 channels = outputs
             layers.append(nn.MaxPool2d(2))
-            layers += [nn.Dropout(dropout[block])] if dropout else []
+            layers += [Dropout(dropout[block])] if dropout else []
         layers.append(nn.Flatten())
         values = channels * (image_size // 2**blocks) ** 2
         if hidden:
             layers += [nn.Linear(values, 4 * width), nn.ReLU(inplace=True)]
             layers += [nn.BatchNorm1d(4 * width)] if batch_norm else []
-            layers += [nn.Dropout(dropout[blocks])] if dropout else []
+            layers += [Dropout(dropout[blocks])] if dropout else []
             values = 4 * width
         self.features = nn.Sequential(*layers)
         self.head = nn.Linear(values, classes)
