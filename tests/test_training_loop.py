@@ -198,7 +198,8 @@ def test_a_training_that_is_short_of_time_ends_with_a_finished_schedule():
     it.run(watch)
     assert len(watch.epochs) < 10_000
     assert watch.ways == sorted(watch.ways)
-    assert watch.ways[-1] == 1
+    assert watch.ways[-1] > 0.95  # the clock may pass the end between two steps
+    assert it.way == 1
     assert watch.epochs[-1].learning_rate < 0.05 * 0.1
     assert it.seconds == pytest.approx(1, abs=0.5)
 
