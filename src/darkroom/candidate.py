@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from darkroom import files
+from darkroom.doubt import Doubt
 
 Kind = Literal["baseline", "scratch", "transfer"]
 
@@ -60,6 +61,8 @@ class Card:
     """How to build the network again: its name in the zoo and its arguments."""
     scores: dict[str, float] = field(default_factory=dict)
     """What it reached on its own test split, where the card travels without the metrics."""
+    doubt: Doubt | None = None
+    """When its answers are unsure; fitted on validation, set in the served card."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,9 @@ def write_card(folder: Path, card: Card) -> None:
 
 def read_card(folder: Path) -> Card:
     """Read `card.json`."""
-    return Card(**files.read_json(folder / "card.json"))
+    fields = files.read_json(folder / "card.json")
+    doubt = fields.pop("doubt", None)
+    return Card(**fields, doubt=Doubt(**doubt) if doubt else None)
 
 
 def write_predictions(folder: Path, predictions: Predictions) -> None:
