@@ -1,0 +1,61 @@
+"""Which places of a picture an answer rests on: hide one after the other and see how far its probability falls.
+
+The method is Zeiler and Fergus's (Visualizing and Understanding Convolutional Networks, 2014, section 4.2). It asks
+the very model that is served, needs no gradients, and so says the same wherever that model answers.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from darkroom import candidate
+from darkroom.predictor import Predictor
+
+FAINT = 0.05
+"""A fall of the probability by less than this is drawn paler than fully: it hardly matters."""
+FALLS, RISES = (213, 94, 0), (0, 114, 178)
+"""Orange and blue, which colour-blind readers can tell apart."""
+
+
+def occlusion(
+    predictor: Predictor, image: npt.NDArray[np.uint8], target: int, grid: int = 8
+) -> npt.NDArray[np.float32]:
+    """Return how far the probability of class `target` falls when a place is hidden, float32, shape (S, S).
+
+    image: uint8, shape (S, S, 3). The places are `grid` × `grid`; a soft patch of the picture's mean colour hides
+    one, so that no new edge is drawn, and what is between two places takes from both. Values are -1 to 1: above 0
+    where the place speaks for the class, below where it speaks against. Costs grid² + 1 answers.
+    """
+    masks = _patches(len(image), grid)
+    mean = image.mean(axis=(0, 1))
+    hidden = image + masks[..., np.newaxis] * (mean - image)
+    images = np.concatenate([image[np.newaxis], np.rint(hidden).astype(np.uint8)])
+    size = candidate.chunk_size(len(image))
+    parts = [predictor.probabilities(images[start : start + size]) for start in range(0, len(images), size)]
+    probability = np.concatenate(parts)[:, target]
+    falls = probability[0] - probability[1:]
+    heat: npt.NDArray[np.float64] = np.tensordot(falls, masks, axes=1) / masks.sum(axis=0)
+    return heat.astype(np.float32)
+
+
+def overlay(image: npt.NDArray[np.uint8], heat: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """Return the picture in pale grey under its heat, uint8, shape (S, S, 3): orange is for the class, blue against.
+
+    image: uint8, shape (S, S, 3); heat: what `occlusion` returned. The strongest place has the fullest colour,
+    unless nothing matters more than `FAINT`.
+    """
+    grey = image @ np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+    pale = np.repeat(64 + 0.75 * grey[..., np.newaxis], 3, axis=2)
+    strength = (np.abs(heat) / max(float(np.abs(heat).max()), FAINT))[..., np.newaxis]
+    colour = np.where(heat[..., np.newaxis] > 0, np.array(FALLS), np.array(RISES))
+    mixed: npt.NDArray[np.uint8] = np.rint(pale + 0.75 * strength * (colour - pale)).astype(np.uint8)
+    return mixed
+
+
+def _patches(side: int, grid: int) -> npt.NDArray[np.float64]:
+    """Return how much each patch hides of each pixel, 0 to 1, shape (grid², side, side): round and soft."""
+    step = side / grid
+    centres = (np.arange(grid) + 0.5) * step - 0.5
+    distance = (np.arange(side) - centres[:, np.newaxis]) / step
+    one_way = np.exp(-0.5 * distance**2)
+    patches: npt.NDArray[np.float64] = np.einsum("iy,jx->ijyx", one_way, one_way).reshape(grid * grid, side, side)
+    return np.minimum(1.0, 1.25 * patches)  # wholly hidden in the middle, not in one point only
