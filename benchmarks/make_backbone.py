@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from darkroom import candidate, files, packed
-from darkroom.training import batches, device, export, loop, network
+from darkroom.training import batches, device, export, network, scoring
 from darkroom.training.network import Network
 
 
@@ -32,7 +32,7 @@ def main() -> None:
     whole.load_state_dict({name: tensor.half() for name, tensor in state.items()})  # rounded, as others will load them
     data, split = packed.open_packed(arguments.packed), packed.read_split(arguments.split)
     test = batches.load(data, split, "test", torch.device("cpu"))
-    _, accuracy = loop.score(whole, test, device.Compute(torch.device("cpu"), bfloat16=False))
+    _, accuracy = scoring.score(whole, test, device.Compute(torch.device("cpu"), bfloat16=False))
     with files.whole_directory(arguments.out) as out:
         export.write_weights(out / "weights.safetensors", whole.half())
         scores = {"test_accuracy": round(accuracy, 4), "test_images": len(test)}

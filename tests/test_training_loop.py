@@ -3,7 +3,7 @@ import torch
 
 from darkroom.candidate import chunk_size
 from darkroom.errors import DarkroomError
-from darkroom.training import batches, device, loop, mixing, muon, network, optimizer
+from darkroom.training import batches, device, loop, mixing, muon, network, optimizer, scoring
 from darkroom.training.batches import Data
 from darkroom.training.device import Compute
 from darkroom.training.loop import Plan, Trainer, Watch
@@ -81,7 +81,7 @@ def test_a_network_learns(options):
     assert [epoch.number for epoch in history] == [1, 2, 3, 4]
     assert history[-1].train_loss < history[0].train_loss
     assert max(epoch.validation_accuracy for epoch in history) > 0.9
-    loss, accuracy = loop.score(whole, data[1], CPU)
+    loss, accuracy = scoring.score(whole, data[1], CPU)
     chosen = history[best - 1]
     assert (loss, accuracy) == pytest.approx((chosen.validation_loss, chosen.validation_accuracy))
     assert accuracy == max(epoch.validation_accuracy for epoch in history)
@@ -102,7 +102,7 @@ def test_the_seed_decides_every_bit():
 def test_bfloat16_learns_too_and_predicts_in_full_precision():
     whole, _, history, data = train(compute=Compute(torch.device("cpu"), bfloat16=True))
     assert history[-1].validation_accuracy > 0.9
-    logits = loop.predict(whole, data[1])
+    logits = scoring.predict(whole, data[1])
     assert logits.dtype == torch.float32
     with torch.inference_mode():
         torch.testing.assert_close(logits, whole(data[1].images))
@@ -116,7 +116,7 @@ def test_predictions_are_never_rounded_to_tf32():
 
     assert torch.get_float32_matmul_precision() == "highest"
     assert torch.backends.cudnn.allow_tf32  # PyTorch's default, which a GPU would follow
-    assert loop.predict(
+    assert scoring.predict(
         Probe(), Data(torch.zeros((600, 32, 32, 3), dtype=torch.uint8), None, torch.zeros(600))
     ).shape == (600, 3)
     assert torch.backends.cudnn.allow_tf32
@@ -189,7 +189,7 @@ def test_patience_ends_a_training_that_gets_no_better():
     whole, best, history, data = train(epochs=60, patience=3)
     accuracies = [epoch.validation_accuracy for epoch in history]
     assert len(history) == accuracies.index(max(accuracies)) + 1 + 3 < 60
-    assert loop.score(whole, data[1], CPU)[1] == history[best - 1].validation_accuracy
+    assert scoring.score(whole, data[1], CPU)[1] == history[best - 1].validation_accuracy
 
 
 def test_a_training_that_is_short_of_time_ends_with_a_finished_schedule():
@@ -355,7 +355,7 @@ def test_balance_helps_the_rare_class(balance):
         plan = Plan(settings, AugmentSettings(), TrainingSettings(balance=way), 2, 16, 0)
         Trainer(whole, optimizer.groups([(whole, 1.0)], settings), data, plan, CPU).run(Watch())
         mine = Data(rare.images[rare.labels == 0], None, rare.labels[rare.labels == 0])
-        return float((loop.predict(whole, mine).argmax(1) == 0).float().mean())
+        return float((scoring.predict(whole, mine).argmax(1) == 0).float().mean())
 
     assert recall(balance) > recall("none")
 

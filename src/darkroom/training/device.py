@@ -2,6 +2,8 @@
 
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -79,6 +81,20 @@ def out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or any(
         words in str(error) for words in ("not enough memory", "can't allocate memory", "out of memory")
     )
+
+
+@contextmanager
+def memory_refused(device: torch.device) -> Iterator[None]:
+    """Turn full memory anywhere in a training into one message; a step that does not fit says more, see loop."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, RuntimeError) and not out_of_memory(error):
+            raise
+        raise DarkroomError(
+            f"the memory of {device.type} is full, outside of a training step: close other programs, or lower "
+            "pack.image_size, batch_size or the network's width"
+        ) from error
 
 
 def _cuda_has_bfloat16() -> bool:

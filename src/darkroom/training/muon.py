@@ -22,7 +22,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": 0.0, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # never called with a closure
         """Move every parameter that has a gradient."""
         for group in self.param_groups:
             for parameter in group["params"]:

@@ -13,7 +13,7 @@ from darkroom import candidate, files, packed, params
 from darkroom.candidate import Card, Kind, Predictions
 from darkroom.errors import DarkroomError
 from darkroom.packed import SPLITS, Split
-from darkroom.training import augment, batches, checkpoint, device, distributed, export, loop, seeds, watching
+from darkroom.training import augment, batches, checkpoint, device, distributed, export, scoring, seeds, watching
 from darkroom.training.batches import Data, Place
 from darkroom.training.checkpoint import EVERY, Keeper, Key
 from darkroom.training.device import Compute
@@ -114,7 +114,7 @@ def train(job: Job, begin: Begin, out: Path) -> None:
     """
     world = distributed.launched()
     compute = device.choose(job.device, job.deterministic, world)
-    with distributed.joined(world, compute.device):
+    with distributed.joined(world, compute.device), device.memory_refused(compute.device):
         data, split = packed.open_packed(job.packed), packed.read_split(job.split)
         place = batches.place(data.images.nbytes, compute.device, world.neighbours)
         training, validation, test = (batches.load(data, split, name, compute.device, place) for name in SPLITS)
@@ -134,7 +134,7 @@ def train(job: Job, begin: Begin, out: Path) -> None:
             _write_augmented(folder, trainer)
             with watching.watch(job.name, folder / "history", plan.epochs, job.quiet) as watch:
                 best = trainer.run(watch, keeper)
-            logits = [loop.predict(network, part).numpy() for part in (validation, test)]
+            logits = [scoring.predict(network, part).numpy() for part in (validation, test)]
             candidate.write_predictions(folder, Predictions(*logits))
             export.write_weights(folder / "weights.safetensors", network)
             export.write_onnx(folder / "model.onnx", network, data.images.shape[1])

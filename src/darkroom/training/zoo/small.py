@@ -65,8 +65,8 @@ class WicCNN(nn.Module):
                 init.kaiming_normal_(layer.weight, nonlinearity="relu")
             elif isinstance(layer, nn.Linear):
                 init.xavier_uniform_(layer.weight)
-            if isinstance(layer, nn.Conv2d | nn.Linear):
-                init.zeros_(layer.bias)  # type: ignore[arg-type]
+            if isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None:
+                init.zeros_(layer.bias)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits."""

@@ -58,8 +58,8 @@ class VGG(nn.Module):
                 init.kaiming_uniform_(layer.weight, nonlinearity="relu")
         init.xavier_uniform_(self.head.weight)
         for layer in (*self.features, self.head):
-            if isinstance(layer, nn.Conv2d | nn.Linear):
-                init.zeros_(layer.bias)  # type: ignore[arg-type]
+            if isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None:
+                init.zeros_(layer.bias)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits."""

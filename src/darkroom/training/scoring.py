@@ -1,0 +1,38 @@
+"""What a network answers, and how right it is: over a whole split, in chunks that fit into memory."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from darkroom.candidate import chunk_size
+from darkroom.training.batches import Data
+from darkroom.training.device import Compute
+from darkroom.training.distributed import ALONE, World
+
+
+@torch.inference_mode()
+def score(network: nn.Module, data: Data, compute: Compute, world: World = ALONE) -> tuple[float, float]:
+    """Return (cross-entropy in nats, accuracy 0 to 1), in the precision that trains."""
+    network.eval()
+    places = torch.arange(len(data))[world.share(len(data))]
+    with compute.autocast():
+        chunks = torch.split(places, chunk_size(data.size))
+        logits = torch.cat([network(images) for images in data.batches(chunks)])
+    labels = data.labels[places.to(compute.device)]
+    loss = functional.cross_entropy(logits, labels, reduction="sum")
+    sums = world.sum(torch.stack([loss, (logits.argmax(1) == labels).sum().float()]))
+    return float(sums[0]) / len(data), float(sums[1]) / len(data)
+
+
+@torch.inference_mode()
+def predict(network: nn.Module, data: Data) -> Tensor:
+    """Return float32 logits, shape (N, classes), on the processor: these are judged, and served within 1e-5.
+
+    So a GPU must not round to TF32 here, as cuDNN does by default, and Apple's does not compute at all.
+    """
+    network.eval()
+    mps = data.labels.device.type == "mps"
+    network = network.cpu() if mps else network
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        chunks = data.chunks(chunk_size(data.size))
+        return torch.cat([network(images.cpu() if mps else images).cpu() for images in chunks])
