@@ -27,6 +27,19 @@ Kind = Literal["baseline", "scratch", "transfer"]
 
 
 @dataclass(frozen=True)
+class Layer:
+    """One layer of a network, or what a block does beside its layers."""
+
+    name: str
+    """Where it stands in the network, with dots: a block's layers have its name before theirs."""
+    kind: str
+    """What it is, in words."""
+    output: list[int]
+    """Shape of what it makes of one image: (channels, height, width), or (values,)."""
+    parameters: int
+
+
+@dataclass(frozen=True)
 class Card:
     """What a candidate is, how it was made and how to use it."""
 
@@ -63,6 +76,8 @@ class Card:
     """What it reached on its own test split, where the card travels without the metrics."""
     doubt: Doubt | None = None
     """When its answers are unsure; fitted on validation, set in the served card."""
+    layers: list[Layer] = field(default_factory=list)
+    """The network from its input to its output; empty where there is none."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +96,8 @@ def write_card(folder: Path, card: Card) -> None:
 def read_card(folder: Path) -> Card:
     """Read `card.json`."""
     fields = files.read_json(folder / "card.json")
-    doubt = fields.pop("doubt", None)
-    return Card(**fields, doubt=Doubt(**doubt) if doubt else None)
+    doubt, layers = fields.pop("doubt", None), fields.pop("layers", [])
+    return Card(**fields, doubt=Doubt(**doubt) if doubt else None, layers=[Layer(**layer) for layer in layers])
 
 
 def write_predictions(folder: Path, predictions: Predictions) -> None:

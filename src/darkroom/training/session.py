@@ -13,7 +13,18 @@ from darkroom import candidate, files, packed, params
 from darkroom.candidate import Card, Kind, Predictions
 from darkroom.errors import DarkroomError
 from darkroom.packed import SPLITS, Split
-from darkroom.training import augment, batches, checkpoint, device, distributed, export, scoring, seeds, watching
+from darkroom.training import (
+    augment,
+    batches,
+    checkpoint,
+    device,
+    distributed,
+    export,
+    layers,
+    scoring,
+    seeds,
+    watching,
+)
 from darkroom.training.batches import Data, Place
 from darkroom.training.checkpoint import EVERY, Keeper, Key
 from darkroom.training.device import Compute
@@ -208,6 +219,7 @@ def _card(job: Job, plan: Plan, start: Start, trainer: Trainer, best: int, split
         std=_rounded(network.std),
         environment=device.describe(trainer.compute),
         network=start.description,
+        layers=layers.describe(network, trainer.training.size),
     )
 
 
