@@ -26,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
 
     limits = params.load(arguments.params, ServeSettings, "serve")
+    seed = params.load(arguments.params, int, "seed")
     best = packaging.read_best(arguments.best)
     with files.whole_directory(arguments.served) as folder:
         served = packaging.write_served(
@@ -33,9 +34,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             best,
             arguments.candidates,
             packed.open_packed(arguments.packed),
-            packed.read_split(arguments.split).rows("validation"),
+            packed.read_split(arguments.split),
             files.read_json(arguments.metrics),
             limits,
+            seed,
         )
         version = bento.build(folder, arguments.bentofile, arguments.requirements, arguments.bento)
     parity = served.parity

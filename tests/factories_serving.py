@@ -52,7 +52,7 @@ def write_judged(top: Path) -> Path:
     factories.write_candidate(top / "models" / "candidates" / "small", folder, split)
     files.write_json(top / "models" / "best.json", BEST)
     files.write_json(top / "metrics" / "evaluation.json", EVALUATION)
-    files.write_text(top / "params.yaml", "serve: {top_k: 3}\n")
+    files.write_text(top / "params.yaml", "seed: 0\nserve: {top_k: 3}\n")
     return top
 
 
@@ -66,9 +66,10 @@ def write_served(top: Path, limits: ServeSettings = LIMITS) -> Path:
         packaging.Best(**BEST),
         top / "models" / "candidates",
         packed.open_packed(top / "data" / "packed"),
-        packed.read_split(top / "data" / "split.csv").rows("validation"),
+        packed.read_split(top / "data" / "split.csv"),
         EVALUATION,
         limits,
+        seed=0,
     )
     return top
 

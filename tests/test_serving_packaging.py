@@ -1,16 +1,19 @@
 """The served folder is written only when its model answers as the judged one did."""
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
 
-from darkroom import candidate, packed
+from darkroom import candidate, images, packed
+from darkroom.doubt import Doubt
 from darkroom.errors import DarkroomError
 from darkroom.predictor import Predictor
-from darkroom.serving import packaging, served
+from darkroom.serving import examples, packaging, served
 from tests.factories_serving import BEST, EVALUATION, LIMITS, write_judged, write_served
 
 
@@ -24,14 +27,16 @@ def tamper(model: Path, change: float) -> None:
     onnx.save(network, model)
 
 
-def package(top: Path) -> served.Served:
+def package(top: Path, evaluation: dict[str, Any] = EVALUATION, seed: int = 0) -> served.Served:
     """Package the best candidate of a judged project."""
     folder = top / served.FOLDER
     folder.mkdir(parents=True)
-    rows = packed.read_split(top / "data" / "split.csv").rows("validation")
+    split = packed.read_split(top / "data" / "split.csv")
     store = packed.open_packed(top / "data" / "packed")
     best = packaging.read_best(top / "models" / "best.json")
-    return packaging.write_served(folder, best, top / "models" / "candidates", store, rows, EVALUATION, LIMITS)
+    return packaging.write_served(
+        folder, best, top / "models" / "candidates", store, split, evaluation, LIMITS, seed=seed
+    )
 
 
 def test_the_served_folder_holds_the_model_its_card_and_what_was_measured(tmp_path: Path) -> None:
@@ -45,6 +50,26 @@ def test_the_served_folder_holds_the_model_its_card_and_what_was_measured(tmp_pa
     assert result.limits == LIMITS
     assert result.parity.rows == 24
     assert 0 <= result.parity.largest_difference < 1e-6
+
+
+def test_the_card_carries_the_doubt_that_the_judge_fitted(tmp_path: Path) -> None:
+    top = write_judged(tmp_path)
+    doubt = Doubt("energy", known=1.5, confident=0.8, coverage=0.9)
+    found = EVALUATION["candidates"]["small"] | {"doubt": asdict(doubt)}
+    package(top, {"candidates": {"small": found}})
+    assert candidate.read_card(top / served.FOLDER).doubt == doubt
+
+
+def test_the_examples_are_test_pictures_with_their_classes(tmp_path: Path) -> None:
+    top = write_judged(tmp_path)
+    package(top)
+    split, store = packed.read_split(top / "data" / "split.csv"), packed.open_packed(top / "data" / "packed")
+    tests = {store.images[row].tobytes(): split.classes[split.labels[row]] for row in split.rows("test")}
+    found = examples.read(top / served.FOLDER)
+    assert len(found) == 9
+    for example in found:
+        data = (top / served.FOLDER / "examples" / example.file).read_bytes()
+        assert tests[images.decode(data, 16).pixels.tobytes()] == example.label
 
 
 @pytest.mark.parametrize("change", [0.001, -1.0, float("nan")])

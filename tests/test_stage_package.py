@@ -1,9 +1,11 @@
 """stages/package.py: the served folder and the Bento, both or neither, and the same bytes each time."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from darkroom import files
 from darkroom.errors import DarkroomError
@@ -27,7 +29,8 @@ def contents(folder: Path) -> dict[str, str]:
 def test_the_bento_holds_the_served_model_and_the_modules_that_serve_it(project: Path) -> None:
     inside = contents(project / "dist" / "darkroom.bento" / "src")
     model = {f"models/served/{name}": digest for name, digest in contents(project / "models" / "served").items()}
-    assert set(model) == {f"models/served/{name}" for name in ("model.onnx", "card.json", "service.json")}
+    names = ("model.onnx", "card.json", "service.json", "examples/examples.json", "examples/0.png")
+    assert set(model) >= {f"models/served/{name}" for name in names}
     modules = {str(path): files.sha256(ROOT / "src" / path) for path in bento.service_files()}
     assert inside == model | modules | {"bentofile.yaml": inside["bentofile.yaml"]}
 
@@ -45,6 +48,36 @@ def test_the_environment_is_the_locked_one(project: Path) -> None:
     assert (environment / "python" / "requirements.txt").read_text(encoding="utf-8") == locked
     assert "env/python/requirements.txt" in (environment / "docker" / "Dockerfile").read_text(encoding="utf-8")
     assert not re.search("^(torch|dvc|scikit-learn)", locked, re.MULTILINE)
+
+
+def test_the_image_is_small_runs_as_a_user_and_finds_what_it_copies(project: Path) -> None:
+    bento_folder = project / "dist" / "darkroom.bento"
+    text = (bento_folder / "env" / "docker" / "Dockerfile").read_text(encoding="utf-8")
+    steps = [line.split(maxsplit=1) for line in text.replace("\\\n", " ").splitlines() if line and line[0] != "#"]
+    told = {word: [rest for step, rest in steps if step == word] for word, _ in steps}
+    words = {"FROM", "ENV", "ARG", "RUN", "WORKDIR", "COPY", "EXPOSE", "USER", "ENTRYPOINT"}
+    assert set(told) == words
+    assert told["FROM"] == ["python:3.12-slim AS base-container"]
+    assert told["USER"] == ["bentoml"]
+    assert [step for step, _ in steps][-2:] == ["USER", "ENTRYPOINT"]
+    assert "3000" in told["EXPOSE"]
+    assert not re.search("apt-get|build-essential|torch|nvidia|cuda", text)
+    for copied in told["COPY"]:
+        assert (bento_folder / copied.split()[1]).is_dir(), copied
+    entry = json.loads(told["ENTRYPOINT"][0])[0].removeprefix("/home/bentoml/bento/")
+    assert (bento_folder / entry).read_text(encoding="utf-8").startswith("#!")
+    manifest = YAML(typ="safe").load(bento_folder / "bento.yaml")
+    assert manifest["image"]["commands"] == []
+
+
+def test_the_bento_says_what_it_is_and_how_to_run_it(project: Path) -> None:
+    text = (project / "dist" / "darkroom.bento" / "README.md").read_text(encoding="utf-8")
+    version = YAML(typ="safe").load(project / "dist" / "darkroom.bento" / "bento.yaml")["version"]
+    assert text.startswith("# Darkroom: small\n")
+    assert "tells 3 classes apart: cat, dog, frog.\n" in text
+    assert "right on 88.0% of the test pictures (95% interval 84.0% to 92.0%)." in text
+    assert f"docker run --rm -p 3000:3000 darkroom:{version}" in text
+    assert "{" not in text
 
 
 def test_equal_inputs_give_equal_bytes(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,8 @@
 """The Bento: a folder with the served model, the modules that serve it and their locked environment.
 
-`bentoml serve` in that folder runs it where those packages are installed (given a folder, BentoML 1.4 takes only
-an absolute path), and `docker build -f env/docker/Dockerfile .` makes an image. Equal inputs give equal bytes.
+`bentoml serve` in that folder runs it where those packages are installed, and from elsewhere
+`bentoml serve FOLDER --working-dir .` (without the second, BentoML 1.4 looks for FOLDER/FOLDER).
+`docker build -f env/docker/Dockerfile .` makes an image. Equal inputs give equal bytes.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ from ruamel.yaml import YAML
 
 from darkroom import files
 from darkroom.errors import DarkroomError
-from darkroom.serving import served, service
+from darkroom.serving import handover, served, service
 
 SOURCE = Path(service.__file__).parents[2]
 """The folder that holds the package."""
@@ -41,6 +42,7 @@ def build(served_folder: Path, bentofile: Path, requirements: Path, out: Path) -
         with files.whole_directory(out) as partial:
             shutil.copytree(built, partial, dirs_exist_ok=True)
             _settle(partial, requirements.read_text(encoding="utf-8"))
+            files.write_text(partial / "README.md", handover.readme(served_folder, version))
     return version
 
 
@@ -56,8 +58,9 @@ def service_files() -> list[Path]:
 def _stage(stage: Path, served_folder: Path, bentofile: Path, requirements: Path) -> None:
     for path in service_files():
         _copy(SOURCE / path, stage / "src" / path)
-    for path in served_folder.iterdir():
-        _copy(path, stage / served.FOLDER / path.name)
+    for path in served_folder.rglob("*"):
+        if path.is_file():
+            _copy(path, stage / served.FOLDER / path.relative_to(served_folder))
     _copy(bentofile, stage / "bentofile.yaml")
     _copy(requirements, stage / requirements.name)
 
@@ -92,12 +95,20 @@ def _run_bentoml(stage: Path, home: Path, version: str) -> None:
 
 
 def _settle(folder: Path, requirements: str) -> None:
-    """Take the time out of the Bento, and the line that BentoML adds to the locked requirements."""
+    """Take out the time, the line that BentoML adds to the locked requirements, and the image's compilers.
+
+    Every locked package has a wheel for the image's Python, so nothing is compiled there: without BentoML's default
+    system packages (a compiler, git) the image is several hundred megabytes smaller.
+    """
     yaml = YAML(typ="safe", pure=True)
-    manifest = folder / "bento.yaml"
+    manifest, dockerfile = folder / "bento.yaml", folder / "env" / "docker" / "Dockerfile"
     content = yaml.load(manifest)
+    text = dockerfile.read_text(encoding="utf-8")
+    for command in content["image"]["commands"]:
+        text = text.replace(f"RUN {command}\n", "")
+    files.write_text(dockerfile, text)
     content["creation_time"] = NO_TIME
-    content["image"]["python_requirements"] = requirements
+    content["image"] |= {"commands": [], "python_requirements": requirements}
     with manifest.open("w", encoding="utf-8", newline="\n") as file:
         yaml.dump(content, file)
     for name in ("requirements.txt", "requirements.in"):

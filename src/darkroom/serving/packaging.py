@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from darkroom import candidate, files
+from darkroom.doubt import Doubt
 from darkroom.errors import DarkroomError
-from darkroom.packed import Packed
+from darkroom.packed import Packed, Split
 from darkroom.predictor import Predictor
-from darkroom.serving import served
+from darkroom.serving import examples, served
 from darkroom.serving.served import Parity, Served
 from darkroom.serving.settings import ServeSettings
 
@@ -42,13 +43,14 @@ def write_served(
     best: Best,
     candidates: Path,
     packed: Packed,
-    validation: npt.NDArray[np.int64],
+    split: Split,
     evaluation: dict[str, Any],
     limits: ServeSettings,
+    seed: int,
 ) -> Served:
     """Write the served folder for the best of `candidates` and return what its `service.json` says.
 
-    `validation` holds the packed rows that the candidate was judged on; `evaluation` is `evaluation.json`.
+    `evaluation` is `evaluation.json`; `seed` chooses the examples among the test pictures.
     Raises DarkroomError when the packaged model does not answer as judged.
     """
     source = candidates / best.name
@@ -56,14 +58,17 @@ def write_served(
     if not model.is_file():
         raise DarkroomError(f"{model} is missing: only a network can be served, train one with `dvc repro`")
     shutil.copyfile(model, folder / "model.onnx")
-    card = replace(candidate.read_card(source), temperature=best.temperature, seconds=0.0)
+    found = evaluation["candidates"][best.name]
+    doubt = Doubt(**found["doubt"]) if found.get("doubt") else None
+    card = replace(candidate.read_card(source), temperature=best.temperature, doubt=doubt, seconds=0.0)
     candidate.write_card(folder, card)
     judged = candidate.softmax(candidate.read_predictions(source).validation, best.temperature)
-    parity = prove(Predictor(folder), packed, validation, judged)
+    parity = prove(Predictor(folder), packed, split.rows("validation"), judged)
+    _write_examples(folder, packed, split, seed)
     result = Served(
         version=_version(folder),
         limits=limits,
-        metrics={split: evaluation["candidates"][best.name][split] for split in ("validation", "test")},
+        metrics={name: found[name] for name in ("validation", "test")},
         reason=best.reason,
         parity=parity,
     )
@@ -97,6 +102,12 @@ def prove(predictor: Predictor, packed: Packed, rows: npt.NDArray[np.int64], jud
             f"{TOLERANCE:g} is allowed: it is not what was judged, so train it again with `dvc repro --force`"
         )
     return Parity(len(rows), largest)
+
+
+def _write_examples(folder: Path, packed: Packed, split: Split, seed: int) -> None:
+    rows = split.rows("test")
+    rows = rows[examples.choose(split.labels[rows], seed)]
+    examples.write(folder, packed.images[rows], [split.classes[label] for label in split.labels[rows]])
 
 
 def _version(folder: Path) -> str:

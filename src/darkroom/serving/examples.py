@@ -1,0 +1,56 @@
+"""Example pictures that travel with the served model, so that its page can be tried at once.
+
+`examples/` in the served folder holds `examples.json`, a list of `Example`s, and their PNG files.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from darkroom import files
+
+FOLDER = "examples"
+MOST = 10
+"""Up to so many classes have an example; fewer classes have several each, as many for every class."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One example picture."""
+
+    file: str
+    """Its name in the folder."""
+    label: str
+    """Its true class."""
+
+
+def choose(labels: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:
+    """Return 5 to 10 positions in `labels`, shape (N,), as many of each class as there can be, in random order.
+
+    Where a class has too few, there are fewer; of more than ten classes, ten are chosen by chance.
+    """
+    generator = np.random.default_rng(seed)
+    classes = generator.permutation(np.unique(labels))[:MOST]
+    each = MOST // max(1, len(classes))
+    chosen = [generator.permutation(np.flatnonzero(labels == label))[:each] for label in classes]
+    return generator.permutation(np.concatenate([*chosen, np.empty(0, np.int64)]))
+
+
+def write(folder: Path, images: npt.NDArray[np.uint8], labels: Sequence[str]) -> None:
+    """Write `images`, shape (N, S, S, 3), with their true `labels` into `folder`/examples."""
+    top = folder / FOLDER
+    top.mkdir()
+    examples = [Example(f"{place}.png", label) for place, label in enumerate(labels)]
+    for image, example in zip(images, examples, strict=True):
+        Image.fromarray(image).save(top / example.file)
+    files.write_json(top / "examples.json", [asdict(example) for example in examples])
+
+
+def read(folder: Path) -> list[Example]:
+    """Return the examples of a served folder, in their order; none where it has none."""
+    path = folder / FOLDER / "examples.json"
+    return [Example(**row) for row in files.read_json(path)] if path.is_file() else []

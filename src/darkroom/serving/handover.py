@@ -1,0 +1,64 @@
+"""What a Bento says to who receives it: its README."""
+
+from pathlib import Path
+
+from darkroom import candidate
+from darkroom.serving import served
+
+_TEMPLATE = """# Darkroom: {name}
+
+An image classifier as a [BentoML](https://docs.bentoml.com) service. It tells {count} classes apart: {classes}.
+{accuracy}
+
+Model {version}, Bento {bento}. The folder `src/models/served` holds the model, its card and what was measured, which
+`GET /info` gives too. Nothing in here needs torch or a GPU.
+
+## Run it
+
+With Python 3.11, 3.12 or 3.13, in this folder:
+
+```sh
+python -m venv .venv && . .venv/bin/activate
+pip install --require-hashes -r env/python/requirements.txt
+bentoml serve                                     # http://localhost:3000, page at /ui
+curl -F images=@one.png -F images=@two.jpg -F top_k=3 http://localhost:3000/predict
+```
+
+`BENTOML_PORT=8000`, `BENTOML_HOST=127.0.0.1` (this machine alone; all interfaces without it) and
+`BENTOML_CONFIG_OPTIONS='services.Classifier.workers=4'` (processes, one without it) set it up. There is no password:
+put it behind something that asks for one where strangers can reach it.
+
+## As a container
+
+```sh
+docker build -t darkroom:{bento} -f env/docker/Dockerfile .
+docker run --rm -p 3000:3000 darkroom:{bento}
+```
+
+`/livez` and `/readyz` are for probes, `/metrics` for Prometheus, `/docs.json` describes the API, `/` tries it out.
+"""
+_MOST = 20
+"""So many class names are listed."""
+
+
+def readme(served_folder: Path, bento: str) -> str:
+    """Return the README of the Bento with the version `bento` that serves `served_folder`, as Markdown."""
+    card, found = candidate.read_card(served_folder), served.read(served_folder)
+    more = len(card.classes) - _MOST
+    return _TEMPLATE.format(
+        name=card.name,
+        count=len(card.classes),
+        classes=", ".join(card.classes[:_MOST]) + (f" and {more} more" if more > 0 else ""),
+        accuracy=_accuracy(found.metrics.get("test", {})),
+        version=found.version,
+        bento=bento,
+    )
+
+
+def _accuracy(test: dict[str, float]) -> str:
+    if "accuracy" not in test:
+        return "No test picture has judged it."
+    interval = ""
+    if "accuracy_low" in test:
+        interval = f" (95% interval {test['accuracy_low']:.1%} to {test['accuracy_high']:.1%})"
+    return f"It is right on {test['accuracy']:.1%} of the test pictures{interval}."
