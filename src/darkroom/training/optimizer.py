@@ -12,6 +12,8 @@ from darkroom.training.settings import RecipeSettings
 
 PLATEAU_PATIENCE, PLATEAU_FACTOR = 5, 0.2
 """Epochs without a better one after which `plateau` lowers the learning rate, and what it multiplies it by."""
+FALLING = ("one_cycle", "cosine")
+"""Schedules that end at a learning rate of zero."""
 GROWS = (0.35, 0.65)
 """Where on the way small images grow by half of what they lack, and where they are whole."""
 
