@@ -3,7 +3,8 @@ import pytest
 from sklearn import metrics as oracle
 
 from darkroom.candidate import softmax
-from darkroom.evaluation.metrics import accuracy_interval, score, score_classes
+from darkroom.evaluation.intervals import accuracy_interval
+from darkroom.evaluation.metrics import rank_classes, score, score_classes
 
 
 def predictions(rows: int = 200, classes: int = 4, seed: int = 0):
@@ -41,7 +42,7 @@ def test_a_class_that_the_split_lacks_does_not_count():
     predicted = probabilities.argmax(axis=1)
     recalls = [(predicted[labels == label] == label).mean() for label in (0, 1, 3)]
     assert scores.macro_recall == pytest.approx(np.mean(recalls))
-    by_class = score_classes(predicted, labels, "abcd")
+    by_class = score_classes(predicted, labels, "abcd", rank_classes(probabilities, labels))
     assert [row.support > 0 for row in by_class] == [True, True, False, True]
     assert (by_class[2].precision, by_class[2].recall, by_class[2].f1) == (None, None, None)
     assert [row.recall for row in by_class if row.support] == pytest.approx(recalls)

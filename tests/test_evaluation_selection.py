@@ -3,20 +3,25 @@ import dataclasses
 import numpy as np
 import pytest
 
-from darkroom.candidate import Card
+from darkroom.candidate import Card, Predictions
 from darkroom.evaluation.judging import Judged
-from darkroom.evaluation.metrics import Scores
+from darkroom.evaluation.metrics import Detailed, Scores, Uncalibrated
 from darkroom.evaluation.selection import choose, decide
 from darkroom.packed import Split
 
 SCORES = Scores(0.9, 0.8, 1.0, 0.9, 0.9, 0.9, 0.2, 0.01)
 
 
-def network(name: str, parameters: int = 1000, test: float = 0.5, **validation: float) -> Judged:
+def network(name: str, parameters: int = 1000, test: float = 0.5, right: int = 90, **validation: float) -> Judged:
     card = Card(name, "scratch", "net", ["a", "b"], 8, parameters, "0" * 64, {}, 1.0)
     scores = dataclasses.replace(SCORES, **validation)
-    empty = np.zeros((0, 2))
-    return Judged(card, 1.0, scores, dataclasses.replace(SCORES, accuracy=test), empty, empty.argmax(axis=1), [])
+    detailed = Detailed(*dataclasses.astuple(dataclasses.replace(SCORES, accuracy=test)), *[0.5] * 9, {})
+    empty = np.zeros((0, 2), dtype=np.float32)
+    nothing = {"uncalibrated": Uncalibrated(0.2, 0.1, 0.01), "predictions": Predictions(empty, empty)}
+    return Judged(
+        card, 1.0, scores, np.arange(100) < right, detailed, rankings=[None, None], probabilities=empty,
+        predicted=empty.argmax(axis=1), history=[], **nothing,
+    )  # fmt: skip
 
 
 BAR = network("baseline", accuracy=0.05, macro_f1=0.05, log_loss=9.0)
@@ -94,3 +99,22 @@ def test_uneven_classes_are_judged_by_macro_f1(metric, counts, expected):
     labels = np.repeat([0, 1], counts)
     split = Split(["a", "b"], labels, np.array(["train"] * sum(counts)), np.zeros(sum(counts), dtype=np.bool_))
     assert decide(metric, split) == expected
+
+
+def test_the_cheapest_of_those_within_noise_is_taken_where_it_is_preferred():
+    top = network("top", 3000, accuracy=0.95, right=95)
+    alike = network("alike", 2000, accuracy=0.92, right=92)
+    small = network("small", 1000, accuracy=0.91, right=91)
+    smaller = network("smaller", 10, accuracy=0.5, right=50)
+    large = network("large", 9000, accuracy=0.94, right=94)
+    for order in ([top, alike, small, smaller, large], [large, smaller, small, alike, top]):
+        chosen = choose(order, BAR, "accuracy", "cheapest_within_noise")
+        assert chosen.best is small
+        assert chosen.value == 0.91
+        assert chosen.reason == (
+            "Of 5 networks, top has the highest validation accuracy (95.00%). small is within noise of it with fewer "
+            "parameters (1,000, not 3,000), and so is preferred."
+        )
+        assert choose(order, BAR, "accuracy").best is top
+    assert choose([top, smaller, large], BAR, "accuracy", "cheapest_within_noise").best is top
+    assert choose([top], BAR, "accuracy", "cheapest_within_noise").reason == "top is the only network."

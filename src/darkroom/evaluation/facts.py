@@ -103,7 +103,8 @@ def gather(sources: Sources, names: Sequence[str], settings: ReportSettings, dat
     evaluation = files.read_json(sources.evaluation)
     choice = files.read_json(sources.best)
     entries = [
-        Entry(candidate.read_card(sources.candidates / name), **evaluation["candidates"][name]) for name in names
+        Entry(candidate.read_card(sources.candidates / name), **_scores(evaluation["candidates"][name]))
+        for name in names
     ]
     best = next(entry for entry in entries if entry.card.name == choice["name"])
     by_class = [row for row in packed.read_rows(sources.per_class) if row["candidate"] == choice["name"]]
@@ -122,6 +123,10 @@ def gather(sources: Sources, names: Sequence[str], settings: ReportSettings, dat
         absent=[row["class"] for row in by_class if row["support"] == "0"],
         confusions=_confusions(packed.read_rows(sources.confusion)),
     )
+
+
+def _scores(judged: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in judged.items() if key in Entry.__dataclass_fields__}
 
 
 def _class_row(row: dict[str, str]) -> ClassRow:

@@ -11,7 +11,8 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from darkroom import plotting
 from darkroom.candidate import Epoch
 from darkroom.evaluation.calibration import Bin
-from darkroom.evaluation.metrics import Scores, accuracy_interval
+from darkroom.evaluation.intervals import accuracy_interval
+from darkroom.evaluation.metrics import Scores
 from darkroom.plotting import shorten
 
 

@@ -8,10 +8,22 @@ import numpy as np
 import numpy.typing as npt
 
 from darkroom import candidate
-from darkroom.candidate import Card, Epoch
+from darkroom.candidate import Card, Epoch, Predictions
 from darkroom.errors import DarkroomError
 from darkroom.evaluation.calibration import fit_temperature
-from darkroom.evaluation.metrics import Scores, WithoutLeaks, score, score_without_leaks
+from darkroom.evaluation.intervals import Bootstrap
+from darkroom.evaluation.metrics import (
+    Detailed,
+    Scores,
+    Uncalibrated,
+    WithoutLeaks,
+    rank_classes,
+    score,
+    score_in_detail,
+    score_uncalibrated,
+    score_without_leaks,
+)
+from darkroom.evaluation.ranking import Ranking
 from darkroom.packed import Split
 
 
@@ -23,7 +35,15 @@ class Judged:
     temperature: float
     """Fitted on validation."""
     validation: Scores
-    test: Scores
+    validation_right: npt.NDArray[np.bool_]
+    """Whether it is right on each validation row."""
+    test: Detailed
+    uncalibrated: Uncalibrated
+    """On test, with a temperature of 1."""
+    rankings: list[Ranking | None]
+    """Of each class on test."""
+    predictions: Predictions
+    """The logits."""
     probabilities: npt.NDArray[np.float64]
     """Calibrated, for the test rows: shape (test rows, classes)."""
     predicted: npt.NDArray[np.int64]
@@ -33,8 +53,8 @@ class Judged:
     """The test accuracy without leaked images; None where that is no other figure."""
 
 
-def judge(folder: Path, split: Split) -> Judged:
-    """Judge the candidate in `folder` on the splits of `split`.
+def judge(folder: Path, split: Split, bootstrap: Bootstrap) -> Judged:
+    """Judge the candidate in `folder` on the splits of `split`; `bootstrap` has as many rows as the test split.
 
     Raises DarkroomError when the candidate is missing, was trained on another split, or has predictions that
     are no numbers.
@@ -50,11 +70,16 @@ def judge(folder: Path, split: Split) -> Judged:
     validation = candidate.softmax(predictions.validation, temperature)
     test = candidate.softmax(predictions.test, temperature)
     predicted = test.argmax(axis=1).astype(np.int64)
+    rankings = rank_classes(test, labels["test"])
     return Judged(
         card=card,
         temperature=temperature,
         validation=score(validation, labels["validation"]),
-        test=score(test, labels["test"]),
+        validation_right=validation.argmax(axis=1) == labels["validation"],
+        test=score_in_detail(test, labels["test"], rankings, bootstrap),
+        uncalibrated=score_uncalibrated(candidate.softmax(predictions.test), labels["test"]),
+        rankings=rankings,
+        predictions=predictions,
         probabilities=test,
         predicted=predicted,
         history=candidate.read_history(folder),

@@ -1,14 +1,26 @@
 """What predictions are worth: scores of a split, and of each class."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest
+from scipy.sparse import csc_array
 from sklearn.metrics import precision_recall_fscore_support
 
 from darkroom.evaluation.calibration import calibration_error, reliability
+from darkroom.evaluation.intervals import (
+    Bootstrap,
+    Interval,
+    accuracy_interval,
+    jackknife_interval,
+    percentile_interval,
+    unless_perfect,
+)
+from darkroom.evaluation.ranking import Ranking, rank
+
+Floats = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -27,6 +39,40 @@ class Scores:
     """Mean negative log-probability of the true class, in nats, calibrated."""
     ece: float
     """Expected calibration error, 0 to 1, calibrated."""
+
+
+@dataclass(frozen=True)
+class Detailed(Scores):
+    """All that is said about the predictions for the test split; None is what the split or the classes lack."""
+
+    weighted_precision: float
+    """Mean over the classes, weighted by their images; the weighted recall is the accuracy."""
+    weighted_f1: float
+    kappa: float
+    """Cohen's kappa, -1 to 1: agreement beyond what the frequencies of the classes bring by chance."""
+    mcc: float
+    """Matthews' correlation coefficient for many classes (Gorodkin, 2004), -1 to 1."""
+    brier: float
+    """Brier's score (1950): mean squared distance of the probabilities from the truth, 0 to 2, calibrated."""
+    roc_auc: float | None
+    """Area under the ROC curve, each class against the rest, mean over the classes."""
+    average_precision: float | None
+    """Average precision, each class against the rest, mean over the classes."""
+    top_3: float | None
+    """Share of the images whose class is among the three likeliest; None up to three classes."""
+    top_5: float | None
+    """The same of five."""
+    intervals: dict[str, Interval]
+    """95% intervals by name of the score."""
+
+
+@dataclass(frozen=True)
+class Uncalibrated:
+    """What the probabilities are worth before calibration."""
+
+    log_loss: float
+    brier: float
+    ece: float
 
 
 @dataclass(frozen=True)
@@ -50,9 +96,12 @@ class ClassScores:
     precision: float | None
     recall: float | None
     f1: float | None
+    roc_auc: float | None
+    """None as well where the split has no image of another class."""
+    average_precision: float | None
 
 
-def score(probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> Scores:
+def score(probabilities: Floats, labels: Labels) -> Scores:
     """Score one split; macro averages run over the classes that it has images of.
 
     probabilities: shape (rows, classes), rows at least 1. labels: shape (rows,), 0 to classes - 1.
@@ -63,8 +112,6 @@ def score(probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int64])
     precision, recall, f1, _ = precision_recall_fscore_support(
         labels, predicted, labels=np.unique(labels), average="macro", zero_division=0
     )
-    # The smallest probability that float32 logits can tell from 0 bounds the price of one sure mistake.
-    given = np.maximum(probabilities[np.arange(len(labels)), labels], np.finfo(np.float32).tiny)
     return Scores(
         accuracy=right / len(labels),
         accuracy_low=low,
@@ -72,14 +119,63 @@ def score(probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int64])
         macro_precision=float(precision),
         macro_recall=float(recall),
         macro_f1=float(f1),
-        log_loss=float(-np.log(given).mean()),
+        log_loss=float(log_losses(probabilities, labels).mean()),
         ece=calibration_error(reliability(probabilities, labels)),
     )
 
 
-def score_without_leaks(
-    predicted: npt.NDArray[np.int64], labels: npt.NDArray[np.int64], leaks: npt.NDArray[np.bool_]
-) -> WithoutLeaks | None:
+def score_in_detail(
+    probabilities: Floats, labels: Labels, rankings: Sequence[Ranking | None], bootstrap: Bootstrap
+) -> Detailed:
+    """Score the test split, with intervals.
+
+    probabilities, labels: as for `score`; rankings: what `rank_classes` returns for them; `bootstrap` has as many
+    rows.
+    """
+    rows, classes = probabilities.shape
+    predicted = probabilities.argmax(axis=1).astype(np.int64)
+    basic = score(probabilities, labels)
+    losses, distances = log_losses(probabilities, labels), brier_scores(probabilities, labels)
+    precision, _, f1, _ = precision_recall_fscore_support(
+        labels, predicted, labels=np.unique(labels), average="weighted", zero_division=0
+    )
+    given = probabilities[np.arange(rows), labels][:, np.newaxis]
+    # Among equally likely classes the first counts first, as argmax has it.
+    earlier = (probabilities == given) & (np.arange(classes) < labels[:, np.newaxis])
+    place = (probabilities > given).sum(axis=1) + earlier.sum(axis=1)
+    kappa, mcc = _agreement(predicted, labels, classes)
+    intervals = _intervals(predicted, labels, classes, np.column_stack([losses, distances]), bootstrap)
+    areas: dict[str, float | None] = {"roc_auc": None, "average_precision": None}
+    there = [ranking for ranking in rankings if ranking is not None]
+    for name in areas if there else ():
+        areas[name] = value = float(np.mean([getattr(ranking, name) for ranking in there]))
+        without = np.mean([getattr(ranking, f"{name}_without") for ranking in there], axis=0)
+        intervals[name] = unless_perfect(jackknife_interval(value, without), rows)
+    return Detailed(
+        **{field.name: getattr(basic, field.name) for field in fields(Scores)},
+        weighted_precision=float(precision),
+        weighted_f1=float(f1),
+        kappa=kappa,
+        mcc=mcc,
+        brier=float(distances.mean()),
+        roc_auc=areas["roc_auc"],
+        average_precision=areas["average_precision"],
+        top_3=float((place < 3).mean()) if classes > 3 else None,
+        top_5=float((place < 5).mean()) if classes > 5 else None,
+        intervals=intervals,
+    )
+
+
+def score_uncalibrated(probabilities: Floats, labels: Labels) -> Uncalibrated:
+    """Score the probabilities that the logits give as they are: shape (rows, classes), labels (rows,)."""
+    return Uncalibrated(
+        log_loss=float(log_losses(probabilities, labels).mean()),
+        brier=float(brier_scores(probabilities, labels).mean()),
+        ece=calibration_error(reliability(probabilities, labels)),
+    )
+
+
+def score_without_leaks(predicted: Labels, labels: Labels, leaks: npt.NDArray[np.bool_]) -> WithoutLeaks | None:
     """Score the test images that are no leaks; None where all are, or none is, so that there is nothing to add.
 
     predicted, labels, leaks: shape (rows,).
@@ -91,24 +187,80 @@ def score_without_leaks(
 
 
 def score_classes(
-    predicted: npt.NDArray[np.int64], labels: npt.NDArray[np.int64], classes: Sequence[str]
+    predicted: Labels, labels: Labels, classes: Sequence[str], rankings: Sequence[Ranking | None]
 ) -> list[ClassScores]:
     """Return the scores of each class in the order of `classes`.
 
-    predicted, labels: shape (rows,), positions in `classes`.
+    predicted, labels: shape (rows,), positions in `classes`; rankings: what `rank_classes` returns.
     """
     columns = precision_recall_fscore_support(
         labels, predicted, labels=np.arange(len(classes)), average=None, zero_division=0
     )
     return [
-        ClassScores(name, int(support), float(precision), float(recall), float(f1))
-        if support
-        else ClassScores(name, 0, None, None, None)
-        for name, precision, recall, f1, support in zip(classes, *columns, strict=True)
+        ClassScores(
+            name,
+            int(support),
+            float(precision) if support else None,
+            float(recall) if support else None,
+            float(f1) if support else None,
+            ranking.roc_auc if ranking else None,
+            ranking.average_precision if ranking else None,
+        )
+        for name, precision, recall, f1, support, ranking in zip(classes, *columns, rankings, strict=True)
     ]
 
 
-def accuracy_interval(right: int, total: int) -> tuple[float, float]:
-    """Return Wilson's 95% interval (Probable Inference, 1927) of a share: sound for few rows and for 100%."""
-    interval = binomtest(right, total).proportion_ci(confidence_level=0.95, method="wilson")
-    return float(interval.low), float(interval.high)
+def rank_classes(probabilities: Floats, labels: Labels) -> list[Ranking | None]:
+    """Return how well each class's probability ranks its images: shape (rows, classes), labels (rows,)."""
+    return [rank(probabilities[:, label], labels == label) for label in range(probabilities.shape[1])]
+
+
+def log_losses(probabilities: Floats, labels: Labels) -> Floats:
+    """Return the negative log-probability of each row's class, in nats, shape (rows,)."""
+    # The smallest probability that float32 logits can tell from 0 bounds the price of one sure mistake.
+    given = np.maximum(probabilities[np.arange(len(labels)), labels], np.finfo(np.float32).tiny)
+    losses: Floats = -np.log(given)
+    return losses
+
+
+def brier_scores(probabilities: Floats, labels: Labels) -> Floats:
+    """Return the squared distance of each row's probabilities from its class, 0 to 2, shape (rows,)."""
+    given = probabilities[np.arange(len(labels)), labels]
+    scores: Floats = (probabilities**2).sum(axis=1) - 2 * given + 1
+    return scores
+
+
+def _agreement(predicted: Labels, labels: Labels, classes: int) -> tuple[float, float]:
+    """Return Cohen's kappa and Matthews' coefficient; 0 where all rows agree on one class, which proves nothing."""
+    share = np.bincount(labels, minlength=classes) / len(labels)
+    taken = np.bincount(predicted, minlength=classes) / len(labels)
+    beyond = float((predicted == labels).mean() - share @ taken)
+    chance, spread = float(1 - share @ taken), float((1 - share @ share) * (1 - taken @ taken))
+    return beyond / chance if chance > 1e-12 else 0.0, beyond / spread**0.5 if spread > 1e-12 else 0.0
+
+
+def _intervals(
+    predicted: Labels, labels: Labels, classes: int, losses: Floats, bootstrap: Bootstrap
+) -> dict[str, Interval]:
+    """Return the bootstrap's intervals of the macro scores and of the two `losses`, shape (rows, 2)."""
+    rows = len(labels)
+    right = predicted == labels
+    means = bootstrap.sums(losses) / rows
+    true = bootstrap.sums(_one_hot(labels, right, classes))
+    support = bootstrap.sums(_one_hot(labels, np.ones(rows), classes))
+    taken = bootstrap.sums(_one_hot(predicted, np.ones(rows), classes))
+    there = support > 0
+    count = there.sum(axis=1)
+    recall = np.where(there, true / np.maximum(support, 1), 0).sum(axis=1) / count
+    f1 = np.where(there, 2 * true / np.maximum(support + taken, 1), 0).sum(axis=1) / count
+    return {
+        "macro_recall": unless_perfect(percentile_interval(recall), rows),
+        "macro_f1": unless_perfect(percentile_interval(f1), rows),
+        "log_loss": percentile_interval(means[:, 0]),
+        "brier": percentile_interval(means[:, 1]),
+    }
+
+
+def _one_hot(places: Labels, values: npt.NDArray[np.generic], classes: int) -> csc_array:
+    rows = len(places)
+    return csc_array((values.astype(np.float64), (np.arange(rows), places)), shape=(rows, classes))

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from darkroom.evaluation.comparison import compare_each
 from darkroom.evaluation.judging import Judged
 from darkroom.packed import UNEVEN, Split
 
 Metric = Literal["accuracy", "macro_f1", "log_loss"]
+Prefer = Literal["best", "cheapest_within_noise"]
 WORDS: dict[Metric, str] = {"accuracy": "accuracy", "macro_f1": "macro F1", "log_loss": "log loss"}
 
 
@@ -19,7 +21,7 @@ class Choice:
     value: float
     """Its score on validation."""
     reason: str
-    """One sentence for people."""
+    """One to three sentences for people."""
 
 
 def decide(metric: Literal["auto"] | Metric, split: Split) -> Metric:
@@ -29,10 +31,13 @@ def decide(metric: Literal["auto"] | Metric, split: Split) -> Metric:
     return metric
 
 
-def choose(networks: Sequence[Judged], bar: Judged, metric: Metric) -> Choice:
+def choose(networks: Sequence[Judged], bar: Judged, metric: Metric, prefer: Prefer = "best") -> Choice:
     """Return the network with the best validation `metric`; the reason says so where the baseline `bar` is better.
 
-    A tie goes to the lower log loss, then to fewer parameters, then to the first name.
+    A tie goes to the lower log loss, then to fewer parameters, then to the first name. With
+    `cheapest_within_noise` it is the network with the fewest parameters among those that McNemar's exact test with
+    Holm's correction cannot tell from that one on validation; parameters stand for cost because they are the same
+    on every machine, which a measured time is not.
     """
     sign = 1 if metric == "log_loss" else -1
 
@@ -53,10 +58,26 @@ def choose(networks: Sequence[Judged], bar: Judged, metric: Metric) -> Choice:
         reason = f"Of {count} networks, {name} has {score}."
     else:
         reason = f"{len(tied)} of {count} networks share {score}; {name} wins by {_advantage(*tied[:2])}."
+    if prefer == "cheapest_within_noise":
+        cheapest = _cheapest(ranked)
+        if cheapest is not best:
+            reason += (
+                f" {cheapest.card.name} is within noise of it with fewer parameters "
+                f"({cheapest.card.parameters:,}, not {best.card.parameters:,}), and so is preferred."
+            )
+            best, value = cheapest, getattr(cheapest.validation, metric)
     reached: float = getattr(bar.validation, metric)
     if sign * reached < sign * value:
         reason += f" The baseline is better there ({_shown(reached, metric)}): the networks learned too little."
     return Choice(best, value, reason)
+
+
+def _cheapest(ranked: Sequence[Judged]) -> Judged:
+    """Return the one with the fewest parameters of those within noise of the first; of equals, the first."""
+    top, *others = ranked
+    compared = compare_each(top.validation_right, {each.card.name: each.validation_right for each in others})
+    alike = [each for each in others if compared[each.card.name].verdict == "within noise"]
+    return min([top, *alike], key=lambda each: each.card.parameters)
 
 
 def _shown(value: float, metric: Metric) -> str:

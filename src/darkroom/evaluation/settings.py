@@ -12,6 +12,10 @@ class SelectSettings(Section):
 
     metric: Literal["auto", "accuracy", "macro_f1", "log_loss"] = "auto"
     """`auto` is macro F1 where the largest class has over 1.5 times the images of the smallest, else accuracy."""
+    prefer: Literal["best", "cheapest_within_noise"] = "best"
+    """Take the one with the best `metric`, or of those within noise of it the one with the fewest parameters."""
+    coverage: Annotated[float, Field(gt=0, le=1)] = 0.95
+    """Share of the validation images that the served model is to be sure about; it calls the others unsure."""
 
 
 class ReportSettings(Section):

@@ -1,53 +1,85 @@
 """The judgement as JSON and CSV, as DVC and the report read it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from darkroom.doubt import Doubt
 from darkroom.evaluation.comparison import Comparison
+from darkroom.evaluation.doubting import Worth
 from darkroom.evaluation.judging import Judged
 from darkroom.evaluation.metrics import score_classes
+from darkroom.evaluation.roster import BASELINE
 from darkroom.evaluation.selection import Choice
 
 CURVES = ("candidate", "epoch", "train_loss", "validation_loss", "validation_accuracy")
 CONFUSION = ("actual", "predicted")
-PER_CLASS = ("candidate", "class", "support", "precision", "recall", "f1")
+PER_CLASS = ("candidate", "class", "support", "precision", "recall", "f1", "roc_auc", "average_precision")
+DIGITS = 10
+"""Digits after the point: more than anyone needs, fewer than those in which processors differ."""
 
 
-def evaluation(judged: Sequence[Judged], best: Judged, against_baseline: Comparison) -> dict[str, Any]:
-    """Return `metrics/evaluation.json`, whose leaves are single values; `without_leaks` is there where leaks are."""
-    return {
+def evaluation(
+    judged: Sequence[Judged],
+    best: Judged,
+    comparisons: Mapping[str, Comparison],
+    doubts: Mapping[str, Doubt],
+    worth: Worth,
+) -> dict[str, Any]:
+    """Return `metrics/evaluation.json`, whose leaves are single values; docs/judging.md says what each one is.
+
+    comparisons: each candidate against the best; doubts: of the networks. Where a value is None, its key is left out.
+    """
+    document = {
         "best": {
             "name": best.card.name,
             "test_accuracy": best.test.accuracy,
             "test_accuracy_low": best.test.accuracy_low,
             "test_accuracy_high": best.test.accuracy_high,
-            "versus_baseline": asdict(against_baseline),
+            "versus_baseline": asdict(comparisons[BASELINE].turned()),
+            "doubt": asdict(worth),
         },
-        "candidates": {
-            each.card.name: {
-                "temperature": each.temperature,
-                "validation": asdict(each.validation),
-                "test": asdict(each.test),
-                **({"without_leaks": asdict(each.without_leaks)} if each.without_leaks else {}),
-            }
-            for each in judged
-        },
+        "candidates": {each.card.name: _candidate(each, comparisons, doubts) for each in judged},
     }
+    return _tidy(document)
+
+
+def _candidate(each: Judged, comparisons: Mapping[str, Comparison], doubts: Mapping[str, Doubt]) -> dict[str, Any]:
+    name = each.card.name
+    test = asdict(each.test)
+    for score, (low, high) in test.pop("intervals").items():
+        test |= {f"{score}_low": low, f"{score}_high": high}
+    return {
+        "temperature": each.temperature,
+        "validation": asdict(each.validation),
+        "test": test,
+        "uncalibrated": asdict(each.uncalibrated),
+        "without_leaks": asdict(each.without_leaks) if each.without_leaks else None,
+        "versus_best": asdict(comparisons[name]) if name in comparisons else None,
+        "doubt": asdict(doubts[name]) if name in doubts else None,
+    }
+
+
+def _tidy(value: Any) -> Any:
+    """Return `value` without None in mappings, and with its floats rounded, so that processors agree on the text."""
+    if isinstance(value, dict):
+        return {key: _tidy(each) for key, each in value.items() if each is not None}
+    return round(value, DIGITS) if isinstance(value, float) else value
 
 
 def choice(chosen: Choice, metric: str) -> dict[str, Any]:
     """Return `models/best.json`."""
-    return {
+    chosen_by = {
         "name": chosen.best.card.name,
         "metric": metric,
         "value": chosen.value,
         "temperature": chosen.best.temperature,
         "reason": chosen.reason,
     }
+    return dict(_tidy(chosen_by))
 
 
 def curves(judged: Sequence[Judged]) -> list[tuple[Any, ...]]:
@@ -66,5 +98,5 @@ def per_class(judged: Sequence[Judged], labels: npt.NDArray[np.int64]) -> list[t
     return [
         (each.card.name, *asdict(scores).values())
         for each in judged
-        for scores in score_classes(each.predicted, labels, each.card.classes)
+        for scores in score_classes(each.predicted, labels, each.card.classes, each.rankings)
     ]

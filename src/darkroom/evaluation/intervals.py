@@ -1,0 +1,77 @@
+"""How far a score may be off because other images could have been tested: 95% intervals."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import csc_array
+from scipy.special import expit, logit
+from scipy.stats import binomtest
+
+DRAWS = 1000
+"""Resamples of the bootstrap."""
+BLOCK = 100
+"""Resamples that are drawn at a time, which bounds the memory."""
+TWO_SIDED = 1.959963984540054
+"""Standard normal quantile of 97.5%."""
+
+Floats = npt.NDArray[np.float64]
+Interval = tuple[float, float]
+
+
+def accuracy_interval(right: int, total: int) -> Interval:
+    """Return Wilson's 95% interval (Probable Inference, 1927) of a share: sound for few rows and for 100%."""
+    interval = binomtest(right, total).proportion_ci(confidence_level=0.95, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+class Bootstrap:
+    """The same `draws` resamples of `rows` test images for every score and candidate (Efron, 1979), from `seed`."""
+
+    def __init__(self, rows: int, seed: int, draws: int = DRAWS) -> None:
+        random = np.random.default_rng(seed)
+        blocks = []
+        for start in range(0, draws, BLOCK):
+            width = min(BLOCK, draws - start)
+            cells = random.integers(0, rows, (width, rows)) * width + np.arange(width)[:, np.newaxis]
+            counts = np.bincount(cells.ravel(), minlength=rows * width).reshape(rows, width)
+            blocks.append(counts.astype(np.uint16))
+        self.blocks = blocks
+        """How often each row is in each resample: arrays of shape (rows, up to `BLOCK`)."""
+
+    def sums(self, columns: npt.ArrayLike | csc_array) -> Floats:
+        """Return the sum of each column over the rows of each resample, shape (draws, columns).
+
+        columns: dense or sparse, shape (rows, columns).
+        """
+        turned: Any = columns.T.tocsr() if isinstance(columns, csc_array) else np.asarray(columns).T
+        return np.concatenate([(turned @ block.astype(np.float64)).T for block in self.blocks])
+
+
+def percentile_interval(values: Floats) -> Interval:
+    """Return the middle 95% of a bootstrap's values, shape (draws,)."""
+    low, high = np.quantile(values, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def jackknife_interval(value: float, without: Floats) -> Interval:
+    """Return the 95% interval of a score of 0 to 1 from its values without one row each, shape (rows,).
+
+    The jackknife's variance (Efron and Stein, 1981) on the scale of the logit, so that no bound leaves 0 to 1.
+    """
+    rows = len(without)
+    if not 0 < value < 1:
+        return value, value
+    error = np.sqrt((rows - 1) / rows * ((without - without.mean()) ** 2).sum())
+    reach = TWO_SIDED * error / (value * (1 - value))
+    return float(expit(logit(value) - reach)), float(expit(logit(value) + reach))
+
+
+def unless_perfect(interval: Interval, rows: int) -> Interval:
+    """Return an interval of a score of 0 to 1, or Wilson's for a share of `rows` where a perfect score has no spread.
+
+    No resample of rows that are all right holds a wrong one, so that the interval would claim certainty.
+    """
+    if interval == (1.0, 1.0):
+        return accuracy_interval(rows, rows)
+    return accuracy_interval(0, rows) if interval == (0.0, 0.0) else interval
