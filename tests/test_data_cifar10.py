@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from darkroom import files, images
-from darkroom.data import cifar, contents, duplicates, fetching, origin, packing, splitting
+from darkroom import fetching, files, images
+from darkroom.data import cifar, contents, duplicates, origin, packing, splitting
 from darkroom.data.settings import CifarSource, PackSettings, SplitSettings
 from darkroom.data.sources import cifar10
 from darkroom.errors import DarkroomError

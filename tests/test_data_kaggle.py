@@ -15,7 +15,7 @@ from darkroom.errors import DarkroomError
 from tests.imports import ROOT
 from tests.kaggle_server import Kaggle, KaggleHandler, point_client_to
 from tests.pictures import class_folders, write_zip
-from tests.test_data_fetching import kill_at
+from tests.test_fetching import kill_at
 from tests.web import serve
 
 ITALIAN = {

@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from darkroom.data import fetching
+from darkroom import fetching
 from darkroom.data.origin import Origin
 from darkroom.data.settings import CifarSource
 from darkroom.errors import DarkroomError

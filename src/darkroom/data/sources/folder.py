@@ -5,8 +5,8 @@ import tarfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from darkroom import files, images
-from darkroom.data import archive, fetching, layout, manifest
+from darkroom import fetching, files, images
+from darkroom.data import archive, layout, manifest
 from darkroom.data.origin import Origin
 from darkroom.data.settings import FolderSource
 from darkroom.errors import DarkroomError

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from darkroom.data import fetching, layout, manifest
+from darkroom import fetching
+from darkroom.data import layout, manifest
 from darkroom.data.origin import Origin
 from darkroom.data.settings import KaggleSource
 from darkroom.errors import DarkroomError

@@ -35,7 +35,7 @@ MEGABYTE = 1_000_000
 
 @dataclass(frozen=True)
 class Checksum:
-    """What a file's bytes must add up to; `digest` in lower-case hexadecimal digits."""
+    """What a file's bytes must add up to; `digest` in lower-case hexadecimal digits, or the first of them."""
 
     algorithm: Literal["md5", "sha256"]
     digest: str
@@ -43,7 +43,7 @@ class Checksum:
     def of(self, path: Path) -> bool:
         """Return whether the file at `path` has this checksum."""
         with path.open("rb") as file:
-            return hashlib.file_digest(file, self.algorithm).hexdigest() == self.digest
+            return hashlib.file_digest(file, self.algorithm).hexdigest().startswith(self.digest)
 
     def __str__(self) -> str:
         return f"{'MD5' if self.algorithm == 'md5' else 'SHA-256'} {self.digest}"
