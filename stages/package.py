@@ -11,8 +11,8 @@ from pathlib import Path
 
 from darkroom import files, packed, params
 from darkroom.errors import run
-from darkroom.serving import bento, packaging
-from darkroom.serving.settings import ServeSettings
+from darkroom.serving import bento, packaging, quantization
+from darkroom.serving.settings import PackageSettings, ServeSettings
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -26,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
 
     limits = params.load(arguments.params, ServeSettings, "serve")
+    settings = params.load(arguments.params, PackageSettings, "package")
     seed = params.load(arguments.params, int, "seed")
     best = packaging.read_best(arguments.best)
     with files.whole_directory(arguments.served) as folder:
@@ -37,9 +38,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             packed.read_split(arguments.split),
             files.read_json(arguments.metrics),
             limits,
+            settings,
             seed,
         )
         version = bento.build(folder, arguments.bentofile, arguments.requirements, arguments.bento)
+    if quantized := quantization.read(arguments.served):
+        print(quantized)
     parity = served.parity
     print(f"{best.name} {served.version}: {parity.rows} rows answered as judged", end=", ")
     print(f"largest difference {parity.largest_difference:.1e}")

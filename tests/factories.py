@@ -232,6 +232,6 @@ def write_project(
     files.write_text(
         top / "params.yaml",
         f"dataset: digits\nseed: 0\nscratch:\n{listed}transfer: {{}}\nselect: {{metric: accuracy}}\n"
-        "serve: {top_k: 3}\nreport: {title: Image classification, author: A. Person}\n",
+        "package: {}\nserve: {top_k: 3}\nreport: {title: Image classification, author: A. Person}\n",
     )
     return top

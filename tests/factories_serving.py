@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from starlette.applications import Starlette
 
 from darkroom import files, packed
 from darkroom.serving import packaging, served
-from darkroom.serving.settings import ServeSettings
+from darkroom.serving.settings import PackageSettings, ServeSettings
 from tests import factories
 
 ROOT = Path(__file__).parents[1]
@@ -43,6 +43,7 @@ EVALUATION = {
     },
 }
 LIMITS = ServeSettings(top_k=2, max_images=4, max_megabytes=0.2, max_request_megabytes=0.5, max_megapixels=0.05)
+SERVE = (sys.executable, "-m", "bentoml", "serve")
 
 
 def write_judged(top: Path) -> Path:
@@ -52,7 +53,7 @@ def write_judged(top: Path) -> Path:
     factories.write_candidate(top / "models" / "candidates" / "small", folder, split)
     files.write_json(top / "models" / "best.json", BEST)
     files.write_json(top / "metrics" / "evaluation.json", EVALUATION)
-    files.write_text(top / "params.yaml", "seed: 0\nserve: {top_k: 3}\n")
+    files.write_text(top / "params.yaml", "seed: 0\npackage: {}\nserve: {top_k: 3}\n")
     return top
 
 
@@ -69,6 +70,7 @@ def write_served(top: Path, limits: ServeSettings = LIMITS) -> Path:
         packed.read_split(top / "data" / "split.csv"),
         EVALUATION,
         limits,
+        PackageSettings(),
         seed=0,
     )
     return top
@@ -131,14 +133,14 @@ def in_process(app: Starlette) -> Iterator[Client]:
 
 
 @contextmanager
-def serving(folder: Path, home: Path) -> Iterator[str]:
-    """Run `bentoml serve` in `folder` on a free port and yield its address."""
+def serving(folder: Path, home: Path, command: Sequence[str] = SERVE, **settings: str) -> Iterator[str]:
+    """Run `command` in `folder` on a free port and yield its address; `settings` are added to its environment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "bentoml", "serve", "--host", "127.0.0.1", "--port", str(port)]
-    environment = os.environ | {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "1"}
+    command = [*command, "--host", "127.0.0.1", "--port", str(port)]
+    environment = os.environ | {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "1"} | settings
     with (home / "log.txt").open("w+", encoding="utf-8") as log:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
         try:

@@ -14,6 +14,7 @@ from darkroom.doubt import Doubt
 from darkroom.errors import DarkroomError
 from darkroom.predictor import Predictor
 from darkroom.serving import examples, packaging, served
+from darkroom.serving.settings import PackageSettings
 from tests.factories_serving import BEST, EVALUATION, LIMITS, write_judged, write_served
 
 
@@ -35,7 +36,7 @@ def package(top: Path, evaluation: dict[str, Any] = EVALUATION, seed: int = 0) -
     store = packed.open_packed(top / "data" / "packed")
     best = packaging.read_best(top / "models" / "best.json")
     return packaging.write_served(
-        folder, best, top / "models" / "candidates", store, split, evaluation, LIMITS, seed=seed
+        folder, best, top / "models" / "candidates", store, split, evaluation, LIMITS, PackageSettings(), seed
     )
 
 

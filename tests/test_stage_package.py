@@ -87,6 +87,16 @@ def test_equal_inputs_give_equal_bytes(project: Path, capsys: pytest.CaptureFixt
     assert re.search("small [0-9a-f]{12}: 24 rows answered as judged", capsys.readouterr().out)
 
 
+def test_int8_is_asked_for_by_a_parameter(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    top = write_judged(project.parent / "quantized")
+    files.write_text(top / "params.yaml", "seed: 0\npackage: {quantize: static, max_loss: 0.2}\nserve: {}\n")
+    package.main(package_arguments(top))
+    assert "int8 is served" in capsys.readouterr().out
+    inside = contents(top / "dist" / "darkroom.bento")
+    assert inside["src/models/served/model.onnx"] == files.sha256(top / "models" / "served" / "model.onnx")
+    assert "src/models/served/quantization.json" not in inside
+
+
 def test_a_tampered_model_leaves_everything_as_it_was(tmp_path: Path) -> None:
     top = write_judged(tmp_path)
     tamper(top / "models" / "candidates" / "small" / "model.onnx", 0.1)

@@ -10,7 +10,7 @@ from darkroom import params
 from darkroom.data.settings import PackSettings, Source, SplitSettings
 from darkroom.evaluation.settings import ReportSettings, SelectSettings
 from darkroom.params import Section
-from darkroom.serving.settings import ServeSettings
+from darkroom.serving.settings import PackageSettings, ServeSettings
 from darkroom.training.settings import (
     SMALLEST_IMAGE,
     AugmentSettings,
@@ -55,6 +55,7 @@ class Document(Section):
     transfer: dict[str, TransferSettings]
     """Models that start from pretrained weights, by name."""
     select: SelectSettings
+    package: PackageSettings
     serve: ServeSettings
     report: ReportSettings
 

@@ -59,7 +59,7 @@ def _stage(stage: Path, served_folder: Path, bentofile: Path, requirements: Path
     for path in service_files():
         _copy(SOURCE / path, stage / "src" / path)
     for path in served_folder.rglob("*"):
-        if path.is_file():
+        if path.is_file() and path.name != "quantization.json":  # times differ between runs, a Bento must not
             _copy(path, stage / served.FOLDER / path.relative_to(served_folder))
     _copy(bentofile, stage / "bentofile.yaml")
     _copy(requirements, stage / requirements.name)

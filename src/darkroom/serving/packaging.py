@@ -15,8 +15,9 @@ from darkroom.errors import DarkroomError
 from darkroom.packed import Packed, Split
 from darkroom.predictor import Predictor
 from darkroom.serving import examples, served
+from darkroom.serving.quantization import quantize
 from darkroom.serving.served import Parity, Served
-from darkroom.serving.settings import ServeSettings
+from darkroom.serving.settings import PackageSettings, ServeSettings
 
 TOLERANCE = 1e-5
 """Largest difference of a probability that counts as the same answer."""
@@ -46,11 +47,12 @@ def write_served(
     split: Split,
     evaluation: dict[str, Any],
     limits: ServeSettings,
+    settings: PackageSettings,
     seed: int,
 ) -> Served:
     """Write the served folder for the best of `candidates` and return what its `service.json` says.
 
-    `evaluation` is `evaluation.json`; `seed` chooses the examples among the test pictures.
+    `evaluation` is `evaluation.json`; `seed` chooses the examples, and the training images that int8 is fitted to.
     Raises DarkroomError when the packaged model does not answer as judged.
     """
     source = candidates / best.name
@@ -64,6 +66,7 @@ def write_served(
     candidate.write_card(folder, card)
     judged = candidate.softmax(candidate.read_predictions(source).validation, best.temperature)
     parity = prove(Predictor(folder), packed, split.rows("validation"), judged)
+    quantized = quantize(folder, settings, packed, split, seed)
     _write_examples(folder, packed, split, seed)
     result = Served(
         version=_version(folder),
@@ -71,6 +74,7 @@ def write_served(
         metrics={name: found[name] for name in ("validation", "test")},
         reason=best.reason,
         parity=parity,
+        precision="int8" if quantized and quantized.accepted else "float32",
     )
     served.write(folder, result)
     return result

@@ -2,14 +2,16 @@
 
 | file | what |
 |---|---|
-| `model.onnx` | the best candidate's network, byte for byte |
-| `card.json` | its card, with the temperature fitted on validation |
+| `model.onnx` | the best candidate's network, byte for byte, or its int8 variant |
+| `card.json` | its card, with the temperature and the doubt fitted on validation |
 | `service.json` | a `Served` |
+| `examples/` | test pictures to try it with, see examples.py |
+| `quantization.json` | the float network beside its int8 variant, where one was asked for; not in the Bento |
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -43,6 +45,9 @@ class Served:
     reason: str
     """Why this candidate is the one served."""
     parity: Parity
+    """Of the float network, also where int8 is served."""
+    precision: Literal["float32", "int8"] = "float32"
+    """Of the network that answers; `metrics` are those of the float network in any case."""
 
 
 _ADAPTER = TypeAdapter(Served)

@@ -1,10 +1,19 @@
-"""Parameters of the service, stored beside the served model."""
+"""Parameters of packaging and of the service; those of the service are stored beside the served model."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from darkroom.params import Section
+
+
+class PackageSettings(Section):
+    """How the chosen network is packaged."""
+
+    quantize: Literal["none", "dynamic", "static"] = "none"
+    """Serve it in int8: `static` measures the ranges of activations on training images, `dynamic` at each call."""
+    max_loss: Annotated[float, Field(ge=0, lt=1)] = 0.005
+    """Validation accuracy, as a share, that int8 may cost; if it costs more, float32 is served and a line says so."""
 
 
 class ServeSettings(Section):
