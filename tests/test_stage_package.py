@@ -89,7 +89,7 @@ def test_equal_inputs_give_equal_bytes(project: Path, capsys: pytest.CaptureFixt
 
 def test_int8_is_asked_for_by_a_parameter(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     top = write_judged(project.parent / "quantized")
-    files.write_text(top / "params.yaml", "seed: 0\npackage: {quantize: static, max_loss: 0.2}\nserve: {}\n")
+    files.write_text(top / "params.yaml", "seed: 0\npackage: {precision: int8, max_loss: 0.2}\nserve: {}\n")
     package.main(package_arguments(top))
     assert "int8 is served" in capsys.readouterr().out
     inside = contents(top / "dist" / "darkroom.bento")

@@ -11,13 +11,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from darkroom import files
 from darkroom.errors import DarkroomError
-from darkroom.serving.settings import ServeSettings
+from darkroom.serving.settings import Precision, ServeSettings
 
 FOLDER = Path("models/served")
 """Where the service looks, from the project's top folder and from the Bento's alike."""
@@ -46,7 +46,7 @@ class Served:
     """Why this candidate is the one served."""
     parity: Parity
     """Of the float network, also where int8 is served."""
-    precision: Literal["float32", "int8"] = "float32"
+    precision: Precision = "float32"
     """Of the network that answers; `metrics` are those of the float network in any case."""
 
 

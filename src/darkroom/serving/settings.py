@@ -6,12 +6,14 @@ from pydantic import Field
 
 from darkroom.params import Section
 
+Precision = Literal["float32", "int8"]
+
 
 class PackageSettings(Section):
     """How the chosen network is packaged."""
 
-    quantize: Literal["none", "dynamic", "static"] = "none"
-    """Serve it in int8: `static` measures the ranges of activations on training images, `dynamic` at each call."""
+    precision: Precision = "float32"
+    """`int8` is a quarter of the size and often faster; its ranges are measured on training images."""
     max_loss: Annotated[float, Field(ge=0, lt=1)] = 0.005
     """Validation accuracy, as a share, that int8 may cost; if it costs more, float32 is served and a line says so."""
 
