@@ -21,6 +21,9 @@ from darkroom.training.settings import (
     TransferSettings,
 )
 
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+"""What a data set or a model may be called."""
+
 
 class Dataset(Section):
     """One data set and what it decides."""
@@ -66,7 +69,7 @@ class Document(Section):
             raise ValueError(f"dataset: {self.dataset!r} has no entry under datasets. {choices.rstrip('.')}")
         names = [*self.scratch, *self.transfer, "baseline"]
         for name in [*names, *self.datasets]:
-            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+            if not NAME.fullmatch(name):
                 raise ValueError(f"name {name!r} must be letters, digits, _ and -: DVC takes a dot for a section")
         # Some file systems do not tell upper from lower case, and a model's name is that of its folder.
         folded = [name.casefold() for name in names]

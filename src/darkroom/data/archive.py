@@ -28,7 +28,7 @@ def names(path: Path) -> list[str]:
     """
     found = []
     for name, _ in _walk(path, wanted=()):
-        _refuse_outside(path, name)
+        refuse_name(path.name, name)
         found.append(name)
     return found
 
@@ -89,13 +89,14 @@ def _walk_tar(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes 
             yield member.name, data
 
 
-def _refuse_outside(path: Path, name: str) -> None:
+def refuse_name(title: str, name: str) -> None:
+    """Raise DarkroomError for a name that is no text or climbs out; `title` is what the message calls the archive."""
     if not name.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in name):
-        raise DarkroomError(f"{path.name} holds {name!a}, a name that is not UTF-8: rename it and make it again")
+        raise DarkroomError(f"{title} holds {name!a}, a name that is not UTF-8: rename it and make it again")
     pure = PurePosixPath(name.replace("\\", "/"))
     if pure.is_absolute() or ".." in pure.parts or (pure.parts and pure.parts[0].endswith(":")):
         raise DarkroomError(
-            f"{path.name} holds {name!r}, a path that leads out of the archive: make it again from the folder itself"
+            f"{title} holds {name!r}, a path that leads out of the archive: make it again from the folder itself"
         )
 
 

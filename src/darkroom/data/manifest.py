@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from darkroom import images
@@ -24,12 +24,15 @@ def arrange(path: Path) -> Arrangement:
     Raises DarkroomError when the archive is damaged, when its manifest is wrong (with the lines), or when it has
     neither a manifest nor class folders.
     """
-    names = archive.names(path)
+    return arrange_names(archive.names(path), path.name, lambda name: dict(archive.read(path, {name}))[name])
+
+
+def arrange_names(names: Sequence[str], title: str, read: Callable[[str], bytes]) -> Arrangement:
+    """Do so for `names`, wherever they lie: `title` is what messages call the place, `read` reads a file there."""
     place = _find(names)
     if place is None:
-        return layout.arrange(names, path.name)
-    data = dict(archive.read(path, {place}))[place]
-    return Arrangement(sorted(parse(data, place, names), key=lambda item: item.name), [])
+        return layout.arrange(names, title)
+    return Arrangement(sorted(parse(read(place), place, names), key=lambda item: item.name), [])
 
 
 def parse(data: bytes, place: str, names: Collection[str]) -> list[Item]:

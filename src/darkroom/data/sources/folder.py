@@ -2,6 +2,7 @@
 
 import shutil
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -34,9 +35,13 @@ def fetch(settings: FolderSource, inbox: Path, downloads: Path, out: Path) -> Or
     return Origin(title=Path(urlsplit(title).path).name or title, source="a person's own pictures", licence="unknown")
 
 
-def _bring(place: Path, out: Path, *, is_inbox: bool) -> Path:
+def locate(place: Path, *, is_inbox: bool = False) -> Path:
+    """Return the archive that `place` is or holds, or `place` itself where it holds class folders or a manifest.
+
+    Raises DarkroomError when there is nothing, or more than one of them.
+    """
     if place.is_file():
-        return Path(shutil.copyfile(place, out / place.name))
+        return place
     if not place.is_dir():
         raise DarkroomError(f"{place} does not exist: set source.path to a folder or an archive")
     entries = sorted(path for path in place.iterdir() if not path.name.startswith("."))
@@ -46,11 +51,33 @@ def _bring(place: Path, out: Path, *, is_inbox: bool) -> Path:
         names = ", ".join(path.name for path in [*archives, *folders])
         raise DarkroomError(f"{place} holds {names}: leave one archive, or class folders alone")
     if archives:
-        return Path(shutil.copyfile(archives[0], out / archives[0].name))
+        return archives[0]
     if not folders and not (place / manifest.NAME).is_file():
         remedy = "put an archive or class folders there" if is_inbox else layout.EXAMPLE
         raise DarkroomError(f"{place} holds no pictures: {remedy}")
-    return _pack_folder(place, out / "folder.tar")
+    return place
+
+
+def walk(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Yield (name inside, path) of a folder's visible folders, pictures and manifest, in the order of their names.
+
+    Raises DarkroomError for a link.
+    """
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if any(part.startswith(".") for part in name.parts):
+            continue
+        if path.is_symlink():
+            raise DarkroomError(f"{path} is a link: put the file or folder itself there")
+        if path.is_dir() or path.suffix.lower() in images.SUFFIXES | layout.UNREAD or path.name == manifest.NAME:
+            yield name.as_posix(), path
+
+
+def _bring(place: Path, out: Path, *, is_inbox: bool) -> Path:
+    found = locate(place, is_inbox=is_inbox)
+    if found.is_dir():
+        return _pack_folder(found, out / "folder.tar")
+    return Path(shutil.copyfile(found, out / found.name))
 
 
 def _pack_folder(folder: Path, path: Path) -> Path:
@@ -59,18 +86,11 @@ def _pack_folder(folder: Path, path: Path) -> Path:
     Its bytes depend on names and contents alone.
     """
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
-        for file in sorted(folder.rglob("*")):
-            name = file.relative_to(folder)
-            if any(part.startswith(".") for part in name.parts):
-                continue
-            if file.is_symlink():
-                raise DarkroomError(f"{file} is a link: put the file or folder itself there")
-            info = tarfile.TarInfo(name.as_posix())
+        for name, file in walk(folder):
+            info = tarfile.TarInfo(name)
             if file.is_dir():
                 info.type = tarfile.DIRTYPE
                 tar.addfile(info)
-                continue
-            if file.suffix.lower() not in images.SUFFIXES | layout.UNREAD and file.name != manifest.NAME:
                 continue
             info.size = file.stat().st_size
             with file.open("rb") as content:

@@ -1,0 +1,70 @@
+"""Changing a YAML file as a person would: what is not changed keeps its every character, comments included."""
+
+import io
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+
+
+def edit(text: str, values: Mapping[str, Any], moves: Mapping[str, str] | None = None) -> str:
+    """Return the document `text` with `values` (dotted key to value) set, and entries moved to other sections.
+
+    moves: dotted key of an entry to the dotted key of the section that takes it. New keys come first in their section,
+    and sections that are not there are made.
+    """
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 10_000  # no line is broken that was not
+    document = yaml.load(text)
+    for key, value in values.items():
+        *above, name = key.split(".")
+        _insert(_section(document, above), name, _plain(value))
+    for key, section in reversed(list((moves or {}).items())):
+        *above, name = key.split(".")
+        source, target = _section(document, above), _section(document, section.split("."))
+        entry = source.pop(name)
+        while name in target and target[name] != entry:
+            name += "_"  # what is there stays
+        _insert(target, name, entry)
+        if not source:
+            source.fa.set_flow_style()  # written {}
+    out = io.StringIO()
+    yaml.dump(document, out)
+    return _space(text, out.getvalue())
+
+
+def _section(document: CommentedMap, path: list[str]) -> CommentedMap:
+    for name in path:
+        if not isinstance(document.get(name), dict):
+            _insert(document, name, CommentedMap())
+        document = document[name]
+    return document
+
+
+def _insert(section: CommentedMap, name: str, value: Any) -> None:
+    if name in section or section.fa.flow_style():
+        section[name] = value
+    else:  # at the front, since the comment after a section's end belongs to its last key
+        section.insert(0, name, value)
+
+
+def _plain(value: Any) -> Any:
+    """Return mappings as ruamel.yaml's own, on one line where they hold no others."""
+    if not isinstance(value, dict):
+        return value
+    mapping = CommentedMap({name: _plain(part) for name, part in value.items()})
+    if not any(isinstance(part, dict) for part in mapping.values()):
+        mapping.fa.set_flow_style()
+    return mapping
+
+
+def _space(old: str, new: str) -> str:
+    """Return `new` with a blank line before each section that has one in `old`.
+
+    ruamel.yaml takes a blank line for a part of the entry above it, and moves both.
+    """
+    spaced = set(re.findall(r"\n\n(\w+):", old))
+    return re.sub(r"(?<!\n)\n(\w+):", lambda found: "\n" * (1 + (found[1] in spaced)) + found[1] + ":", new)

@@ -1,0 +1,166 @@
+"""`darkroom init PHOTOS`: look at a person's pictures, and fit `params.yaml` to them."""
+
+import difflib
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from rich.bar import Bar
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from darkroom import files, packed
+from darkroom.commands import document, editing, proposal
+from darkroom.data import splitting
+from darkroom.data.settings import SplitSettings
+from darkroom.data.surveying import Survey, survey
+from darkroom.errors import DarkroomError
+
+PARAMS = Path("params.yaml")
+INBOX = Path("data/inbox")
+MOST_CLASSES, MOST_BROKEN = 30, 5
+"""How many lines are shown at most."""
+
+
+def init(photos: Path, entry: str, *, yes: bool, offline: bool) -> None:
+    """Say what `photos` holds, propose changes to `params.yaml`, and make them when they are agreed to.
+
+    Raises DarkroomError when the pictures cannot be used or nobody can be asked; the file is then as it was.
+    """
+    current = document.load(PARAMS)
+    _refuse_name(entry, current)
+    if not photos.exists():
+        raise DarkroomError(f"{photos} does not exist: give the folder or the archive that holds your pictures")
+    settings = current.datasets[entry].split if entry in current.datasets else SplitSettings()
+    found = survey(photos, settings.near_copies)
+    console = Console(highlight=False, markup=False, emoji=False)
+    show(found, console)
+    splits = splitting.divide(found.records, found.copies, settings, current.seed).splits
+    sizes = Counter(splits)
+    console.print(", ".join(f"{sizes[name]:,} {name}" for name in (*packed.SPLITS, packed.LEFT_OUT) if sizes[name]))
+    changes = proposal.propose(found, splits, current, entry, _source(photos), offline=offline)
+    old = PARAMS.read_text(encoding="utf-8")
+    new = editing.edit(old, changes.values, changes.moves)
+    _check(new)
+    _show_changes(old, new, changes.reasons, console)
+    if new == old:
+        console.print(f"\n{PARAMS} says all this already.")
+    else:
+        _ask(yes=yes)
+        files.write_text(PARAMS, new)
+        console.print(f"\n{PARAMS} is changed.")
+    _show_next(entry, _source(photos), console)
+
+
+def show(found: Survey, console: Console) -> None:
+    """Print what was found: classes, sizes, copies, and what cannot be read."""
+    counts = Counter(record.label for record in found.records)
+    sides = sorted(found.short_sides.tolist())
+    grey = f", {found.greyscale:,} of them greyscale" if found.greyscale else ""
+    console.print(f"{len(found.records):,} pictures in {len(counts):,} classes{grey}")
+    middle = int(np.median(sides))
+    console.print(f"Shorter sides of {sides[0]:,} to {sides[-1]:,} pixels, {middle:,} in the middle\n")
+    console.print(_chart(counts))
+    for words in _remarks(found, counts):
+        console.print(words, soft_wrap=True)
+
+
+def _chart(counts: Counter[str]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(max_width=30, no_wrap=True)
+    table.add_column(justify="right")
+    table.add_column(width=30)
+    largest = max(counts.values())
+    for label, count in counts.most_common(MOST_CLASSES):
+        table.add_row(Text(label), f"{count:,}", Bar(largest, 0, count, color="cyan"))
+    if len(counts) > MOST_CLASSES:
+        rest = counts.most_common()[MOST_CLASSES:]
+        table.add_row(Text(f"and {len(rest):,} more"), f"{rest[-1][1]:,} to {rest[0][1]:,}", "")
+    return table
+
+
+def _remarks(found: Survey, counts: Counter[str]) -> list[str]:
+    """Return, line by line, what deserves a look."""
+    lines = [""]
+    different, clusters = len(np.unique(found.copies.exact)), len(np.unique(found.copies.clusters))
+    exact, near = len(found.records) - different, different - clusters
+    if exact or near:
+        lines.append(f"{exact:,} exact and {near:,} near copies: copies stay on one side of the split")
+    if conflicts := int(found.copies.conflicts.sum()):
+        names = [record.name for record, bad in zip(found.records, found.copies.conflicts, strict=True) if bad]
+        lines.append(f"{conflicts:,} pictures have a copy under another class and are left out: {_some(names)}")
+    if few := [f"{label} ({count})" for label, count in counts.items() if count < 30]:
+        lines.append(f"Fewer than 30 pictures, so hard to learn and to judge: {_some(few)}")
+    if found.broken:
+        lines.append(f"{len(found.broken):,} cannot be read and are left out:")
+        lines += [f"  {item.name}: {item.reason}" for item in found.broken[:MOST_BROKEN]]
+        if len(found.broken) > MOST_BROKEN:
+            lines.append(f"  and {len(found.broken) - MOST_BROKEN:,} more")
+    return lines
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
+
+
+def _source(photos: Path) -> str | None:
+    """Return what `source.path` says: nothing for the inbox, a path inside the project as it is, any other in full."""
+    place, top = photos.resolve(), Path.cwd().resolve()
+    if place == (top / INBOX).resolve():
+        return None
+    return str(place.relative_to(top)) if place.is_relative_to(top) else str(place)
+
+
+def _refuse_name(entry: str, current: document.Document) -> None:
+    if not document.NAME.fullmatch(entry):
+        raise DarkroomError(f"--name {entry!r} is not allowed: use letters, digits, _ and -")
+    if entry in current.datasets and (kind := current.datasets[entry].source.kind) != "folder":
+        raise DarkroomError(f"--name {entry}: datasets.{entry} in {PARAMS} is of kind {kind}: give another name")
+
+
+def _check(text: str) -> None:
+    """Raise DarkroomError when `text` would be refused as `params.yaml`."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, PARAMS.name)
+        path.write_text(text, encoding="utf-8")
+        try:
+            document.load(path)
+        except DarkroomError as error:
+            raise DarkroomError(str(error).replace(str(path), f"what would be written to {PARAMS}")) from None
+
+
+def _show_changes(old: str, new: str, reasons: Sequence[tuple[str, str]], console: Console) -> None:
+    table = Table.grid(padding=(0, 2))
+    for what, why in reasons:
+        table.add_row(Text(what, style="bold"), Text(why))
+    console.print(f"\nProposed for {PARAMS}, with the reasons:\n")
+    console.print(table)
+    console.print()
+    styles = {"+": "green", "-": "red", "@": "cyan"}
+    for line in list(difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=1))[2:]:
+        console.print(line, style=styles.get(line[0], ""), soft_wrap=True)
+
+
+def _ask(*, yes: bool) -> None:
+    """Return when the changes are agreed to; raises DarkroomError otherwise."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise DarkroomError(f"{PARAMS} is as it was, since there is nobody to ask: say --yes to make these changes")
+    try:
+        answer = input(f"\nMake these changes to {PARAMS}? [y/N] ")
+    except EOFError:
+        answer = ""
+    if answer.strip().lower() not in ("y", "yes"):
+        raise DarkroomError(f"{PARAMS} is as it was: say y, or --yes, to make these changes")
+
+
+def _show_next(entry: str, source: str | None, console: Console) -> None:
+    console.print("\nNext\n  dvc repro          train, judge, package and report\n  darkroom summary   what came of it")
+    if source:
+        console.print("  dvc repro -f download && dvc repro   again, after the pictures have changed")
+    console.print(f"  dvc exp run -S datasets.{entry}.pack.limit_per_class=50   a quick look first", soft_wrap=True)

@@ -1,0 +1,103 @@
+"""What `params.yaml` should say about a person's pictures, and why."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from darkroom import packed
+from darkroom.commands.document import Document
+from darkroom.data.surveying import Survey
+from darkroom.training.settings import TransferSettings
+
+SIZES = (160, 128, 96)
+"""Sides in pixels for a network of ImageNet's: at 160 it takes half the time of its own 224. Pictures smaller than
+the least of them are no photographs to it."""
+SMALL = 48
+"""Up to this many pixels of the shorter side, 32 hold all there is to see."""
+BACKBONE = "mobilenet_v2"
+"""The smallest of the pretrained networks that is good at photographs: 14 MB, a few milliseconds an image."""
+RECIPE = {"weights": "imagenet", "method": "auto"}
+FEW = 300
+"""Validation images below which a choice between models may be luck."""
+FOLDS = 5
+ONE_WAY = re.compile(r"[0-9A-Za-z]|.*(digit|letter|number|text|left|right|clockwise|arrow).*", re.IGNORECASE)
+"""Names of classes whose pictures are something else, or nothing, in a mirror."""
+
+
+@dataclass
+class Proposal:
+    """Changes to `params.yaml`: see `editing.edit`. `reasons` are pairs of what and why, for people."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    moves: dict[str, str] = field(default_factory=dict)
+    reasons: list[tuple[str, str]] = field(default_factory=list)
+
+
+def propose(
+    found: Survey, splits: Sequence[str], current: Document, entry: str, path: str | None, *, offline: bool
+) -> Proposal:
+    """Return the changes that make `current` fit the pictures, as the data set `entry`.
+
+    splits: the split of each picture found; path: where they lie, None for the inbox; offline: whether the models must
+    do without weights from the network.
+    """
+    known = current.datasets.get(entry)
+    side = int(np.median(found.short_sides))
+    is_photographs = side >= min(SIZES)
+    transfer = is_photographs and not offline and "method" in TransferSettings.model_fields
+    size = next(size for size in SIZES if size <= side) if transfer else 32 if side <= SMALL else 64
+    counts = Counter(record.label for record in found.records)
+    ratio = max(counts.values()) / min(counts.values())
+    balance = "weights" if ratio > packed.UNEVEN else "none"
+    one_way = sorted(label for label in counts if ONE_WAY.fullmatch(label))
+    flip = False if one_way else known.augment.flip or True if known else True
+    settings: dict[str, dict[str, Any]] = {
+        "source": {"kind": "folder", "path": path, "url": None, "sha256": None},
+        "pack": {"image_size": size},
+        "augment": {"flip": flip, "shift": size // 16},
+        "training": {"balance": balance},
+    }
+    result = Proposal({"dataset": entry})
+    if known:
+        parts = {f"{section}.{key}": value for section, part in settings.items() for key, value in part.items()}
+        result.values |= {f"datasets.{entry}.{key}": value for key, value in parts.items()}
+    else:
+        settings["pack"] |= {"limit_per_class": None}
+        order = ("source", "pack", "split", "augment", "training")
+        result.values[f"datasets.{entry}"] = {section: settings.get(section, {}) for section in order}
+    result.reasons = [
+        (f"image_size {size}", f"half of the pictures have a shorter side of {side:,} pixels or more"),
+        (f"flip {str(bool(flip)).lower()}", _why_flip(one_way)),
+    ]
+    if balance != "none":
+        reason = f"the largest class has {ratio:.1f} times the pictures of the smallest"
+        result.reasons.append((f"balance {balance}", reason))
+    _propose_models(result, current, splits, transfer=transfer)
+    return result
+
+
+def _why_flip(one_way: Sequence[str]) -> str:
+    if not one_way:
+        return "photographs show the same in a mirror; say false if yours do not"
+    return f"{', '.join(one_way[:3])}{' …' if len(one_way) > 3 else ''} would be something else in a mirror"
+
+
+def _propose_models(result: Proposal, current: Document, splits: Sequence[str], *, transfer: bool) -> None:
+    sizes = Counter(splits)
+    folds = FOLDS if sizes["validation"] < FEW else 0
+    if hasattr(current.select, "folds") and folds != current.select.folds:
+        result.values["select.folds"] = folds
+    if folds:
+        result.reasons.append((f"folds {folds}", f"{sizes['validation']} validation pictures may choose by luck"))
+    if transfer:
+        result.values[f"transfer.{BACKBONE}"] = RECIPE
+        result.moves = {f"scratch.{name}": "zoo" for name in current.scratch}
+        reason = f"knows photographs already, so {sizes['train']:,} to train on are enough"
+        result.reasons.append((f"transfer {BACKBONE}", reason))
+        if result.moves:
+            reason = "networks trained from nothing want thousands of pictures a class; the recipes wait in zoo"
+            result.reasons.append(("scratch none", reason))

@@ -1,0 +1,38 @@
+"""A person's pictures where they lie, in a folder or an archive: listed and read, and nothing copied."""
+
+from collections.abc import Collection, Iterator
+from functools import partial
+from pathlib import Path
+
+from darkroom.data import archive, manifest
+from darkroom.data.contents import Contents
+from darkroom.data.sources import folder
+from darkroom.errors import DarkroomError
+
+
+def open_photos(place: Path) -> Contents:
+    """List the pictures of a folder or an archive as the stages `download` and `pack` will.
+
+    Raises DarkroomError when there are none, no classes, a wrong manifest, or a damaged archive.
+    """
+    try:
+        found = folder.locate(place)
+        if found.is_file():
+            arrangement = manifest.arrange(found)
+            return Contents(found.name, arrangement.items, arrangement.set_aside, partial(archive.read, found))
+        names = [f"{name}/" if path.is_dir() else name for name, path in folder.walk(found)]
+    except OSError as error:
+        raise DarkroomError(f"{error.filename or place} cannot be read ({error.strerror}): change that") from None
+    for name in names:
+        archive.refuse_name(str(place), name)
+    arrangement = manifest.arrange_names(names, str(place), lambda name: (found / name).read_bytes())
+    return Contents(str(place), arrangement.items, arrangement.set_aside, partial(_read, found))
+
+
+def _read(place: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
+    for name in sorted(wanted):
+        path = place / name
+        try:
+            yield name, path.read_bytes() if path.stat().st_size <= archive.MAX_MEMBER else b""
+        except OSError as error:
+            raise DarkroomError(f"{path} cannot be read ({error.strerror}): change that, or remove it") from None

@@ -1,0 +1,65 @@
+"""What a folder of pictures holds, found out before the pipeline runs and without copying a byte."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from darkroom.data import layout, opening
+from darkroom.data.duplicates import Copies, find
+from darkroom.data.photos import open_photos
+from darkroom.packed import Broken, Record
+from darkroom.progress import progress
+
+SIZE = 32
+"""Pixels along each side at which pictures are compared: what copies are found by, at 3 KB of memory a picture. The
+pipeline compares them at the size that the model sees, so a near copy more or less may turn up there."""
+GREY = 16
+"""Largest difference between the channels of a pixel in a greyscale picture: what JPEG leaves of it."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What was found."""
+
+    records: list[Record]
+    """The pictures that can be read."""
+    broken: list[Broken]
+    copies: Copies
+    """Among `records`."""
+    greyscale: int
+    """How many of `records` have no colours."""
+
+    @property
+    def short_sides(self) -> npt.NDArray[np.int64]:
+        """The shorter side of each readable picture in pixels, shape (N,)."""
+        return np.array([min(record.width, record.height) for record in self.records], dtype=np.int64)
+
+
+def survey(place: Path, near_copies: int) -> Survey:
+    """Read every picture in the folder or archive `place`, as the pipeline does.
+
+    near_copies: bits of 64 by which perceptual hashes of near copies may differ.
+
+    Raises DarkroomError as `open_photos` does, and when a class has no picture that can be read.
+    """
+    contents = open_photos(place)
+    by_name = {item.name: item for item in contents.items}
+    records: list[Record] = []
+    pixels: list[npt.NDArray[np.uint8]] = []
+    broken = list(contents.set_aside)
+    with progress("read", len(by_name), "images") as advance:
+        for name, opened in opening.open_all(contents.read(by_name), SIZE):
+            item = by_name[name]
+            if opened.pixels is None:
+                broken.append(Broken(name, item.label, opened.reason))
+            else:
+                facts = (opened.width, opened.height, opened.sha256, opened.phash)
+                records.append(Record(name, item.label, item.split, *facts, item.group))
+                pixels.append(opened.pixels)
+            advance(1)
+    layout.refuse_unreadable_classes(contents.items, (record.label for record in records), contents.archive)
+    greyscale = sum(bool(np.ptp(picture, axis=2).max() <= GREY) for picture in pixels)
+    copies = find(records, np.stack(pixels), near_copies)
+    return Survey(records, sorted(broken, key=lambda item: item.name), copies, greyscale)

@@ -1,0 +1,254 @@
+import builtins
+import shutil
+import sys
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from darkroom import packed
+from darkroom.commands import document, init, main
+from darkroom.data import duplicates, packing
+from darkroom.data.origin import Origin, write_origin
+from darkroom.data.settings import FolderSource, PackSettings
+from darkroom.data.sources import folder
+from darkroom.data.surveying import SIZE, survey
+from darkroom.errors import DarkroomError
+from tests.imports import ROOT
+from tests.pictures import class_folders, encode, pixels, write_folder, write_tar, write_zip
+
+LARGE = pixels(1000, 200, 180)
+
+
+def many():
+    """Return pictures of which something can be said: copies, a conflict, greys, broken ones, uneven classes."""
+    members = class_folders({"cat": 24, "dog": 12})
+    grey = Image.fromarray(pixels(500, 40, 30)).convert("L")
+    return members | {
+        "cat/large.png": encode(LARGE),
+        "cat/again.png": encode(LARGE),
+        "cat/near.jpg": encode(LARGE, "JPEG", quality=60),
+        "dog/grey.jpg": encode(grey, "JPEG"),
+        "dog/stolen.png": members["cat/000.png"],
+        "dog/[bold]cut[/bold].jpg": encode(LARGE, "JPEG")[:300],
+        "dog/raw.heic": b"x",
+        "README.txt": b"no picture",
+    }
+
+
+PARAMS = """\
+dataset: digits  # which
+seed: 0
+device: auto
+deterministic: false
+launch: python
+datasets:
+  digits: {source: {kind: digits}, pack: {}, split: {}, augment: {}, training: {}}
+  folder: {source: {kind: folder}, pack: {}, split: {near_copies: 8}, augment: {}, training: {}}
+baseline: {}
+scratch:
+  net: {architecture: resnet9, learning_rate: 0.1}  # the one
+transfer: {}
+select: {}
+serve: {}
+report: {title: Pictures}
+"""
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """Return a project's folder, the current one, with a small `params.yaml`."""
+    top = tmp_path / "project"
+    top.mkdir()
+    (top / "params.yaml").write_text(PARAMS)
+    monkeypatch.chdir(top)
+    return top
+
+
+def state(photos):
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in photos.rglob("*") if path.is_file()}
+
+
+def test_init_tells_what_it_found_and_fits_the_parameters_to_it(place, capsys):
+    shutil.copyfile(ROOT / "params.yaml", place / "params.yaml")
+    photos = write_folder(place.parent / "my photos", many())
+    before, old = state(photos), (place / "params.yaml").read_text()
+    main.run(["init", str(photos), "--yes"])
+    printed = capsys.readouterr().out
+    for part in (
+        "41 pictures in 2 classes, 1 of them greyscale",
+        "Shorter sides of 12 to 180 pixels, 12 in the middle",
+        "2 exact and 1 near copies",
+        "2 pictures have a copy under another class and are left out: cat/000.png, dog/stolen.png",
+        "Fewer than 30 pictures, so hard to learn and to judge: cat (27), dog (14)",
+        "2 cannot be read and are left out:\n  dog/[bold]cut[/bold].jpg: damaged picture",
+        "dog/raw.heic: .heic is not read: convert it to JPEG or PNG",
+        "the largest class has 1.9 times the pictures of the smallest",
+        "-dataset: digits   # one entry of datasets\n+dataset: folder   # one entry of datasets",
+        "params.yaml is changed.",
+        "dvc repro -f download",
+    ):
+        assert part in printed
+    assert state(photos) == before
+    new = document.load(place / "params.yaml")
+    entry = new.datasets[new.dataset]
+    assert new.dataset == "folder"
+    assert entry.source == FolderSource(path=str(photos))
+    assert entry.pack.image_size == 32
+    assert (entry.augment.flip, entry.augment.shift) == (True, 2)
+    assert entry.training.balance == "weights"
+    text = (place / "params.yaml").read_text()
+    assert [line.split("#")[1] for line in text.splitlines() if "#" in line] == [
+        line.split("#")[1] for line in old.splitlines() if "#" in line
+    ]
+    main.run(["init", str(photos), "--yes"])
+    assert "params.yaml says all this already" in capsys.readouterr().out
+    assert (place / "params.yaml").read_text() == text
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar.gz"])
+def test_the_survey_finds_what_the_pipeline_will(tmp_path, kind):
+    photos = tmp_path / f"photos.{kind}"
+    if kind == "folder":
+        write_folder(photos, many())
+    else:
+        write_zip(photos, many()) if kind == "zip" else write_tar(photos, many(), "w:gz")
+    found = survey(photos, near_copies=8)
+    raw, out = tmp_path / "raw", tmp_path / "packed"
+    raw.mkdir()
+    out.mkdir()
+    folder.fetch(FolderSource(path=str(photos)), tmp_path, tmp_path, raw)
+    write_origin(raw, Origin("Photos", "", ""))
+    packing.pack(raw, PackSettings(image_size=SIZE), out)
+    store = packed.open_packed(out)
+    key = {record.name: record for record in store.records}
+    assert {record.name: record for record in found.records} == key
+    assert found.broken == store.broken
+    copies = duplicates.find(store.records, store.images, 8)
+    order = [found.records.index(record) for record in store.records]
+    assert np.array_equal(found.copies.conflicts[order], copies.conflicts)
+    assert len(np.unique(found.copies.clusters)) == len(np.unique(copies.clusters)) == 38
+
+
+def test_a_manifest_is_followed(place, capsys):
+    pictures = class_folders({"a": 8})
+    lines = "".join(f"{name},{'cat' if place % 2 else 'dog'}\n" for place, name in enumerate(pictures))
+    photos = write_folder(place / "data" / "photos", {**pictures, "manifest.csv": b"path,label\n" + lines.encode()})
+    main.run(["init", str(photos), "--yes"])
+    assert "8 pictures in 2 classes" in capsys.readouterr().out
+    assert document.load(place / "params.yaml").datasets["folder"].source.path == "data/photos"
+
+
+def test_what_lies_in_the_inbox_needs_no_path(place, capsys):
+    write_folder(place / "data" / "inbox", class_folders({"cat": 4, "dog": 4}))
+    main.run(["init", "data/inbox/", "--yes"])
+    assert document.load(place / "params.yaml").datasets["folder"].source.path is None
+    assert "-f download" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("labels", ["0123", ["turn left", "turn right"], ["A", "b", "cat"]])
+def test_what_means_something_else_in_a_mirror_is_not_mirrored(place, capsys, labels):
+    photos = write_folder(place / "photos", class_folders(dict.fromkeys(labels, 4)))
+    main.run(["init", str(photos), "--yes"])
+    assert document.load(place / "params.yaml").datasets["folder"].augment.flip is False
+    assert "would be something else in a mirror" in capsys.readouterr().out
+
+
+def test_another_entry_leaves_the_first_as_it_is(place):
+    photos = write_folder(place / "photos", class_folders({"cat": 4, "dog": 4}))
+    before = document.load(place / "params.yaml")
+    main.run(["init", str(photos), "--yes", "--name", "pets-2"])
+    after = document.load(place / "params.yaml")
+    assert after.dataset == "pets-2"
+    assert {name: entry for name, entry in after.datasets.items() if name != "pets-2"} == before.datasets
+    assert after.datasets["pets-2"].source.path == "photos"
+    assert after.datasets["pets-2"].split == before.datasets["folder"].split
+
+
+@pytest.mark.parametrize(("answer", "changes"), [("y", True), (" YES ", True), ("", False), ("no", False)])
+def test_nothing_changes_before_it_is_agreed_to(place, monkeypatch, answer, changes):
+    photos = write_folder(place / "photos", class_folders({"cat": 4, "dog": 4}))
+    old = (place / "params.yaml").read_bytes()
+    with pytest.raises(DarkroomError, match="is as it was, since there is nobody to ask: say --yes"):
+        main.run(["init", str(photos)])
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(builtins, "input", lambda _: answer)
+    refused = pytest.raises(DarkroomError, match=r"is as it was: say y, or --yes")
+    with nullcontext() if changes else refused:
+        main.run(["init", str(photos)])
+    assert ((place / "params.yaml").read_bytes() != old) == changes
+    assert sorted(path.name for path in place.iterdir()) == ["params.yaml", "photos"]
+
+
+def test_few_pictures_of_a_class_end_it_as_they_would_end_the_pipeline(place, capsys):
+    photos = write_folder(place / "photos", class_folders({"cat": 9, "dog": 2}))
+    old = (place / "params.yaml").read_bytes()
+    with pytest.raises(DarkroomError, match=r"too few different pictures to train on in dog \(2\)"):
+        main.run(["init", str(photos), "--yes"])
+    assert "11 pictures in 2 classes" in capsys.readouterr().out
+    assert (place / "params.yaml").read_bytes() == old
+
+
+def prepare(place, kind):
+    if kind == "empty":
+        (place / "photos").mkdir()
+    elif kind == "one class":
+        write_folder(place / "photos", class_folders({"cat": 4}))
+    elif kind == "no class":
+        write_folder(place / "photos", {"1.png": encode(LARGE), "2.png": encode(LARGE)})
+    elif kind == "unreadable class":
+        write_folder(place / "photos", {**class_folders({"cat": 4}), "dog/1.png": b"x"})
+    elif kind == "no archive":
+        (place / "photos").write_bytes(b"x")
+    elif kind == "broken archive":
+        (place / "photos.zip").write_bytes(b"x")
+        return "photos.zip"
+    elif kind == "link":
+        write_folder(place / "photos", class_folders({"cat": 4, "dog": 4}))
+        (place / "photos" / "dog" / "away.png").symlink_to(place / "params.yaml")
+    elif kind == "name":
+        name = b"\xff.png".decode(errors="surrogateescape")
+        write_folder(place / "photos", {**class_folders({"cat": 4, "dog": 4}), f"dog/{name}": encode(LARGE)})
+    return "photos"
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("missing", "photos does not exist: give the folder or the archive"),
+        ("empty", "photos holds no pictures: put the pictures of each class"),
+        ("one class", "photos holds only the class folder 'cat', and a classifier needs two"),
+        ("no class", "photos holds no pictures: put the pictures of each class"),
+        ("unreadable class", r"photos: no picture of class 'dog' can be read \(1 tried"),
+        ("no archive", r"photos is not an archive that can be read: use one of \.zip"),
+        ("broken archive", r"photos.zip is damaged or cut short \(.*\): fetch or make it again"),
+        ("link", "away.png is a link: put the file or folder itself there"),
+        ("name", r"photos holds 'dog/\\udcff.png', a name that is not UTF-8: rename it"),
+    ],
+)
+def test_what_cannot_be_used_is_told_in_one_message(place, kind, message):
+    photos = prepare(place, kind)
+    old = (place / "params.yaml").read_bytes()
+    with pytest.raises(DarkroomError, match=message) as caught:
+        main.run(["init", photos, "--yes"])
+    assert "\n" not in str(caught.value)
+    assert (place / "params.yaml").read_bytes() == old
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("digits", "is of kind digits: give another name"), ("my pets", "is not allowed: use letters, digits, _ and -")],
+)
+def test_a_name_that_cannot_be_used_is_told_before_any_work(place, name, message):
+    with pytest.raises(DarkroomError, match=message):
+        main.run(["init", "nowhere", "--yes", "--name", name])
+
+
+def test_many_classes_are_not_all_listed(capsys, tmp_path):
+    photos = write_folder(tmp_path / "photos", class_folders({f"c{number:02}": 3 for number in range(40)}))
+    init.show(survey(photos, 8), init.Console(width=100))
+    printed = capsys.readouterr().out
+    assert "and 10 more" in printed
+    assert "c29" in printed
+    assert "c30" not in printed
