@@ -11,9 +11,8 @@ import torch
 from darkroom import params
 from darkroom.errors import run
 from darkroom.training import batches, network, optimizer, seeds, session
-from darkroom.training.batches import Data
 from darkroom.training.network import Network
-from darkroom.training.session import Start
+from darkroom.training.session import Ground, Start
 from darkroom.training.settings import ScratchSettings
 
 SEEN = 1000
@@ -26,7 +25,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = params.load(arguments.params, ScratchSettings, f"scratch.{arguments.name}")
     job = session.job(arguments, "scratch", settings)
 
-    def begin(training: Data, classes: int) -> Start:
+    def begin(ground: Ground) -> Start:
+        training, classes = ground.training, len(ground.split.classes)
         description = {"architecture": settings.architecture, "width": settings.width}
         model = network.build(description, classes, training.size, job.seed)
         whole = Network(model, *batches.statistics(training))

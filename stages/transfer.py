@@ -1,17 +1,17 @@
 """Train a network that starts from pretrained weights.
 
     python stages/transfer.py cifar10_backbone --dataset digits --packed data/packed --split data/split.csv \
-        --pretrained models/pretrained/cifar10_backbone --out models/candidates/cifar10_backbone
+        --copies data/copies.csv --pretrained models/pretrained/cifar10_backbone --features .darkroom/features \
+        --checkpoints .darkroom/checkpoints --out models/candidates/cifar10_backbone
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from darkroom import params
 from darkroom.errors import run
 from darkroom.training import session, transfer
-from darkroom.training.batches import Data
-from darkroom.training.session import Start
 from darkroom.training.settings import TransferSettings
 
 
@@ -19,14 +19,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Train one entry of `transfer`."""
     parser = session.parser("Train a network that starts from pretrained weights.", "transfer")
     parser.add_argument("--pretrained", type=Path, required=True)
+    parser.add_argument("--copies", type=Path, required=True)
+    parser.add_argument("--features", type=Path, required=True, help="folder that outlives a run, for what is computed")
     arguments = parser.parse_args(argv)
     settings = params.load(arguments.params, TransferSettings, f"transfer.{arguments.name}")
+    folds = params.load(arguments.params, int, "select.folds")
     job = session.job(arguments, "transfer", settings)
-
-    def begin(training: Data, classes: int) -> Start:
-        return transfer.start(arguments.pretrained, settings, classes, training.size, job.seed)
-
-    session.train(job, begin, arguments.out)
+    source = transfer.Source(arguments.pretrained, arguments.copies, arguments.features, folds)
+    session.train(job, partial(transfer.start, source, job, settings), arguments.out)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from darkroom import candidate, files, packed
 from darkroom.candidate import softmax
 from darkroom.errors import DarkroomError
 from darkroom.predictor import Predictor
+from darkroom.training import probe
 from stages import baseline, pretrained, scratch, transfer
 from tests import factories
 
@@ -27,7 +28,9 @@ baseline: {{cells: 4, strengths: [1.0]}}
 scratch:
   first: {{architecture: resnet9, width: 4, learning_rate: 0.05, average: 0.9}}
 transfer:
-  second: {{weights: "{weights}", sha256: "{sha256}", learning_rate: 0.05}}
+  second: {{weights: "{weights}", sha256: "{sha256}", method: probe+finetune, learning_rate: 0.05}}
+  probed: {{weights: "{weights}", sha256: "{sha256}"}}
+select: {{folds: 5}}
 """
 
 
@@ -43,9 +46,17 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data += ["--checkpoints", f"{top}/checkpoints"]
     scratch.main(["first", "--dataset", "tiny", *data, "--out", f"{top}/first"])
     write_params(top, files.sha256(top / "first" / "weights.safetensors"))
-    pretrained.main(["second", "--params", f"{top}/params.yaml", "--out", f"{top}/pretrained"])
-    transfer.main(["second", "--dataset", "tiny", *data, "--pretrained", f"{top}/pretrained", "--out", f"{top}/second"])
+    packed.write_rows(top / "copies.csv", ("cluster", "name", "label", "copy", "conflict", "split"), [])
+    for name in ("second", "probed"):
+        fetch(name, top / "params.yaml", top / f"pretrained-{name}")
+        arguments = [name, "--dataset", "tiny", *data, "--copies", f"{top}/copies.csv", "--features", f"{top}/features"]
+        transfer.main([*arguments, "--pretrained", f"{top}/pretrained-{name}", "--out", f"{top}/{name}"])
     return top
+
+
+def fetch(name: str, params: Path, out: Path) -> None:
+    folders = ["--backbones", f"{params.parent}/backbones", "--downloads", f"{params.parent}/downloads"]
+    pretrained.main([name, "--params", str(params), *folders, "--out", str(out)])
 
 
 def write_params(top: Path, sha256: str = "0" * 64) -> Path:
@@ -57,14 +68,17 @@ def write_params(top: Path, sha256: str = "0" * 64) -> Path:
 NETWORK_FILES = {"augmented.png", "card.json", "history", "model.onnx", "predictions.npz", "weights.safetensors"}
 
 
-@pytest.mark.parametrize("name", ["baseline", "first", "second"])
+@pytest.mark.parametrize("name", ["baseline", "first", "second", "probed"])
 def test_a_stage_leaves_a_whole_candidate(place, name):
     folder = place / name
-    expected = NETWORK_FILES if name != "baseline" else {"card.json", "predictions.npz", "weights.safetensors"}
+    expected = {
+        "baseline": {"card.json", "predictions.npz", "weights.safetensors"},
+        "probed": NETWORK_FILES - {"history"} | {"folds.json"},
+    }.get(name, NETWORK_FILES)
     assert {path.name for path in folder.iterdir()} == expected
     card = candidate.read_card(folder)
     assert card.name == name
-    assert card.kind == {"baseline": "baseline", "first": "scratch", "second": "transfer"}[name]
+    assert card.kind == {"baseline": "baseline", "first": "scratch"}.get(name, "transfer")
     assert card.classes == list(factories.CLASSES)
     assert card.data == packed.fingerprint(place / "packed", place / "split.csv")
     assert card.parameters > 0
@@ -79,7 +93,7 @@ def test_a_stage_leaves_a_whole_candidate(place, name):
         assert name == "baseline" or (logits.argmax(1) == split.labels[rows]).mean() > 0.5
 
 
-@pytest.mark.parametrize("name", ["first", "second"])
+@pytest.mark.parametrize("name", ["first", "second", "probed"])
 def test_the_exported_model_answers_as_judged(place, name):
     split = packed.read_split(place / "split.csv")
     images = packed.open_packed(place / "packed").images[split.rows("validation")]
@@ -94,6 +108,28 @@ def test_transfer_starts_from_the_old_layers_and_its_normalisation(place):
     key = "model.features.0.weight"
     moved = np.abs(before[key] - after[key]).mean() / np.abs(before[key]).mean()
     assert 0 < moved < 0.5  # random weights would differ by more than their size
+
+
+def test_a_probe_leaves_the_old_layers_as_they_were_and_says_what_it_did(place):
+    before, after = (load_file(place / name / "weights.safetensors") for name in ("first", "probed"))
+    changed = {key for key in before if not np.array_equal(before[key], after[key])}
+    assert changed == {"model.head.weight"}
+    card = candidate.read_card(place / "probed")
+    assert (card.training["method"], card.epochs, card.best_epoch) == ("probe", 0, 0)
+    assert card.training["strength"] in probe.STRENGTHS
+    folds = files.read_json(place / "probed" / "folds.json")
+    assert (folds["folds"], folds["repeats"], folds["images"]) == (5, 2, 144)
+    assert 0.5 < folds["mean"] <= 1
+    assert 0 <= folds["spread"] < 0.3
+
+
+def test_fine_tuning_moves_the_lower_layers_least(place):
+    before, after = (load_file(place / name / "weights.safetensors") for name in ("first", "second"))
+    keys = [key for key in before if before[key].ndim == 4]
+    moved = [float(np.abs(before[key] - after[key]).mean() / np.abs(before[key]).mean()) for key in keys]
+    assert 0 < moved[0] < moved[-1]
+    statistics = next(key for key in before if key.endswith("running_mean"))
+    assert np.array_equal(before[statistics], after[statistics])  # few images: they keep the old statistics
 
 
 def test_equal_inputs_give_equal_bytes(place, tmp_path):
@@ -115,7 +151,10 @@ def test_the_history_has_one_value_an_epoch(place):
     ("change", "message"),
     [
         ({"sha256": "0" * 64}, r"weights.safetensors has SHA-256 \w+, not 0{64}: if the new weights are meant"),
-        ({"weights": "nowhere"}, "nowhere/weights.safetensors is missing: weights must name a folder"),
+        (
+            {"weights": "nowhere"},
+            "nowhere/weights.safetensors is missing: weights must be imagenet, a file or an address",
+        ),
         ({"weights": "baseline"}, "baseline holds no network but a histograms of oriented gradients"),
     ],
 )
@@ -126,7 +165,7 @@ def test_wrong_pretrained_weights_are_one_message_and_leave_nothing(place, tmp_p
     path = tmp_path / "params.yaml"
     path.write_text(PARAMS.format(weights=folder.as_posix(), sha256=digest))
     with pytest.raises(DarkroomError, match=message):
-        pretrained.main(["second", "--params", str(path), "--out", f"{tmp_path}/out"])
+        fetch("second", path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

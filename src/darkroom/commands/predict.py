@@ -1,24 +1,14 @@
 """`darkroom predict PATH…`: answers for pictures in files, folders and archives, by the served model, without a server."""
 
-import csv
 import os
 import sys
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import TextIO
 
-import numpy as np
-from rich.bar import Bar
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from darkroom import candidate, files, images
+from darkroom import files, images
 from darkroom.data import archive, layout
 from darkroom.errors import DarkroomError
 from darkroom.predictor import Predictor

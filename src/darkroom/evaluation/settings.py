@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from darkroom.params import Section
 
@@ -16,6 +16,15 @@ class SelectSettings(Section):
     """Take the one with the best `metric`, or of those within noise of it the one with the fewest parameters."""
     coverage: Annotated[float, Field(gt=0, le=1)] = 0.95
     """Share of the validation images that the served model is to be sure about; it calls the others unsure."""
+    folds: Annotated[int, Field(ge=0, le=20)] = 0
+    """Folds of training and validation images that judge a probe as well, repeated for about ten fits; 0 is none."""
+
+    @field_validator("folds")
+    @classmethod
+    def _folds(cls, folds: int) -> int:
+        if folds == 1:
+            raise ValueError("one fold leaves nothing to fit: take 5, or 0 for none")
+        return folds
 
 
 class ReportSettings(Section):

@@ -102,7 +102,7 @@ class Trainer:
         self.groups = [group for each in self.optimizers for group in each.param_groups]
         self.rates = [float(group["lr"]) for group in self.groups]
         self.judged = copy.deepcopy(network) if plan.settings.average else network
-        self.weights, self.chances = _balance(self.training, plan.training.balance)
+        self.weights, self.chances = balance(self.training, plan.training.balance)
         self.smallest = max(batches.SMALLEST_BATCH, 2 * world.size)
         self.steps = batches.steps(len(self.training), plan.batch_size, self.smallest)
         self.total = plan.epochs * self.steps
@@ -116,6 +116,11 @@ class Trainer:
         """How much of the training is done, 0 to 1: by steps, or by the clock where that is further."""
         minutes = self.plan.training.max_minutes
         return min(1.0, max(self.step / self.total, self.seconds / (60 * minutes) if minutes else 0.0))
+
+    def contend(self) -> None:
+        """Let the network as it is now be kept, as epoch 0, unless an epoch is as good."""
+        _, accuracy = score(self.network, self.validation, self.compute, self.world)
+        self.best = Best(0, accuracy, copy.deepcopy(self.network.state_dict()))
 
     def state(self) -> dict[str, Any]:
         """Return where the training stands. Random numbers are drawn from the seed and the step, so none are in it."""
@@ -291,12 +296,12 @@ class Trainer:
         return patience is not None and optimizer.waited(accuracies) >= patience
 
 
-def _balance(training: Data, balance: Balance) -> tuple[Tensor | None, Tensor | None]:
+def balance(training: Data, kind: Balance) -> tuple[Tensor | None, Tensor | None]:
     """Return the class weights for the loss and those for drawing images; None is no change to either."""
-    if balance == "none":
+    if kind == "none":
         return None, None
     weights = batches.class_weights(training, int(training.labels.max()) + 1)
-    return (weights, None) if balance == "weights" else (None, weights)
+    return (weights, None) if kind == "weights" else (None, weights)
 
 
 @torch.no_grad()

@@ -13,11 +13,15 @@ from darkroom.training.zoo.airbench import Airbench
 class Network(nn.Module):
     """Pixels in, logits out: normalisation is part of what is trained, exported and served.
 
-    `mean` and `std` are per channel, on values 0 to 1.
+    `mean` and `std` are per channel, on values 0 to 1. With `frozen_norms` batch norms keep their
+    statistics in training.
     """
 
     mean: Tensor
     std: Tensor
+    frozen_norms: bool = False
+    side: int = 0
+    """At which side in pixels the network computes, where it is not that of the images."""
 
     def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
@@ -25,6 +29,15 @@ class Network(nn.Module):
         # Not part of the state: the card carries them.
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def train(self, mode: bool = True) -> "Network":
+        """Set training or judging, for all but frozen norms."""
+        super().train(mode)
+        if self.frozen_norms:
+            for part in self.modules():
+                if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
+                    part.eval()
+        return self
 
     def forward(self, images: Tensor) -> Tensor:
         """Return float32 logits (N, classes) for images (N, S, S, 3) with values 0 to 255, uint8 or float."""

@@ -1,36 +1,141 @@
-"""Pretrained weights: fetched once, checked, and put where training finds them without a network. No torch."""
+"""Pretrained weights: fetched once, checked, and put where training finds them without a network.
 
+The folder holds `weights.pth` or `weights.safetensors`, `source.json` (what they are), and the `card.json` of a
+candidate. Torch is loaded only to ask torchvision where ImageNet weights are.
+"""
+
+import os
 import shutil
-from pathlib import Path
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
-from darkroom import candidate, files
+from darkroom import candidate, fetching, files
 from darkroom.errors import DarkroomError
-from darkroom.training.settings import TransferSettings
+from darkroom.fetching import Checksum
+from darkroom.training.settings import IMAGENET, WEIGHT_FILES, TransferSettings
+
+MIRROR = "DARKROOM_WEIGHTS_MIRROR"
+"""Environment variable with the address of a folder that holds torchvision's files."""
+MAX_BYTES = 10_000_000_000
+OFFLINE = (
+    "Without a network, transfer from backbones/cifar10_backbone, which is part of this project, or train from scratch"
+)
 
 
-def fetch(settings: TransferSettings, out: Path) -> candidate.Card:
-    """Copy a candidate's card and weights into the existing folder `out`; returns the card.
+@dataclass(frozen=True)
+class Origin:
+    """What pretrained weights are: `source.json`."""
 
-    Raises DarkroomError when they are missing or their SHA-256 is not the one of the settings.
+    weights: str
+    """As params.yaml names them."""
+    architecture: str
+    """A network of torchvision, or empty for a candidate's."""
+    sha256: str
+    """Of the file beside."""
+    file: str
+    """Name of the file beside."""
+
+
+def read_origin(folder: Path) -> Origin:
+    """Read `source.json`."""
+    return Origin(**files.read_json(folder / "source.json"))
+
+
+def have(settings: TransferSettings, out: Path) -> bool:
+    """Return whether the folder `out` holds what `settings` ask for, whole: then nothing need be fetched again."""
+    if not (out / "source.json").is_file():
+        return False
+    origin = read_origin(out)
+    wanted = (settings.weights, settings.architecture or "")
+    return (settings.weights == IMAGENET or settings.from_address) and (
+        (origin.weights, origin.architecture) == wanted
+        and settings.sha256 in (None, origin.sha256)
+        and (out / origin.file).is_file()
+        and files.sha256(out / origin.file) == origin.sha256
+    )
+
+
+def fetch(settings: TransferSettings, backbones: Path, downloads: Path, out: Path) -> Origin:
+    """Bring the weights that `settings` name into the existing folder `out`.
+
+    `backbones` is the folder whose files DVC watches, so that they need no checksum; `downloads` keeps unfinished
+    downloads for the next run.
+
+    Raises DarkroomError when they are missing, cannot be fetched, or do not have their SHA-256.
     """
-    folder = Path(settings.weights)
-    weights = folder / "weights.safetensors"
-    for path in (weights, folder / "card.json"):
-        if not path.is_file():
+    if settings.from_candidate:
+        return _describe(settings, _bring_candidate(settings, backbones, out), out)
+    suffix = Path(urlsplit(settings.weights).path).suffix if settings.weights != IMAGENET else ".pth"
+    target = out / f"weights{'.safetensors' if suffix == '.safetensors' else '.pth'}"
+    if settings.weights == IMAGENET:
+        _bring_published(settings, backbones, downloads, target)
+    elif settings.from_address:
+        checksum = Checksum("sha256", settings.sha256 or "")
+        remedy = f"check the address, the network and sha256. {OFFLINE}"
+        fetching.fetch([settings.weights], checksum, downloads, target, MAX_BYTES, remedy)
+    else:
+        _copy(Path(settings.weights).expanduser(), settings, backbones, target)
+    return _describe(settings, target, out)
+
+
+def _describe(settings: TransferSettings, target: Path, out: Path) -> Origin:
+    origin = Origin(settings.weights, settings.architecture or "", files.sha256(target), target.name)
+    files.write_json(out / "source.json", asdict(origin))
+    return origin
+
+
+def _bring_candidate(settings: TransferSettings, backbones: Path, out: Path) -> Path:
+    folder = Path(settings.weights).expanduser()
+    for name in ("weights.safetensors", "card.json"):
+        if not (folder / name).is_file():
             raise DarkroomError(
-                f"{path} is missing: weights must name a folder with weights.safetensors and card.json, "
-                "such as backbones/cifar10_backbone or a candidate of an earlier run"
+                f"{folder / name} is missing: weights must be {IMAGENET}, a file or an address that ends in "
+                f"{', '.join(WEIGHT_FILES)}, or a folder with weights.safetensors and card.json, such as "
+                "backbones/cifar10_backbone or a candidate of an earlier run"
             )
-    if (found := files.sha256(weights)) != settings.sha256:
-        raise DarkroomError(
-            f"{weights} has SHA-256 {found}, not {settings.sha256}: if the new weights are meant, "
-            "put the first into params.yaml"
-        )
     card = candidate.read_card(folder)
     if not card.network:
         raise DarkroomError(
             f"{folder} holds no network but a {card.architecture}: choose one that was trained by scratch"
         )
-    for path in (weights, folder / "card.json"):
-        shutil.copyfile(path, out / path.name)
-    return card
+    shutil.copyfile(folder / "card.json", out / "card.json")
+    return _copy(folder / "weights.safetensors", settings, backbones, out / "weights.safetensors")
+
+
+def _copy(path: Path, settings: TransferSettings, backbones: Path, target: Path) -> Path:
+    if not path.is_file():
+        raise DarkroomError(f"{path} is missing: put the weights there, or set weights to where they are")
+    found = files.sha256(path)
+    if settings.sha256 is None and not path.resolve().is_relative_to(backbones.resolve()):
+        raise DarkroomError(
+            f"{path} lies outside {backbones}/, where DVC sees changes: put it there, or say which bytes are meant "
+            f"with sha256: {found}"
+        )
+    if settings.sha256 not in (None, found):
+        raise DarkroomError(
+            f"{path} has SHA-256 {found}, not {settings.sha256}: if the new weights are meant, "
+            "put the first into params.yaml"
+        )
+    shutil.copyfile(path, target)
+    return target
+
+
+def _bring_published(settings: TransferSettings, backbones: Path, downloads: Path, target: Path) -> None:
+    from darkroom.training.backbones import published
+
+    assert settings.architecture is not None
+    weights = published(settings.architecture)
+    checksum = Checksum("sha256", settings.sha256 or weights.sha256)
+    if (path := backbones / weights.file).is_file():
+        if not checksum.of(path):
+            raise DarkroomError(f"{path} does not have {checksum}: it is cut short, or another file; remove it")
+        shutil.copyfile(path, target)
+        return
+    mirror = os.environ.get(MIRROR)
+    urls = [f"{mirror.rstrip('/')}/{PurePosixPath(weights.file)}"] if mirror else []
+    remedy = (
+        f"check the network, or fetch {weights.file} elsewhere and put it into {backbones}/, or set {MIRROR} to the "
+        f"address of a folder with it. {OFFLINE}"
+    )
+    fetching.fetch([*urls, weights.url], checksum, downloads, target, MAX_BYTES, remedy)

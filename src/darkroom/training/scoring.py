@@ -16,7 +16,7 @@ def score(network: nn.Module, data: Data, compute: Compute, world: World = ALONE
     network.eval()
     places = torch.arange(len(data))[world.share(len(data))]
     with compute.autocast():
-        chunks = torch.split(places, chunk_size(data.size))
+        chunks = torch.split(places, _chunk(network, data))
         logits = torch.cat([network(images) for images in data.batches(chunks)])
     labels = data.labels[places.to(compute.device)]
     loss = functional.cross_entropy(logits, labels, reduction="sum")
@@ -34,5 +34,10 @@ def predict(network: nn.Module, data: Data) -> Tensor:
     mps = data.labels.device.type == "mps"
     network = network.cpu() if mps else network
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        chunks = data.chunks(chunk_size(data.size))
+        chunks = data.chunks(_chunk(network, data))
         return torch.cat([network(images.cpu() if mps else images).cpu() for images in chunks])
+
+
+def _chunk(network: nn.Module, data: Data) -> int:
+    """Return how many images to judge at once, at the side at which the network computes."""
+    return chunk_size(max(data.size, getattr(network, "side", 0)))

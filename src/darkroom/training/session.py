@@ -3,7 +3,7 @@
 import argparse
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,17 @@ def job(arguments: argparse.Namespace, kind: Kind, settings: ScratchSettings | T
 
 
 @dataclass(frozen=True)
+class Ground:
+    """What a training stands on."""
+
+    training: Data
+    validation: Data
+    split: Split
+    compute: Compute
+    world: World
+
+
+@dataclass(frozen=True)
 class Start:
     """Where a training begins."""
 
@@ -112,10 +123,20 @@ class Start:
     """The card's `network`: how to build it again."""
     architecture: str
     """The card's line for people."""
+    epochs: bool = True
+    """Whether it is trained by epochs; else it is ready."""
+    contends: bool = False
+    """Whether it is kept as it is when no epoch makes it better."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What the card adds to the parameters."""
+    extras: dict[str, Any] = field(default_factory=dict)
+    """JSON files that the candidate has besides, by name."""
+    seconds: float = 0.0
+    """Time that coming so far took."""
 
 
-Begin = Callable[[Data, int], Start]
-"""From the training data and the number of classes to the start."""
+Begin = Callable[[Ground], Start]
+"""From the data to the start."""
 
 
 def train(job: Job, begin: Begin, out: Path) -> None:
@@ -129,34 +150,63 @@ def train(job: Job, begin: Begin, out: Path) -> None:
         data, split = packed.open_packed(job.packed), packed.read_split(job.split)
         place = batches.place(data.images.nbytes, compute.device, world.neighbours)
         training, validation, test = (batches.load(data, split, name, compute.device, place) for name in SPLITS)
-        start = begin(training, len(split.classes))
-        network = start.network.to(compute.device)
+        ground = Ground(training, validation, split, compute, world)
+        start = begin(ground)
+        start.network.to(compute.device)
         plan = _plan(job, len(training), world)
-        trainer = Trainer(network, start.groups, (training, validation), plan, compute, world)
         fingerprint = packed.fingerprint(job.packed, job.split)
         keeper = Keeper(job.checkpoints / f"{job.name}.pt", _key(job, plan, fingerprint, compute, world), job.every)
         checkpoint.clean(job.checkpoints, job.models)
+        trainer = _trainer(start, ground, plan) if start.epochs else None
         if not world.leads:
-            trainer.run(Watch(), keeper)
+            if trainer:
+                trainer.run(Watch(), keeper)
             return
-        if not job.quiet:
-            print(_outset(plan, _asked(job), training, place, compute, world), flush=True)
         with files.whole_directory(out) as folder:
-            _write_augmented(folder, trainer)
-            with watching.watch(job.name, folder / "history", plan.epochs, job.quiet) as watch:
-                best = trainer.run(watch, keeper)
+            _write_augmented(folder, training, plan)
+            done = Done(start.seconds)
+            if trainer:
+                if not job.quiet:
+                    print(_outset(plan, _asked(job), training, place, compute, world), flush=True)
+                done = _run(job, trainer, keeper, start, folder)
+            network = start.network
             logits = [scoring.predict(network, part).numpy() for part in (validation, test)]
             candidate.write_predictions(folder, Predictions(*logits))
             export.write_weights(folder / "weights.safetensors", network)
             export.write_onnx(folder / "model.onnx", network, data.images.shape[1])
-            candidate.write_card(folder, _card(job, plan, start, trainer, best, split, fingerprint))
+            for name, content in start.extras.items():
+                files.write_json(folder / name, content)
+            candidate.write_card(folder, _card(job, plan, start, ground, done, fingerprint))
         keeper.clear()
-        if not job.quiet:
-            chosen = trainer.history[best - 1]
-            print(
-                f"{job.name}: best epoch {best} of {len(trainer.history)}, validation accuracy "
-                f"{chosen.validation_accuracy:.1%}, {trainer.seconds:.0f} s"
-            )
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a training by epochs came to; without one only its time."""
+
+    seconds: float
+    epochs: int = 0
+    best: int = 0
+
+
+def _trainer(start: Start, ground: Ground, plan: Plan) -> Trainer:
+    data = (ground.training, ground.validation)
+    trainer = Trainer(start.network, start.groups, data, plan, ground.compute, ground.world)
+    if start.contends:
+        trainer.contend()
+    return trainer
+
+
+def _run(job: Job, trainer: Trainer, keeper: Keeper, start: Start, folder: Path) -> Done:
+    """Train to the end, with curves in `folder`, and say what came of it."""
+    with watching.watch(job.name, folder / "history", trainer.plan.epochs, job.quiet) as watch:
+        best = trainer.run(watch, keeper)
+    seconds = start.seconds + trainer.seconds
+    if not job.quiet:
+        kept = f"best epoch {best} of {len(trainer.history)}" if best else "no epoch was better than the start"
+        accuracy = trainer.history[best - 1].validation_accuracy if best else trainer.best.accuracy
+        print(f"{job.name}: {kept}, validation accuracy {accuracy:.1%}, {seconds:.0f} s")
+    return Done(seconds, len(trainer.history), best)
 
 
 def _plan(job: Job, count: int, world: World) -> Plan:
@@ -194,40 +244,41 @@ def _outset(plan: Plan, asked: int, training: Data, place: Place, compute: Compu
     )
 
 
-def _card(job: Job, plan: Plan, start: Start, trainer: Trainer, best: int, split: Split, fingerprint: str) -> Card:
+def _card(job: Job, plan: Plan, start: Start, ground: Ground, done: Done, fingerprint: str) -> Card:
     network = start.network
     return Card(
         name=job.name,
         kind=job.kind,
         architecture=start.architecture,
-        classes=split.classes,
-        image_size=trainer.training.size,
+        classes=ground.split.classes,
+        image_size=ground.training.size,
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         data=fingerprint,
         training={
             **job.settings.model_dump(),
             **job.training.model_dump(),
-            "epochs": plan.epochs,
+            "epochs": plan.epochs if start.epochs else 0,
             "batch_size": plan.batch_size,
             "augment": job.augment.model_dump(),
             "seed": job.seed,
+            **start.facts,
         },
-        seconds=round(trainer.seconds, 2),
-        epochs=len(trainer.history),
-        best_epoch=best,
+        seconds=round(done.seconds, 2),
+        epochs=done.epochs,
+        best_epoch=done.best,
         mean=_rounded(network.mean),
         std=_rounded(network.std),
-        environment=device.describe(trainer.compute),
+        environment=device.describe(ground.compute),
         network=start.description,
-        layers=layers.describe(network, trainer.training.size),
+        layers=layers.describe(network, ground.training.size),
     )
 
 
-def _write_augmented(out: Path, trainer: Trainer) -> None:
+def _write_augmented(out: Path, training: Data, plan: Plan) -> None:
     """Draw what the first step sees, up to 64 images of it."""
-    plan, generator = trainer.plan, seeds.generator(trainer.plan.seed, seeds.ORDER, 1)
-    places = batches.order(trainer.training, plan.batch_size, generator, trainer.chances)[0]
-    images = augment.augment(trainer.training.take(places), plan.augment, Draws(plan.seed, 0, len(places)), places, 1)
+    chances = loop.balance(training, plan.training.balance)[1]
+    places = batches.order(training, plan.batch_size, seeds.generator(plan.seed, seeds.ORDER, 1), chances)[0]
+    images = augment.augment(training.take(places), plan.augment, Draws(plan.seed, 0, len(places)), places, 1)
     export.write_montage(out / "augmented.png", images)
 
 

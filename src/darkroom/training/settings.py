@@ -12,6 +12,31 @@ Architecture = Literal[
     "lab_cnn", "wic_cnn", "vgg1", "vgg2", "vgg3", "vgg3_bn", "vgg3_dropout", "vgg_light", "resnet9", "airbench"
 ]
 """The names of `models.ZOO`, here because checking the parameters must not import torch."""
+Backbone = Literal[
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "mobilenet_v3_large",
+    "efficientnet_b0",
+    "efficientnet_v2_s",
+    "convnext_tiny",
+    "vit_b_16",
+    "squeezenet1_0",
+    "vgg16",
+    "vgg16_bn",
+    "googlenet",
+    "inception_v3",
+]
+"""Networks of torchvision that `backbones` can take apart."""
+Method = Literal["auto", "probe", "finetune", "probe+finetune"]
+IMAGENET = "imagenet"
+WEIGHT_FILES = (".pth", ".pt", ".safetensors")
+SMALLEST_INPUT: dict[Backbone, int] = {"inception_v3": 75}
+"""Side in pixels that a network of torchvision needs, where 32 are too few."""
+ONLY_INPUT: dict[Backbone, int] = {"vit_b_16": 224}
+"""Side in pixels of networks that take no other; images are resized to it."""
 SMALLEST_IMAGE: dict[Architecture, int] = {"wic_cnn": 16, "airbench": 12}
 """Side in pixels that a network needs, where the 8 that every data set has are too few."""
 
@@ -132,9 +157,55 @@ class ScratchSettings(RecipeSettings):
 class TransferSettings(RecipeSettings):
     """One model that starts from the weights of another."""
 
-    weights: str
-    """Folder of a candidate of this pipeline (`card.json` and `weights.safetensors`)."""
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-    """SHA-256 of its `weights.safetensors`."""
+    architecture: Backbone | None = None
+    """A network of torchvision; not given where `weights` is a candidate, whose card names its network."""
+    weights: str = IMAGENET
+    """`imagenet` (torchvision's own), a `.pth` or `.safetensors` file, its address, or the folder of a candidate."""
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    """SHA-256 of the weights' file: needed for an address and for what lies outside `backbones/`."""
+    method: Method = "auto"
+    """`probe` fits a new last layer alone, `finetune` then trains all, `probe+finetune` keeps the better of both."""
+    input_size: Annotated[int, Field(ge=32, le=1024)] | None = None
+    """Side that images are resized to inside the network of torchvision; by default theirs, or 64 if that is more."""
+    learning_rate: Annotated[float, Field(gt=0)] = 0.01
+    """Peak learning rate of the last layer."""
     backbone_factor: Annotated[float, Field(gt=0, le=1)] = 0.2
-    """The old layers' learning rate as a share of the new last layer's."""
+    """The highest old layers' learning rate as a share of the new last layer's."""
+    lower_factor: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """The lowest old layers' learning rate as a share of the highest ones'."""
+    norms: Literal["auto", "frozen", "trained"] = "auto"
+    """Whether batch norms keep their old statistics; `auto` does below 5,000 training images."""
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """Decay per step of the exponential average of the weights that is judged; 0 turns it off."""
+    patience: Annotated[int, Field(ge=1)] | None = 8
+    """Epochs without a better one after which training ends; the best is kept in any case."""
+
+    @property
+    def from_candidate(self) -> bool:
+        """Whether `weights` is the folder of a candidate."""
+        return self.weights != IMAGENET and not self.weights.endswith(WEIGHT_FILES) and not self.from_address
+
+    @property
+    def from_address(self) -> bool:
+        """Whether `weights` is an address."""
+        return "://" in self.weights
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "TransferSettings":
+        if self.from_candidate and self.architecture:
+            raise ValueError(
+                f"weights {self.weights!r} is taken for the folder of a candidate, whose card names its network: leave "
+                f"architecture out, or name a file that ends in {', '.join(WEIGHT_FILES)}"
+            )
+        if not self.from_candidate and not self.architecture:
+            raise ValueError(f"weights {self.weights!r} need their architecture: {', '.join(get_args(Backbone))}")
+        if self.from_address and not self.sha256:
+            raise ValueError("an address needs its sha256, so that everyone gets the same bytes")
+        if self.architecture and self.small_start < 1:
+            raise ValueError("small_start is for networks of the zoo; set input_size instead")
+        name, size = self.architecture, self.input_size
+        if name and size and size < (smallest := SMALLEST_INPUT.get(name, 32)):
+            raise ValueError(f"input_size: {name} takes {smallest} pixels or more, not {size}")
+        if name and size and size != (only := ONLY_INPUT.get(name, size)):
+            raise ValueError(f"input_size: {name} takes {only} pixels and no others, not {size}")
+        return self

@@ -1,43 +1,211 @@
 """Starting a network from the weights of another, with a new last layer."""
 
+import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import torch
 from safetensors.torch import load_file
+from torch import Tensor, nn
 
-from darkroom import candidate
+from darkroom import candidate, files
 from darkroom.errors import DarkroomError
-from darkroom.training import network, optimizer
+from darkroom.training import backbones, features, folds, network, optimizer, pretrained, probe
+from darkroom.training.features import Features, Shelf, View
 from darkroom.training.network import Network
-from darkroom.training.session import Start
-from darkroom.training.settings import ONE_SIZE, TransferSettings
+from darkroom.training.session import Ground, Job, Start
+from darkroom.training.settings import ONE_SIZE, Method, TransferSettings
+
+FEW = 5_000
+"""Training images below which a network is not trained as a whole unless asked for, and keeps its batch statistics."""
+LEVELS = 8
+"""Steps in which the learning rate falls from the highest old layers to the lowest."""
 
 
-def start(pretrained: Path, settings: TransferSettings, classes: int, image_size: int, seed: int) -> Start:
-    """Return the network of the folder `pretrained` with a new head.
+@dataclass(frozen=True)
+class Source:
+    """Where a transfer finds what it needs, as its stage's arguments."""
 
-    The head learns at the full rate, the layers that know something already at `backbone_factor` of it. The
+    pretrained: Path
+    copies: Path
+    shelf: Path
+    """Folder of features that were computed before."""
+    folds: int
+    """Folds to judge a probe by, or 0."""
+
+
+def start(source: Source, job: Job, settings: TransferSettings, ground: Ground) -> Start:
+    """Return the network of `source.pretrained` with a new head, fitted to its frozen features.
+
+    With method probe that is all; otherwise the whole network is trained from there (Kumar et al., arXiv 2202.10054):
+    the head learns at the full rate, the layers that know something already at less, the lowest least. The
     normalisation is the one that the old layers were trained with.
 
-    Raises DarkroomError when the weights do not fit the network that their card describes.
+    Raises DarkroomError when the weights do not fit their network.
     """
-    card = candidate.read_card(pretrained)
-    if settings.small_start < 1 and card.network["architecture"] in ONE_SIZE:
+    begin = time.perf_counter()
+    classes, count = len(ground.split.classes), len(ground.training)
+    whole, description, words = _read(source.pretrained, settings, classes, ground.training.size, job.seed)
+    method, reason = choose(settings.method, count, ground.compute.device.type)
+    whole.frozen_norms = settings.norms == "frozen" or (settings.norms == "auto" and count < FEW)
+    if ground.world.leads and not job.quiet:
+        print(f"{job.name}: {method}, {reason}", flush=True)
+    head, extras = None, {}
+    if ground.world.leads:
+        head, judged = _probe(source, job, whole, ground, with_folds=method == "probe")
+        extras = {"folds.json": asdict(judged)} if judged else {}
+        if not job.quiet:
+            print(f"{job.name}: last layer of strength {head.strength:g}, validation accuracy {head.accuracy:.1%}")
+    if method != "probe":
+        head = ground.world.tell(head)
+    if head:
+        _write(head, whole.model)
+    return Start(
+        network=whole,
+        groups=optimizer.groups(_shares(whole.model, settings), settings),
+        description=description,
+        architecture=words,
+        epochs=method != "probe",
+        contends=method == "probe+finetune",
+        facts={"method": method, "strength": head.strength if head else None},
+        extras=extras,
+        seconds=time.perf_counter() - begin,
+    )
+
+
+def choose(method: Method, images: int, device: str) -> tuple[Method, str]:
+    """Return the method for so many training images on a device, and the reason."""
+    if method != "auto":
+        return method, "as params.yaml says"
+    if images < FEW:
+        return "probe", f"since {images:,} training images are less than {FEW:,}, too few to move a whole network"
+    if device == "cpu":
+        return "probe", "since training the whole network would take a GPU"
+    return "probe+finetune", f"since there are {images:,} training images and a GPU"
+
+
+def _read(
+    folder: Path, settings: TransferSettings, classes: int, image_size: int, seed: int
+) -> tuple[Network, dict[str, Any], str]:
+    """Return the network with its old weights, how to build it again, and what it is in words."""
+    origin = pretrained.read_origin(folder)
+    state = _load(folder / origin.file, origin.weights)
+    if settings.architecture:
+        name = settings.architecture
+        description: dict[str, Any] = {"architecture": name, "input_size": settings.input_size}
+        mean, std = backbones.normalisation(name)
+        words = f"{name}, from the weights {origin.weights}"
+    else:
+        card = candidate.read_card(folder)
+        description, mean, std = card.network, card.mean, card.std
+        name = description["architecture"]
+        words = f"{name}, width {description.get('width')}, from the weights of {card.name}".replace(", width None", "")
+    if name in backbones.NAMES:
+        model = backbones.build(name, classes, image_size, description["input_size"], seed, state)
+        whole = Network(model, mean, std)
+        whole.side = model.side
+        return whole, description, words
+    if settings.input_size:
+        raise DarkroomError(f"input_size is for networks of torchvision, which {name} is not: leave it out")
+    return _from_zoo(folder, description, state, settings, (mean, std), classes, image_size, seed), description, words
+
+
+def _load(path: Path, weights: str) -> dict[str, Tensor]:
+    """Read tensors by name, and nothing else: no code in the file runs."""
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # damaged or foreign bytes raise almost anything, and nothing but this file is to blame
         raise DarkroomError(
-            f"small_start: {settings.small_start} is for networks of any size, which {card.network['architecture']} is "
-            "not: set it to 1"
+            f"{weights} cannot be read as weights alone: save the state dict, torch.save(model.state_dict(), PATH), "
+            "or a .safetensors file"
+        ) from None
+    for key in ("state_dict", "model"):  # as training scripts keep it among other things
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise DarkroomError(f"{weights} holds no state dict: save torch.save(model.state_dict(), PATH)")
+    return content
+
+
+def _from_zoo(
+    folder: Path,
+    description: dict[str, Any],
+    state: dict[str, Tensor],
+    settings: TransferSettings,
+    normalisation: tuple[list[float], list[float]],
+    classes: int,
+    image_size: int,
+    seed: int,
+) -> Network:
+    name = description["architecture"]
+    if settings.small_start < 1 and name in ONE_SIZE:
+        raise DarkroomError(
+            f"small_start: {settings.small_start} is for networks of any size, which {name} is not: set it to 1"
         )
-    model = network.build(card.network, classes, image_size, seed)
-    state = load_file(pretrained / "weights.safetensors")
+    whole = Network(network.build(description, classes, image_size, seed), *normalisation)
     old = {name: tensor for name, tensor in state.items() if not name.startswith("model.head.")}
-    whole = Network(model, card.mean, card.std)
     try:
         missing, unexpected = whole.load_state_dict(old, strict=False)
     except RuntimeError as error:
-        raise DarkroomError(f"{pretrained}: the weights do not fit their card: {error}") from None
+        raise DarkroomError(f"{folder}: the weights do not fit their card: {error}") from None
     if unexpected or any(not name.startswith("model.head.") for name in missing):
         names = ", ".join([*missing, *unexpected])
-        raise DarkroomError(f"{pretrained}: the weights do not fit their card, see {names}")
-    features, head = model.get_submodule("features"), model.get_submodule("head")
-    shares = [(features, settings.backbone_factor), (head, 1.0)]
-    words = f"{card.network['architecture']}, width {card.network['width']}, from the weights of {card.name}"
-    return Start(whole, optimizer.groups(shares, settings), card.network, words)
+        raise DarkroomError(f"{folder}: the weights do not fit their card, see {names}")
+    return whole
+
+
+def _probe(
+    source: Source, job: Job, whole: Network, ground: Ground, with_folds: bool
+) -> tuple[probe.Head, folds.Folds | None]:
+    """Fit a head to the features of the images and, where images may be mirrored, of their mirrored views."""
+    whole.to(ground.compute.device)
+    rows = {name: ground.split.rows(name) for name in ("train", "validation")}
+    shelf = Shelf(
+        source.shelf,
+        features.fingerprint(whole, ground.compute),
+        files.sha256(job.packed / "images.npy"),
+        len(ground.split.labels),
+    )
+    parts = {"train": ground.training, "validation": ground.validation}
+
+    def seen(name: str, view: View) -> Features:
+        return features.extract(whole, parts[name], rows[name], view, shelf, ground.compute)
+
+    labels = {name: ground.split.labels[rows[name]] for name in rows}
+    views: list[View] = ["plain", "mirrored"] if job.augment.flip else ["plain"]
+    balanced = job.training.balance != "none"
+    classes, layer = len(ground.split.classes), _head(whole.model)
+    training = np.concatenate([seen("train", view) for view in views])
+    targets, judged = np.tile(labels["train"], len(views)), (seen("validation", "plain"), labels["validation"])
+    head = probe.fit((training, targets), judged, classes, balanced, layer.bias is not None)
+    if not (with_folds and source.folds):
+        return head, None
+    both = [np.concatenate([seen("train", view), seen("validation", view)]) for view in views]
+    numbers = folds.families(job.packed, source.copies)[np.concatenate([rows["train"], rows["validation"]])]
+    truth = np.concatenate([labels["train"], labels["validation"]])
+    return head, folds.evaluate(both[0], both[1:], truth, numbers, classes, head, source.folds, job.seed, balanced)
+
+
+def _head(model: nn.Module) -> nn.Linear:
+    layer = model.get_submodule("head")
+    assert isinstance(layer, nn.Linear)
+    return layer
+
+
+def _write(head: probe.Head, model: nn.Module) -> None:
+    head.write(_head(model), float(getattr(model, "scale", 1.0)))
+
+
+def _shares(model: nn.Module, settings: TransferSettings) -> list[tuple[nn.Module, float]]:
+    """Return parts of the network with their share of the learning rate, which falls evenly from layer to layer."""
+    old = list(model.get_submodule("features").parameters())
+    levels: list[list[nn.Parameter]] = [[] for _ in range(LEVELS)]
+    for place, parameter in enumerate(old):
+        levels[place * LEVELS // len(old)].append(parameter)
+    shares = [settings.backbone_factor * settings.lower_factor ** (1 - level / (LEVELS - 1)) for level in range(LEVELS)]
+    parts = [(nn.ParameterList(part), share) for part, share in zip(levels, shares, strict=True)]
+    return [*parts, (_head(model), 1.0)]

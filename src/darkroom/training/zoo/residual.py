@@ -25,6 +25,9 @@ class ResNet9(nn.Module):
     logits are scaled by 1/8 as there, which lets the last layer learn at the rate of the others.
     """
 
+    scale = 1 / 8
+    """What the last layer's output is multiplied by."""
+
     def __init__(self, classes: int, image_size: int, width: int) -> None:
         super().__init__()
         self.features = nn.Sequential(
@@ -44,7 +47,7 @@ class ResNet9(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits."""
-        logits: Tensor = self.head(self.features(images)) / 8
+        logits: Tensor = self.head(self.features(images)) * self.scale
         return logits
 
 

@@ -1,0 +1,135 @@
+"""Features of packed images: what the frozen layers make of each, computed once and kept by content.
+
+One file holds the features of one view (plain or mirrored) of one set of packed images by one network, for as many of
+its rows as were ever asked for. So another split, another strength or another number of folds computes nothing again,
+and a run that was killed goes on where it was.
+"""
+
+import hashlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+from torch import Tensor
+
+from darkroom import files
+from darkroom.candidate import chunk_size
+from darkroom.progress import progress
+from darkroom.training.batches import Data
+from darkroom.training.checkpoint import EVERY
+from darkroom.training.device import Compute
+from darkroom.training.network import Network
+
+LIMIT = 2_000_000_000
+"""Bytes that all files together may have; those that were not used for longest go first."""
+
+HALF = 65_504.0
+"""The largest number of half precision."""
+View = Literal["plain", "mirrored"]
+Features = npt.NDArray[np.float16]
+"""Shape (images, values). Half precision is finer than the bfloat16 that they are computed in."""
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """The folder in which the features of one network and one set of images are kept."""
+
+    folder: Path
+    network: str
+    """SHA-256 of its old layers and of how they see images."""
+    images: str
+    """SHA-256 of the packed images."""
+    count: int
+    """How many packed images there are."""
+    limit: int = LIMIT
+
+    def load(self, view: View, rows: npt.NDArray[np.int64]) -> tuple[Features | None, npt.NDArray[np.bool_]]:
+        """Return the features of packed `rows`, or None where there are none, and for which rows they are known."""
+        content = self._read(view)
+        if content is None:
+            return None, np.zeros(len(rows), dtype=np.bool_)
+        return content["features"][rows], content["known"][rows].astype(np.bool_)
+
+    def save(self, view: View, rows: npt.NDArray[np.int64], features: Features) -> None:
+        """Add the features of packed `rows` to those that are known, and make room for them."""
+        content = self._read(view) or {
+            "features": np.zeros((self.count, features.shape[1]), dtype=np.float16),
+            "known": np.zeros(self.count, dtype=np.uint8),
+        }
+        content["features"][rows], content["known"][rows] = features, 1
+        path = self._path(view)
+        with files.whole_file(path) as partial:
+            save_file(content, partial)
+        self._clean(path)
+
+    def _path(self, view: View) -> Path:
+        key = hashlib.sha256(f"{self.network} {self.images} {view}".encode()).hexdigest()
+        return self.folder / f"{key[:32]}.safetensors"
+
+    def _read(self, view: View) -> dict[str, npt.NDArray[Any]] | None:
+        path = self._path(view)
+        if not path.is_file():
+            return None
+        try:
+            content = load_file(path)
+        except SafetensorError:  # a damaged file is worth no more than none
+            path.unlink()
+            return None
+        path.touch()
+        return dict(content)
+
+    def _clean(self, newest: Path) -> None:
+        room = self.limit - newest.stat().st_size
+        others = [path for path in self.folder.glob("*.safetensors") if path != newest]
+        for path in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True):
+            room -= path.stat().st_size
+            if room < 0:
+                path.unlink(missing_ok=True)
+
+
+def fingerprint(network: Network, compute: Compute) -> str:
+    """Return the SHA-256 over the old layers, the normalisation, the input's side and the precision."""
+    digest = hashlib.sha256(f"{network.side} {compute.words} {torch.__version__}".encode())
+    state = network.model.get_submodule("features").state_dict()
+    for name, tensor in [("mean", network.mean), ("std", network.std), *sorted(state.items())]:
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@torch.inference_mode()
+def extract(
+    network: Network, data: Data, rows: npt.NDArray[np.int64], view: View, shelf: Shelf, compute: Compute
+) -> Features:
+    """Return the features of one split's images, in order; `rows` are their packed rows, int64 (N,).
+
+    What the shelf has is taken from there; the rest is computed in the precision that trains, and put there.
+    """
+    found, known = shelf.load(view, rows)
+    missing = np.flatnonzero(~known)
+    if found is not None and not len(missing):
+        return found
+    network.eval()
+    layers = network.model.get_submodule("features")
+    chunks = torch.split(torch.from_numpy(missing), chunk_size(max(data.size, network.side)))
+    waiting: list[Tensor] = []
+    saved, done, clock = 0, 0, time.perf_counter()
+    with progress(f"features, {view}", len(missing), "images") as bar:
+        for images in data.batches(chunks):
+            with compute.autocast():
+                values = layers(network.normalise(images.flip(2) if view == "mirrored" else images))
+            waiting.append(values.float().clamp(-HALF, HALF).half().cpu())
+            done += len(images)
+            bar(len(images))
+            if done == len(missing) or time.perf_counter() - clock > EVERY:
+                shelf.save(view, rows[missing[saved:done]], torch.cat(waiting).numpy())
+                waiting, saved, clock = [], done, time.perf_counter()
+    complete, _ = shelf.load(view, rows)
+    assert complete is not None
+    return complete

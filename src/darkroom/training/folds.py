@@ -1,0 +1,94 @@
+"""Repeated folds: how much a probe's accuracy hangs on which images it was judged by."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from sklearn.model_selection import StratifiedGroupKFold
+
+from darkroom import packed
+from darkroom.errors import DarkroomError
+from darkroom.training import probe
+from darkroom.training.features import Features
+from darkroom.training.probe import Labels
+
+FITS = 10
+"""About as many heads are fitted, whatever the number of folds."""
+
+
+@dataclass(frozen=True)
+class Folds:
+    """`folds.json`: accuracy of heads that were fitted without the fold that they were judged by."""
+
+    folds: int
+    repeats: int
+    images: int
+    """Training and validation images together; test images are in no fold."""
+    accuracies: list[float]
+    """One a repeat, over all images."""
+    mean: float
+    spread: float
+    """Standard deviation over the single folds."""
+
+
+def evaluate(
+    plain: Features,
+    others: list[Features],
+    labels: Labels,
+    families: npt.NDArray[np.int64],
+    classes: int,
+    head: probe.Head,
+    count: int,
+    seed: int,
+    balanced: bool = False,
+) -> Folds:
+    """Return how well heads of the strength of `head` do on `count` stratified folds, repeated for about ten fits.
+
+    Heads are fitted on all views (`plain` and the `others`) and judged by the plain one; images of one family are
+    never on both sides.
+
+    Raises DarkroomError when a class has less images than there are folds.
+    """
+    if (fewest := int(np.bincount(labels, minlength=classes).min())) < count:
+        raise DarkroomError(
+            f"select.folds: {count} needs as many training and validation images of each class, and one has {fewest}: "
+            f"set it to {fewest if fewest > 1 else 0}"
+        )
+    repeats, views = max(1, round(FITS / count)), [plain, *others]
+    single: list[float] = []
+    whole: list[float] = []
+    for repeat in range(repeats):
+        divider = StratifiedGroupKFold(count, shuffle=True, random_state=seed + repeat)
+        right = np.zeros(len(labels), dtype=np.bool_)
+        for fitted, judged in divider.split(plain, labels, families):
+            scale = probe.scaling(plain[fitted])
+            features = np.concatenate([scale.apply(view[fitted]) for view in views])
+            targets = np.tile(labels[fitted], len(views))
+            [(_, weight, bias)] = probe.path(features, targets, classes, (head.strength,), balanced)
+            right[judged] = (scale.apply(plain[judged]) @ weight.T + bias).argmax(axis=1) == labels[judged]
+            single.append(float(right[judged].mean()))
+        whole.append(float(right.mean()))
+    rounded = [round(value, 6) for value in whole]
+    return Folds(
+        count, repeats, len(labels), rounded, round(float(np.mean(whole)), 6), round(float(np.std(single, ddof=1)), 6)
+    )
+
+
+def families(folder: Path, copies: Path) -> npt.NDArray[np.int64]:
+    """Return a number for each packed row that is the same for copies, near copies and pictures of one group."""
+    records = packed.read_index(folder)
+    places: dict[tuple[str, str], int] = {}
+    links: list[tuple[int, int]] = []
+    clusters = {row["name"]: row["cluster"] for row in packed.read_rows(copies)}
+    for row, record in enumerate(records):
+        for kind, key in (("bytes", record.sha256), ("group", record.group), ("copy", clusters.get(record.name, ""))):
+            if key:
+                links.append((row, places.setdefault((kind, key), row)))
+    ends = np.array(links, dtype=np.int64).reshape(-1, 2)
+    shape = (len(records), len(records))
+    _, numbers = connected_components(coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=shape), False)
+    result: npt.NDArray[np.int64] = numbers.astype(np.int64)
+    return result
