@@ -1,5 +1,6 @@
 """What the judge leaves and what the service reads, small and real, and a server of it on a free port."""
 
+import asyncio
 import io
 import os
 import signal
@@ -8,8 +9,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import httpx
 import numpy as np
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from PIL import Image
-from starlette.applications import Starlette
+from starlette.types import ASGIApp, Message
 
 from darkroom import files, packed
 from darkroom.serving import packaging, served
@@ -106,30 +107,41 @@ def picture(seed: int = 0, width: int = 40, height: int = 30) -> bytes:
 
 
 class Client:
-    """Sends requests to an application in this process, and raises what the application raises."""
+    """Sends requests to an application in this process."""
 
-    def __init__(self, portal: BlockingPortal, app: Starlette) -> None:
+    def __init__(self, portal: BlockingPortal, app: ASGIApp) -> None:
         self._portal = portal
         self._client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service")
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
         return self._portal.call(partial(self._client.request, method, path, **options))
 
-    def get(self, path: str) -> httpx.Response:
-        return self.request("GET", path)
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        return self.request("GET", path, **options)
 
     def post(self, path: str, **options: Any) -> httpx.Response:
         return self.request("POST", path, **options)
 
 
 @contextmanager
-def in_process(app: Starlette) -> Iterator[Client]:
+def in_process(app: ASGIApp) -> Iterator[Client]:
     """Start an application in this process and yield a client of it."""
-    with (
-        start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(app.router.lifespan_context(app)),
-    ):
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(_started(app)):
         yield Client(portal, app)
+
+
+@asynccontextmanager
+async def _started(app: ASGIApp) -> AsyncIterator[None]:
+    """Start and stop an application as a server does, by its lifespan."""
+    ask, tell = asyncio.Queue[Message](), asyncio.Queue[Message]()
+    task = asyncio.create_task(app({"type": "lifespan", "state": {}}, ask.get, tell.put))
+    for phase in ("startup", "shutdown"):
+        await ask.put({"type": f"lifespan.{phase}"})
+        message = await tell.get()
+        assert message["type"] == f"lifespan.{phase}.complete", message
+        if phase == "startup":
+            yield
+    await task
 
 
 @contextmanager

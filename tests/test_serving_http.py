@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import bentoml
 import httpx
 import numpy as np
 import pytest
+from bentoml.exceptions import BentoMLException
 
-from darkroom.serving import bento, served
+from darkroom.serving import bento, guard, served
 from tests.factories_serving import LIMITS, ROOT, picture, png, serving, write_served
 
 if TYPE_CHECKING:
@@ -57,6 +59,43 @@ def test_bentoml_counts_the_mounted_routes(address: str) -> None:
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/docs.json", "/"])
 def test_what_bentoml_brings_still_answers(address: str, path: str) -> None:
     assert httpx.get(address + path).status_code == 200
+
+
+def test_bentoml_s_own_client_works(address: str, tmp_path: Path) -> None:
+    paths = [tmp_path / f"{seed}.png" for seed in range(2)]
+    for seed, path in enumerate(paths):
+        path.write_bytes(picture(seed))
+    with bentoml.SyncHTTPClient(address) as client:
+        answer = client.predict(images=paths, top_k=1)
+        explained = client.explain(image=paths[0]).read_bytes()
+        info = client.info()
+        with pytest.raises(BentoMLException, match="invalid_top_k"):
+            client.predict(images=paths, top_k=0)
+        client._temp_dir.cleanup()  # BentoML leaves that to the garbage collector, which warns
+    files = [("images", (path.name, path.read_bytes())) for path in paths]
+    expected = httpx.post(f"{address}/predict?top_k=1", files=files).json()
+    assert answer == expected
+    assert explained == httpx.post(f"{address}/explain", files={"image": picture(0)}).content
+    assert info["model"] == expected["model"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nowhere", 404, "not_found"),
+        ("GET", "/static_content/nothing", 404, "not_found"),
+        ("PUT", "/predict", 405, "method_not_allowed"),
+        ("POST", "/readyz", 405, "method_not_allowed"),
+    ],
+)
+def test_what_bentoml_would_refuse_is_json_with_strict_headers(
+    address: str, method: str, path: str, status: int, code: str
+) -> None:
+    response = httpx.request(method, address + path, headers={"x-request-id": "mine"})
+    assert (response.status_code, response.json()["error"]["code"]) == (status, code)
+    assert {name: response.headers[name] for name in guard.HEADERS} == guard.HEADERS
+    assert response.headers["x-request-id"] == "mine"
+    assert f'endpoint="{path}"' not in httpx.get(f"{address}/metrics").text or status != 404
 
 
 def test_a_body_without_length_is_cut_off(address: str) -> None:

@@ -1,18 +1,27 @@
 """The service in process: its answers, its limits, its refusals, and what BentoML adds."""
 
+import asyncio
+import io
 import json
 import re
+import threading
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
+import jsonschema
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from darkroom import candidate, packed
-from darkroom.serving import service
+from darkroom.doubt import Doubt
+from darkroom.serving import served, service
+from darkroom.serving.journal import Journal
 from tests.factories_serving import BEST, EVALUATION, LIMITS, Client, in_process, picture, png, write_served
 
 A, B, DAMAGED = picture(0), picture(1), b"\xff\xd8\xff no picture"
@@ -68,7 +77,9 @@ def test_served_answers_equal_judged_ones(client: Client, project: Path) -> None
 @pytest.mark.parametrize("content_type", ["image/png", "image/jpeg", "application/octet-stream"])
 def test_a_picture_may_be_the_whole_body(client: Client, content_type: str) -> None:
     response = client.post("/predict", content=A, headers={"content-type": content_type})
-    assert response.json()["predictions"] == [{"name": "image", "labels": labels(client, A)}]
+    assert response.json()["predictions"] == [
+        {"name": "image", "labels": labels(client, A), "confident": None, "in_distribution": None}
+    ]
 
 
 @pytest.mark.parametrize(
@@ -143,15 +154,121 @@ def test_no_body_is_our_fault(client: Client, body: bytes, content_type: str, fr
     assert response.json()["error"]["message"]
 
 
+def test_a_body_that_stops_arriving_is_not_waited_for(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def stalls() -> AsyncIterator[bytes]:
+        yield A[:100]
+        await asyncio.sleep(30)
+
+    model = service.app.state.model
+    monkeypatch.setattr(model, "served", replace(model.served, limits=LIMITS.model_copy(update={"max_seconds": 0.2})))
+    response = client.post("/predict", **body(stalls(), "image/png"))
+    assert (response.status_code, response.json()["error"]["code"]) == (408, "too_slow")
+    assert response.headers["connection"] == "close"
+
+
+def test_an_answer_that_takes_too_long_is_given_up(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+    model = service.app.state.model
+    monkeypatch.setattr(model, "served", replace(model.served, limits=LIMITS.model_copy(update={"max_seconds": 0.2})))
+    monkeypatch.setattr(model, "decode", lambda upload: release.wait(10))
+    response = client.post("/predict", files=form(A))
+    release.set()
+    assert (response.status_code, response.json()["error"]["code"]) == (504, "timeout")
+
+
+def test_answers_say_when_they_are_unsure(client: Client, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = service.app.state.model
+    images = packed.open_packed(project / "data" / "packed").images[:40]
+    logits = model.predictor.logits(images)
+    largest = candidate.softmax(logits, model.card.temperature).max(axis=1)
+    doubt = Doubt("max_probability", *np.quantile(largest, [0.3, 0.6]).tolist(), 0.4)
+    monkeypatch.setattr(model, "card", replace(model.card, doubt=doubt))
+    known, confident = doubt.verdicts(logits, model.card.temperature)
+    assert 0 < confident.sum() < known.sum() < 40
+    for place in range(0, 40, 4):
+        answer = client.post("/predict", files=form(*map(png, images[place : place + 4]))).json()
+        for offset, prediction in enumerate(answer["predictions"]):
+            assert prediction["in_distribution"] is bool(known[place + offset])
+            assert prediction["confident"] is bool(confident[place + offset])
+
+
+def test_explain_answers_with_a_picture_of_the_places_that_matter(client: Client) -> None:
+    response = client.post("/explain", files={"image": A})
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "image/png"
+    with Image.open(io.BytesIO(response.content)) as image:
+        overlaid = np.asarray(image.convert("RGB"))
+    assert overlaid.shape == (16, 16, 3)
+    assert len(np.unique(overlaid.reshape(-1, 3), axis=0)) > 50
+    best, *others = labels(client, A)
+    assert response.headers["x-label"] == best["label"]
+    body = client.post("/explain", content=A, headers={"content-type": "image/png"}).content
+    assert (
+        body == response.content == client.post("/explain", files={"image": A}, data={"label": best["label"]}).content
+    )
+    assert client.post("/explain", files={"image": A}, params={"label": others[0]["label"]}).content != body
+
+
+@pytest.mark.parametrize(
+    ("path", "request_", "status", "code"),
+    [
+        ("/explain", {"files": {"image": DAMAGED}}, 422, "invalid_image"),
+        ("/explain", {"files": {"image": LARGE}}, 413, "file_too_large"),
+        ("/explain", {"files": [("image", A), ("image", B)]}, 422, "too_many_images"),
+        ("/explain", {"files": {"images": A}}, 422, "unknown_field"),
+        ("/explain", {"files": {"image": A}, "data": {"label": "unicorn"}}, 422, "unknown_label"),
+        ("/correct", {"files": {"image": A}, "data": {"label": "circle"}}, 403, "no_log"),
+    ],
+)
+def test_refusals_elsewhere(client: Client, path: str, request_: dict[str, Any], status: int, code: str) -> None:
+    response = client.post(path, **request_)
+    assert (response.status_code, response.json()["error"]["code"]) == (status, code)
+
+
+def test_answers_and_corrections_are_kept_where_the_log_is_on(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = service.app.state.model
+    journal = Journal(tmp_path, "v", model.card.classes, keep_pictures=False)
+    monkeypatch.setitem(service.app.state._state, "journal", journal)
+    monkeypatch.setattr("bentoml._internal.monitoring.api._MONITOR_INSTANCES", {})
+    best = labels(client, A)[0]
+    (line,) = next(tmp_path.glob("darkroom/data/*.log")).read_text(encoding="utf-8").splitlines()
+    assert json.loads(line)["label"] == best["label"]
+    assert json.loads(line)["probability"] == best["probability"]
+    correction = client.post("/correct", files={"image": A}, data={"label": best["label"]})
+    assert correction.json() == {"kept": True}
+    assert [path.read_bytes() for path in tmp_path.glob(f"corrections/{best['label']}/*.png")] == [A]
+    assert client.post("/correct", files={"image": DAMAGED}, data={"label": best["label"]}).status_code == 422
+    assert client.post("/correct", files={"image": B}, data={"label": "../x"}).status_code == 422
+    assert client.post("/correct", files={"image": B}).status_code == 422
+    assert len(list(tmp_path.glob("corrections/**/*.png"))) == 1
+
+
 def test_info(client: Client, project: Path) -> None:
     info = client.get("/info").json()
     assert info["model"]["name"] == info["card"]["name"] == "small"
     assert re.fullmatch("[0-9a-f]{12}", info["model"]["version"])
     assert info["card"]["temperature"] == BEST["temperature"]
     assert info["metrics"] == EVALUATION["candidates"]["small"]
-    assert info["limits"] == LIMITS.model_dump()
+    assert info["limits"] == LIMITS.model_dump(exclude={"log", "log_pictures"})
     assert info["parity"]["rows"] == 24
+    assert info["classes"] == info["card"]["classes"]
+    assert info["data"] == packed.fingerprint(project / "data" / "packed", project / "data" / "split.csv")
+    assert info["keeps"] == {"answers": False, "pictures": False}
+    assert client.post("/info").json() == info
     assert set(info["versions"]) == {"python", "bentoml", "numpy", "onnxruntime", "pillow"}
+
+
+def test_the_examples_are_there_and_nothing_beside_them(client: Client, project: Path) -> None:
+    shown = client.get("/info").json()["examples"]
+    assert len(shown) >= 5
+    for example in shown:
+        response = client.get(f"/examples/{example['file']}")
+        assert response.headers["content-type"] == "image/png"
+        assert response.content == (project / served.FOLDER / "examples" / example["file"]).read_bytes()
+    assert client.get("/examples/examples.json").status_code == 404
+    assert client.get("/examples/..%2fcard.json").status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -188,8 +305,27 @@ def test_the_page_names_no_address() -> None:
 
 def test_the_description_covers_the_mounted_routes(client: Client) -> None:
     description = client.get("/docs.json").json()
-    assert list(description["paths"])[:2] == ["/predict", "/info"]
+    assert list(description["paths"])[:3] == ["/predict", "/explain", "/info"]
     assert "/readyz" in description["paths"]
     form = description["paths"]["/predict"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert set(form["properties"]) == {"images", "top_k"}
     assert "bentoml.com" not in json.dumps(description)
+
+
+def test_answers_are_what_the_description_promises(client: Client) -> None:
+    description = client.get("/docs.json").json()
+
+    def check(response: httpx.Response, path: str) -> None:
+        promised = description["paths"][path]["post"]["responses"][str(response.status_code)]
+        schema = promised["content"]["application/json"]["schema"]
+        jsonschema.validate(response.json(), {**schema, "components": description["components"]})
+
+    check(client.post("/predict", files=form(A, DAMAGED)), "/predict")
+    check(client.post("/predict", files=form(DAMAGED)), "/predict")
+    check(client.post("/predict", files=form(LARGE)), "/predict")
+    check(client.post("/predict", content=b"x"), "/predict")
+    check(client.post("/explain", files={"image": DAMAGED}), "/explain")
+    broken = client.post("/predict", files=form(A)).json()
+    del broken["predictions"][0]["name"]
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(broken, {"$ref": "#/components/schemas/Answer", "components": description["components"]})

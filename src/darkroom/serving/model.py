@@ -1,63 +1,102 @@
-"""The served model: uploads in, labels or reasons out, one for each upload and in the same order."""
+"""The served model: uploads in, answers or reasons out, one for each upload and in the same order."""
 
-from collections.abc import Sequence
+import asyncio
+import io
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
-from darkroom import images
+from darkroom import candidate, explaining, images
 from darkroom.predictor import Predictor
 from darkroom.serving import served
-from darkroom.serving.uploads import MEGABYTE, Upload
+from darkroom.serving.uploads import MEGABYTE, RequestError, Upload
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Label:
-    """A class and its calibrated probability, 0 to 1."""
+class Answer:
+    """What the model says to one picture."""
 
-    label: str
-    probability: float
+    probabilities: npt.NDArray[np.float64]
+    """Calibrated, 0 to 1, shape (classes,)."""
+    confident: bool | None
+    """Whether the answer can be relied on as on validation; None where the model was judged without that."""
+    in_distribution: bool | None
+    """Whether the picture looks like one of the classes at all; None as above."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why one image has no answer; `status` is the HTTP status that fits when none of the images has one."""
+    """Why one picture has no answer; `status` is the HTTP status that fits when none of the pictures has one."""
 
     status: int
     code: str
     message: str
 
 
-@dataclass(frozen=True)
-class Answer:
-    """The answer for one upload: its most probable labels, or why there are none."""
-
-    name: str
-    outcome: list[Label] | Failure
-
-
 class Model:
     """A served folder, opened once a process and shared by its threads."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.served = served.read(folder)
         # One thread a call, and as many calls at once as there are cores. Measured on two busy cores with a small
         # network: 1.3 to 2 times the images a second of two threads a call, for one client and for many.
         self.predictor = Predictor(folder, threads=1)
+        self.card = self.predictor.card
+        self._threads = os.cpu_count() or 1
+        # A pool of its own: decoding and answering keep off the event loop, and however many requests wait, no more
+        # pictures than cores are open at once.
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="model")
 
-    def answer(self, uploads: Sequence[Upload], top_k: int) -> list[Answer]:
-        """Return one answer for each upload; an upload that cannot be read does not disturb the others."""
-        decoded = [self._decode(upload) for upload in uploads]
-        pixels = [item for item in decoded if not isinstance(item, Failure)]
-        rows = iter(self.predictor.probabilities(np.stack(pixels)) if pixels else ())
-        return [
-            Answer(upload.name, item if isinstance(item, Failure) else self._labels(next(rows), top_k))
-            for upload, item in zip(uploads, decoded, strict=True)
-        ]
+    async def run(self, function: Callable[..., Result], *arguments: object) -> Result:
+        """Call a function on the model's threads. Raises RequestError 504 when that takes longer than allowed."""
+        limit = self.served.limits.max_seconds
+        try:
+            async with asyncio.timeout(limit):
+                return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+        except TimeoutError:
+            message = f"no answer within {limit:g} s: send fewer images, or try again later"
+            raise RequestError(504, "timeout", message) from None
 
-    def _decode(self, upload: Upload) -> npt.NDArray[np.uint8] | Failure:
+    async def answer(self, uploads: Sequence[Upload]) -> list[Answer | Failure]:
+        """Return one answer for each upload; an upload that cannot be read does not disturb the others.
+
+        Several uploads are shared out among the threads, each of which answers its share in one batch.
+        """
+        size = -(-len(uploads) // self._threads)
+        shares = [uploads[start : start + size] for start in range(0, len(uploads), size)]
+        answered = await asyncio.gather(*(self.run(self._answer, share) for share in shares))
+        return [answer for share in answered for answer in share]
+
+    async def explain(self, upload: Upload, label: str | None) -> tuple[str, bytes]:
+        """Return the class explained (`label`, or the most probable one) and a PNG of S × S pixels.
+
+        Raises RequestError when the picture cannot be read, or `label` is no class.
+        """
+        return await self.run(self._explain, upload, None if label is None else self.checked(label))
+
+    def checked(self, label: str) -> str:
+        """Return `label` when it is a class. Raises RequestError otherwise."""
+        if label in self.card.classes:
+            return label
+        shown = ", ".join(self.card.classes[:10]) + (", …" if len(self.card.classes) > 10 else "")
+        raise RequestError(422, "unknown_label", f"label is {label[:50]!r}: give one of {shown}")
+
+    def close(self) -> None:
+        """End the threads."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def decode(self, upload: Upload) -> npt.NDArray[np.uint8] | Failure:
+        """Return the pixels of one upload, shape (S, S, 3), or why there are none."""
         limits = self.served.limits
         if len(upload.data) > limits.max_megabytes * MEGABYTE:
             size = f"{len(upload.data) / MEGABYTE:.1f} MB"
@@ -65,10 +104,32 @@ class Model:
             return Failure(413, "file_too_large", reason)
         try:
             max_pixels = int(limits.max_megapixels * 1_000_000)
-            return images.decode(upload.data, self.predictor.card.image_size, max_pixels).pixels
+            return images.decode(upload.data, self.card.image_size, max_pixels).pixels
         except images.ImageError as error:
             return Failure(422, "invalid_image", str(error))
 
-    def _labels(self, probabilities: npt.NDArray[np.float64], top_k: int) -> list[Label]:
-        order = np.argsort(-probabilities, kind="stable")[:top_k]
-        return [Label(self.predictor.card.classes[index], float(probabilities[index])) for index in order]
+    def _answer(self, uploads: Sequence[Upload]) -> list[Answer | Failure]:
+        decoded = [self.decode(upload) for upload in uploads]
+        pixels = [item for item in decoded if not isinstance(item, Failure)]
+        answers = iter(self._judge(np.stack(pixels)) if pixels else ())
+        return [item if isinstance(item, Failure) else next(answers) for item in decoded]
+
+    def _judge(self, pixels: npt.NDArray[np.uint8]) -> list[Answer]:
+        logits = self.predictor.logits(pixels)
+        probabilities = candidate.softmax(logits, self.card.temperature)
+        if self.card.doubt is None:
+            return [Answer(row, None, None) for row in probabilities]
+        known, confident = self.card.doubt.verdicts(logits, self.card.temperature)
+        rows = zip(probabilities, confident.tolist(), known.tolist(), strict=True)
+        return [Answer(*row) for row in rows]
+
+    def _explain(self, upload: Upload, label: str | None) -> tuple[str, bytes]:
+        pixels = self.decode(upload)
+        if isinstance(pixels, Failure):
+            raise RequestError(pixels.status, pixels.code, pixels.message)
+        if label is None:
+            label = self.card.classes[int(self.predictor.logits(pixels[np.newaxis]).argmax())]
+        heat = explaining.occlusion(self.predictor, pixels, self.card.classes.index(label))
+        file = io.BytesIO()
+        Image.fromarray(explaining.overlay(pixels, heat)).save(file, "PNG")
+        return label, file.getvalue()

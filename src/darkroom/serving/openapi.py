@@ -1,90 +1,162 @@
-"""What Swagger and `/docs.json` say about the mounted routes, which BentoML does not describe by itself."""
+"""What `/docs.json` (OpenAPI) and `/schema.json` (BentoML's clients) say about our routes.
+
+BentoML describes its typed endpoints by itself. Ours read their bodies within limits, so they are described here; a
+test asks them for what is promised.
+"""
 
 from typing import Any
 
-_LABELS = {
-    "type": "array",
-    "description": "The most probable classes, most probable first.",
-    "items": {
-        "type": "object",
-        "properties": {
-            "label": {"type": "string"},
-            "probability": {"type": "number", "minimum": 0, "maximum": 1},
+from darkroom.serving.settings import ServeSettings
+
+Json = dict[str, Any]
+
+_FILE = {"type": "string", "format": "binary"}
+_PROBABILITY = {"type": "number", "minimum": 0, "maximum": 1}
+_FLAG = {"type": ["boolean", "null"]}
+
+
+def _object(properties: Json, required: list[str] | None = None, **more: Any) -> Json:
+    return {"type": "object", "properties": properties, "required": required or list(properties), **more}
+
+
+_SCHEMAS: Json = {
+    "Error": _object(
+        {
+            "error": _object(
+                {
+                    "code": {"type": "string", "description": "For programs; stays as it is."},
+                    "message": {"type": "string", "description": "For people: what was found, what is allowed."},
+                }
+            )
+        }
+    ),
+    "Label": _object({"label": {"type": "string"}, "probability": _PROBABILITY}),
+    "Prediction": _object(
+        {
+            "name": {"type": "string", "description": "The file's."},
+            "labels": {
+                "type": "array",
+                "description": "The most probable classes with their calibrated probabilities, most probable first.",
+                "items": {"$ref": "#/components/schemas/Label"},
+            },
+            "confident": {
+                **_FLAG,
+                "description": "False: unsure, do not rely on it. Null: the model was judged without that.",
+            },
+            "in_distribution": {**_FLAG, "description": "False: probably none of the classes. Null: as above."},
+            "error": {"$ref": "#/components/schemas/Error/properties/error"},
         },
-    },
-}
-_ERROR = {"type": "object", "properties": {"code": {"type": "string"}, "message": {"type": "string"}}}
-_MODEL = {"type": "object", "properties": {"name": {"type": "string"}, "version": {"type": "string"}}}
-_PREDICTION = {
-    "type": "object",
-    "description": "Either `labels` or, when this image could not be read, `error`.",
-    "properties": {"name": {"type": "string"}, "labels": _LABELS, "error": _ERROR},
-}
-_ANSWER = {
-    "type": "object",
-    "properties": {"model": _MODEL, "predictions": {"type": "array", "items": _PREDICTION}},
-}
-_FORM = {
-    "type": "object",
-    "required": ["images"],
-    "properties": {
-        "images": {"type": "array", "items": {"type": "string", "format": "binary"}},
-        "top_k": {"type": "integer", "minimum": 1},
-    },
-}
-
-
-def _response(description: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
-
-
-def _refusal(description: str) -> dict[str, Any]:
-    return _response(description, {"type": "object", "properties": {"error": _ERROR}})
-
-
-_PATHS = {
-    "/predict": {
-        "post": {
-            "tags": ["Service APIs"],
-            "operationId": "predict",
-            "summary": "Classify one or several images",
-            "description": "A form with the field `images` repeated, or one image as the whole body. Answers "
-            "come in the order of the images; an image that cannot be read does not disturb the others.",
-            "parameters": [
-                {"name": "top_k", "in": "query", "schema": {"type": "integer", "minimum": 1}},
-            ],
-            "requestBody": {
-                "required": True,
-                "content": {
-                    "multipart/form-data": {"schema": _FORM},
-                    "image/*": {"schema": {"type": "string", "format": "binary"}},
-                },
-            },
-            "responses": {
-                "200": _response("At least one image was answered", _ANSWER),
-                "400": _refusal("A broken form"),
-                "413": _refusal("The request or every image is too large"),
-                "415": _refusal("Another content type"),
-                "422": _refusal("Wrong fields, no or too many images, or no image could be read"),
-            },
+        ["name"],
+        description="Either `error`, when this image could not be answered, or all the others.",
+    ),
+    "Answer": _object(
+        {
+            "model": _object({"name": {"type": "string"}, "version": {"type": "string"}}),
+            "predictions": {"type": "array", "items": {"$ref": "#/components/schemas/Prediction"}},
         }
-    },
-    "/info": {
-        "get": {
-            "tags": ["Service APIs"],
-            "operationId": "info",
-            "summary": "What answers here: card, metrics, limits and versions",
-            "responses": {"200": _response("The served model", {"type": "object"})},
-        }
-    },
+    ),
 }
+_REFUSALS = {
+    "400": "A broken form, or a body that ended too soon",
+    "408": "The body took too long to arrive",
+    "413": "The request, or every image, is too large",
+    "415": "Another content type",
+    "422": "Wrong fields or options, no or too many images, or no image could be read",
+    "429": "Too many requests at once",
+    "504": "No answer in time",
+}
+_TOP_K = {"type": "integer", "minimum": 1, "maximum": 999999999}
 
 
-def describe(specification: dict[str, Any], version: str) -> dict[str, Any]:
+def describe(specification: Json, version: str, limits: ServeSettings, classes: list[str]) -> Json:
     """Return BentoML's OpenAPI `specification` with our routes first and our own title."""
+    label = {"type": "string", "enum": classes}
+    images = {"type": "array", "items": _FILE, "minItems": 1, "maxItems": limits.max_images}
+    paths = {
+        "/predict": _post(
+            "predict",
+            "Classify one or several images",
+            "A form with the field `images` repeated, or one image as the whole body. Answers come in the order of "
+            "the images; an image that cannot be read does not disturb the others. A form's `top_k` counts before "
+            "the query's.",
+            _object({"images": images, "top_k": _TOP_K}, ["images"]),
+            {"application/json": {"schema": {"$ref": "#/components/schemas/Answer"}}},
+            {"top_k": _TOP_K},
+        ),
+        "/explain": _post(
+            "explain",
+            "Show which places of an image speak for a class",
+            "Answers with a PNG of the model's own size: orange where hiding the place makes `label` less probable, "
+            "blue where it makes it more so. Without `label` the most probable class is explained; the header "
+            "`X-Label` names it, percent-encoded.",
+            _object({"image": _FILE, "label": label}, ["image"]),
+            {"image/png": {"schema": _FILE}},
+            {"label": label},
+        ),
+        "/info": {"get": _get("info", "What answers here: classes, card, metrics, limits and versions")},
+    }
+    if limits.log is not None:
+        paths["/correct"] = _post(
+            "correct",
+            "Say what is really on an image",
+            "The image is kept under the class `label`, for the next training.",
+            _object({"image": _FILE, "label": label}),
+            {"application/json": {"schema": _object({"kept": {"type": "boolean"}})}},
+            {"label": label},
+        )
     return {
         **specification,
+        "openapi": "3.1.0",
         "info": {"title": "Darkroom", "version": version, "description": "Classifies pictures. [Page](ui)"},
-        "paths": {**_PATHS, **specification["paths"]},
-        "components": {},
+        "paths": {**paths, **specification["paths"]},
+        "components": {"schemas": _SCHEMAS},
+    }
+
+
+def schema(description: str | None, limits: ServeSettings) -> Json:
+    """Return what `bentoml.SyncHTTPClient` reads to make a method of each route."""
+    file, text, number = {"type": "file"}, {"type": "string"}, {"type": "integer"}
+    routes = [
+        _route("predict", {"images": {"type": "array", "items": file}, "top_k": number}, {"type": "object"}, "images"),
+        _route("explain", {"image": file, "label": text}, {"type": "file"}, "image"),
+        _route("info", {}, {"type": "object"}),
+    ]
+    if limits.log is not None:
+        routes.append(_route("correct", {"image": file, "label": text}, {"type": "object"}, "image", "label"))
+    return {"name": "Classifier", "type": "service", "description": description, "routes": routes}
+
+
+def _route(name: str, properties: Json, output: Json, *required: str) -> Json:
+    given = {"type": "object", "properties": properties, "required": list(required)}
+    return {"name": name, "route": f"/{name}", "batchable": False, "is_task": False, "input": given, "output": output}
+
+
+def _post(name: str, summary: str, description: str, form: Json, answer: Json, query: Json) -> Json:
+    error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    operation = {
+        **_get(name, summary),
+        "description": description,
+        "parameters": [{"name": name, "in": "query", "schema": schema} for name, schema in query.items()],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {"schema": form},
+                "image/*": {"schema": _FILE},
+                "application/octet-stream": {"schema": _FILE},
+            },
+        },
+    }
+    refusals = {status: {"description": text, "content": error} for status, text in _REFUSALS.items()}
+    operation["responses"] = {"200": {"description": "Answered", "content": answer}, **refusals}
+    return {"post": operation}
+
+
+def _get(name: str, summary: str) -> Json:
+    return {
+        "tags": ["Service APIs"],
+        "operationId": name,
+        "summary": summary,
+        "responses": {
+            "200": {"description": "Answered", "content": {"application/json": {"schema": {"type": "object"}}}}
+        },
     }

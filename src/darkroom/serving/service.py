@@ -6,137 +6,209 @@ of what a typed BentoML endpoint does.
 """
 
 import os
-import platform
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import quote
 
-import anyio.to_thread
 import bentoml
-from anyio import CapacityLimiter
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from darkroom.errors import DarkroomError
-from darkroom.serving import openapi, served, uploads
-from darkroom.serving.headers import StrictHeaders
+from darkroom.serving import examples, facts, guard, openapi, served, uploads
+from darkroom.serving.guard import Guard, Record
+from darkroom.serving.journal import Journal
 from darkroom.serving.model import Answer, Failure, Model
-from darkroom.serving.uploads import RequestError
+from darkroom.serving.uploads import RequestError, Upload
 
 PAGE = Path(__file__).parent / "page"
 """The page's files, served as they are."""
+SWAGGER = Path(bentoml.__file__).parent / "_internal" / "server" / "static_content"
 
 
 async def predict(request: Request) -> JSONResponse:
-    """Answer each image of the request; decoding and inference run on a bounded pool of threads."""
-    model: Model = request.app.state.model
-    question = await uploads.read(request, model.served.limits)
-    answers = await anyio.to_thread.run_sync(
-        model.answer, question.uploads, question.top_k, limiter=request.app.state.threads
-    )
-    body: dict[str, Any] = {"model": _identity(model), "predictions": [_plain(answer) for answer in answers]}
-    failures = [answer.outcome for answer in answers if isinstance(answer.outcome, Failure)]
+    """Answer each image of the request."""
+    model, limits = _model(request), _model(request).served.limits
+    question = await uploads.read(request, limits, "images", ["top_k"])
+    top_k = uploads.top_k(question.options.get("top_k"), limits.top_k)
+    answers = await model.answer(question.uploads)
+    if request.app.state.journal is not None:
+        await model.run(request.app.state.journal.write, question.uploads, answers)
+    failures = [answer for answer in answers if isinstance(answer, Failure)]
+    _record(request).facts |= {"images": len(answers), "failed": len(failures) or ""}
+    predictions = [
+        _plain(upload, answer, model.card.classes, top_k)
+        for upload, answer in zip(question.uploads, answers, strict=True)
+    ]
+    body: dict[str, Any] = {"model": facts.identity(model), "predictions": predictions}
     if len(failures) < len(answers):
         return JSONResponse(body)
     first = failures[0]
     message = first.message if len(failures) == 1 else f"none of the {len(failures)} images could be answered"
-    return JSONResponse({"error": {"code": first.code, "message": message}, **body}, first.status)
+    return _refusal(request, RequestError(first.status, first.code, message), body)
 
 
-def _identity(model: Model) -> dict[str, str]:
-    return {"name": model.predictor.card.name, "version": model.served.version}
+def _plain(upload: Upload, answer: Answer | Failure, classes: list[str], top_k: int) -> dict[str, Any]:
+    if isinstance(answer, Failure):
+        return {"name": upload.name, "error": {"code": answer.code, "message": answer.message}}
+    order = (-answer.probabilities).argsort(kind="stable")[:top_k]
+    labels = [{"label": classes[index], "probability": float(answer.probabilities[index])} for index in order]
+    doubt = {"confident": answer.confident, "in_distribution": answer.in_distribution}
+    return {"name": upload.name, "labels": labels, **doubt}
 
 
-def _plain(answer: Answer) -> dict[str, Any]:
-    if isinstance(answer.outcome, Failure):
-        error = {"code": answer.outcome.code, "message": answer.outcome.message}
-        return {"name": answer.name, "error": error}
-    return {"name": answer.name, "labels": [asdict(label) for label in answer.outcome]}
+async def explain(request: Request) -> Response:
+    """Answer with a picture of the places that speak for a class."""
+    model = _model(request)
+    question = await uploads.read(request, model.served.limits, "image", ["label"])
+    label, png = await model.explain(question.uploads[0], question.options.get("label"))
+    return Response(png, media_type="image/png", headers={"X-Label": quote(label)})
+
+
+async def correct(request: Request) -> JSONResponse:
+    """Keep an image under the class that a user gave it."""
+    model, journal = _model(request), request.app.state.journal
+    if journal is None:
+        raise RequestError(403, "no_log", "corrections are not kept here: the parameter serve.log turns that on")
+    question = await uploads.read(request, model.served.limits, "image", ["label"])
+    upload, label = question.uploads[0], model.checked(question.options.get("label", ""))
+    if isinstance(failure := await model.run(model.decode, upload), Failure):
+        raise RequestError(failure.status, failure.code, failure.message)
+    await model.run(journal.correct, upload, label)
+    return JSONResponse({"kept": True})
 
 
 async def info(request: Request) -> JSONResponse:
-    """Say what answers here: the card, what was measured, the limits and the versions."""
-    model: Model = request.app.state.model
-    versions = {name: metadata.version(name) for name in ("bentoml", "numpy", "onnxruntime", "pillow")}
-    return JSONResponse(
-        {
-            "model": _identity(model),
-            "card": asdict(model.predictor.card),
-            "reason": model.served.reason,
-            "metrics": model.served.metrics,
-            "parity": asdict(model.served.parity),
-            "limits": model.served.limits.model_dump(),
-            "versions": {"python": platform.python_version(), **versions},
-        }
-    )
+    """Say what answers here."""
+    return JSONResponse(request.app.state.info)
 
 
-async def page(request: Request) -> Response:
-    """Serve the page and the two files that it loads."""
-    name = request.path_params.get("name", "index.html")
-    if name not in ("index.html", "page.css", "page.js"):
-        raise HTTPException(404, "Not Found")
-    return FileResponse(PAGE / name, headers={"Cache-Control": "no-cache"})
+async def file(request: Request) -> Response:
+    """Serve the page's files and the example pictures; the guard lets no other name through."""
+    path = request.app.state.files.get(request.url.path)
+    if path is None:
+        raise HTTPException(404)
+    return FileResponse(path, headers={"Cache-Control": "no-cache"})
 
 
 async def docs(request: Request) -> JSONResponse:
     """BentoML's description of the service, with the routes above added."""
-    model: Model = request.app.state.model
-    return JSONResponse(openapi.describe(_service().openapi_spec.asdict(), model.served.version))
+    model = _model(request)
+    specification = _service().openapi_spec.asdict()
+    limits, classes = model.served.limits, model.card.classes
+    return JSONResponse(openapi.describe(specification, model.served.version, limits, classes))
 
 
-async def _refuse(_: Request, error: Exception) -> JSONResponse:
-    if isinstance(error, RequestError):
-        return JSONResponse({"error": {"code": error.code, "message": error.message}}, error.status)
-    assert isinstance(error, HTTPException)  # of Starlette's own: a wrong method, an unknown page file
-    code = error.detail.lower().replace(" ", "_")
-    return JSONResponse({"error": {"code": code, "message": error.detail}}, error.status_code, error.headers)
+async def schema(request: Request) -> JSONResponse:
+    """What BentoML's own clients read."""
+    return JSONResponse(openapi.schema(Classifier.__doc__, _model(request).served.limits))
+
+
+def _model(request: Request) -> Model:
+    return cast(Model, request.app.state.model)
+
+
+def _record(request: Request) -> Record:
+    return cast(Record, request.scope["record"])
+
+
+async def _refuse(request: Request, error: Exception) -> JSONResponse:
+    return _refusal(request, cast(RequestError, error), {})
+
+
+def _refusal(request: Request, error: RequestError, body: dict[str, Any]) -> JSONResponse:
+    _record(request).code = error.code
+    # The rest of a body that came too slowly is not waited for.
+    headers = {"Connection": "close"} if error.status == 408 else None
+    return JSONResponse(guard.error(error.code, error.message) | body, error.status, headers)
 
 
 @asynccontextmanager
 async def _lifespan(application: Starlette) -> AsyncIterator[None]:
-    application.state.model = Model(served.FOLDER)
-    application.state.threads = CapacityLimiter(os.cpu_count() or 1)
+    model = Model(served.FOLDER)
+    limits, state = model.served.limits, application.state
+    state.model = model
+    state.journal = None
+    if limits.log is not None:
+        state.journal = Journal(Path(limits.log), model.served.version, model.card.classes, limits.log_pictures)
+    state.info = facts.collect(model)
+    state.files = {"/ui": PAGE / "index.html", **{f"/ui/{path.name}": path for path in PAGE.iterdir()}}
+    for example in examples.read(model.folder):
+        state.files[f"/{examples.FOLDER}/{example.file}"] = model.folder / examples.FOLDER / example.file
     yield
+    model.close()
 
 
 app = Starlette(
     routes=[
         Route("/predict", predict, methods=["POST"]),
-        Route("/info", info),
-        Route("/ui", page),
-        Route("/ui/{name}", page),
+        Route("/explain", explain, methods=["POST"]),
+        Route("/correct", correct, methods=["POST"]),
+        Route("/info", info, methods=["GET", "POST"]),  # BentoML's client posts
         Route("/docs.json", docs),
+        Route("/schema.json", schema),
+        Route("/ui", file),
+        Route("/ui/{name}", file),
+        Route("/examples/{name}", file),
     ],
-    exception_handlers={RequestError: _refuse, HTTPException: _refuse},
+    exception_handlers={RequestError: _refuse},
     lifespan=_lifespan,
 )
+OURS = {route.path for route in app.routes if isinstance(route, Route)}
+BENTOML = {"/", *guard.PROBES, *(f"/static_content/{path.name}" for path in SWAGGER.iterdir())}
 
 
-# 64 requests of at most 64 MB each bound the memory that waiting bodies can take; more are told 429.
-@bentoml.service(traffic={"timeout": 60, "max_concurrency": 64})
+def _known(path: str) -> bool:
+    return path in OURS or path in BENTOML or path in app.state.files
+
+
+class _Front:
+    """ASGI middleware that puts our routes before BentoML's, and the guard around all of it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._bentoml = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Choose who answers."""
+        if scope["type"] == "lifespan":
+            # BentoML puts a service's middleware inside its own, whose refusals and counters then go past it.
+            scope["app"].middleware_stack = Guard(scope["app"].middleware_stack, _known)
+        ours = scope["type"] == "http" and scope["path"] in OURS
+        await (app if ours else self._bentoml)(scope, receive, send)
+
+
+# BentoML's time limit is beyond ours for arriving and answering, so that ours speaks; its log line has no id.
+@bentoml.service(traffic={"timeout": 60}, logging={"access": {"enabled": False}})
 @bentoml.asgi_app(app)
 class Classifier:
-    """Classifies pictures: POST /predict; GET /info; a page to drop pictures on at /ui."""
+    """Classifies pictures: POST /predict, /explain; GET /info; a page to drop pictures on at /ui."""
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
     def check() -> None:
-        """End `bentoml serve` with one message, before any worker starts, when there is nothing to serve."""
+        """End `bentoml serve` with one message, before any worker starts, when it could not serve."""
+        folder = Path(_service().working_dir)
         try:
-            served.read(Path(_service().working_dir) / served.FOLDER)
+            log = served.read(folder / served.FOLDER).limits.log
+            if log is not None and not os.access(_existing(folder / log), os.W_OK):
+                raise DarkroomError(f"{folder / log} cannot be written: let serve.log name another folder, or none")
         except DarkroomError as error:
             raise SystemExit(f"error: {error}") from None
+
+
+def _existing(path: Path) -> Path:
+    """Return `path`, or the first folder above it that is there."""
+    return next(parent for parent in (path, *path.parents) if parent.exists())
 
 
 def _service() -> "bentoml.Service[Any]":
     return cast("bentoml.Service[Any]", Classifier)  # mypy does not see what class decorators return
 
 
-_service().add_asgi_middleware(StrictHeaders)
+_service().add_asgi_middleware(_Front)

@@ -1,6 +1,7 @@
 """From an HTTP request to the pictures in it, within limits that hold while the body is still arriving."""
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Collection
 from dataclasses import dataclass
 
 from starlette.datastructures import FormData, UploadFile
@@ -33,70 +34,74 @@ class Upload:
 
 @dataclass(frozen=True)
 class Question:
-    """What one request asks: labels for each upload, the `top_k` most probable first."""
+    """What one request asks: its pictures, and its options as they were written."""
 
     uploads: list[Upload]
-    top_k: int
+    options: dict[str, str]
 
 
 class _Parser(MultiPartParser):
     spool_max_size = 0  # keep files in memory, never in temporary files: the request's size is limited anyway
 
 
-async def read(request: Request, limits: ServeSettings) -> Question:
-    """Return what `request` asks: a form with files named `images`, or one picture as the whole body.
+async def read(request: Request, limits: ServeSettings, field: str, options: Collection[str] = ()) -> Question:
+    """Return what `request` asks: a form with files named `field`, or one picture as the whole body.
 
-    Raises RequestError: 400 for a broken form, 413 for a body that is too large, 415 for another content
-    type, 422 for wrong fields or no or too many images.
+    Each of `options` may stand in the form or in the query; the form counts. A field `images` takes as many files
+    as `limits` say, any other field takes one.
+    Raises RequestError: 400 for a broken form, 408 for a body that takes too long, 413 for one that is too large,
+    415 for another content type, 422 for wrong fields or no or too many images.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in (FORM, "application/octet-stream") and not media_type.startswith("image/"):
-        message = f"content type {media_type!r} is not supported: send {FORM} with images, or one image"
+        message = f"content type {media_type[:50]!r} is not supported: send {FORM} with {field}, or one image"
         raise RequestError(415, "unsupported_media_type", message)
-    top_k = request.query_params.get("top_k")
+    values = {name: value for name in options if (value := request.query_params.get(name)) is not None}
     try:
-        if media_type == FORM:
-            uploads, field = await _read_form(request, limits)
-            top_k = field or top_k
-        else:
-            body = b"".join([chunk async for chunk in _limited(request, limits)])
-            uploads = [Upload("image", body)]
+        async with asyncio.timeout(limits.max_seconds):
+            if media_type != FORM:
+                body = b"".join([chunk async for chunk in _limited(request, limits)])
+                return Question([Upload("image", body)], values)
+            form = await _form(request, limits, limits.max_images if field == "images" else 1)
     except ClientDisconnect:
         raise RequestError(400, "incomplete", "the connection ended before the request did") from None
-    return Question(uploads, _top_k(top_k, limits))
-
-
-async def _read_form(request: Request, limits: ServeSettings) -> tuple[list[Upload], str | None]:
+    except TimeoutError:
+        message = f"the request took more than {limits.max_seconds:g} s to arrive: send fewer or smaller images"
+        raise RequestError(408, "too_slow", message) from None
     try:
-        stream = _limited(request, limits)
-        form = await _Parser(request.headers, stream, max_files=limits.max_images, max_fields=8).parse()
-    except MultiPartException as error:
-        if error.message.startswith("Too many files"):
-            message = f"more than {limits.max_images} images: send them in several requests"
-            raise RequestError(422, "too_many_images", message) from None
-        raise RequestError(400, "bad_form", error.message) from None
-    try:
-        return await _fields(form)
+        uploads = await _take(form, field, options, values)
     finally:
         await form.close()
+    return Question(uploads, values)
 
 
-async def _fields(form: FormData) -> tuple[list[Upload], str | None]:
+async def _form(request: Request, limits: ServeSettings, max_files: int) -> FormData:
+    try:
+        parser = _Parser(request.headers, _limited(request, limits), max_files=max_files, max_fields=8)
+        return await parser.parse()
+    except MultiPartException as error:
+        if error.message.startswith("Too many files"):
+            message = f"more than {max_files} images: send them in several requests"
+            raise RequestError(422, "too_many_images", message) from None
+        raise RequestError(400, "bad_form", error.message) from None
+
+
+async def _take(form: FormData, field: str, options: Collection[str], values: dict[str, str]) -> list[Upload]:
+    """Return the files of `form`, and put its options into `values`."""
     uploads: list[Upload] = []
-    top_k: str | None = None
-    for field, value in form.multi_items():
-        if field == "images" and isinstance(value, UploadFile):
+    for name, value in form.multi_items():
+        if name == field and isinstance(value, UploadFile):
             uploads.append(Upload(value.filename or "image", await value.read()))
-        elif field == "images":
-            raise RequestError(422, "not_a_file", "images must be files: addresses and text are not fetched")
-        elif field == "top_k" and isinstance(value, str):
-            top_k = value
+        elif name == field:
+            raise RequestError(422, "not_a_file", f"{field} must be sent as files: addresses and text are not fetched")
+        elif name in options and isinstance(value, str):
+            values[name] = value
         else:
-            message = f"unknown field {field[:50]!r}: allowed are images (files) and top_k"
-            raise RequestError(422, "unknown_field", message)
+            allowed = " and ".join([f"{field} (files)", *options])
+            raise RequestError(422, "unknown_field", f"unknown field {name[:50]!r}: allowed are {allowed}")
     if not uploads:
-        raise RequestError(422, "no_images", "no images: send at least one file in the field images")
-    return uploads, top_k
+        raise RequestError(422, "no_images", f"no images: send at least one file in the field {field}")
+    return uploads
 
 
 async def _limited(request: Request, limits: ServeSettings) -> AsyncGenerator[bytes, None]:
@@ -117,10 +122,10 @@ async def _limited(request: Request, limits: ServeSettings) -> AsyncGenerator[by
         yield chunk
 
 
-def _top_k(text: str | None, limits: ServeSettings) -> int:
+def top_k(text: str | None, default: int) -> int:
+    """Return the number in `text`, or `default` where there is none. Raises RequestError."""
     if text is None:
-        return limits.top_k
+        return default
     if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) > 0):
-        message = f"top_k is {text[:20]!r}: give a whole number from 1 up"
-        raise RequestError(422, "invalid_top_k", message)
+        raise RequestError(422, "invalid_top_k", f"top_k is {text[:20]!r}: give a whole number from 1 up")
     return int(text)

@@ -119,7 +119,7 @@ class Trainer:
 
     def contend(self) -> None:
         """Let the network as it is now be kept, as epoch 0, unless an epoch is as good."""
-        _, accuracy = score(self.network, self.validation, self.compute, self.world)
+        _, accuracy = scoring.score(self.network, self.validation, self.compute, self.world)
         self.best = Best(0, accuracy, copy.deepcopy(self.network.state_dict()))
 
     def state(self) -> dict[str, Any]:

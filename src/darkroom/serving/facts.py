@@ -1,0 +1,53 @@
+"""What the service says about itself: `/info`, from the served folder, its versions and its checkout."""
+
+import os
+import platform
+import subprocess
+from dataclasses import asdict
+from importlib import metadata
+from typing import Any
+
+from darkroom.serving import examples
+from darkroom.serving.model import Model
+
+PACKAGES = ("bentoml", "numpy", "onnxruntime", "pillow")
+
+
+def identity(model: Model) -> dict[str, str]:
+    """Return the model's name and version, which every answer carries."""
+    return {"name": model.card.name, "version": model.served.version}
+
+
+def collect(model: Model) -> dict[str, Any]:
+    """Return all of it, ready for JSON."""
+    text = model.folder / "model_card.md"
+    limits = model.served.limits
+    return {
+        "model": identity(model),
+        "classes": model.card.classes,
+        "card": asdict(model.card),
+        "model_card": text.read_text(encoding="utf-8") if text.is_file() else None,
+        "reason": model.served.reason,
+        "metrics": model.served.metrics,
+        "parity": asdict(model.served.parity),
+        "limits": limits.model_dump(exclude={"log", "log_pictures"}),  # a path is the operator's business
+        "keeps": {"answers": limits.log is not None, "pictures": limits.log is not None and limits.log_pictures},
+        "examples": [asdict(example) for example in examples.read(model.folder)],
+        "data": model.card.data,
+        "commit": commit(),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in PACKAGES},
+        },
+    }
+
+
+def commit() -> str | None:
+    """Return the checkout's commit, or what DARKROOM_COMMIT says where there is no checkout, as in an image."""
+    if named := os.environ.get("DARKROOM_COMMIT"):
+        return named
+    try:
+        command = ["git", "rev-parse", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,144 @@
+"""What holds for every answer, whoever gives it: its id and headers, errors as JSON, one line in the log.
+
+It stands around all of BentoML, since what BentoML refuses or fails at by itself never reaches a service's own code.
+"""
+
+import json
+import logging
+import re
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+"""Nothing is loaded from, or sent to, any other place than the service itself; BentoML's Swagger page would."""
+AT_ONCE = 64
+"""Requests a worker takes at once, which bounds the memory of waiting bodies; more are told 429."""
+PROBES = ("/livez", "/readyz", "/healthz", "/metrics")
+"""Answered however busy the service is, and not logged."""
+
+_MESSAGES = {
+    404: "nothing is here: /docs.json says what is",
+    405: "this address wants another method: /docs.json says which",
+    429: f"{AT_ONCE} requests are being answered: try again in a second",
+    500: "the service failed; its log says why, under the request's id",
+    503: "the service is overloaded: try again in a second",
+    504: "no answer in time: send fewer images, or try again later",
+}
+_SANE_ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
+_log = logging.getLogger("bentoml.access")
+
+
+@dataclass
+class Record:
+    """What is known of one request beside its method and path, for its line in the log; in `scope["record"]`."""
+
+    id: str
+    code: str = ""
+    """That of our own refusal; an error without one is made JSON here."""
+    facts: dict[str, object] = field(default_factory=dict)
+    """Numbers about the answer, never what was on a picture."""
+
+
+def error(code: str, message: str) -> dict[str, dict[str, str]]:
+    """Return the body of every refusal."""
+    return {"error": {"code": code, "message": message}}
+
+
+class Guard:
+    """ASGI application around another one; `known` says whether a path can lead anywhere."""
+
+    def __init__(self, app: ASGIApp, known: Callable[[str], bool]) -> None:
+        self._app = app
+        self._known = known
+        self._running = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and the answer back with its headers."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        asked = Headers(scope=scope).get("x-request-id", "")
+        record = scope["record"] = Record(asked if _SANE_ID.fullmatch(asked) else secrets.token_hex(8))
+        answer = _Answer(send, record, scope["method"] == "HEAD")
+        start = time.perf_counter()
+        self._running += 1
+        try:
+            if not self._known(scope["path"]):
+                # Before BentoML, whose metrics keep a counter for every path that was ever asked for.
+                await answer.refuse(404)
+            elif self._running > AT_ONCE and scope["path"] not in PROBES:
+                await answer.refuse(429)
+            else:
+                await self._app(scope, receive, answer.send)
+        except Exception:
+            _log.exception("request %s failed", record.id)
+            if not answer.status:
+                await answer.refuse(500)
+        finally:
+            self._running -= 1
+            if scope["path"] not in PROBES:
+                _write_line(scope, record, answer.status, time.perf_counter() - start)
+
+
+class _Answer:
+    """Sends an answer on, with `HEADERS` and the request's id; an error that is not JSON of ours becomes it."""
+
+    def __init__(self, send: Send, record: Record, head: bool) -> None:
+        self._send = send
+        self._record = record
+        self._head = head
+        self._replaced = False
+        self.status = 0
+        """0 until it began."""
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            if message["status"] >= 400 and not self._record.code:
+                self._replaced = True
+                await self.refuse(message["status"], Headers(raw=message["headers"]).get("allow"))
+                return
+            self.status = message["status"]
+            self._add_headers(message)
+        if not self._replaced:
+            await self._send(message)
+
+    async def refuse(self, status: int, allow: str | None = None) -> None:
+        self.status = status
+        phrase = HTTPStatus(status).phrase
+        self._record.code = phrase.lower().replace(" ", "_")
+        body = json.dumps(error(self._record.code, _MESSAGES.get(status, phrase))).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        headers += [(b"allow", allow.encode("latin-1"))] if allow else []
+        headers += [(b"retry-after", b"1")] if status in (429, 503) else []
+        start = {"type": "http.response.start", "status": status, "headers": headers}
+        self._add_headers(start)
+        await self._send(start)
+        await self._send({"type": "http.response.body", "body": b"" if self._head else body})
+
+    def _add_headers(self, message: Message) -> None:
+        headers = MutableHeaders(raw=message["headers"])
+        headers.update(HEADERS)
+        headers["X-Request-ID"] = self._record.id
+
+
+def _write_line(scope: Scope, record: Record, status: int, seconds: float) -> None:
+    """Write one line about a finished request: who asked for what, how it ended; nothing of any picture."""
+    facts = {"code": record.code, **record.facts}
+    rest = "".join(f" {name}={value}" for name, value in facts.items() if value != "")
+    client = scope["client"][0] if scope.get("client") else "-"
+    path = scope["path"][:100].encode("ascii", "backslashreplace").decode()
+    path = re.sub(r"[\x00-\x20\x7f]", "?", path)  # or a path could write lines of its own
+    _log.info("%s %s %s %s %d %.1fms%s", record.id, client, scope["method"], path, status, 1000 * seconds, rest)
