@@ -3,6 +3,7 @@
 import base64
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,20 +13,34 @@ import numpy as np
 import pytest
 from bentoml.exceptions import BentoMLException
 
+from darkroom import candidate, images
+from darkroom.doubt import Doubt
+from darkroom.predictor import Predictor
 from darkroom.serving import bento, guard, served
 from tests.factories_serving import LIMITS, ROOT, picture, png, serving, write_served
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import FilePayload, Locator, Page
 
 MARK = "served from the Bento"
+PICTURES = [picture(seed) for seed in range(6)]
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    top = write_served(tmp_path_factory.mktemp("project"))
+    top = tmp_path_factory.mktemp("project")
+    write_served(top, LIMITS.model_copy(update={"log": str(top / "log")}))
+    _doubt_some(top / served.FOLDER)
     shutil.copyfile(ROOT / "bentofile.yaml", top / "bentofile.yaml")
     return top
+
+
+def _doubt_some(folder: Path) -> None:
+    """Give the served card thresholds by which two of `PICTURES` are none of the classes, and two more unsure."""
+    card = candidate.read_card(folder)
+    pixels = np.stack([images.decode(content, card.image_size).pixels for content in PICTURES])
+    low, high = np.sort(Predictor(folder).probabilities(pixels).max(axis=1))[[2, 4]] - 1e-6
+    candidate.write_card(folder, replace(card, doubt=Doubt("max_probability", low, high, 0.5)))
 
 
 @pytest.fixture(scope="module")
@@ -138,23 +153,74 @@ def problems(page: "Page") -> list[str]:
     return found
 
 
+def upload(name: str, content: bytes) -> "FilePayload":
+    return {"name": name, "mimeType": "image/png", "buffer": content}
+
+
 @pytest.mark.browser
-def test_the_page_shows_an_answer_or_a_reason_for_each_picture(page: "Page", problems: list[str]) -> None:
-    many = [{"name": f"{seed}.png", "mimeType": "image/png", "buffer": picture(seed)} for seed in range(6)]
-    damaged = {"name": "damaged.png", "mimeType": "image/png", "buffer": b"no picture"}
-    large = {"name": "large.png", "mimeType": "image/png", "buffer": bytes(300_000)}
-    page.set_input_files("#files", [*many[:3], damaged, large, *many[3:]])
+def test_the_page_says_what_the_service_says_or_why_not(page: "Page", problems: list[str], address: str) -> None:
+    files = [upload(f"{place}.png", content) for place, content in enumerate(PICTURES)]
+    damaged, large = upload("damaged.png", b"no picture"), upload("large.png", bytes(300_000))
+    page.set_input_files("#files", [*files[:3], damaged, large, *files[3:]])
     page.get_by_role("status").get_by_text("8 pictures done, 2 without an answer").wait_for()
     cards = page.locator("#results > li")
     names = [*("0.png", "1.png", "2.png"), "damaged.png", "large.png", *("3.png", "4.png", "5.png")]
-    assert cards.locator("h2").all_inner_texts() == names
-    assert cards.locator("ol li").count() == 6 * 3
+    assert cards.locator("h3").all_inner_texts() == names
     assert "Not a picture that can be read" in cards.nth(3).inner_text()
     assert "Larger than the 0.2 MB allowed" in cards.nth(4).inner_text()
+    notes = []
+    for place, content in zip([0, 1, 2, 5, 6, 7], PICTURES, strict=True):
+        answer = httpx.post(f"{address}/predict?top_k=3", files={"images": content}).json()["predictions"][0]
+        shares = zip(cards.nth(place).locator(".name").all_inner_texts(), _shares(cards.nth(place)), strict=True)
+        expected = [(label["label"], pytest.approx(100 * label["probability"], abs=0.05)) for label in answer["labels"]]
+        assert list(shares) == expected
+        note = cards.nth(place).locator(".doubt").inner_text()
+        notes.append(note[:8])
+        assert note.startswith("Probably") is (not answer["in_distribution"])
+        assert (note == "") is answer["confident"]
+    assert sorted(notes) == ["", "", "Probably", "Probably", "Unsure: ", "Unsure: "]
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     assert problems == []
     page.get_by_role("button", name="Clear").click()
     assert cards.count() == 0
+
+
+def _shares(card: "Locator") -> list[float]:
+    return [float(text.strip("%\u00a0")) for text in card.locator(".share").all_inner_texts()]
+
+
+@pytest.mark.browser
+def test_an_example_is_explained_and_corrected(page: "Page", problems: list[str], project: Path) -> None:
+    page.locator("#examples button").first.click()
+    page.get_by_role("status").get_by_text("1 picture done").wait_for()
+    why = page.get_by_role("button", name="Why")
+    why.click()
+    page.get_by_text("blue against it").wait_for()
+    heat = page.locator(".heat")
+    assert heat.evaluate("(image) => [image.naturalWidth, image.naturalHeight]") == [16, 16]
+    assert why.get_attribute("aria-pressed") == "true"
+    why.click()
+    assert not heat.is_visible()
+    page.get_by_role("button", name="Wrong?").click()
+    label = page.evaluate("document.activeElement.value")
+    page.get_by_role("button", name="Tell us").click()
+    page.get_by_text(f"kept as {label}").wait_for()
+    (kept,) = (project / "log" / "corrections" / label).iterdir()
+    assert kept.read_bytes() == (project / served.FOLDER / "examples" / "0.png").read_bytes()
+    assert list((project / "log" / "darkroom" / "data").iterdir())
+    assert problems == []
+
+
+@pytest.mark.browser
+def test_the_drawer_tells_about_the_model(page: "Page", problems: list[str]) -> None:
+    page.get_by_role("button", name="About the model").click()
+    drawer = page.get_by_role("dialog", name="About the model")
+    assert "88.0 % (84.0 % to 92.0 %)" in drawer.inner_text().replace("\u00a0", " ")
+    assert "cat, dog, frog" in drawer.inner_text()
+    page.keyboard.press("Escape")
+    assert not drawer.is_visible()
+    assert page.evaluate("document.activeElement.id") == "open"
+    assert problems == []
 
 
 @pytest.mark.browser
@@ -179,7 +245,19 @@ def test_pictures_can_be_pasted_and_dropped(page: "Page", problems: list[str], e
 
 @pytest.mark.browser
 def test_the_keyboard_reaches_everything(page: "Page", problems: list[str]) -> None:
-    page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.id") == "files"
+    reached = []
+    for _ in range(4):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.id || document.activeElement.firstChild.alt"))
+    assert reached[:2] == ["open", "files"]
+    assert reached[-1].startswith("Example: ")
     assert page.get_by_label("Choose pictures").count() == 1
+    page.keyboard.press("Enter")
+    page.get_by_role("status").get_by_text("1 picture done").wait_for()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.className") == "why":
+            break
+    page.keyboard.press("Space")
+    page.get_by_text("blue against it").wait_for()
     assert problems == []

@@ -279,7 +279,9 @@ def test_the_examples_are_there_and_nothing_beside_them(client: Client, project:
         ("/", "swagger-ui"),
         ("/ui", "<h1>Darkroom</h1>"),
         ("/ui/page.css", "--accent"),
-        ("/ui/page.js", "use strict"),
+        ("/ui/page.js", "showPrediction"),
+        ("/ui/about.js", "describe"),
+        ("/ui/words.js", "percent"),
     ],
 )
 def test_pages_answer_and_load_nothing_from_elsewhere(client: Client, path: str, words: str) -> None:

@@ -1,7 +1,8 @@
-"use strict";
-
 // Every picture becomes a card at once; files then go to the service in small requests, one after another, so
 // that the first answers show while the rest is on its way.
+
+import { describe } from "./about.js";
+import { ask, count, percent, sentence } from "./words.js";
 
 const MEGABYTE = 1e6;
 const PER_REQUEST = 8;
@@ -9,35 +10,7 @@ const LABELS = 3;
 
 const element = (id) => document.getElementById(id);
 const results = element("results");
-const state = { limits: null, total: 0, done: 0, failed: 0, sending: Promise.resolve() };
-
-function percent(share) {
-  if (share > 0 && share < 0.0005) return "<\u00a00.1\u00a0%";
-  const digits = share > 0.999 && share < 1 ? 2 : 1;
-  return `${(100 * share).toFixed(digits)}\u00a0%`;
-}
-
-function count(number, one, many) {
-  return `${number} ${number === 1 ? one : many}`;
-}
-
-async function describe() {
-  const info = await (await fetch("info")).json();
-  const { card, limits, metrics } = info;
-  state.limits = limits;
-  const test = metrics.test ?? {};
-  let about = `${card.name} tells ${count(card.classes.length, "class", "classes")} apart`;
-  if (test.accuracy !== undefined) about += ` and is right on ${percent(test.accuracy)} of the test pictures`;
-  if (test.accuracy_low !== undefined) {
-    about += ` (${percent(test.accuracy_low)} to ${percent(test.accuracy_high)})`;
-  }
-  element("about").textContent = about;
-  element("hint").textContent = `Up to ${limits.max_megabytes} MB and ${limits.max_megapixels} megapixels a picture`;
-  const link = document.createElement("a");
-  link.href = "./";
-  link.textContent = "Interface for programs";
-  element("foot").append(`Model ${info.model.version}. Pictures are answered here and not kept. `, link);
-}
+const state = { info: null, total: 0, done: 0, failed: 0, sending: Promise.resolve() };
 
 function report() {
   const waiting = state.total - state.done;
@@ -53,25 +26,32 @@ function addCard(file) {
   const image = card.querySelector("img");
   image.addEventListener("error", () => { image.hidden = true; });
   image.src = URL.createObjectURL(file);
-  card.querySelector("h2").textContent = file.name;
-  card.querySelector("h2").title = file.name;
+  card.querySelector("h3").textContent = file.name;
+  card.querySelector("h3").title = file.name;
   results.append(card);
   return card;
 }
 
 function showFailure(card, message) {
   card.classList.add("failed");
-  card.querySelector(".message").textContent = message[0].toUpperCase() + message.slice(1);
+  card.querySelector(".message").textContent = sentence(message);
   state.failed += 1;
 }
 
-function showLabels(card, labels) {
+function showPrediction(card, file, prediction) {
+  const { labels, confident, in_distribution: known } = prediction;
   card.querySelector(".message").remove();
+  const doubt = card.querySelector(".doubt");
+  if (known === false) doubt.textContent = "Probably none of the classes: the model has seen nothing like it.";
+  else if (confident === false) doubt.textContent = "Unsure: do not rely on this answer.";
+  doubt.hidden = doubt.textContent === "";
+  card.classList.toggle("doubtful", !doubt.hidden);
   card.querySelector("ol").append(...labels.map(({ label, probability }) => {
     const row = document.createElement("li");
     const [name, share, track, fill] = ["span", "span", "div", "span"].map((tag) => document.createElement(tag));
     name.className = "name";
     name.textContent = label;
+    name.title = label;
     share.className = "share";
     share.textContent = percent(probability);
     track.className = "track";
@@ -80,6 +60,70 @@ function showLabels(card, labels) {
     row.append(name, share, track);
     return row;
   }));
+  card.querySelector(".actions").hidden = false;
+  card.querySelector(".why").setAttribute("aria-label", `Why ${labels[0].label}? ${file.name}`);
+  card.querySelector(".why").addEventListener("click", () => explain(card, file, labels[0].label));
+  if (state.info?.keeps.answers) offerCorrection(card, file, labels[0].label);
+}
+
+// Lay over the picture which places speak for the answer, or take that away again.
+async function explain(card, file, label) {
+  const [button, legend] = [".why", ".legend"].map((name) => card.querySelector(name));
+  const shown = card.querySelector(".heat");
+  if (shown) {
+    shown.hidden = !shown.hidden;
+    legend.hidden = shown.hidden;
+    button.setAttribute("aria-pressed", String(!shown.hidden));
+    return;
+  }
+  button.disabled = true;
+  legend.textContent = "Looking…";
+  try {
+    const form = new FormData();
+    form.append("image", file, file.name);
+    form.append("label", label);
+    const heat = document.createElement("img");
+    heat.className = "heat";
+    heat.alt = `The places of ${file.name} that speak for ${label}`;
+    heat.src = URL.createObjectURL(await (await ask("explain", form)).blob());
+    card.querySelector(".thumb").append(heat);
+    legend.textContent = `Orange speaks for ${label}, blue against it.`;
+    button.setAttribute("aria-pressed", "true");
+  } catch (error) {
+    legend.textContent = sentence(error.message);
+  }
+  button.disabled = false;
+}
+
+// Where the service keeps a log: let the user say what it really is.
+function offerCorrection(card, file, label) {
+  const [button, form] = [".wrong", ".correction"].map((name) => card.querySelector(name));
+  const select = form.querySelector("select");
+  button.hidden = false;
+  button.setAttribute("aria-label", `Wrong? ${file.name}`);
+  select.append(...state.info.classes.filter((name) => name !== label).map((name) => new Option(name)));
+  button.addEventListener("click", () => {
+    form.hidden = !form.hidden;
+    button.setAttribute("aria-expanded", String(!form.hidden));
+    if (!form.hidden) select.focus();
+  });
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const sent = new FormData();
+    sent.append("image", file, file.name);
+    sent.append("label", select.value);
+    const note = card.querySelector(".legend");
+    note.hidden = false;
+    try {
+      await ask("correct", sent);
+      note.textContent = `Thank you: kept as ${select.value}, for the next training.`;
+      form.remove();
+      button.remove();
+      card.querySelector(".why").focus();
+    } catch (error) {
+      note.textContent = sentence(error.message);
+    }
+  });
 }
 
 // One request for a few pictures; whatever goes wrong is shown beside each picture concerned.
@@ -91,17 +135,15 @@ async function send(batch) {
   let predictions = [];
   let problem = "no answer";
   try {
-    const response = await fetch("predict", { method: "POST", body: form });
-    const answer = await response.json();
-    predictions = answer.predictions ?? [];
-    problem = answer.error?.message ?? answer.error ?? problem;
-  } catch {
-    problem = "the service cannot be reached";
+    predictions = (await (await ask("predict", form)).json()).predictions;
+  } catch (error) {
+    predictions = error.body?.predictions ?? [];
+    problem = error.message;
   }
-  batch.forEach(({ card }, place) => {
+  batch.forEach(({ file, card }, place) => {
     if (!card.isConnected) return;
     const prediction = predictions[place];
-    if (prediction?.labels) showLabels(card, prediction.labels);
+    if (prediction?.labels) showPrediction(card, file, prediction);
     else showFailure(card, prediction?.error?.message ?? problem);
     state.done += 1;
   });
@@ -109,8 +151,9 @@ async function send(batch) {
 }
 
 function inBatches(items) {
-  const most = Math.min(PER_REQUEST, state.limits?.max_images ?? 1);
-  const room = 0.9 * MEGABYTE * (state.limits?.max_request_megabytes ?? 10);
+  const limits = state.info?.limits;
+  const most = Math.min(PER_REQUEST, limits?.max_images ?? 1);
+  const room = 0.9 * MEGABYTE * (limits?.max_request_megabytes ?? 10);
   const batches = [];
   let size = Infinity;
   for (const item of items) {
@@ -127,10 +170,10 @@ function inBatches(items) {
 function add(files) {
   const items = [...files].map((file) => ({ file, card: addCard(file) }));
   state.total += items.length;
-  const largest = MEGABYTE * (state.limits?.max_megabytes ?? Infinity);
+  const most = state.info?.limits.max_megabytes ?? Infinity;
   const sendable = items.filter(({ file, card }) => {
-    if (file.size <= largest) return true;
-    showFailure(card, `larger than the ${state.limits.max_megabytes} MB allowed: make the picture smaller`);
+    if (file.size <= MEGABYTE * most) return true;
+    showFailure(card, `larger than the ${most} MB allowed: make the picture smaller`);
     state.done += 1;
     return false;
   });
@@ -138,10 +181,30 @@ function add(files) {
   for (const batch of inBatches(sendable)) state.sending = state.sending.then(() => send(batch));
 }
 
-element("files").addEventListener("change", (event) => {
-  add(event.target.files);
-  event.target.value = "";
-});
+function showExamples(examples) {
+  element("examples").hidden = examples.length === 0;
+  element("examples").querySelector("ul").append(...examples.map(({ file, label }) => {
+    const [row, button, image] = ["li", "button", "img"].map((tag) => document.createElement(tag));
+    button.type = "button";
+    image.src = `examples/${file}`;
+    image.alt = `Example: ${label}`;
+    image.title = label;
+    button.append(image);
+    button.addEventListener("click", async () => {
+      const picture = await (await fetch(image.src)).blob();
+      add([new File([picture], `${label} (example).png`, { type: picture.type })]);
+    });
+    row.append(button);
+    return row;
+  }));
+}
+
+for (const id of ["files", "camera"]) {
+  element(id).addEventListener("change", (event) => {
+    add(event.target.files);
+    event.target.value = "";
+  });
+}
 document.addEventListener("paste", (event) => add(event.clipboardData.files));
 document.addEventListener("dragover", (event) => {
   event.preventDefault();
@@ -162,4 +225,11 @@ element("clear").addEventListener("click", () => {
   report();
   element("files").focus();
 });
-describe().catch(() => { element("about").textContent = "The service cannot be reached."; });
+
+try {
+  state.info = await (await ask("info")).json();
+  describe(state.info);
+  showExamples(state.info.examples);
+} catch (error) {
+  element("about").textContent = sentence(error.message);
+}
