@@ -1,8 +1,11 @@
 """What all tests share: nothing of the user's home is touched, and the repository stays as it was."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for the tests that import onnxruntime themselves
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,14 +1,18 @@
 """From a candidate's or the served model's folder to probabilities, wherever a model answers: no torch."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from darkroom import candidate
 from darkroom.errors import DarkroomError
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+"""From version 1.29 on, onnxruntime reports to its maker what it runs, models included, unless this was set before its
+import. So nobody imports it but the class below, and who comes after it."""
 
 
 class Predictor:
@@ -21,6 +25,8 @@ class Predictor:
         model = folder / "model.onnx"
         if not model.is_file():
             raise DarkroomError(f"{model} is missing: run `dvc repro` first")
+        import onnxruntime
+
         self.card = candidate.read_card(folder)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads

@@ -1,0 +1,79 @@
+"""The examples of docs/deploy fit the image and the service, and are what compose and Kubernetes take."""
+
+import re
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from darkroom.serving import service
+from tests.factories_serving import ROOT
+
+DEPLOY = ROOT / "docs" / "deploy"
+PROBES = {"/livez", "/readyz"}
+
+
+def documents(name: str) -> list[Any]:
+    return list(YAML(typ="safe", pure=True).load_all(DEPLOY / name))
+
+
+@pytest.fixture(scope="module")
+def container() -> dict[str, Any]:
+    deployment, _ = documents("kubernetes.yaml")
+    (found,) = deployment["spec"]["template"]["spec"]["containers"]
+    return found
+
+
+def test_the_deployment_selects_its_pods_and_the_service_finds_them() -> None:
+    deployment, service_ = documents("kubernetes.yaml")
+    assert (deployment["apiVersion"], deployment["kind"]) == ("apps/v1", "Deployment")
+    assert (service_["apiVersion"], service_["kind"]) == ("v1", "Service")
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert deployment["spec"]["selector"]["matchLabels"] == labels == service_["spec"]["selector"]
+    pod = deployment["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert {volume["name"] for volume in pod["volumes"]} == {"tmp"}
+    (port,) = service_["spec"]["ports"]
+    assert port["targetPort"] == pod["containers"][0]["ports"][0]["name"]
+
+
+def test_probes_ask_what_the_service_answers(container: dict[str, Any]) -> None:
+    names = {port["name"] for port in container["ports"]}
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert container[probe]["httpGet"]["path"] in PROBES
+        assert container[probe]["httpGet"]["port"] in names
+    assert container["livenessProbe"]["httpGet"]["path"] == "/livez"
+    assert container["startupProbe"]["periodSeconds"] * container["startupProbe"]["failureThreshold"] >= 30
+
+
+def test_memory_is_limited_and_rights_are_dropped(container: dict[str, Any]) -> None:
+    assert memory(container["resources"]["limits"]["memory"]) > memory(container["resources"]["requests"]["memory"])
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert not container["securityContext"]["allowPrivilegeEscalation"]
+    settings = {entry["name"]: entry["value"] for entry in container["env"]}
+    (mount,) = container["volumeMounts"]
+    assert settings["BENTOML_HOME"].startswith(mount["mountPath"])
+
+
+def test_compose_builds_the_bento_and_asks_whether_it_is_ready() -> None:
+    (content,) = documents("compose.yaml")
+    (found,) = content["services"].values()
+    assert (DEPLOY / found["build"]["context"]).resolve() == ROOT / "dist" / "darkroom.bento"
+    assert found["build"]["dockerfile"] == "env/docker/Dockerfile"
+    assert found["ports"] == ["127.0.0.1:3000:3000"]
+    assert found["read_only"]
+    assert found["environment"]["BENTOML_HOME"].startswith(found["tmpfs"][0])
+    compile(found["healthcheck"]["test"][3], "healthcheck", "exec")
+    assert any(path in found["healthcheck"]["test"][3] for path in PROBES)
+
+
+def test_the_configuration_names_the_service() -> None:
+    texts = [path.read_text(encoding="utf-8") for path in (*DEPLOY.iterdir(), ROOT / "docs" / "deployment.md")]
+    named = {name for text in texts for name in re.findall(r"services\.(\w+)\.workers=\d", text)}
+    assert named == {service._service().name}
+
+
+def memory(text: str) -> float:
+    number, unit = re.fullmatch(r"(\d+)(Mi|Gi)", text).groups()  # type: ignore[union-attr]
+    return float(number) * {"Mi": 2**20, "Gi": 2**30}[unit]
