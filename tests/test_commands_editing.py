@@ -83,3 +83,7 @@ def test_an_entry_that_moves_takes_the_place_of_no_other():
     text = "a:\n  x: {n: 1}\nb:\n  x: {n: 2}\n"
     assert YAML(typ="safe").load(edit(text, {}, {"a.x": "b"})) == {"a": {}, "b": {"x": {"n": 2}, "x_": {"n": 1}}}
     assert YAML(typ="safe").load(edit(text, {"b.x.n": 1}, {"a.x": "b"})) == {"a": {}, "b": {"x": {"n": 1}}}
+
+
+def test_an_entry_that_is_removed_leaves_no_trace():
+    assert edit("a:\n  x: {n: 1}   # one\n  y: 2\n", {}, {"a.x": None}) == "a:\n  y: 2\n"

@@ -9,11 +9,11 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
 
-def edit(text: str, values: Mapping[str, Any], moves: Mapping[str, str] | None = None) -> str:
+def edit(text: str, values: Mapping[str, Any], moves: Mapping[str, str | None] | None = None) -> str:
     """Return the document `text` with `values` (dotted key to value) set, and entries moved to other sections.
 
-    moves: dotted key of an entry to the dotted key of the section that takes it. New keys come first in their section,
-    and sections that are not there are made.
+    moves: dotted key of an entry to the dotted key of the section that takes it, None to remove it. New keys come first
+    in their section, and sections that are not there are made.
     """
     yaml = YAML()
     yaml.preserve_quotes = True
@@ -24,11 +24,13 @@ def edit(text: str, values: Mapping[str, Any], moves: Mapping[str, str] | None =
         _insert(_section(document, above), name, _plain(value))
     for key, section in reversed(list((moves or {}).items())):
         *above, name = key.split(".")
-        source, target = _section(document, above), _section(document, section.split("."))
+        source = _section(document, above)
         entry = source.pop(name)
-        while name in target and target[name] != entry:
-            name += "_"  # what is there stays
-        _insert(target, name, entry)
+        if section:
+            target = _section(document, section.split("."))
+            while name in target and target[name] != entry:
+                name += "_"  # what is there stays
+            _insert(target, name, entry)
         if not source:
             source.fa.set_flow_style()  # written {}
     out = io.StringIO()

@@ -1,6 +1,8 @@
 """The `darkroom` command."""
 
 import argparse
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,6 +26,13 @@ def run(argv: Sequence[str] | None = None) -> None:
     command.add_argument("--yes", action="store_true", help="make the changes without asking")
     command.set_defaults(run=_init)
 
+    command = commands.add_parser("predict", help="let the model answer for files, folders or archives of pictures")
+    command.add_argument("paths", type=Path, nargs="+", metavar="PATH")
+    command.add_argument("--csv", type=Path, metavar="FILE", help="write the answers there, and not to the screen")
+    command.add_argument("--top-k", type=_count, default=1, metavar="N", help="classes an answer (1)")
+    _add_model(command)
+    command.set_defaults(run=_predict)
+
     command = commands.add_parser("summary", help="say what the last run came to")
     command.set_defaults(run=_summary)
 
@@ -31,7 +40,21 @@ def run(argv: Sequence[str] | None = None) -> None:
     command.set_defaults(run=_mend)
 
     arguments = parser.parse_args(argv)
-    arguments.run(arguments)
+    try:
+        arguments.run(arguments)
+    except BrokenPipeError:  # who reads the output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _add_model(command: argparse.ArgumentParser) -> None:
+    text = "folder of the model (models/served)"
+    command.add_argument("--model", type=Path, default=Path("models/served"), metavar="FOLDER", help=text)
+
+
+def _count(text: str) -> int:
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
+    return int(text)
 
 
 # Each imports its own module: some need what the environment of the service does not have.
@@ -41,6 +64,12 @@ def _init(arguments: argparse.Namespace) -> None:
     from darkroom.commands import init
 
     init.init(arguments.photos, arguments.name, yes=arguments.yes, offline=arguments.offline)
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    from darkroom.commands import predict
+
+    predict.predict(arguments.paths, arguments.csv, arguments.top_k, arguments.model)
 
 
 def _summary(_: argparse.Namespace) -> None:

@@ -1,87 +1,121 @@
-"""`darkroom predict PATH…`: answers for pictures in files, folders and archives, by the served model, without a server."""
+"""`darkroom predict PATH…`: the answers of the served model for any number of pictures, without a server."""
 
-import os
+import csv
+import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from typing import TextIO
 
+from rich.bar import Bar
 from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
 
 from darkroom import files, images
-from darkroom.data import archive, layout
+from darkroom.commands import answering
+from darkroom.commands.answering import Answer
 from darkroom.errors import DarkroomError
 from darkroom.predictor import Predictor
 from darkroom.progress import progress
 
 FEW = 25
 """Up to this many pictures are shown as a table on a terminal."""
-SHARE = 32
-"""Pictures that a thread decodes and answers at once, at most."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the model says to one picture, or why it says nothing."""
-
-    name: str
-    labels: list[tuple[str, float]]
-    """Classes and their calibrated probabilities, the most probable first; empty where there is an `error`."""
-    confident: bool | None = None
-    """None where the model was judged without that, and where there is an `error`."""
-    in_distribution: bool | None = None
-    error: str = ""
+VERDICTS = {None: "", True: "true", False: "false"}
 
 
 def predict(paths: Sequence[Path], table: Path | None, top_k: int, model: Path) -> None:
     """Print the answers for all pictures in `paths`, or write them to the CSV file `table`.
 
-    Memory is bounded however many pictures there are. Raises DarkroomError when none could be answered, or there is
+    Memory is bounded however many pictures there are. Raises DarkroomError when none can be answered, when there are
     none, or no model.
     """
     predictor = Predictor(model, threads=1)
     top_k = min(top_k, len(predictor.card.classes))
-    count = sum(1 for _ in find(paths))
+    count = sum(answering.count(path) for path in paths)
     if not count:
         listed = ", ".join(map(str, paths))
         raise DarkroomError(f"{listed}: no pictures there ({', '.join(sorted(images.SUFFIXES))}): give another path")
-    tally = _Tally()
-    with progress("predict", count, "images") as advance:
-        answers = tally.watch(answer(predictor, find(paths), top_k), advance)
+    out = sys.stdout  # now, since a bar on the other stream takes it over
+    tally = Tally()
+    rows_move = not table and out.isatty()  # rows on a terminal show by themselves how far it is
+    with nullcontext(lambda _: None) if rows_move else progress("predict", count, "images") as advance:
+        answers = tally.watch(answering.answer(predictor, answering.read(paths), top_k), advance)
         if table:
             with files.whole_file(table) as partial, partial.open("w", encoding="utf-8", newline="") as file:
                 write_csv(answers, top_k, file)
-        elif count <= FEW and sys.stdout.isatty():
-            show(list(answers), Console(highlight=False))
+        elif rows_move and count <= FEW:
+            show(answers, Console(file=out, highlight=False))
         else:
-            write_csv(answers, top_k, sys.stdout)
-    print(tally.words() + (f", in {table}" if table else ""), file=sys.stderr)
+            write_csv(answers, top_k, out)
+    print(tally.words() + (f"; see {table}" if table else ""), file=sys.stderr)
     if not tally.answered:
-        raise DarkroomError(f"none of {count:,} pictures could be answered; the first: {tally.first_error}")
+        raise DarkroomError(f"none of the pictures can be read ({tally.first_error}): give others")
 
 
-def find(paths: Iterable[Path]) -> Iterator[tuple[str, Path, str]]:
-    """Yield (name to show, file, member of that file when it is an archive, else nothing) for each picture.
-
-    Folders are searched for pictures, by name; a file that is given itself counts as one, whatever it is called.
-    Raises DarkroomError for a path that does not exist and for a damaged archive.
-    """
-    for path in paths:
-        if path.is_dir():
-            yield from ((str(file), file, "") for file in _walk(path))
-        elif not path.exists():
-            raise DarkroomError(f"{path} does not exist: give pictures, or folders or archives of them")
-        elif archive.is_archive(path):
-            yield from ((f"{path}/{name}", path, name) for name in archive.names(path) if _is_picture(Path(name)))
-        else:
-            yield str(path), path, ""
+def write_csv(answers: Iterable[Answer], top_k: int, file: TextIO) -> None:
+    """Write a line an answer: name, labels with probabilities, confident, in_distribution, error."""
+    labels = [f"{part}{number}" for number in ("", *range(2, top_k + 1)) for part in ("label", "probability")]
+    labels = [re.sub(r"(\d+)$", r"_\1", name) for name in labels]
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["name", *labels, "confident", "in_distribution", "error"])
+    for item in answers:
+        found = [part for label, probability in item.labels for part in (label, f"{probability:.6f}")]
+        verdicts = [
+            "" if verdict is None else str(verdict).lower() for verdict in (item.confident, item.in_distribution)
+        ]
+        writer.writerow([_text(item.name), *(found or [""] * len(labels)), *verdicts, item.error])
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(place, name) for name in sorted(names) if _is_picture(Path(name)))
+def _text(name: str) -> str:
+    """Return a file's name as text, also one that is not UTF-8."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in images.SUFFIXES | layout.UNREAD and not layout.is_hidden(path)
+def show(answers: Iterable[Answer], console: Console) -> None:
+    """Print a table of answers, and below it what could not be answered."""
+    table = Table("picture", "label", Column("probability", justify="right"), "", "", box=None, pad_edge=False)
+    errors = []
+    for item in answers:
+        if item.error:
+            errors.append(Text.assemble(f"{_text(item.name)}: ", (item.error, "red")))
+        for place, (label, probability) in enumerate(item.labels):
+            name, remark = (_text(item.name), _remark(item)) if place == 0 else ("", "")
+            table.add_row(Text(name), Text(label), f"{probability:.1%}", Bar(1, 0, probability, width=20), remark)
+    console.print(table)
+    for line in errors:
+        console.print(line, soft_wrap=True)
+
+
+def _remark(item: Answer) -> str:
+    if item.in_distribution is False:
+        return "none of the classes?"
+    return "unsure" if item.confident is False else ""
+
+
+class Tally:
+    """What the answers came to, counted as they pass by."""
+
+    def __init__(self) -> None:
+        self.answered = self.failed = self.unsure = self.unknown = 0
+        self.first_error = ""
+
+    def watch(self, answers: Iterable[Answer], advance: Callable[[int], None]) -> Iterator[Answer]:
+        """Yield `answers` as they are, and count them."""
+        for item in answers:
+            self.answered += not item.error
+            self.failed += bool(item.error)
+            self.unknown += item.in_distribution is False
+            self.unsure += item.confident is False and item.in_distribution is not False
+            self.first_error = self.first_error or (item.error and f"{_text(item.name)}: {item.error}")
+            advance(1)
+            yield item
+
+    def words(self) -> str:
+        """Return the counts as one line."""
+        parts = [f"{self.answered:,} of {self.answered + self.failed:,} pictures answered"]
+        parts += [f"{self.unsure:,} of them unsure"] * bool(self.unsure)
+        parts += [f"{self.unknown:,} perhaps of no class"] * bool(self.unknown)
+        parts += [f"{self.failed:,} cannot be read"] * bool(self.failed)
+        return ", ".join(parts)

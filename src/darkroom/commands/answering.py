@@ -1,0 +1,117 @@
+"""Pictures in files, folders and archives, answered by the served model on all cores, in bounded memory."""
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from darkroom import candidate, images
+from darkroom.data import archive, layout
+from darkroom.errors import DarkroomError
+from darkroom.predictor import Predictor
+
+SHARE = 16
+"""Pictures that a thread decodes and answers at once, at most."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model says to one picture, or why it says nothing."""
+
+    name: str
+    labels: list[tuple[str, float]]
+    """Classes and their calibrated probabilities, the most probable first; empty where there is an `error`."""
+    confident: bool | None = None
+    """None where the model was judged without that, and where there is an `error`."""
+    in_distribution: bool | None = None
+    error: str = ""
+
+
+def count(path: Path) -> int:
+    """Return how many pictures `read` will yield for `path`."""
+    if path.is_dir():
+        return sum(1 for _ in _walk(path))
+    if not path.exists():
+        raise DarkroomError(f"{path} does not exist: give pictures, or folders or archives of them")
+    return len(_members(path)) if archive.is_archive(path) else 1
+
+
+def read(paths: Iterable[Path]) -> Iterator[tuple[str, Path | bytes]]:
+    """Yield a name and the file, or the bytes from an archive, of each picture.
+
+    Folders are searched for pictures, by name; a file that is given itself counts as one, whatever it is called.
+    """
+    for path in paths:
+        if path.is_dir():
+            yield from ((str(file), file) for file in _walk(path))
+        elif archive.is_archive(path):
+            yield from ((f"{path}/{name}", data) for name, data in archive.read(path, _members(path)))
+        else:
+            yield str(path), path
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(place, name) for name in sorted(names) if _is_picture(name))
+
+
+def _members(path: Path) -> set[str]:
+    return {name for name in archive.names(path) if _is_picture(name)}
+
+
+def _is_picture(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.suffix.lower() in images.SUFFIXES | layout.UNREAD and not layout.is_hidden(path)
+
+
+def answer(predictor: Predictor, pictures: Iterator[tuple[str, Path | bytes]], top_k: int) -> Iterator[Answer]:
+    """Yield the answer for each picture, in order, decoded and computed on all cores as the service does."""
+    size = min(SHARE, candidate.chunk_size(predictor.card.image_size))
+    threads = os.cpu_count() or 1
+    waiting: deque[Future[list[Answer]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        while share := list(islice(pictures, size)):
+            waiting.append(pool.submit(_answer, predictor, share, top_k))
+            if len(waiting) > 2 * threads:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+
+
+def _answer(predictor: Predictor, share: Sequence[tuple[str, Path | bytes]], top_k: int) -> list[Answer]:
+    decoded = [_decode(data, predictor.card.image_size) for _, data in share]
+    pixels = [item for item in decoded if not isinstance(item, str)]
+    rows = iter(_judge(predictor, np.stack(pixels), top_k) if pixels else ())
+    return [
+        Answer(name, [], error=item) if isinstance(item, str) else Answer(name, *next(rows))
+        for (name, _), item in zip(share, decoded, strict=True)
+    ]
+
+
+def _decode(data: Path | bytes, size: int) -> npt.NDArray[np.uint8] | str:
+    """Return a picture's pixels, or why there are none."""
+    try:
+        return images.decode(data if isinstance(data, bytes) else data.read_bytes(), size).pixels
+    except images.ImageError as error:
+        return str(error)
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def _judge(predictor: Predictor, pixels: npt.NDArray[np.uint8], top_k: int) -> Iterator[tuple[Any, ...]]:
+    """Yield the fields of an answer for each picture of `pixels`, shape (N, S, S, 3)."""
+    card, logits = predictor.card, predictor.logits(pixels)
+    known, confident = card.doubt.verdicts(logits, card.temperature) if card.doubt else (None, None)
+    for row, probabilities in enumerate(candidate.softmax(logits, card.temperature)):
+        order = np.argsort(-probabilities, kind="stable")[:top_k]
+        labels = [(card.classes[index], float(probabilities[index])) for index in order]
+        verdicts = (None, None) if confident is None or known is None else (bool(confident[row]), bool(known[row]))
+        yield (labels, *verdicts)

@@ -1,0 +1,195 @@
+import csv
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from darkroom import candidate, images
+from darkroom.commands import answering, main
+from darkroom.doubt import Doubt
+from darkroom.errors import DarkroomError
+from darkroom.predictor import Predictor
+from darkroom.serving import service
+from tests.factories_serving import in_process, picture, write_served
+from tests.pictures import write_folder, write_zip
+from tests.test_architecture import load
+
+PICTURES = {f"{place % 3}/{place:02}.png": picture(place, 40 + place, 30) for place in range(40)}
+BROKEN = {"0/cut.png": PICTURES["0/00.png"][:200], "1/phone.heic": b"x"}
+OTHER = {"notes.txt": b"no picture", ".hidden/1.png": PICTURES["0/00.png"], "2/.1.png": b"x"}
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """Return a folder with a served model and pictures."""
+    top = write_served(tmp_path_factory.mktemp("served"))
+    folder = top / "models" / "served"
+    card = candidate.read_card(folder)
+    doubt = Doubt("max_probability", known=0.4, confident=0.45, coverage=0.9)
+    candidate.write_card(folder, candidate.Card(**{**vars(card), "doubt": doubt}))
+    write_folder(top / "photos", PICTURES | BROKEN | OTHER)
+    write_zip(top / "photos.zip", PICTURES | BROKEN | OTHER)
+    return top
+
+
+@pytest.fixture
+def place(served, monkeypatch):
+    monkeypatch.chdir(served)
+    return served
+
+
+def rows(text):
+    return list(csv.DictReader(text.splitlines()))
+
+
+def test_a_folder_is_answered_as_the_model_answers(place, capsys):
+    main.run(["predict", "photos", "--top-k", "2"])
+    printed = capsys.readouterr()
+    found = {row["name"]: row for row in rows(printed.out)}
+    assert list(found) == sorted(f"photos/{name}" for name in PICTURES | BROKEN)
+    predictor = Predictor(place / "models" / "served")
+    pixels = np.stack([images.decode(data, predictor.card.image_size).pixels for data in PICTURES.values()])
+    probabilities = predictor.probabilities(pixels)
+    known, confident = predictor.card.doubt.verdicts(predictor.logits(pixels), predictor.card.temperature)
+    assert {*known.tolist()} == {*confident.tolist()} == {True, False}
+    for place_, name in enumerate(PICTURES):
+        row, best = found[f"photos/{name}"], np.argsort(-probabilities[place_])[:2]
+        assert [row["label"], row["label_2"]] == [predictor.card.classes[index] for index in best]
+        numbers = [float(row["probability"]), float(row["probability_2"])]
+        assert numbers == pytest.approx(probabilities[place_][best].tolist(), abs=1e-5)
+        assert row["confident"] == str(confident[place_]).lower()
+        assert row["in_distribution"] == str(known[place_]).lower()
+        assert row["error"] == ""
+    assert found["photos/0/cut.png"]["error"].startswith("damaged picture")
+    assert "not a picture that can be read" in found["photos/1/phone.heic"]["error"]
+    assert found["photos/0/cut.png"]["label"] == found["photos/0/cut.png"]["confident"] == ""
+    unsure = int((known & ~confident).sum())
+    assert printed.err == (
+        f"40 of 42 pictures answered, {unsure} of them unsure, {int((~known).sum())} perhaps of no class, "
+        "2 cannot be read\n"
+    )
+
+
+def test_the_service_gives_the_same_answers(place, capsys):
+    names = [name for name in PICTURES if name.startswith("1/")][:4]
+    main.run(["predict", *(f"photos/{name}" for name in names), "--top-k", "3"])
+    found = rows(capsys.readouterr().out)
+    with in_process(service.app) as client:
+        answer = client.post("/predict", files=[("images", (name, PICTURES[name])) for name in names]).json()
+    for row, item in zip(found, answer["predictions"], strict=True):
+        assert row["label"] == item["labels"][0]["label"]
+        assert float(row["probability"]) == pytest.approx(item["labels"][0]["probability"], abs=1e-5)
+
+
+def test_an_archive_is_answered_like_its_folder(place, capsys):
+    main.run(["predict", "photos"])
+    folder = rows(capsys.readouterr().out)
+    main.run(["predict", "photos.zip"])
+    archive = rows(capsys.readouterr().out)
+
+    def facts(found, top):
+        return sorted(tuple({**row, "name": row["name"].removeprefix(top)}.values()) for row in found)
+
+    assert facts(folder, "photos/") == facts(archive, "photos.zip/")
+
+
+def test_the_table_is_written_whole_or_not_at_all(place, capsys, monkeypatch, tmp_path):
+    table = tmp_path / "new" / "out.csv"
+    main.run(["predict", "photos", "--csv", str(table)])
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert f"see {table}" in printed.err
+    before = table.read_bytes()
+    assert len(rows(before.decode())) == 42
+    assert b"\r" not in before
+
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(answering.Predictor, "logits", fail)
+    with pytest.raises(KeyboardInterrupt):
+        main.run(["predict", "photos", "--csv", str(table)])
+    assert table.read_bytes() == before
+    assert list(table.parent.iterdir()) == [table]
+
+
+def test_what_none_can_read_is_an_error_beside_the_rows(place, capsys):
+    with pytest.raises(DarkroomError, match=r"none of the pictures can be read \(photos/0/cut.png: damaged"):
+        main.run(["predict", "photos/0/cut.png", "photos/1/phone.heic"])
+    assert [row["label"] for row in rows(capsys.readouterr().out)] == ["", ""]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "nowhere does not exist: give pictures, or folders"),
+        (["photos/notes.txt"], r"none of the pictures can be read \(photos/notes.txt: not a picture"),
+        (["models/served"], "models/served: no pictures there"),
+        (["photos", "--model", "models"], "models/model.onnx is missing: run `dvc repro` first"),
+    ],
+)
+def test_mistakes_are_told_in_one_message(place, arguments, message):
+    with pytest.raises(DarkroomError, match=message):
+        main.run(["predict", *arguments])
+
+
+def test_names_that_are_no_text_and_files_that_vanish_do_no_harm(place, tmp_path):
+    odd = os.fsencode(tmp_path) + b"/\xff.png"
+    Path(os.fsdecode(odd)).write_bytes(PICTURES["0/00.png"])
+    main.run(["predict", str(tmp_path), "--csv", str(tmp_path / "out.csv")])
+    assert rows((tmp_path / "out.csv").read_text())[0]["name"].endswith("\\udcff.png")
+    predictor = Predictor(place / "models" / "served", threads=1)
+    gone = list(answering.answer(predictor, iter([("gone", tmp_path / "gone.png")]), 1))
+    assert gone == [answering.Answer("gone", [], error="No such file or directory")]
+
+
+def test_memory_is_bounded_by_what_is_read_ahead(place):
+    taken = 0
+
+    def pictures():
+        nonlocal taken
+        for name, data in list(PICTURES.items()) * 20:
+            taken += 1
+            yield name, data
+
+    predictor = Predictor(place / "models" / "served", threads=1)
+    answers = answering.answer(predictor, pictures(), 1)
+    next(answers)
+    ahead = (2 * (os.cpu_count() or 1) + 2) * answering.SHARE
+    assert taken <= ahead < 800
+    assert 1 + sum(1 for _ in answers) == 800
+
+
+def test_a_terminal_shows_few_answers_as_a_table(place):
+    master, slave = pty.openpty()
+    code = "from darkroom.commands import main; main.run()"
+    command = [sys.executable, "-c", code, "predict", "photos/0/00.png", "photos/0/cut.png", "--top-k", "2"]
+    subprocess.run(command, check=True, stdout=slave, stderr=subprocess.DEVNULL, env=os.environ | {"COLUMNS": "100"})
+    os.close(slave)
+    shown = os.read(master, 100_000).decode()
+    os.close(master)
+    assert "photos/0/00.png" in shown
+    assert "photos/0/cut.png: damaged picture" in shown
+    assert shown.count("%") == 2
+    assert "name,label" not in shown
+
+
+def test_who_has_seen_enough_may_stop_reading(place):
+    code = "import sys; from darkroom.commands import main; main.run()"
+    command = [sys.executable, "-c", code, "predict", *["photos"] * 40]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.readline()
+    process.stdout.close()
+    error = process.stderr.read().decode()
+    process.stderr.close()
+    assert process.wait() == 0
+    assert "Traceback" not in error
+
+
+def test_it_needs_only_the_packages_of_the_service(tmp_path):
+    heavy = "torch,torchvision,sklearn,skimage,scipy,pandas,matplotlib,dvc,dvclive,kaggle,onnx,imagehash,safetensors"
+    load(["darkroom.commands.main", "darkroom.commands.predict"], heavy, tmp_path)
