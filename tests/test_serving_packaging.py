@@ -1,6 +1,6 @@
 """The served folder is written only when its model answers as the judged one did."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,34 @@ def test_the_examples_are_test_pictures_with_their_classes(tmp_path: Path) -> No
     for example in found:
         data = (top / served.FOLDER / "examples" / example.file).read_bytes()
         assert tests[images.decode(data, 16).pixels.tobytes()] == example.label
+
+
+def test_the_served_folder_knows_how_validation_was_answered(tmp_path: Path) -> None:
+    top = write_judged(tmp_path)
+    reference = package(top).reference
+    logits = candidate.read_predictions(top / "models" / "candidates" / "small").validation
+    probabilities = candidate.softmax(logits, BEST["temperature"])
+    assert reference is not None
+    assert reference.labels == np.bincount(probabilities.argmax(axis=1), minlength=3).tolist()
+    assert reference.confidences == np.sort(probabilities.max(axis=1)).round(4).tolist()
+    assert reference.confident is reference.in_distribution is None
+
+
+def test_of_many_answers_as_many_are_kept_as_show_the_distribution(tmp_path: Path) -> None:
+    logits = np.random.default_rng(0).normal(size=(5000, 3)).astype(np.float32)
+    card = candidate.read_card(write_judged(tmp_path) / "models" / "candidates" / "small")
+    card = replace(card, doubt=Doubt("max_probability", known=0.5, confident=0.7, coverage=0.5))
+    reference = packaging.refer(logits, card)
+    largest = candidate.softmax(logits).max(axis=1)
+    assert len(reference.confidences) == served.REFERENCES
+    assert (
+        np.abs(
+            np.quantile(largest, [0, 0.1, 0.5, 0.9, 1]) - np.quantile(reference.confidences, [0, 0.1, 0.5, 0.9, 1])
+        ).max()
+        < 2e-3
+    )
+    assert (reference.in_distribution, reference.confident) == ((largest >= 0.5).sum(), (largest >= 0.7).sum())
+    assert sum(reference.labels) == 5000
 
 
 @pytest.mark.parametrize("change", [0.001, -1.0, float("nan")])

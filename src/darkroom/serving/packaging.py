@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from darkroom import candidate, files
+from darkroom.candidate import Card
 from darkroom.doubt import Doubt
 from darkroom.errors import DarkroomError
 from darkroom.packed import Packed, Split
 from darkroom.predictor import Predictor
 from darkroom.serving import examples, served
 from darkroom.serving.quantization import quantize
-from darkroom.serving.served import Parity, Served
+from darkroom.serving.served import REFERENCES, Parity, Reference, Served
 from darkroom.serving.settings import PackageSettings, ServeSettings
 
 TOLERANCE = 1e-5
@@ -64,7 +65,8 @@ def write_served(
     doubt = Doubt(**found["doubt"]) if found.get("doubt") else None
     card = replace(candidate.read_card(source), temperature=best.temperature, doubt=doubt, seconds=0.0)
     candidate.write_card(folder, card)
-    judged = candidate.softmax(candidate.read_predictions(source).validation, best.temperature)
+    logits = candidate.read_predictions(source).validation
+    judged = candidate.softmax(logits, best.temperature)
     parity = prove(Predictor(folder), packed, split.rows("validation"), judged)
     quantized = quantize(folder, settings, packed, split, seed)
     _write_examples(folder, packed, split, seed)
@@ -75,6 +77,7 @@ def write_served(
         reason=best.reason,
         parity=parity,
         precision="int8" if quantized and quantized.accepted else "float32",
+        reference=refer(logits, card),
     )
     served.write(folder, result)
     return result
@@ -112,6 +115,21 @@ def _write_examples(folder: Path, packed: Packed, split: Split, seed: int) -> No
     rows = split.rows("test")
     rows = rows[examples.choose(split.labels[rows], seed)]
     examples.write(folder, packed.images[rows], [split.classes[label] for label in split.labels[rows]])
+
+
+def refer(logits: npt.NDArray[np.float32], card: Card) -> Reference:
+    """Return what `logits`, shape (rows, classes), look like as answers of the model that `card` describes."""
+    probabilities = candidate.softmax(logits, card.temperature)
+    largest = np.sort(probabilities.max(axis=1))
+    kept = np.linspace(0, len(largest) - 1, min(len(largest), REFERENCES)).round().astype(np.int64)
+    labels = np.bincount(probabilities.argmax(axis=1), minlength=len(card.classes))
+    known, confident = card.doubt.verdicts(logits, card.temperature) if card.doubt else (None, None)
+    return Reference(
+        labels.tolist(),
+        largest[kept].round(4).tolist(),
+        None if confident is None else int(confident.sum()),
+        None if known is None else int(known.sum()),
+    )
 
 
 def _version(folder: Path) -> str:

@@ -34,6 +34,23 @@ class Parity:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """How the model answered its validation images, for `darkroom drift` to compare later answers with."""
+
+    labels: list[int]
+    """How often each class was the answer, in the order of the card's classes."""
+    confidences: list[float]
+    """Largest probabilities, ascending: all of them, or `REFERENCES` at even distances."""
+    confident: int | None = None
+    """How many answers were confident; None where the judge fitted no doubt."""
+    in_distribution: int | None = None
+
+
+REFERENCES = 1_000
+"""Confidences that are kept: enough to see a distribution move by a twentieth."""
+
+
+@dataclass(frozen=True)
 class Served:
     """What the service knows besides the model and its card."""
 
@@ -48,6 +65,8 @@ class Served:
     """Of the float network, also where int8 is served."""
     precision: Precision = "float32"
     """Of the network that answers; `metrics` are those of the float network in any case."""
+    reference: Reference | None = None
+    """None in folders of older versions."""
 
 
 _ADAPTER = TypeAdapter(Served)
