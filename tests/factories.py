@@ -232,6 +232,7 @@ def write_project(
     files.write_text(
         top / "params.yaml",
         f"dataset: digits\nseed: 0\nscratch:\n{listed}transfer: {{}}\nselect: {{metric: accuracy}}\n"
-        "package: {}\nserve: {top_k: 3}\nreport: {title: Image classification, author: A. Person}\n",
+        "robustness: {images: 20}\npackage: {}\n"
+        "serve: {top_k: 3}\nreport: {title: Image classification, author: A. Person}\n",
     )
     return top

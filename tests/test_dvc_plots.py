@@ -36,6 +36,14 @@ def repository(tmp_path):
     (tmp_path / "plots").mkdir()
     (tmp_path / "plots" / "learning_curves.csv").write_text(f"{CURVES}a,1,2.0,3.0,0.5\nb,1,2.5,3.5,0.25\n")
     (tmp_path / "plots" / "confusion.csv").write_text("actual,predicted\ncat,dog\ndog,dog\n")
+    for name, columns, line in (
+        ("tables/reliability", "candidate,confidence,accuracy,images", "a,0.5,0.4,7"),
+        ("tables/precision_recall", "candidate,recall,precision", "a,0.5,0.4"),
+        ("tables/risk_coverage", "candidate,coverage,risk,threshold", "a,0.5,0.4,0.9"),
+        ("cost/cost", "candidate,milliseconds,test_accuracy", "a,0.5,0.4"),
+    ):
+        (tmp_path / "plots" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "plots" / f"{name}.csv").write_text(f"{columns}\n{line}\n")
     git(tmp_path, "add", "--all")
     git(tmp_path, "commit", "--message", "first")
     (tmp_path / "plots" / "learning_curves.csv").write_text(f"{CURVES}a,1,1.0,1.5,0.75\n")
@@ -46,16 +54,20 @@ def test_curves_have_a_line_a_candidate_and_a_dash_a_revision(repository):
     shown = json.loads(dvc(repository, "plots", "diff", "HEAD", "--json"))
     assert "errors" not in shown
     fields = {
-        "Validation accuracy": "validation_accuracy",
-        "Validation loss": "validation_loss",
-        "Training loss": "train_loss",
+        "Validation accuracy": ("epoch", "validation_accuracy"),
+        "Validation loss": ("epoch", "validation_loss"),
+        "Training loss": ("epoch", "train_loss"),
+        "Reliability": ("confidence", "accuracy"),
+        "Precision and recall": ("recall", "precision"),
+        "Risk and coverage": ("coverage", "risk"),
+        "Accuracy and cost": ("milliseconds", "test_accuracy"),
     }
-    for title, field in fields.items():
+    for title, (along, field) in fields.items():
         (plot,) = shown["data"][title]
         text = json.dumps(plot)
         assert "<DVC_METRIC" not in json.dumps(plot["content"]), "an anchor was left unfilled"
         encoding = plot["content"]["encoding"]
-        assert encoding["x"]["field"] == "epoch"
+        assert encoding["x"]["field"] == along
         assert encoding["y"]["field"] == field
         assert encoding["color"]["field"] == "candidate"
         assert plot["content"]["layer"][0]["encoding"]["strokeDash"]["field"] == "rev"

@@ -47,3 +47,15 @@ def test_bins_hold_every_row_once():
     assert sum(each.count for each in bins) == 4
     assert len(bins) <= BINS
     assert calibration_error(bins) == pytest.approx((abs(1 - 1.05) + abs(1 - 0.8) + 0) / 4)
+
+
+def test_the_calibration_error_is_that_of_its_definition():
+    logits, labels = calibrated(rows=500)
+    probabilities = softmax(logits)
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    expected = 0.0
+    for low in range(10):  # as Guo et al. write it, bin by bin
+        inside = [row for row in range(500) if low / 10 <= confidence[row] < (low + 1) / 10]
+        hits, confident = sum(right[row] for row in inside), sum(confidence[row] for row in inside)
+        expected += abs(hits - confident) / 500
+    assert calibration_error(reliability(probabilities, labels)) == pytest.approx(expected, abs=1e-9)

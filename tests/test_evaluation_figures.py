@@ -71,6 +71,6 @@ def test_accuracies_stand_in_order_with_the_best_and_the_bar_marked(tmp_path):
 
 @pytest.mark.parametrize("bins", [[Bin(1, 1, 1.0)], [Bin(1, 0, 0.31), Bin(500, 480, 0.97)]])
 def test_reliability_is_drawn_for_few_and_many(tmp_path, bins):
-    drawing = figures.reliability(bins)
+    drawing = figures.reliability([Bin(3, 1, 0.5), *bins], bins)
     assert [bar.get_height() for bar in drawing.axes[1].patches] == [each.count for each in bins]
     size(drawing, tmp_path / "reliability.png")

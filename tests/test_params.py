@@ -28,6 +28,7 @@ scratch:
   small: {architecture: lab_cnn, learning_rate: 1e-3}
 transfer: {}
 select: {}
+robustness: {}
 package: {}
 serve: {}
 report: {}

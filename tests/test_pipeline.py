@@ -23,9 +23,10 @@ pytestmark = pytest.mark.slow
 
 STAGES = [
     "validate", "download", "pack", "split", "explore", "baseline", "scratch@lab_cnn", "scratch@resnet9",
-    "pretrained@cifar10_backbone", "transfer@cifar10_backbone", "evaluate", "package", "report",
+    "pretrained@cifar10_backbone", "transfer@cifar10_backbone", "evaluate", "robustness", "explain", "cost",
+    "package", "report",
 ]  # fmt: skip
-AFTER_TRAINING = {"evaluate", "package", "report"}
+AFTER_TRAINING = {"evaluate", "robustness", "explain", "cost", "package", "report"}
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -92,7 +93,9 @@ def test_everything_is_there(place):
     for name in (
         "reports/report.html", "reports/report.pdf", "reports/report.md", "reports/slides.pptx",
         "metrics/data.json", "metrics/evaluation.json", "plots/confusion.csv", "plots/learning_curves.csv",
-        "plots/data/samples.png", "plots/evaluation/confusion.png", "models/served/model.onnx", "dist/darkroom.bento",
+        "plots/data/samples.png", "plots/evaluation/confusion.png", "metrics/robustness.json",
+        "plots/tables/slices.csv", "plots/robustness/robustness.png", "plots/explanations/explanations.png",
+        "plots/cost/cost.png", "models/served/model.onnx", "dist/darkroom.bento",
     ):  # fmt: skip
         assert (place / name).stat().st_size > 0, name
     best = files.read_json(place / "models" / "best.json")
@@ -154,7 +157,13 @@ def test_a_wrong_parameter_stops_everything_before_any_work(place):
 def test_another_clone_gives_the_same_figures(place, tmp_path):
     other = clone(tmp_path / "other", quick_digits)
     run(other, "dvc", "repro", "evaluate")
-    for name in ("metrics/data.json", "metrics/evaluation.json", "plots/confusion.csv", "plots/per_class.csv"):
+    for name in (
+        "metrics/data.json",
+        "metrics/evaluation.json",
+        "plots/tables/risk_coverage.csv",
+        "plots/confusion.csv",
+        "plots/per_class.csv",
+    ):
         assert (place / name).read_bytes() == (other / name).read_bytes(), name
 
 

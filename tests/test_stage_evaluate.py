@@ -22,6 +22,7 @@ def run(top):
         "curves": "plots/learning_curves.csv",
         "confusion": "plots/confusion.csv",
         "per-class": "plots/per_class.csv",
+        "tables": "plots/tables",
         "figures": "plots/evaluation",
         "best": "models/best.json",
     }
@@ -72,7 +73,70 @@ def test_everything_is_judged_and_written(tmp_path, capsys):
     assert [(row["candidate"], row["epoch"]) for row in curves[7:9]] == [("small", "8"), ("large", "1")]
     assert len(rows(top / "plots" / "per_class.csv")) == 3 * 3
     pictures = sorted(path.name for path in (top / "plots" / "evaluation").iterdir())
-    assert pictures == ["accuracy.png", "confusion.png", "learning_curves.png", "reliability.png"]
+    assert pictures == [
+        "accuracy.png", "confusion.png", "label_issues.png", "learning_curves.png", "mistakes.png",
+        "precision_recall.png", "reliability.png", "risk_coverage.png",
+    ]  # fmt: skip
+    lists = {path.stem: rows(path) for path in sorted((top / "plots" / "tables").iterdir())}
+    assert len(lists["mistakes"]) == len(labels) - right == sum(int(row["images"]) for row in lists["confused"])
+    wrong = lists["mistakes"][0]
+    assert wrong["picture"] == f"{wrong['label']}/{wrong['row']}.png"
+    for name in ("reliability", "precision_recall", "risk_coverage"):
+        assert {row["candidate"] for row in lists[name]} == {"baseline", "small", "large"}
+    full = [row for row in lists["risk_coverage"] if row["candidate"] == "small"][-1]
+    assert (float(full["coverage"]), float(full["risk"])) == pytest.approx((1, 1 - right / len(labels)), abs=1e-6)
+    assert {row["measure"] for row in lists["slices"]} == {"brightness", "contrast", "sharpness"}
+
+
+def test_doubt_is_fitted_for_each_network_and_tried_on_the_best(tmp_path):
+    evaluation, _ = run(factories.write_project(tmp_path, networks=("small",)))
+    assert "doubt" not in evaluation["candidates"]["baseline"]
+    doubt = evaluation["candidates"]["small"]["doubt"]
+    assert set(doubt) == {"score", "known", "confident", "coverage"}
+    assert doubt["coverage"] >= 0.95
+    worth = evaluation["best"]["doubt"]
+    assert set(worth["outsiders"]) == {"noise", "plain", "shuffled", "photographs", "digits"}
+    assert worth["confident"] <= worth["in_distribution"] <= 1
+
+
+def test_each_is_compared_with_the_best(tmp_path):
+    top = factories.write_project(tmp_path)
+    write_right(top, "small", np.arange(24) < 24)
+    write_right(top, "large", np.arange(24) < 20)
+    write_right(top, "baseline", np.arange(24) < 12)
+    evaluation, best = run(top)
+    assert best["name"] == "small"
+    assert "versus_best" not in evaluation["candidates"]["small"]
+    assert evaluation["candidates"]["large"]["versus_best"]["verdict"] == "within noise"
+    # Twelve rows of twelve: 2 / 2^12, times two comparisons.
+    assert evaluation["candidates"]["baseline"]["versus_best"] == {
+        "difference": -0.5, "p_value": pytest.approx(2 * 2 / 2**12, abs=1e-9), "verdict": "worse"
+    }  # fmt: skip
+    assert evaluation["best"]["versus_baseline"] == {
+        "difference": 0.5, "p_value": pytest.approx(2 * 2 / 2**12, abs=1e-9), "verdict": "better"
+    }  # fmt: skip
+    assert evaluation["candidates"]["small"]["test"]["macro_f1_low"] == pytest.approx(0.862, abs=1e-3)
+
+
+def test_a_candidate_that_always_answers_the_same_is_judged_by_true_numbers(tmp_path):
+    top = factories.write_project(tmp_path, ("no", "yes"), ("only",))
+    folder = top / "models" / "candidates" / "only"
+    same = [np.tile(np.float32([3, 0]), (len(part), 1)) for part in vars(read_predictions(folder)).values()]
+    write_predictions(folder, Predictions(*same))
+    test = run(top)[0]["candidates"]["only"]["test"]
+    assert (test["accuracy"], test["kappa"], test["mcc"]) == (0.5, 0, 0)
+    assert (test["roc_auc"], test["roc_auc_low"], test["roc_auc_high"]) == (0.5, 0.5, 0.5)
+    assert test["macro_recall"] == test["macro_recall_low"] == test["macro_recall_high"] == 0.5
+    assert "top_3" not in test
+
+
+def test_a_test_split_of_one_class_has_no_ranking(tmp_path):
+    top = factories.write_project(tmp_path, ("no", "yes"), ("only",), lacking="no")
+    test = run(top)[0]["candidates"]["only"]["test"]
+    assert "roc_auc" not in test
+    assert "average_precision" not in test
+    assert test["kappa"] == 0 or test["accuracy"] < 1
+    assert not (top / "plots" / "evaluation" / "precision_recall.png").exists()
 
 
 def test_equal_inputs_give_equal_bytes(tmp_path):
@@ -81,7 +145,7 @@ def test_equal_inputs_give_equal_bytes(tmp_path):
     first = outputs(top)
     run(top)
     assert outputs(top) == first
-    assert len(first) == 9
+    assert len(first) == 18
 
 
 def test_a_folder_that_the_parameters_do_not_name_is_not_judged(tmp_path):

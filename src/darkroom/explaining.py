@@ -29,9 +29,8 @@ def occlusion(
     mean = image.mean(axis=(0, 1))
     hidden = image + masks[..., np.newaxis] * (mean - image)
     images = np.concatenate([image[np.newaxis], np.rint(hidden).astype(np.uint8)])
-    size = candidate.chunk_size(len(image))
-    parts = [predictor.probabilities(images[start : start + size]) for start in range(0, len(images), size)]
-    probability = np.concatenate(parts)[:, target]
+    logits = predictor.logits_in_parts(images)
+    probability = candidate.softmax(logits, predictor.card.temperature)[:, target]
     falls = probability[0] - probability[1:]
     heat: npt.NDArray[np.float64] = np.tensordot(falls, masks, axes=1) / masks.sum(axis=0)
     return heat.astype(np.float32)

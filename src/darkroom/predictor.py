@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +19,18 @@ import. So nobody imports it but the class below, and who comes after it."""
 class Predictor:
     """`model.onnx` and `card.json` of one folder, ready to answer.
 
-    `threads` is how many threads one call may use; 0 leaves it to onnxruntime (one a core).
+    `threads` is how many threads one call may use; 0 leaves it to onnxruntime (one a core). `temperature` takes the
+    place of the card's, which a candidate's card does not have yet.
     """
 
-    def __init__(self, folder: Path, threads: int = 0) -> None:
+    def __init__(self, folder: Path, threads: int = 0, temperature: float | None = None) -> None:
         model = folder / "model.onnx"
         if not model.is_file():
             raise DarkroomError(f"{model} is missing: run `dvc repro` first")
         import onnxruntime
 
-        self.card = candidate.read_card(folder)
+        card = candidate.read_card(folder)
+        self.card = card if temperature is None else replace(card, temperature=temperature)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -40,6 +43,11 @@ class Predictor:
             raise ValueError(f"images must be uint8 of shape (N, {side}, {side}, 3), not {images.dtype} {images.shape}")
         outputs: Sequence[npt.NDArray[np.float32]] = self._session.run(["logits"], {"images": images})
         return outputs[0]
+
+    def logits_in_parts(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Return what `logits` does for any number of images, at least 1, in bounded memory."""
+        size = candidate.chunk_size(self.card.image_size)
+        return np.concatenate([self.logits(images[start : start + size]) for start in range(0, len(images), size)])
 
     def probabilities(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
         """Return calibrated probabilities, shape (N, classes), for uint8 images of shape (N, S, S, 3)."""

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from darkroom import params
 from darkroom.data.settings import PackSettings, Source, SplitSettings
-from darkroom.evaluation.settings import ReportSettings, SelectSettings
+from darkroom.evaluation.settings import ReportSettings, RobustnessSettings, SelectSettings
 from darkroom.params import Section
 from darkroom.serving.settings import PackageSettings, ServeSettings
 from darkroom.training.settings import (
@@ -58,6 +58,7 @@ class Document(Section):
     transfer: dict[str, TransferSettings]
     """Models that start from pretrained weights, by name."""
     select: SelectSettings
+    robustness: RobustnessSettings
     package: PackageSettings
     serve: ServeSettings
     report: ReportSettings

@@ -1,17 +1,20 @@
 """Fitting when to doubt, on validation, and measuring on test what that is worth."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
-from darkroom import candidate
 from darkroom.doubt import Doubt, Score, known_score
+from darkroom.evaluation import outsiders
 from darkroom.evaluation.intervals import accuracy_interval
+from darkroom.evaluation.judging import Judged
+from darkroom.packed import Split
 from darkroom.predictor import Predictor
 
 POINTS = 200
@@ -47,6 +50,34 @@ class Worth:
     confident_accuracy_high: float | None
     outsiders: dict[str, Stranger]
     """By kind."""
+
+
+def fit_each(
+    networks: Sequence[Judged], store: Path, images: Images, split: Split, coverage: float, seed: int
+) -> dict[str, Doubt]:
+    """Return when to doubt each network, by name, fitted on validation images and on outsiders drawn from them.
+
+    store: the folder of the candidates; images: the packed ones, shape (N, S, S, 3).
+    """
+    strange = np.concatenate(list(outsiders.drawn(images[split.rows("validation")], seed).values()))
+    return {
+        each.card.name: fit(
+            each.predictions.validation,
+            Predictor(store / each.card.name).logits_in_parts(strange),
+            each.temperature,
+            coverage,
+        )
+        for each in networks
+    }
+
+
+def try_out(best: Judged, doubt: Doubt, folder: Path, images: Images, split: Split, seed: int) -> Worth:
+    """Return what `doubt` is worth to `best` in `folder`: on test, against outsiders that the fit has not seen."""
+    test = split.rows("test")
+    kinds = outsiders.elsewhere(images.shape[1], split.classes, seed) | outsiders.drawn(images[test], seed + 1)
+    predictor = Predictor(folder)
+    met = {kind: predictor.logits_in_parts(strange) for kind, strange in kinds.items()}
+    return measure(doubt, best.temperature, best.predictions.test, best.predicted == split.labels[test], met)
 
 
 def fit(validation: Logits, outsiders: Logits, temperature: float, coverage: float) -> Doubt:
@@ -107,15 +138,6 @@ def risk_coverage(
     chosen = ends[np.unique(np.linspace(0, len(ends) - 1, POINTS).round().astype(int))]
     rows = len(confidence)
     return [(float((end + 1) / rows), float(errors[end] / (end + 1)), float(ordered[end])) for end in chosen]
-
-
-def answer(predictor: Predictor, kinds: Mapping[str, Images]) -> dict[str, Logits]:
-    """Return the logits for pictures by kind, shape (rows, classes) each."""
-    size = candidate.chunk_size(predictor.card.image_size)
-    return {
-        kind: np.concatenate([predictor.logits(images[start : start + size]) for start in range(0, len(images), size)])
-        for kind, images in kinds.items()
-    }
 
 
 def _threshold(scores: npt.NDArray[np.float64], share: float) -> float:

@@ -111,19 +111,29 @@ def accuracies(scores: Mapping[str, Scores], best: str, baseline: str) -> Figure
     return drawing
 
 
-def reliability(bins: Sequence[Bin]) -> Figure:
-    """Draw how often predictions of each confidence are right, with 95% intervals, and how many there are."""
-    confidence = [each.confidence for each in bins]
-    accuracy = np.array([each.right / each.count for each in bins])
-    intervals = np.array([accuracy_interval(each.right, each.count) for each in bins])
+def reliability(before: Sequence[Bin], after: Sequence[Bin]) -> Figure:
+    """Draw how often predictions of each confidence are right, before and after calibration, and how many there are.
+
+    Bars are 95% intervals after calibration.
+    """
+    confidence = [each.confidence for each in after]
+    accuracy = np.array([each.right / each.count for each in after])
+    intervals = np.array([accuracy_interval(each.right, each.count) for each in after])
     reach = np.abs(intervals.T - accuracy)
     with plotting.figure(4.6, 4.8) as drawing:
         upper, lower = drawing.subplots(2, 1, height_ratios=[3, 1], sharex=True)
         upper.plot([0, 1], [0, 1], color=plotting.MUTED, linestyle="--", linewidth=1, label="as it should be")
-        upper.errorbar(confidence, accuracy, reach, label="test images", color=plotting.BLUE, linestyle="", marker="o")
+        raw = [each.right / each.count for each in before]
+        upper.plot(
+            [each.confidence for each in before], raw, color=plotting.ORANGE, linestyle="-", linewidth=1, marker="s",
+            markersize=4, markerfacecolor="white", label="before calibration",
+        )  # fmt: skip
+        upper.errorbar(
+            confidence, accuracy, reach, label="after calibration", color=plotting.BLUE, linestyle="", marker="o"
+        )
         upper.set(xlim=(0, 1.02), ylim=(-0.03, 1.03), ylabel="Share that is right")
-        upper.legend(loc="lower right")
-        lower.bar(confidence, [each.count for each in bins], width=0.05, color=plotting.BLUE)
+        drawing.legend(loc="outside upper center", ncols=2, fontsize=8)
+        lower.bar(confidence, [each.count for each in after], width=0.05, color=plotting.BLUE)
         lower.set(xlabel="Confidence", ylabel="Images")
         lower.yaxis.set_major_locator(MaxNLocator(3, integer=True))
         for axes in (upper, lower):

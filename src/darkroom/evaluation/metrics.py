@@ -135,7 +135,6 @@ def score_in_detail(
     rows, classes = probabilities.shape
     predicted = probabilities.argmax(axis=1).astype(np.int64)
     basic = score(probabilities, labels)
-    losses, distances = log_losses(probabilities, labels), brier_scores(probabilities, labels)
     precision, _, f1, _ = precision_recall_fscore_support(
         labels, predicted, labels=np.unique(labels), average="weighted", zero_division=0
     )
@@ -144,26 +143,40 @@ def score_in_detail(
     earlier = (probabilities == given) & (np.arange(classes) < labels[:, np.newaxis])
     place = (probabilities > given).sum(axis=1) + earlier.sum(axis=1)
     kappa, mcc = _agreement(predicted, labels, classes)
-    intervals = _intervals(predicted, labels, classes, np.column_stack([losses, distances]), bootstrap)
     areas: dict[str, float | None] = {"roc_auc": None, "average_precision": None}
-    there = [ranking for ranking in rankings if ranking is not None]
-    for name in areas if there else ():
-        areas[name] = value = float(np.mean([getattr(ranking, name) for ranking in there]))
-        without = np.mean([getattr(ranking, f"{name}_without") for ranking in there], axis=0)
-        intervals[name] = unless_perfect(jackknife_interval(value, without), rows)
+    if there := [ranking for ranking in rankings if ranking is not None]:
+        areas = {name: float(np.mean([getattr(ranking, name) for ranking in there])) for name in areas}
     return Detailed(
         **{field.name: getattr(basic, field.name) for field in fields(Scores)},
         weighted_precision=float(precision),
         weighted_f1=float(f1),
         kappa=kappa,
         mcc=mcc,
-        brier=float(distances.mean()),
+        brier=float(brier_scores(probabilities, labels).mean()),
         roc_auc=areas["roc_auc"],
         average_precision=areas["average_precision"],
         top_3=float((place < 3).mean()) if classes > 3 else None,
         top_5=float((place < 5).mean()) if classes > 5 else None,
-        intervals=intervals,
+        intervals=score_intervals(probabilities, labels, rankings, bootstrap),
     )
+
+
+def score_intervals(
+    probabilities: Floats, labels: Labels, rankings: Sequence[Ranking | None], bootstrap: Bootstrap
+) -> dict[str, Interval]:
+    """Return the 95% intervals of the headline scores but accuracy, by name; arguments as for `score_in_detail`.
+
+    The calibration error has none: each resample repeats rows, which makes its own error larger than the sample's.
+    """
+    rows, classes = probabilities.shape
+    losses = np.column_stack([log_losses(probabilities, labels), brier_scores(probabilities, labels)])
+    intervals = _bootstrapped(probabilities.argmax(axis=1), labels, classes, losses, bootstrap)
+    there = [ranking for ranking in rankings if ranking is not None]
+    for name in ("roc_auc", "average_precision") if there else ():
+        value = float(np.mean([getattr(ranking, name) for ranking in there]))
+        without = np.mean([getattr(ranking, f"{name}_without") for ranking in there], axis=0)
+        intervals[name] = unless_perfect(jackknife_interval(value, without), rows)
+    return intervals
 
 
 def score_uncalibrated(probabilities: Floats, labels: Labels) -> Uncalibrated:
@@ -239,7 +252,7 @@ def _agreement(predicted: Labels, labels: Labels, classes: int) -> tuple[float, 
     return beyond / chance if chance > 1e-12 else 0.0, beyond / spread**0.5 if spread > 1e-12 else 0.0
 
 
-def _intervals(
+def _bootstrapped(
     predicted: Labels, labels: Labels, classes: int, losses: Floats, bootstrap: Bootstrap
 ) -> dict[str, Interval]:
     """Return the bootstrap's intervals of the macro scores and of the two `losses`, shape (rows, 2)."""

@@ -7,11 +7,13 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 
 Floats = npt.NDArray[np.float64]
+RECALLS: Floats = np.linspace(0, 1, 51)
+"""Where a curve of precision by recall is read."""
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Two areas, 0 to 1, and what they would be without each row, shape (rows,)."""
+    """A curve, two areas, 0 to 1, and what they would be without each row, shape (rows,)."""
 
     roc_auc: float
     """Chance that an image of the class has a higher probability than another; 0.5 is guessing."""
@@ -19,6 +21,8 @@ class Ranking:
     average_precision: float
     """Mean precision at the places of the class's images (no interpolation)."""
     average_precision_without: Floats
+    precision: Floats
+    """Interpolated at `RECALLS`: the highest precision that reaches at least that recall."""
 
 
 def rank(scores: Floats, positive: npt.NDArray[np.bool_]) -> Ranking | None:
@@ -32,8 +36,7 @@ def rank(scores: Floats, positive: npt.NDArray[np.bool_]) -> Ranking | None:
     if not hits or not misses:
         return None
     roc_auc, roc_auc_without = _roc_auc(scores, positive, hits, misses)
-    precision, precision_without = _average_precision(scores, positive, hits)
-    return Ranking(roc_auc, roc_auc_without, precision, precision_without)
+    return Ranking(roc_auc, roc_auc_without, *_average_precision(scores, positive, hits))
 
 
 def _roc_auc(scores: Floats, positive: npt.NDArray[np.bool_], hits: int, misses: int) -> tuple[float, Floats]:
@@ -51,8 +54,8 @@ def _roc_auc(scores: Floats, positive: npt.NDArray[np.bool_], hits: int, misses:
     return float(total / (hits * misses)), without
 
 
-def _average_precision(scores: Floats, positive: npt.NDArray[np.bool_], hits: int) -> tuple[float, Floats]:
-    """Return the average precision, and the same without each row."""
+def _average_precision(scores: Floats, positive: npt.NDArray[np.bool_], hits: int) -> tuple[float, Floats, Floats]:
+    """Return the average precision, the same without each row, and the curve."""
     order = np.argsort(-scores, kind="stable")
     ordered, is_hit = scores[order], positive[order]
     first = np.searchsorted(-ordered, -ordered, side="left")  # of the rows with the same score
@@ -70,4 +73,6 @@ def _average_precision(scores: Floats, positive: npt.NDArray[np.bool_], hits: in
     value = float(ahead[-1] / hits)
     without = np.empty(len(scores))
     without[order] = np.where(is_hit, hit_gone if hits > 1 else value, miss_gone)
-    return value, without
+    envelope = np.maximum.accumulate((found / seen)[::-1])[::-1]
+    curve = envelope[np.searchsorted(found, np.maximum(1, np.ceil(RECALLS * hits - 1e-9)), side="left")]
+    return value, without, curve

@@ -27,6 +27,13 @@ class SelectSettings(Section):
         return folds
 
 
+class RobustnessSettings(Section):
+    """How the best network is tried on pictures made worse."""
+
+    images: Annotated[int, Field(ge=0, le=1000)] = 200
+    """Test images that are made worse, each in 21 ways; 0 leaves the trial out."""
+
+
 class ReportSettings(Section):
     """What stands on the report's first page."""
 

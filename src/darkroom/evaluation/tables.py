@@ -1,25 +1,32 @@
 """The judgement as JSON and CSV, as DVC and the report read it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from darkroom.doubt import Doubt
+from darkroom.evaluation.calibration import reliability
 from darkroom.evaluation.comparison import Comparison
-from darkroom.evaluation.doubting import Worth
+from darkroom.evaluation.doubting import Worth, risk_coverage
+from darkroom.evaluation.failures import Doubtful
 from darkroom.evaluation.judging import Judged
 from darkroom.evaluation.metrics import score_classes
+from darkroom.evaluation.ranking import RECALLS
+from darkroom.evaluation.reviewing import Review
 from darkroom.evaluation.roster import BASELINE
 from darkroom.evaluation.selection import Choice
+from darkroom.packed import Record, Split
 
 CURVES = ("candidate", "epoch", "train_loss", "validation_loss", "validation_accuracy")
 CONFUSION = ("actual", "predicted")
 PER_CLASS = ("candidate", "class", "support", "precision", "recall", "f1", "roc_auc", "average_precision")
 DIGITS = 10
 """Digits after the point: more than anyone needs, fewer than those in which processors differ."""
+MOST = 500
+"""Longest list of images."""
 
 
 def evaluation(
@@ -100,3 +107,43 @@ def per_class(judged: Sequence[Judged], labels: npt.NDArray[np.int64]) -> list[t
         for each in judged
         for scores in score_classes(each.predicted, labels, each.card.classes, each.rankings)
     ]
+
+
+def lists(
+    judged: Sequence[Judged],
+    labels: npt.NDArray[np.int64],
+    reviewed: Review,
+    records: Sequence[Record],
+    split: Split,
+) -> dict[str, tuple[Sequence[str], list[tuple[Any, ...]]]]:
+    """Return header and rows of each file of `plots/tables`: curves of every candidate, failures of the best."""
+    bins, recalls, risks = [], [], []
+    for each in judged:
+        name, right = each.card.name, each.predicted == labels
+        found = reliability(each.probabilities, labels)
+        bins += [(name, group.confidence, group.right / group.count, group.count) for group in found]
+        if ranked := [ranking.precision for ranking in each.rankings if ranking]:
+            recalls += [(name, *point) for point in zip(RECALLS, np.mean(ranked, axis=0), strict=True)]
+        risks += [(name, *point) for point in risk_coverage(each.probabilities.max(axis=1), right)]
+    doubtful = ("row", "picture", "split", "label", "label_probability", "predicted", "predicted_probability")
+    contents: dict[str, tuple[Sequence[str], list[tuple[Any, ...]]]] = {
+        "reliability": (("candidate", "confidence", "accuracy", "images"), bins),
+        "precision_recall": (("candidate", "recall", "precision"), recalls),
+        "risk_coverage": (("candidate", "coverage", "risk", "threshold"), risks),
+        "confused": (("actual", "predicted", "images", "rate"), [astuple(pair) for pair in reviewed.confused]),
+        "slices": (
+            ("measure", "kind", "images", "accuracy", "accuracy_low", "accuracy_high"),
+            [astuple(part) for part in reviewed.slices],
+        ),
+        "mistakes": (doubtful, _doubtful(reviewed.mistakes, records, split)),
+        "label_issues": (doubtful, _doubtful(reviewed.label_issues, records, split)),
+    }
+    return {name: (header, [_rounded(row) for row in rows]) for name, (header, rows) in contents.items()}
+
+
+def _doubtful(found: Sequence[Doubtful], records: Sequence[Record], split: Split) -> list[tuple[Any, ...]]:
+    return [(each.row, records[each.row].name, split.splits[each.row], *astuple(each)[1:]) for each in found[:MOST]]
+
+
+def _rounded(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(round(float(each), 6) if isinstance(each, float) else each for each in row)

@@ -1,0 +1,54 @@
+"""Which test images are explained, and the figure of what their answers rest on."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+
+from darkroom.evaluation.pictures import captioned, percent
+from darkroom.explaining import occlusion, overlay
+from darkroom.predictor import Predictor
+
+RIGHT, WRONG = 9, 6
+"""Most images of each kind: three lines of the figure."""
+
+Images = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int64]
+
+
+def choose(predicted: Labels, labels: Labels, seed: int) -> tuple[list[int], list[int]]:
+    """Return positions of right and of wrong answers, a random choice of each; right ones of as many classes as can be.
+
+    predicted, labels: shape (rows,).
+    """
+    random = np.random.default_rng(seed)
+    right, wrong = (random.permutation(np.flatnonzero((predicted == labels) == kind)) for kind in (True, False))
+    seen: dict[int, int] = {}
+    turns = []  # an image's turn: how many of its class come before it
+    for place in right:
+        turns.append(seen.get(int(labels[place]), 0))
+        seen[int(labels[place])] = turns[-1] + 1
+    return [int(place) for place in right[np.argsort(turns, kind="stable")][:RIGHT]], [int(p) for p in wrong[:WRONG]]
+
+
+def draw(
+    predictor: Predictor, images: Images, labels: Labels, probabilities: npt.NDArray[np.float64], classes: Sequence[str]
+) -> Figure:
+    """Return each image beside what speaks for its predicted class and, where that is wrong, for its own class.
+
+    images: uint8, shape (N, S, S, 3); labels: shape (N,); probabilities: shape (N, classes).
+    """
+    shown: dict[bool, list[tuple[Images, list[str]]]] = {True: [], False: []}
+    for image, label, given in zip(images, labels, probabilities, strict=True):
+        predicted = int(given.argmax())
+        right = predicted == label
+        shown[right].append((image, [classes[label], "right" if right else "wrong"]))
+        for target in dict.fromkeys((predicted, int(label))):
+            heat = overlay(image, occlusion(predictor, image, target))
+            shown[right].append((heat, [f"for {classes[target]}", percent(float(given[target]))]))
+    cells = shown[True]
+    if shown[False]:
+        blank = (np.full_like(images[0], 255), [""])
+        cells = cells + [blank] * (-len(cells) % 6) + shown[False]
+    return captioned([image for image, _ in cells], [caption for _, caption in cells])

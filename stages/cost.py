@@ -1,0 +1,41 @@
+"""Time each network's answer and set its accuracy against it.
+
+python stages/cost.py --candidates models/candidates --evaluation metrics/evaluation.json --out plots/cost
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import astuple, fields
+from pathlib import Path
+
+from darkroom import files, packed, plotting
+from darkroom.errors import run
+from darkroom.evaluation import costs, curves
+from darkroom.evaluation.costs import Cost
+from darkroom.evaluation.roster import BASELINE, read_names
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Time every network, and write and draw the prices."""
+    parser = argparse.ArgumentParser(description="Time each network's answer and set its accuracy against it.")
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    for name in ("candidates", "evaluation", "out"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    arguments = parser.parse_args(argv)
+    evaluation = files.read_json(arguments.evaluation)
+    names = [name for name in read_names(arguments.params) if name != BASELINE]
+    prices = [costs.measure(arguments.candidates / name) for name in names]
+    tests = {name: evaluation["candidates"][name]["test"] for name in names}
+    scores = {name: (test["accuracy"], test["accuracy_low"], test["accuracy_high"]) for name, test in tests.items()}
+    milliseconds = {price.candidate: price.milliseconds for price in prices}
+    with files.whole_directory(arguments.out) as out:
+        header = [*(field.name for field in fields(Cost)), "test_accuracy"]
+        rows = [(*astuple(price), scores[price.candidate][0]) for price in prices]
+        packed.write_rows(out / "cost.csv", header, rows)
+        plotting.save(curves.accuracy_by_cost(milliseconds, scores, evaluation["best"]["name"]), out / "cost.png")
+    for price in sorted(prices, key=lambda each: each.milliseconds):
+        print(f"{price.candidate}: {price.milliseconds:.2f} ms an image, {price.megabytes:.1f} MB")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,44 @@
+"""Show what the best network's answers rest on, for some test images.
+
+python stages/explain.py --best models/best.json --candidates models/candidates --packed data/packed
+    --split data/split.csv --out plots/explanations
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from darkroom import candidate, files, packed, params, plotting
+from darkroom.errors import run
+from darkroom.evaluation import explanations
+from darkroom.predictor import Predictor
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Choose right and wrong answers, map them, and draw."""
+    parser = argparse.ArgumentParser(description="Show what the best network's answers rest on.")
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    for name in ("best", "candidates", "packed", "split", "out"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    arguments = parser.parse_args(argv)
+    seed = params.load(arguments.params, int, "seed")
+    best = files.read_json(arguments.best)
+    folder = arguments.candidates / best["name"]
+    split = packed.read_split(arguments.split)
+    rows = split.rows("test")
+    labels = split.labels[rows]
+    probabilities = candidate.softmax(candidate.read_predictions(folder).test, best["temperature"])
+    right, wrong = explanations.choose(probabilities.argmax(axis=1).astype(np.int64), labels, seed)
+    chosen = [*right, *wrong]
+    images = np.asarray(packed.open_packed(arguments.packed).images[rows[chosen]])
+    predictor = Predictor(folder, temperature=best["temperature"])
+    drawing = explanations.draw(predictor, images, labels[chosen], probabilities[chosen], split.classes)
+    with files.whole_directory(arguments.out) as out:
+        plotting.save(drawing, out / "explanations.png")
+    print(f"{best['name']}: {len(right)} right and {len(wrong)} wrong answers are explained")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,52 @@
+"""Measure the best network on pictures made worse.
+
+python stages/robustness.py --best models/best.json --candidates models/candidates --packed data/packed
+    --split data/split.csv --metrics metrics/robustness.json --out plots/robustness
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from darkroom import files, packed, params, plotting
+from darkroom.errors import run
+from darkroom.evaluation import curves, pictures, robustness
+from darkroom.evaluation.corruptions import STRENGTHS
+from darkroom.evaluation.settings import RobustnessSettings
+from darkroom.predictor import Predictor
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Corrupt, answer, and write how many answers stay right; with `robustness.images: 0`, write that nothing was."""
+    parser = argparse.ArgumentParser(description="Measure the best network on pictures made worse.")
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    for name in ("best", "candidates", "packed", "split", "metrics", "out"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    arguments = parser.parse_args(argv)
+    settings = params.load(arguments.params, RobustnessSettings, "robustness")
+    seed = params.load(arguments.params, int, "seed")
+    if settings.images == 0:
+        with files.whole_directory(arguments.out):
+            files.write_json(arguments.metrics, {"images": 0})
+        print("robustness: left out, since robustness.images is 0")
+        return
+
+    split = packed.read_split(arguments.split)
+    rows = robustness.pick(split, settings.images, seed)
+    images = packed.open_packed(arguments.packed).images[rows]
+    name = files.read_json(arguments.best)["name"]
+    found = robustness.measure(Predictor(arguments.candidates / name), images, split.labels[rows], seed)
+    accuracies, clean = found.accuracies(), float(found.clean.mean())
+    with files.whole_directory(arguments.out) as out:
+        header = ("corruption", "strength", "accuracy", "accuracy_low", "accuracy_high")
+        packed.write_rows(out / "robustness.csv", header, robustness.curve(found))
+        plotting.save(curves.strengths(accuracies, clean), out / "robustness.png")
+        shown = pictures.captioned(*robustness.examples(images[0], seed), columns=2 * STRENGTHS)
+        plotting.save(shown, out / "corruptions.png")
+    files.write_json(arguments.metrics, robustness.metrics(found, seed))
+    worst = min(accuracies, key=lambda each: sum(accuracies[each]))
+    print(f"{name}: {clean:.1%} on {len(rows):,} test images, {found.mean():.1%} made worse, least with {worst}")
+
+
+if __name__ == "__main__":
+    run(main)

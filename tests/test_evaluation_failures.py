@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+
+from darkroom.evaluation.failures import Pair, confused, label_issues, mistakes
+from darkroom.evaluation.pictures import captioned, disagreements, percent
+from darkroom.evaluation.slices import measures, slices
+from darkroom.packed import Record
+
+CLASSES = ["cat", "dog", "frog"]
+
+
+def record(width, height):
+    return Record("a.png", "cat", "", width, height, "0" * 64, "0" * 16)
+
+
+def test_confused_pairs_are_counted_and_ranked():
+    labels = np.array([0, 0, 0, 0, 1, 1, 2])
+    predicted = np.array([0, 1, 1, 2, 0, 1, 1])
+    assert confused(predicted, labels, CLASSES) == [
+        Pair("cat", "dog", 2, 0.5), Pair("frog", "dog", 1, 1.0), Pair("dog", "cat", 1, 0.5),
+        Pair("cat", "frog", 1, 0.25),
+    ]  # fmt: skip
+    assert confused(labels, labels, CLASSES) == []
+
+
+def test_the_surest_mistakes_come_first():
+    probabilities = np.array([[0.9, 0.1, 0], [0.2, 0.6, 0.2], [0.05, 0.95, 0]])
+    found = mistakes(probabilities, np.array([0, 0, 0]), np.array([5, 7, 9]), CLASSES)
+    assert [(each.row, each.label, each.predicted) for each in found] == [(9, "cat", "dog"), (7, "cat", "dog")]
+    assert (found[0].label_probability, found[0].predicted_probability) == (0.05, 0.95)
+
+
+def test_swapped_labels_are_found_before_all_others():
+    random = np.random.default_rng(0)
+    truth = np.arange(300) % 3
+    probabilities = random.dirichlet(np.ones(3), 300) * 0.3
+    probabilities[np.arange(300), truth] += 0.7
+    labels = truth.copy()
+    swapped = [3, 50, 101, 200]
+    labels[swapped] = (truth[swapped] + 1) % 3
+    probabilities[swapped] = np.eye(3)[truth[swapped]] * 0.94 + 0.02
+    found = label_issues(probabilities, labels, np.arange(300), CLASSES)
+    assert len(found) == 4
+    assert {each.row for each in found} == set(swapped)
+    assert [CLASSES.index(each.predicted) for each in found] == [truth[each.row] for each in found]
+    own = [each.label_probability for each in found]
+    assert own == sorted(own)
+
+
+def test_no_label_is_an_issue_where_all_agree_and_absent_classes_are_never_meant():
+    probabilities = np.array([[0.6, 0.1, 0.3], [0.2, 0.7, 0.1], [0.1, 0.2, 0.7]])
+    assert label_issues(probabilities, np.array([0, 1, 0]), np.arange(3), CLASSES)[:1] == []
+
+
+def test_slices_hold_every_image_once_and_equal_ones_stay_together():
+    images = np.zeros((9, 8, 8, 3), dtype=np.uint8)
+    images[:] = np.arange(0, 90, 10).reshape(9, 1, 1, 1)
+    images[8, ::2] = 255
+    rows = np.arange(9)
+    records = [record(20, 20)] * 6 + [record(40, 10)] * 2 + [record(90, 90)]
+    measured = measures(images, rows, records)
+    assert measured["brightness"][:8] == pytest.approx(np.arange(0, 80, 10) / 255, abs=1e-6)
+    assert measured["sharpness"].argmax() == measured["contrast"].argmax() == 8
+    found = slices(measured, rows < 8, np.zeros(9, dtype=np.bool_))
+    by_size = [each for each in found if each.measure == "size"]
+    assert [(each.kind, each.images, each.accuracy) for each in by_size] == [("20", 8, 1.0), ("90", 1, 0.0)]
+    assert [each.images for each in found if each.measure == "brightness"] == [3, 3, 3]
+    assert slices({"size": np.full(9, 8.0)}, rows < 8, np.zeros(9, dtype=np.bool_)) == []
+    leaking = slices({}, rows < 8, rows > 6)
+    assert [(each.kind, each.images, each.accuracy) for each in leaking] == [("no", 7, 1.0), ("yes", 2, 0.5)]
+
+
+def test_pictures_stand_over_both_names(tmp_path):
+    images = np.zeros((10, 8, 8, 3), dtype=np.uint8)
+    found = mistakes(np.array([[0.001, 0.999, 0]]), np.array([0]), np.array([9]), ["猫" * 40, "dog", "frog"])
+    words = [text.get_text() for text in disagreements(images, found).axes[0].texts]
+    assert words[0] == ">99% dog"
+    assert words[1].startswith("label: 猫")
+    assert len(words[1]) <= 20
+    assert disagreements(images, []) is None
+    drawing = captioned([images[0]] * 13, [["a"]] * 13)
+    assert len(drawing.axes[0].images) == 13
+    assert drawing.get_size_inches()[0] == pytest.approx(7.2)
+
+
+@pytest.mark.parametrize(
+    ("probability", "shown"), [(1.0, "100%"), (0.996, ">99%"), (0.5, "50%"), (0.004, "<1%"), (0.0, "0%")]
+)
+def test_only_certainty_is_called_so(probability, shown):
+    assert percent(probability) == shown

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+from scipy.sparse import csc_array
+
+from darkroom.candidate import softmax
+from darkroom.evaluation.intervals import Bootstrap, accuracy_interval, jackknife_interval, unless_perfect
+from darkroom.evaluation.metrics import rank_classes, score_in_detail, score_intervals
+
+TRIALS, ROWS, CLASSES = 1000, 250, 3
+
+
+def population(rows, seed):
+    """Draw images of a model that is sometimes wrong: (calibrated probabilities, labels)."""
+    random = np.random.default_rng(seed)
+    labels = random.choice(CLASSES, rows, p=(0.5, 0.3, 0.2))
+    logits = random.normal(0, 1, (rows, CLASSES)).astype(np.float32)
+    logits[np.arange(rows), labels] += 1.5
+    return softmax(logits), labels.astype(np.int64)
+
+
+def test_intervals_hold_the_truth_in_93_to_97_of_100_draws():
+    whole, answers = population(200_000, seed=1)
+    bootstrap = Bootstrap(ROWS, seed=2, draws=400)
+    rankings = rank_classes(whole, answers)
+    truth = score_in_detail(whole, answers, rankings, Bootstrap(len(answers), 0, draws=1))
+    draws, labels = population(TRIALS * ROWS, seed=3)
+    held = dict.fromkeys([*truth.intervals, "accuracy"], 0)
+    for start in range(0, len(labels), ROWS):
+        part = slice(start, start + ROWS)
+        intervals = score_intervals(draws[part], labels[part], rank_classes(draws[part], labels[part]), bootstrap)
+        right = int((draws[part].argmax(axis=1) == labels[part]).sum())
+        intervals["accuracy"] = accuracy_interval(right, ROWS)
+        for name, (low, high) in intervals.items():
+            held[name] += low <= getattr(truth, name) <= high
+    assert len(held) == 7
+    assert {name: count / TRIALS for name, count in held.items() if not 0.93 <= count / TRIALS <= 0.97} == {}
+
+
+def test_a_resample_sums_what_it_drew():
+    bootstrap = Bootstrap(7, seed=0, draws=130)
+    assert [block.shape for block in bootstrap.blocks] == [(7, 100), (7, 30)]
+    assert all((block.sum(axis=0) == 7).all() for block in bootstrap.blocks)
+    columns = np.arange(14.0).reshape(7, 2)
+    expected = np.concatenate([block.T.astype(float) @ columns for block in bootstrap.blocks])
+    np.testing.assert_allclose(bootstrap.sums(columns), expected)
+    np.testing.assert_allclose(bootstrap.sums(csc_array(columns)), expected)
+    again = Bootstrap(7, seed=0, draws=130)
+    assert all((one == other).all() for one, other in zip(bootstrap.blocks, again.blocks, strict=True))
+    assert any((one != other).any() for one, other in zip(bootstrap.blocks, Bootstrap(7, 1, 130).blocks, strict=True))
+
+
+def test_the_jackknife_of_a_mean_is_its_standard_error():
+    values = np.random.default_rng(0).random(400)
+    without = (values.sum() - values) / 399
+    low, high = jackknife_interval(float(values.mean()), without)
+    error = values.std(ddof=1) / 20
+    assert (high - low) / 2 == pytest.approx(1.96 * error, rel=0.01)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_a_perfect_score_is_no_certainty(value):
+    interval = unless_perfect(jackknife_interval(value, np.full(50, value)), 50)
+    assert interval == accuracy_interval(int(50 * value), 50)
+
+
+def test_an_area_next_to_one_stays_below_it():
+    without = np.full(1000, 1 - 1e-9)
+    without[0] = 1 - 1e-3
+    low, high = jackknife_interval(1 - 1e-9, without)
+    assert 0 <= low < high <= 1

@@ -1,0 +1,28 @@
+from darkroom import files
+from stages import cost
+from tests import factories
+from tests.test_stage_evaluate import rows
+
+
+def test_every_network_has_its_price(tmp_path, capsys):
+    top = factories.write_project(tmp_path)
+    test = {"accuracy": 0.9, "accuracy_low": 0.8, "accuracy_high": 0.95}
+    candidates = {name: {"test": test} for name in ("baseline", "small", "large")}
+    files.write_json(top / "evaluation.json", {"best": {"name": "small"}, "candidates": candidates})
+    places = {
+        "params": "params.yaml",
+        "candidates": "models/candidates",
+        "evaluation": "evaluation.json",
+        "out": "cost",
+    }
+    cost.main([part for name, place in places.items() for part in (f"--{name}", str(top / place))])
+    assert sorted(line.split(":")[0] for line in capsys.readouterr().out.splitlines()) == ["large", "small"]
+    prices = rows(top / "cost" / "cost.csv")
+    assert [price["candidate"] for price in prices] == ["small", "large"]
+    for price in prices:
+        assert float(price["milliseconds"]) > 0
+        assert int(price["parameters"]) == 16 * 16 * 3 * 3 + 3
+        assert 0.005 < float(price["megabytes"]) < 0.02
+        assert (price["training_seconds"], price["test_accuracy"]) == ("12.5", "0.9")
+
+    assert (top / "cost" / "cost.png").stat().st_size > 0
