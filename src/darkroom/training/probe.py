@@ -23,6 +23,9 @@ IN_VAIN = 2
 ITERATIONS = 500
 """Most steps of the solver for one strength; each starts where the one before it ended."""
 
+TOLERANCE = 1e-5
+"""Largest part of the loss's gradient at which a fit has converged."""
+
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
@@ -122,6 +125,7 @@ def path(
         solver="lbfgs",
         warm_start=True,
         max_iter=ITERATIONS,
+        tol=TOLERANCE,
         fit_intercept=intercept,
         class_weight="balanced" if balanced else None,
     )

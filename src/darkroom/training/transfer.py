@@ -3,20 +3,16 @@
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
-from darkroom import candidate, files
-from darkroom.errors import DarkroomError
-from darkroom.training import backbones, features, folds, network, optimizer, pretrained, probe
+from darkroom import files
+from darkroom.training import features, folds, optimizer, probe, weights
 from darkroom.training.features import Features, Shelf, View
 from darkroom.training.network import Network
 from darkroom.training.session import Ground, Job, Start
-from darkroom.training.settings import ONE_SIZE, Method, TransferSettings
+from darkroom.training.settings import Method, TransferSettings
 
 FEW = 5_000
 """Training images below which a network is not trained as a whole unless asked for, and keeps its batch statistics."""
@@ -47,7 +43,7 @@ def start(source: Source, job: Job, settings: TransferSettings, ground: Ground) 
     """
     begin = time.perf_counter()
     classes, count = len(ground.split.classes), len(ground.training)
-    whole, description, words = _read(source.pretrained, settings, classes, ground.training.size, job.seed)
+    whole, description, words = weights.read(source.pretrained, settings, classes, ground.training.size, job.seed)
     method, reason = choose(settings.method, count, ground.compute.device.type)
     whole.frozen_norms = settings.norms == "frozen" or (settings.norms == "auto" and count < FEW)
     if ground.world.leads and not job.quiet:
@@ -64,7 +60,7 @@ def start(source: Source, job: Job, settings: TransferSettings, ground: Ground) 
         _write(head, whole.model)
     return Start(
         network=whole,
-        groups=optimizer.groups(_shares(whole.model, settings), settings),
+        groups=optimizer.groups(shares(whole.model, settings), settings),
         description=description,
         architecture=words,
         epochs=method != "probe",
@@ -84,78 +80,6 @@ def choose(method: Method, images: int, device: str) -> tuple[Method, str]:
     if device == "cpu":
         return "probe", "since training the whole network would take a GPU"
     return "probe+finetune", f"since there are {images:,} training images and a GPU"
-
-
-def _read(
-    folder: Path, settings: TransferSettings, classes: int, image_size: int, seed: int
-) -> tuple[Network, dict[str, Any], str]:
-    """Return the network with its old weights, how to build it again, and what it is in words."""
-    origin = pretrained.read_origin(folder)
-    state = _load(folder / origin.file, origin.weights)
-    if settings.architecture:
-        name = settings.architecture
-        description: dict[str, Any] = {"architecture": name, "input_size": settings.input_size}
-        mean, std = backbones.normalisation(name)
-        words = f"{name}, from the weights {origin.weights}"
-    else:
-        card = candidate.read_card(folder)
-        description, mean, std = card.network, card.mean, card.std
-        name = description["architecture"]
-        words = f"{name}, width {description.get('width')}, from the weights of {card.name}".replace(", width None", "")
-    if name in backbones.NAMES:
-        model = backbones.build(name, classes, image_size, description["input_size"], seed, state)
-        whole = Network(model, mean, std)
-        whole.side = model.side
-        return whole, description, words
-    if settings.input_size:
-        raise DarkroomError(f"input_size is for networks of torchvision, which {name} is not: leave it out")
-    return _from_zoo(folder, description, state, settings, (mean, std), classes, image_size, seed), description, words
-
-
-def _load(path: Path, weights: str) -> dict[str, Tensor]:
-    """Read tensors by name, and nothing else: no code in the file runs."""
-    if path.suffix == ".safetensors":
-        return load_file(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # damaged or foreign bytes raise almost anything, and nothing but this file is to blame
-        raise DarkroomError(
-            f"{weights} cannot be read as weights alone: save the state dict, torch.save(model.state_dict(), PATH), "
-            "or a .safetensors file"
-        ) from None
-    for key in ("state_dict", "model"):  # as training scripts keep it among other things
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise DarkroomError(f"{weights} holds no state dict: save torch.save(model.state_dict(), PATH)")
-    return content
-
-
-def _from_zoo(
-    folder: Path,
-    description: dict[str, Any],
-    state: dict[str, Tensor],
-    settings: TransferSettings,
-    normalisation: tuple[list[float], list[float]],
-    classes: int,
-    image_size: int,
-    seed: int,
-) -> Network:
-    name = description["architecture"]
-    if settings.small_start < 1 and name in ONE_SIZE:
-        raise DarkroomError(
-            f"small_start: {settings.small_start} is for networks of any size, which {name} is not: set it to 1"
-        )
-    whole = Network(network.build(description, classes, image_size, seed), *normalisation)
-    old = {name: tensor for name, tensor in state.items() if not name.startswith("model.head.")}
-    try:
-        missing, unexpected = whole.load_state_dict(old, strict=False)
-    except RuntimeError as error:
-        raise DarkroomError(f"{folder}: the weights do not fit their card: {error}") from None
-    if unexpected or any(not name.startswith("model.head.") for name in missing):
-        names = ", ".join([*missing, *unexpected])
-        raise DarkroomError(f"{folder}: the weights do not fit their card, see {names}")
-    return whole
 
 
 def _probe(
@@ -200,12 +124,12 @@ def _write(head: probe.Head, model: nn.Module) -> None:
     head.write(_head(model), float(getattr(model, "scale", 1.0)))
 
 
-def _shares(model: nn.Module, settings: TransferSettings) -> list[tuple[nn.Module, float]]:
+def shares(model: nn.Module, settings: TransferSettings) -> list[tuple[nn.Module, float]]:
     """Return parts of the network with their share of the learning rate, which falls evenly from layer to layer."""
     old = list(model.get_submodule("features").parameters())
     levels: list[list[nn.Parameter]] = [[] for _ in range(LEVELS)]
     for place, parameter in enumerate(old):
         levels[place * LEVELS // len(old)].append(parameter)
-    shares = [settings.backbone_factor * settings.lower_factor ** (1 - level / (LEVELS - 1)) for level in range(LEVELS)]
-    parts = [(nn.ParameterList(part), share) for part, share in zip(levels, shares, strict=True)]
+    rates = [settings.backbone_factor * settings.lower_factor ** (1 - level / (LEVELS - 1)) for level in range(LEVELS)]
+    parts = [(nn.ParameterList(part), share) for part, share in zip(levels, rates, strict=True)]
     return [*parts, (_head(model), 1.0)]

@@ -1,0 +1,148 @@
+"""Networks of torchvision, with random weights: taken apart, frozen, trained for a step, exported."""
+
+import onnxruntime
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from darkroom.errors import DarkroomError
+from darkroom.training import backbones, export, optimizer, transfer, weights
+from darkroom.training.network import Network
+from darkroom.training.settings import ONLY_INPUT, SMALLEST_INPUT, TransferSettings
+
+QUICK = ("resnet18", "squeezenet1_0")
+ALL = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in backbones.NAMES]
+MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+
+def pictures(count, size=40, seed=0):
+    return torch.randint(
+        0, 256, (count, size, size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed)
+    )
+
+
+def whole(name, classes=3, size=40, state=None):
+    model = backbones.build(name, classes, size, None, 0, state)
+    network = Network(model, MEAN, STD)
+    network.side = model.side
+    return network
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_backbone_freezes_takes_a_step_and_answers_as_its_onnx_model(tmp_path, name):
+    network = whole(name)
+    network.frozen_norms = True
+    settings = TransferSettings(architecture=name, learning_rate=0.01)
+    groups = optimizer.groups(transfer.shares(network.model, settings), settings)
+    listed = [id(parameter) for group in groups for parameter in group["params"]]
+    assert sorted(listed) == sorted(id(parameter) for parameter in network.parameters())  # each learns, once
+    [adam] = optimizer.build(groups, settings)
+    before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    network.train()
+    loss = torch.nn.functional.cross_entropy(network(pictures(4)), torch.tensor([0, 1, 2, 0]))
+    loss.backward()
+    adam.step()
+    after = network.state_dict()
+    assert any("running_mean" in key for key in before) == any("running_var" in key for key in before)
+    for key, tensor in before.items():
+        counted = "running_" in key or key.endswith("num_batches_tracked")
+        assert not counted or torch.equal(tensor, after[key]), key
+    assert not torch.equal(before["model.head.weight"], after["model.head.weight"])
+    export.write_onnx(tmp_path / "model.onnx", network, 40)
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    for count in (1, 3):
+        images = pictures(count, seed=1)
+        (logits,) = session.run(["logits"], {"images": images.numpy()})
+        with torch.inference_mode():
+            expected = network.eval()(images)
+        assert logits.shape == (count, 3)
+        torch.testing.assert_close(torch.from_numpy(logits), expected, atol=2e-4, rtol=2e-4)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_published_weights_fit_by_their_own_names_and_lose_only_their_last_layer(name):
+    from torchvision.models import get_model
+
+    torch.manual_seed(1)
+    heads = {"aux_logits": True} if name in ("googlenet", "inception_v3") else {}
+    original = get_model(name, weights=None, **{**backbones.OPTIONS.get(name, {}), **heads})
+    network = whole(name, state=original.state_dict())
+    assert not any(tensor.is_meta for tensor in network.state_dict().values())
+    assert network.model.head.out_features == 3
+    original.aux_logits = False
+    original.eval()
+    network.eval()
+    with torch.inference_mode():
+        normalised = network.model.features.resize(network.normalise(pictures(2)))
+        seen = network.model.features(network.normalise(pictures(2)))
+        last = [part for part in original.modules() if isinstance(part, torch.nn.Linear | torch.nn.Conv2d)][-1]
+        if isinstance(last, torch.nn.Linear):  # squeezenet1_0 pools after its last layer
+            torch.testing.assert_close(last(seen), original(normalised), atol=1e-4, rtol=1e-4)
+    again = whole(name, classes=5, state=network.state_dict())  # and those of a candidate that was made from them
+    assert torch.equal(again.state_dict()[key := next(iter(network.state_dict()))], network.state_dict()[key])
+
+
+def test_metadata_gives_address_checksum_and_normalisation():
+    found = backbones.published("mobilenet_v2")
+    assert found.file == f"mobilenet_v2-{found.sha256}.pth"
+    assert len(found.sha256) == 8
+    assert backbones.normalisation("mobilenet_v2") == (MEAN, STD)
+
+
+@pytest.mark.parametrize(
+    ("name", "image_size", "input_size", "expected"),
+    [
+        ("resnet18", 160, None, 160),
+        ("resnet18", 32, None, 64),
+        ("resnet18", 32, 32, 32),
+        ("resnet18", 64, 128, 128),
+        ("inception_v3", 32, None, SMALLEST_INPUT["inception_v3"]),
+        ("vit_b_16", 160, None, ONLY_INPUT["vit_b_16"]),
+    ],
+)
+def test_the_side_at_which_a_network_sees_images(name, image_size, input_size, expected):
+    assert backbones.side(name, image_size, input_size) == expected
+
+
+@pytest.mark.parametrize("size", [32, 100])
+def test_images_of_another_size_are_resized_inside_the_onnx_model(tmp_path, size):
+    class Means(torch.nn.Module):
+        def forward(self, images):
+            return images[:, :, ::7, ::5].flatten(1)
+
+    network = Network(torch.nn.Sequential(backbones.Resize(64), Means()), [0.5] * 3, [0.25] * 3)
+    export.write_onnx(tmp_path / "model.onnx", network, size)
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    (values,) = session.run(["logits"], {"images": pictures(3, size).numpy()})
+    torch.testing.assert_close(torch.from_numpy(values), network(pictures(3, size)), atol=1e-4, rtol=1e-4)
+
+
+def test_weights_of_another_network_are_refused_with_what_does_not_fit():
+    state = whole("squeezenet1_0").state_dict()
+    with pytest.raises(DarkroomError, match=r"these are no weights of resnet18: \d+ tensors are missing, \d+ unknown"):
+        whole("resnet18", state=state)
+
+
+def test_the_lowest_layers_learn_least():
+    settings = TransferSettings(architecture="resnet18", learning_rate=1.0, backbone_factor=0.2, lower_factor=0.1)
+    network = whole("resnet18")
+    rates = [share for _, share in transfer.shares(network.model, settings)]
+    assert rates == sorted(rates)
+    assert rates[0] == pytest.approx(0.02)
+    assert rates[-2:] == [pytest.approx(0.2), 1.0]
+
+
+def test_only_tensors_are_read(tmp_path):
+    torch.save({"state_dict": {"a": torch.ones(2)}, "epoch": 3}, tmp_path / "nested.pth")
+    assert weights.load(tmp_path / "nested.pth", "x").keys() == {"a"}
+    save_file({"a": torch.ones(2)}, tmp_path / "plain.safetensors")
+    assert weights.load(tmp_path / "plain.safetensors", "x").keys() == {"a"}
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "module.pth")
+    with pytest.raises(DarkroomError, match=r"mine\.pth cannot be read as weights alone: save the state dict"):
+        weights.load(tmp_path / "module.pth", "mine.pth")
+    torch.save([torch.ones(2)], tmp_path / "list.pth")
+    with pytest.raises(DarkroomError, match=r"mine\.pth holds no state dict"):
+        weights.load(tmp_path / "list.pth", "mine.pth")
+    (tmp_path / "broken.safetensors").write_bytes(b"no")
+    with pytest.raises(DarkroomError, match="cannot be read"):
+        weights.load(tmp_path / "broken.safetensors", "mine")

@@ -1,0 +1,157 @@
+"""Where pretrained weights come from: torchvision's address or a mirror, a file, an address; checked, resumed, kept."""
+
+import hashlib
+import random
+
+import pytest
+
+from darkroom import fetching, files
+from darkroom.errors import DarkroomError
+from darkroom.training import backbones, pretrained
+from darkroom.training.backbones import Published
+from darkroom.training.settings import TransferSettings
+from stages import pretrained as stage
+from tests.web import Web, serve
+
+DATA = random.Random(0).randbytes(100_000)
+SHA = hashlib.sha256(DATA).hexdigest()
+FILE = f"resnet18-{SHA[:8]}.pth"
+
+
+@pytest.fixture
+def web(monkeypatch):
+    monkeypatch.setattr(fetching, "BACKOFF", 0.0)
+    with serve(Web({f"/models/{FILE}": DATA, f"/mirror/{FILE}": DATA, "/own.safetensors": DATA})) as web:
+        # Only the address is another: the real one is read from torchvision in test_training_backbones.py.
+        monkeypatch.setattr(backbones, "published", lambda name: Published(f"{web.address}/models/{FILE}", SHA[:8]))
+        yield web
+
+
+def settings(**parts):
+    return TransferSettings(**{"architecture": "resnet18", **parts})
+
+
+def fetch(tmp_path, **parts):
+    out = tmp_path / "out"
+    out.mkdir(exist_ok=True)
+    return pretrained.fetch(settings(**parts), tmp_path / "backbones", tmp_path / "downloads", out)
+
+
+def test_imagenet_weights_come_from_their_address_and_are_checked(web, tmp_path):
+    origin = fetch(tmp_path)
+    assert origin == pretrained.Origin("imagenet", "resnet18", SHA, "weights.pth")
+    assert (tmp_path / "out" / "weights.pth").read_bytes() == DATA
+    assert pretrained.read_origin(tmp_path / "out") == origin
+    assert pretrained.have(settings(), tmp_path / "out")
+    assert not pretrained.have(settings(architecture="resnet34"), tmp_path / "out")
+    (tmp_path / "out" / "weights.pth").write_bytes(DATA[:-1])
+    assert not pretrained.have(settings(), tmp_path / "out")
+
+
+def test_a_cut_download_continues(web, tmp_path):
+    web.script = [("cut", 60_000), ("cut", 10_000)]
+    fetch(tmp_path)
+    assert [wanted for _, wanted in web.seen] == ["", "bytes=60000-", "bytes=70000-"]
+    assert (tmp_path / "out" / "weights.pth").read_bytes() == DATA
+
+
+def test_a_mirror_comes_first_and_what_lies_in_backbones_needs_no_network(web, tmp_path, monkeypatch):
+    monkeypatch.setenv(pretrained.MIRROR, f"{web.address}/mirror/")
+    fetch(tmp_path)
+    assert [path for path, _ in web.seen] == [f"/mirror/{FILE}"]
+    (tmp_path / "backbones").mkdir()
+    (tmp_path / "backbones" / FILE).write_bytes(DATA)
+    web.files.clear()
+    assert fetch(tmp_path).sha256 == SHA
+    (tmp_path / "backbones" / FILE).write_bytes(DATA[:9])
+    with pytest.raises(DarkroomError, match=r"does not have SHA-256 .* it is cut short"):
+        fetch(tmp_path)
+
+
+def test_without_a_network_one_message_says_what_to_fetch_where_to_put_it_and_what_works_offline(
+    web, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(backbones, "published", lambda name: Published(f"http://127.0.0.1:1/{FILE}", SHA[:8]))
+    with pytest.raises(DarkroomError) as error:
+        fetch(tmp_path)
+    message = str(error.value)
+    assert f"http://127.0.0.1:1/{FILE} could not be reached" in message
+    assert f"fetch {FILE} elsewhere and put it into {tmp_path}/backbones/" in message
+    assert "transfer from backbones/cifar10_backbone" in message
+
+
+@pytest.mark.parametrize(
+    ("given", "data", "message"),
+    [
+        ({}, b"other", f"does not have SHA-256 {SHA[:8]}: check the network"),
+        (
+            {"weights": "{web}/own.safetensors", "sha256": "0" * 64},
+            DATA,
+            "does not have SHA-256 0{64}: check the address",
+        ),
+        ({"weights": "{web}/none.pth", "sha256": SHA}, DATA, r"\(404 Not Found\): check the address"),
+        ({"weights": "{tmp}/none.pth"}, DATA, "none.pth is missing: put the weights there"),
+        ({"weights": "{tmp}/mine.pth"}, DATA, f"lies outside .*backbones/, .* with sha256: {SHA}"),
+        ({"weights": "{tmp}/mine.pth", "sha256": "0" * 64}, DATA, f"has SHA-256 {SHA}, not 0{{64}}"),
+    ],
+)
+def test_wrong_weights_are_one_message_and_leave_nothing(web, tmp_path, given, data, message):
+    web.files[f"/models/{FILE}"] = data
+    (tmp_path / "mine.pth").write_bytes(DATA)
+    given = {key: value.format(web=web.address, tmp=tmp_path) for key, value in given.items()}
+    lines = "".join(f', {key}: "{value}"' for key, value in given.items())
+    (tmp_path / "params.yaml").write_text(f"transfer: {{mine: {{architecture: resnet18{lines}}}}}\n")
+    with pytest.raises(DarkroomError, match=message):
+        run(tmp_path)
+    assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / "downloads").glob("*"))
+
+
+def run(tmp_path):
+    folders = ["--backbones", f"{tmp_path}/backbones", "--downloads", f"{tmp_path}/downloads"]
+    stage.main(["mine", "--params", f"{tmp_path}/params.yaml", *folders, "--out", f"{tmp_path}/out"])
+
+
+def test_a_file_in_backbones_needs_no_checksum_and_is_read_again_when_it_changes(web, tmp_path):
+    (tmp_path / "backbones").mkdir()
+    path = tmp_path / "backbones" / "mine.safetensors"
+    (tmp_path / "params.yaml").write_text(f"transfer: {{mine: {{architecture: resnet18, weights: {path}}}}}\n")
+    for data in (b"one", b"two"):
+        path.write_bytes(data)
+        run(tmp_path)
+        assert (tmp_path / "out" / "weights.safetensors").read_bytes() == data
+        assert pretrained.read_origin(tmp_path / "out").sha256 == files.sha256(path)
+
+
+def test_another_learning_rate_fetches_nothing_again(web, tmp_path, capsys):
+    for rate in (0.1, 0.2):
+        (tmp_path / "params.yaml").write_text(
+            f"transfer: {{mine: {{architecture: resnet18, learning_rate: {rate}}}}}\n"
+        )
+        run(tmp_path)
+    assert len(web.seen) == 1
+    assert capsys.readouterr().out.splitlines() == ["mine: resnet18, 0.1 MB", "mine: the weights are here"]
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"architecture": "resnet19"}, "Did you mean 'resnet18'"),
+        ({"architecture": None}, "'imagenet' need their architecture: resnet18, resnet34"),
+        ({"architecture": None, "weights": "a/b.pth"}, "need their architecture"),
+        ({"weights": "backbones/mine"}, "is taken for the folder of a candidate, whose card names its network"),
+        ({"weights": "http://here/a.pth"}, "an address needs its sha256"),
+        ({"input_size": 16}, "greater than or equal to 32"),
+        ({"architecture": "vit_b_16", "input_size": 160}, "vit_b_16 takes 224 pixels and no others, not 160"),
+        ({"architecture": "inception_v3", "input_size": 64}, "inception_v3 takes 75 pixels or more, not 64"),
+        ({"small_start": 0.5}, "small_start is for networks of the zoo"),
+        ({"method": "fine"}, "Did you mean 'finetune'"),
+    ],
+)
+def test_wrong_parameters_are_told_before_any_work(tmp_path, parts, message):
+    from darkroom import params
+
+    given = {"architecture": "resnet18", **parts}
+    files.write_json(tmp_path / "params.yaml", {"transfer": {"mine": given}})
+    with pytest.raises(DarkroomError, match=message):
+        params.load(tmp_path / "params.yaml", TransferSettings, "transfer.mine")

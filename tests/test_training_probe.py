@@ -1,0 +1,219 @@
+"""Features, the last layer that is fitted to them, and folds."""
+
+import math
+import os
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from darkroom import packed
+from darkroom.errors import DarkroomError
+from darkroom.training import batches, device, features, folds, network, probe, transfer
+from darkroom.training.features import Shelf
+from darkroom.training.network import Network
+from tests import factories
+
+CPU = device.Compute(torch.device("cpu"), bfloat16=False)
+
+
+def clouds(count=300, classes=3, values=20, spread=1.5, seed=0):
+    """Return float16 features in overlapping clouds, of very different scales and far from zero, and their labels."""
+    random = np.random.default_rng(seed)
+    labels = np.arange(count) % classes
+    centres = np.random.default_rng(9).normal(0, 1, (classes, values))
+    points = centres[labels] + random.normal(0, spread, (count, values))
+    return (points * np.logspace(-2, 1, values) + 5).astype(np.float16), labels.astype(np.int64)
+
+
+def test_the_head_is_the_optimum_that_scikit_learn_finds_on_scaled_features():
+    training, validation = clouds(), clouds(seed=1)
+    head = probe.fit(training, validation, 3)
+    scale = probe.scaling(training[0])
+    exact = LogisticRegression(C=1 / (head.strength * 300), tol=1e-8, max_iter=5000)
+    exact.fit(scale.apply(training[0]).astype(np.float64), training[1])
+    expected = exact.predict_proba(scale.apply(validation[0]).astype(np.float64))
+    logits = validation[0].astype(np.float64) @ head.weight.T + head.bias
+    found = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert np.abs(found - expected).max() < 0.01
+    assert head.accuracy == (logits.argmax(axis=1) == validation[1]).mean()
+    assert head.loss == pytest.approx(probe.cross_entropy(logits, validation[1]), abs=1e-4)
+
+
+def test_validation_chooses_the_strength():
+    head = probe.fit(clouds(), clouds(seed=1), 3)
+    losses = {}
+    for strength, weight, bias in probe.path(
+        probe.scaling(clouds()[0]).apply(clouds()[0]), clouds()[1], 3, probe.STRENGTHS
+    ):
+        logits = probe.scaling(clouds()[0]).apply(clouds(seed=1)[0]) @ weight.T + bias
+        losses[strength] = probe.cross_entropy(logits, clouds(seed=1)[1])
+    assert head.strength == min(losses, key=losses.__getitem__)
+    assert probe.STRENGTHS[0] > head.strength > probe.STRENGTHS[-1]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_layer_answers_as_the_head(bias, classes):
+    training, validation = clouds(classes=classes), clouds(classes=classes, seed=1)
+    head = probe.fit(training, validation, classes, intercept=bias)
+    layer = torch.nn.Linear(20, classes, bias=bias)
+    head.write(layer, scale=1 / 8)
+    logits = layer(torch.from_numpy(validation[0].astype(np.float32))).detach().numpy() / 8
+    assert (logits.argmax(1) == validation[1]).mean() == pytest.approx(head.accuracy, abs=0.004)
+    assert head.accuracy > 0.8
+    assert bias or not head.bias.any()
+
+
+def test_balance_gives_a_rare_class_its_say():
+    points, labels = clouds(count=600)
+    rare = (labels != 2) | (np.arange(600) % 20 == 2)
+    uneven, judged = (points[rare], labels[rare]), clouds(seed=1)
+    found = []
+    for balanced in (False, True):
+        head = probe.fit(uneven, judged, 3, balanced)
+        guesses = (judged[0].astype(np.float32) @ head.weight.T + head.bias).argmax(axis=1)
+        found.append((guesses[judged[1] == 2] == 2).mean())
+    assert found[1] > found[0]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    top = tmp_path_factory.mktemp("features")
+    factories.write_packed(top / "packed", per_class=20)
+    factories.write_split(top / "split.csv", top / "packed")
+    return top
+
+
+def ground(place):
+    data, split = packed.open_packed(place / "packed"), packed.read_split(place / "split.csv")
+    whole = Network(network.build({"architecture": "resnet9", "width": 4}, 3, 16, 0), [0.5] * 3, [0.25] * 3)
+    return whole, batches.load(data, split, "train", CPU.device), split.rows("train")
+
+
+def shelf(folder, whole, limit=10**9):
+    return Shelf(folder, features.fingerprint(whole, CPU), "images", 60, limit)
+
+
+def test_features_are_what_the_last_layer_reads_of_the_plain_and_the_mirrored_image(place, tmp_path):
+    whole, data, rows = ground(place)
+    with torch.inference_mode():
+        whole.eval()
+        for view, images in (("plain", data.images), ("mirrored", data.images.flip(2))):
+            found = features.extract(whole, data, rows, view, shelf(tmp_path, whole), CPU)
+            expected = whole.model.features(whole.normalise(images)).numpy()
+            assert found.dtype == np.float16
+            np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-3)
+
+
+def test_nothing_is_computed_twice_and_a_broken_off_run_goes_on(place, tmp_path, monkeypatch):
+    whole, data, rows = ground(place)
+    seen = []
+    whole.model.features.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+    kept = shelf(tmp_path, whole)
+    half = batches.Data(data.images[:10], None, data.labels[:10])
+    first = features.extract(whole, half, rows[:10], "plain", kept, CPU)
+    assert sum(seen) == 10
+    monkeypatch.setattr(features, "EVERY", 0.0)
+    monkeypatch.setattr(features, "chunk_size", lambda size: 7)
+
+    class KilledError(Exception):
+        pass
+
+    def kill(module, inputs):
+        if len(seen) == 4:
+            raise KilledError
+
+    handle = whole.model.features.register_forward_pre_hook(kill)
+    with pytest.raises(KilledError):
+        features.extract(whole, data, rows, "plain", kept, CPU)
+    handle.remove()
+    assert sum(seen) == 10 + 3 * 7
+    whole_set = features.extract(whole, data, rows, "plain", kept, CPU)
+    assert sum(seen) == len(rows)
+    assert np.array_equal(whole_set[:10], first)
+    fresh = features.extract(whole, data, rows, "plain", shelf(tmp_path / "other", whole), CPU)
+    np.testing.assert_allclose(whole_set, fresh, rtol=2e-3, atol=1e-3)
+
+
+def test_other_weights_are_other_features_and_old_ones_make_room(place, tmp_path):
+    whole, data, rows = ground(place)
+    features.extract(whole, data, rows, "plain", shelf(tmp_path, whole), CPU)
+    [first] = tmp_path.iterdir()
+    os.utime(first, (1, 1))
+    with torch.no_grad():
+        whole.model.features[0].weight += 1
+    features.extract(whole, data, rows, "plain", shelf(tmp_path, whole), CPU)
+    assert len(list(tmp_path.iterdir())) == 2
+    features.extract(whole, data, rows, "mirrored", shelf(tmp_path, whole, limit=2 * first.stat().st_size), CPU)
+    assert len(list(tmp_path.iterdir())) == 2
+    assert not first.exists()
+    damaged = next(iter(tmp_path.iterdir()))
+    damaged.write_bytes(b"no")
+    for view in ("plain", "mirrored"):
+        assert len(features.extract(whole, data, rows, view, shelf(tmp_path, whole), CPU)) == len(rows)
+
+
+def test_folds_tell_what_is_learnable_and_keep_families_together():
+    points, labels = clouds(count=120)
+    head = probe.fit((points, labels), clouds(seed=1), 3)
+    alone = np.arange(120)
+    told = folds.evaluate(points, [], labels, alone, 3, head, 5, 0)
+    assert (told.folds, told.repeats, told.images, len(told.accuracies)) == (5, 2, 120, 2)
+    assert told.mean > 0.8
+    assert told == folds.evaluate(points, [], labels, alone, 3, head, 5, 0)
+    # Noise with every image twice: a fold that split the twins would be as good as certain.
+    noise = np.random.default_rng(0).normal(0, 1, (60, 40)).astype(np.float16).repeat(2, axis=0)
+    classes = (np.arange(120) // 2 % 3).astype(np.int64)
+    loose = probe.Head(head.weight, head.bias, 1e-3, math.inf, 0.0)
+    apart, together = (folds.evaluate(noise, [], classes, family, 3, loose, 5, 0) for family in (alone, alone // 2))
+    assert apart.mean > 0.8
+    assert together.mean < 0.6
+
+
+def test_more_folds_than_images_of_a_class_are_refused():
+    points, labels = clouds(count=9)
+    head = probe.fit(clouds(), clouds(seed=1), 3)
+    with pytest.raises(DarkroomError, match=r"select\.folds: 5 needs as many .* and one has 3: set it to 3"):
+        folds.evaluate(points, [], labels, np.arange(9), 3, head, 5, 0)
+
+
+def test_families_are_copies_near_copies_and_groups(tmp_path):
+    columns = ("name", "label", "split", "width", "height", "sha256", "phash", "group")
+    rows = [
+        ("a", "1", ""),
+        ("b", "1", ""),
+        ("c", "2", "x"),
+        ("d", "3", "x"),
+        ("e", "4", ""),
+        ("f", "5", ""),
+        ("g", "6", ""),
+    ]
+    lines = [(name, "cat", "", 8, 8, sha, "0", group) for name, sha, group in rows]
+    packed.write_rows(tmp_path / "index.csv", columns, lines)
+    packed.write_rows(
+        tmp_path / "copies.csv",
+        ("cluster", "name", "label", "copy", "conflict", "split"),
+        [(1, "d", "cat", "near", 0, "train"), (1, "e", "cat", "near", 0, "train")],
+    )
+    numbers = folds.families(tmp_path, tmp_path / "copies.csv").tolist()
+    assert numbers[0] == numbers[1]
+    assert numbers[2] == numbers[3] == numbers[4]
+    assert len(set(numbers)) == 4
+
+
+@pytest.mark.parametrize(
+    ("method", "images", "where", "expected", "reason"),
+    [
+        ("auto", 200, "cpu", "probe", "200 training images are less than 5,000"),
+        ("auto", 200, "cuda", "probe", "less than 5,000"),
+        ("auto", 9_000, "cpu", "probe", "would take a GPU"),
+        ("auto", 9_000, "cuda", "probe+finetune", "9,000 training images and a GPU"),
+        ("finetune", 200, "cpu", "finetune", "as params.yaml says"),
+    ],
+)
+def test_the_method_follows_from_the_data_and_the_machine_and_says_why(method, images, where, expected, reason):
+    found, words = transfer.choose(method, images, where)
+    assert found == expected
+    assert reason in words
