@@ -202,6 +202,7 @@ def test_explain_answers_with_a_picture_of_the_places_that_matter(client: Client
     assert len(np.unique(overlaid.reshape(-1, 3), axis=0)) > 50
     best, *others = labels(client, A)
     assert response.headers["x-label"] == best["label"]
+    assert 0.01 < float(response.headers["x-strongest"]) < 1
     body = client.post("/explain", content=A, headers={"content-type": "image/png"}).content
     assert (
         body == response.content == client.post("/explain", files={"image": A}, data={"label": best["label"]}).content

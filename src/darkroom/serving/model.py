@@ -42,6 +42,17 @@ class Failure:
     message: str
 
 
+@dataclass(frozen=True)
+class Explanation:
+    """Which places of a picture speak for a class."""
+
+    label: str
+    strongest: float
+    """How far the class's probability moves, 0 to 1, when the place is hidden that matters most."""
+    png: bytes
+    """Of S × S pixels."""
+
+
 class Model:
     """A served folder, opened once a process and shared by its threads."""
 
@@ -50,6 +61,8 @@ class Model:
         self.served = served.read(folder)
         # One thread a call, and as many calls at once as there are cores. Measured on two busy cores with a small
         # network: 1.3 to 2 times the images a second of two threads a call, for one client and for many.
+        # Requests are not gathered into batches: on a processor eight images in one call take 10% less each with
+        # lab_cnn and with resnet9 (0.113 for 0.125 ms, 1.75 for 1.92), and an answer would wait for strangers.
         self.predictor = Predictor(folder, threads=1)
         self.card = self.predictor.card
         self._threads = os.cpu_count() or 1
@@ -77,8 +90,8 @@ class Model:
         answered = await asyncio.gather(*(self.run(self._answer, share) for share in shares))
         return [answer for share in answered for answer in share]
 
-    async def explain(self, upload: Upload, label: str | None) -> tuple[str, bytes]:
-        """Return the class explained (`label`, or the most probable one) and a PNG of S × S pixels.
+    async def explain(self, upload: Upload, label: str | None) -> Explanation:
+        """Return why a picture is answered with `label`, or with its most probable class.
 
         Raises RequestError when the picture cannot be read, or `label` is no class.
         """
@@ -123,7 +136,7 @@ class Model:
         rows = zip(probabilities, confident.tolist(), known.tolist(), strict=True)
         return [Answer(*row) for row in rows]
 
-    def _explain(self, upload: Upload, label: str | None) -> tuple[str, bytes]:
+    def _explain(self, upload: Upload, label: str | None) -> Explanation:
         pixels = self.decode(upload)
         if isinstance(pixels, Failure):
             raise RequestError(pixels.status, pixels.code, pixels.message)
@@ -132,4 +145,4 @@ class Model:
         heat = explaining.occlusion(self.predictor, pixels, self.card.classes.index(label))
         file = io.BytesIO()
         Image.fromarray(explaining.overlay(pixels, heat)).save(file, "PNG")
-        return label, file.getvalue()
+        return Explanation(label, float(np.abs(heat).max()), file.getvalue())

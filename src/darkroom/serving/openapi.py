@@ -88,7 +88,7 @@ def describe(specification: Json, version: str, limits: ServeSettings, classes: 
             "Show which places of an image speak for a class",
             "Answers with a PNG of the model's own size: orange where hiding the place makes `label` less probable, "
             "blue where it makes it more so. Without `label` the most probable class is explained; the header "
-            "`X-Label` names it, percent-encoded.",
+            "`X-Label` names it, percent-encoded; `X-Strongest` is how far the probability moves at most, 0 to 1.",
             _object({"image": _FILE, "label": label}, ["image"]),
             {"image/png": {"schema": _FILE}},
             {"label": label},

@@ -67,8 +67,9 @@ async def explain(request: Request) -> Response:
     """Answer with a picture of the places that speak for a class."""
     model = _model(request)
     question = await uploads.read(request, model.served.limits, "image", ["label"])
-    label, png = await model.explain(question.uploads[0], question.options.get("label"))
-    return Response(png, media_type="image/png", headers={"X-Label": quote(label)})
+    explanation = await model.explain(question.uploads[0], question.options.get("label"))
+    headers = {"X-Label": quote(explanation.label), "X-Strongest": f"{explanation.strongest:.4f}"}
+    return Response(explanation.png, media_type="image/png", headers=headers)
 
 
 async def correct(request: Request) -> JSONResponse:
@@ -184,7 +185,8 @@ class _Front:
 
 
 # BentoML's time limit is beyond ours for arriving and answering, so that ours speaks; its log line has no id.
-@bentoml.service(traffic={"timeout": 60}, logging={"access": {"enabled": False}})
+# Its tracing costs 0.37 of 1.23 ms of processor time a request (32 pixels, a small network), collected or not.
+@bentoml.service(traffic={"timeout": 60}, logging={"access": {"enabled": False}}, tracing={"excluded_urls": "."})
 @bentoml.asgi_app(app)
 class Classifier:
     """Classifies pictures: POST /predict, /explain; GET /info; a page to drop pictures on at /ui."""

@@ -7,6 +7,7 @@ import { ask, count, percent, sentence } from "./words.js";
 const MEGABYTE = 1e6;
 const PER_REQUEST = 8;
 const LABELS = 3;
+const FAINT = 0.05; // as in explaining.py
 
 const element = (id) => document.getElementById(id);
 const results = element("results");
@@ -85,9 +86,12 @@ async function explain(card, file, label) {
     const heat = document.createElement("img");
     heat.className = "heat";
     heat.alt = `The places of ${file.name} that speak for ${label}`;
-    heat.src = URL.createObjectURL(await (await ask("explain", form)).blob());
+    const answer = await ask("explain", form);
+    heat.src = URL.createObjectURL(await answer.blob());
     card.querySelector(".thumb").append(heat);
+    const strongest = Number(answer.headers.get("X-Strongest"));
     legend.textContent = `Orange speaks for ${label}, blue against it.`;
+    if (strongest < FAINT) legend.textContent += " But no place matters much alone.";
     button.setAttribute("aria-pressed", "true");
   } catch (error) {
     legend.textContent = sentence(error.message);
