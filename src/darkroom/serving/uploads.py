@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Collection
 from dataclasses import dataclass
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
@@ -76,6 +77,10 @@ async def read(request: Request, limits: ServeSettings, field: str, options: Col
 
 
 async def _form(request: Request, limits: ServeSettings, max_files: int) -> FormData:
+    charset = parse_options_header(request.headers["content-type"])[1].get(b"charset", b"utf-8").decode("latin-1")
+    if charset.lower() not in ("utf-8", "us-ascii"):
+        # RFC 7578 knows no other, and some of Python's codecs fail or make text that no JSON can hold.
+        raise RequestError(400, "bad_form", f"the form's charset is {charset[:50]!r}: write names in utf-8")
     try:
         parser = _Parser(request.headers, _limited(request, limits), max_files=max_files, max_fields=8)
         return await parser.parse()
@@ -112,7 +117,8 @@ async def _limited(request: Request, limits: ServeSettings) -> AsyncGenerator[by
         "request_too_large",
         f"the request is larger than {limits.max_request_megabytes:g} MB: send fewer or smaller images",
     )
-    if int(request.headers.get("content-length", 0)) > limit:
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit:
         raise too_large
     received = 0
     async for chunk in request.stream():
