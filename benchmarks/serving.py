@@ -120,9 +120,7 @@ class Bench:
             difference = max(abs(answer[label] - answers["ours"].get(label, 0.0)) for label in answer)
             assert difference < 0.02, f"{service} answers otherwise: {answer} and {answers['ours']}"
         middle = statistics.median(load.requests for load in loads["ours"])
-        print(
-            f"| one picture a request, {name} | requests/s, median | least to most | p99, ms | CPU ms | ours against it |"
-        )
+        print(f"| one picture a request, {name} | requests/s | least to most | p99, ms | CPU ms | ours against it |")
         print("|---|---|---|---|---|---|")
         for service, found in loads.items():
             speeds = [load.requests for load in found]
