@@ -65,10 +65,12 @@ def write_served(
     doubt = Doubt(**found["doubt"]) if found.get("doubt") else None
     card = replace(candidate.read_card(source), temperature=best.temperature, doubt=doubt, seconds=0.0)
     candidate.write_card(folder, card)
+    rows = split.rows("validation")
     logits = candidate.read_predictions(source).validation
-    judged = candidate.softmax(logits, best.temperature)
-    parity = prove(Predictor(folder), packed, split.rows("validation"), judged)
+    parity = prove(Predictor(folder), packed, rows, candidate.softmax(logits, best.temperature))
     quantized = quantize(folder, settings, packed, split, seed)
+    if quantized and quantized.accepted:
+        logits = _logits(Predictor(folder), packed, rows)
     _write_examples(folder, packed, split, seed)
     result = Served(
         version=_version(folder),
@@ -109,6 +111,12 @@ def prove(predictor: Predictor, packed: Packed, rows: npt.NDArray[np.int64], jud
             f"{TOLERANCE:g} is allowed: it is not what was judged, so train it again with `dvc repro --force`"
         )
     return Parity(len(rows), largest)
+
+
+def _logits(predictor: Predictor, packed: Packed, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    size = candidate.chunk_size(predictor.card.image_size)
+    chunks = (rows[start : start + size] for start in range(0, len(rows), size))
+    return np.concatenate([predictor.logits(packed.images[chunk]) for chunk in chunks])
 
 
 def _write_examples(folder: Path, packed: Packed, split: Split, seed: int) -> None:
