@@ -33,6 +33,17 @@ def run(argv: Sequence[str] | None = None) -> None:
     _add_model(command)
     command.set_defaults(run=_predict)
 
+    command = commands.add_parser("drift", help="compare a deployed model's answers with those on validation")
+    command.add_argument("log", type=Path, metavar="LOG", help="folder of the service's log, or a CSV file of predict")
+    command.add_argument("--json", action="store_true", help="print it for programs")
+    _add_model(command)
+    command.set_defaults(run=_drift)
+
+    command = commands.add_parser("corrections", help="bring back pictures that users of the service put right")
+    command.add_argument("log", type=Path, metavar="LOG", help="folder of the service's log")
+    command.add_argument("--to", type=Path, metavar="FOLDER", help="folder of class folders (data/inbox)")
+    command.set_defaults(run=_corrections)
+
     command = commands.add_parser("summary", help="say what the last run came to")
     command.set_defaults(run=_summary)
 
@@ -70,6 +81,19 @@ def _predict(arguments: argparse.Namespace) -> None:
     from darkroom.commands import predict
 
     predict.predict(arguments.paths, arguments.csv, arguments.top_k, arguments.model)
+
+
+def _drift(arguments: argparse.Namespace) -> None:
+    from darkroom.commands import drift
+
+    drift.drift(arguments.log, arguments.model, as_json=arguments.json)
+
+
+def _corrections(arguments: argparse.Namespace) -> None:
+    from darkroom.commands import corrections
+
+    for words in corrections.corrections(arguments.log, arguments.to):
+        print(words)
 
 
 def _summary(_: argparse.Namespace) -> None:

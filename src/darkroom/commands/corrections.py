@@ -1,0 +1,124 @@
+"""`darkroom corrections LOG`: bring pictures back that users of the service put right, for the next training."""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from darkroom import files, images, packed
+from darkroom.commands import document
+from darkroom.data import archive, layout, manifest
+from darkroom.errors import DarkroomError
+
+PARAMS = Path("params.yaml")
+INBOX = Path("data/inbox")
+PACKED = Path("data/packed")
+SHOWN = 5
+
+
+def corrections(log: Path, to: Path | None) -> list[str]:
+    """Copy the corrections in the folder `log` (as `serve.log` names it) into class folders; returns what was done.
+
+    to: the folder of class folders, by default the inbox. Pictures that are there already are passed over, and so are
+    those that nobody could learn from: broken, under two classes, or of a class that the data do not have.
+
+    Raises DarkroomError when there are no corrections, or the pipeline would not read them there.
+    """
+    folder = log if log.name == "corrections" else log / "corrections"
+    if not folder.is_dir():
+        raise DarkroomError(
+            f"{log} holds no corrections: give the folder that serve.log names (if it is that, none have been sent yet)"
+        )
+    target = _target(to or _inbox())
+    known = {record.sha256: record.label for record in _packed()}
+    classes, told = set(known.values()), _labels(folder)
+    copied: Counter[str] = Counter()
+    there, refused = 0, []
+    for path, label, digest in _find(folder):
+        name = f"{label}/{path.name}"
+        place = target / label / path.name
+        if len(told[digest]) > 1:
+            refused.append(f"{name}: sent as {' and as '.join(sorted(told[digest]))}")
+        elif classes and label not in classes:
+            refused.append(f"{name}: the data have no class {label!r}")
+        elif known.get(digest, label) != label:
+            refused.append(f"{name}: the data have it as {known[digest]!r}; move it there if that is wrong")
+        elif digest in known or place.exists():
+            there += 1
+        elif reason := _unreadable(path):
+            refused.append(f"{name}: {reason}")
+        else:
+            with files.whole_file(place) as partial:
+                partial.write_bytes(path.read_bytes())
+            copied[label] += 1
+    return _words(target, copied, there, refused)
+
+
+def _inbox() -> Path:
+    """Return the inbox. Raises DarkroomError when the pipeline does not read it."""
+    parameters = document.load(PARAMS)
+    source = parameters.datasets[parameters.dataset].source
+    name = f"datasets.{parameters.dataset}.source"
+    if source.kind != "folder":
+        raise DarkroomError(f"{name} is of kind {source.kind}, which takes no pictures of yours: say where with --to")
+    if place := source.path or source.url:
+        raise DarkroomError(f"{name} is {place}, not {INBOX}: say --to and the folder that they shall go to")
+    return INBOX
+
+
+def _target(place: Path) -> Path:
+    """Return the folder that holds the class folders of `place`: that of the training pictures where it has splits."""
+    entries = list(place.iterdir()) if place.is_dir() else []
+    if single := [entry.name for entry in entries if archive.is_archive(entry) or entry.name == manifest.NAME]:
+        raise DarkroomError(
+            f"{place} holds {single[0]}, beside which class folders are not read: unpack it, or add them to it by hand"
+        )
+    train = [entry for entry in entries if entry.is_dir() and layout.SPLIT_NAMES.get(entry.name.lower()) == "train"]
+    return train[0] if train else place
+
+
+def _packed() -> list[packed.Record]:
+    return packed.read_index(PACKED) if (PACKED / "index.csv").is_file() else []
+
+
+def _find(folder: Path) -> Iterator[tuple[Path, str, str]]:
+    """Yield (file, class, SHA-256) of each correction, by name."""
+    for path in sorted(folder.glob("*/*")):
+        if path.is_file() and not path.is_symlink() and not path.name.startswith("."):
+            yield path, path.parent.name, hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _labels(folder: Path) -> dict[str, set[str]]:
+    """Return the classes under which each content was sent."""
+    labels: dict[str, set[str]] = defaultdict(set)
+    for _, label, digest in _find(folder):
+        labels[digest].add(label)
+    return labels
+
+
+def _unreadable(path: Path) -> str:
+    if path.suffix.lower() not in images.SUFFIXES:
+        return "no picture that is read"
+    try:
+        images.decode(path.read_bytes(), 32)
+    except images.ImageError as error:
+        return str(error)
+    return ""
+
+
+def _words(target: Path, copied: Counter[str], there: int, refused: list[str]) -> list[str]:
+    lines = []
+    if copied:
+        listed = ", ".join(f"{label} {count:,}" for label, count in sorted(copied.items()))
+        lines.append(f"{copied.total():,} pictures copied into {target}: {listed}")
+    if there:
+        lines.append(f"{there:,} are there already")
+    if refused:
+        lines.append(f"{len(refused):,} are left where they are:")
+        lines += [f"  {words}" for words in refused[:SHOWN]]
+        if len(refused) > SHOWN:
+            lines.append(f"  and {len(refused) - SHOWN:,} more")
+    if copied:
+        command = "dvc repro" if target.is_relative_to(INBOX) else "dvc repro -f download && dvc repro"
+        lines.append(f"Look whether the users were right, then run: {command}")
+    return lines or ["There are no corrections yet."]

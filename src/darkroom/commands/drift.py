@@ -1,0 +1,158 @@
+"""`darkroom drift LOG`: whether a deployed model still answers as it did on validation, and what has moved."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.bar import Bar
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from darkroom import candidate
+from darkroom.commands import comparing, entries
+from darkroom.commands.comparing import NEEDED, Counts, Finding
+from darkroom.commands.entries import Entries
+from darkroom.errors import DarkroomError
+from darkroom.serving import served
+from darkroom.serving.served import Reference
+
+MOST_CLASSES = 20
+"""Classes that are shown, those first whose share moved most."""
+STYLES = {"within chance": "green", "moved a little": "yellow", "moved": "red", "moved much": "bold red"}
+
+
+def drift(log: Path, model: Path, *, as_json: bool) -> None:
+    """Print how the answers in `log` compare with those on validation, for people or as JSON.
+
+    Raises DarkroomError when there are no answers of this model, or it does not know how validation was answered.
+    """
+    facts, classes = served.read(model), candidate.read_card(model).classes
+    if facts.reference is None:
+        raise DarkroomError(f"{model} does not say how validation was answered: package it again with `dvc repro`")
+    found = entries.read(log, classes, facts.version)
+    enough = len(found.labels) >= NEEDED
+    findings = comparing.compare(found, facts.reference, classes) if enough else []
+    if as_json:
+        json.dump(_plain(found, facts.reference, classes, facts.version, findings), sys.stdout, indent=2)
+        print()
+        return
+    console = Console(highlight=False, markup=False, emoji=False)
+    _show_counts(found, facts.reference, facts.version, console)
+    if not enough:
+        console.print(f"Too few to tell: {NEEDED} are needed.", soft_wrap=True)
+        return
+    _show_findings(found, facts.reference, findings, console)
+    _show_classes(found, facts.reference, classes, console)
+    console.print(f"\n{_advice(findings)}", soft_wrap=True)
+
+
+def _show_counts(found: Entries, reference: Reference, version: str, console: Console) -> None:
+    when = f", {found.first[:16]} to {found.last[:16]}" if found.first else ""
+    total = sum(reference.labels)
+    console.print(f"{len(found.labels):,} answers of {version}{when}, beside {total:,} on validation", soft_wrap=True)
+    left_out = [
+        f"{count:,} {what}"
+        for count, what in (
+            (found.again, "for pictures that came again"),
+            (found.other, "of other versions"),
+            (found.unreadable, "without an answer"),
+        )
+        if count
+    ]
+    if left_out:
+        console.print(f"Left out: {', '.join(left_out)}", soft_wrap=True)
+
+
+def _show_findings(found: Entries, reference: Reference, findings: Sequence[Finding], console: Console) -> None:
+    table = Table("", "validation", "now", "", "", box=None, pad_edge=False)
+    for finding in findings:
+        before, now = _figures(found, reference, finding)
+        numbers = f"{_size(finding)}, p {_p(finding.p)}"
+        table.add_row(finding.what, before, now, Text(finding.verdict, style=STYLES[finding.verdict]), numbers)
+    console.print()
+    console.print(table)
+
+
+def _figures(found: Entries, reference: Reference, finding: Finding) -> tuple[str, str]:
+    """Return a figure in words, on validation and now."""
+    if finding.what == "classes":
+        return "", ""
+    if finding.what == "confidence":
+        middles = np.median(reference.confidences), np.median(found.probabilities)
+        return f"{middles[0]:.0%} median", f"{middles[1]:.0%} median"
+    before, now = comparing.doubtful(found, reference)[finding.what]
+    return f"{before / sum(reference.labels):.1%}", f"{now / len(found.confident):.1%}"
+
+
+def _size(finding: Finding) -> str:
+    match finding.what:
+        case "classes":
+            return f"PSI {finding.size:.2f}"
+        case "confidence":
+            return f"KS {finding.size:.2f}"
+    return f"{100 * finding.size:+.1f} points"
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
+
+
+def _show_classes(found: Entries, reference: Reference, classes: Sequence[str], console: Console) -> None:
+    before, now = np.array(reference.labels), comparing.count(found, classes)
+    old, new = _shares(before), _shares(now)
+    unusual = comparing.unusual(before, now)
+    scale = float(max(old.max(), new.max()))
+    columns = (Column("class", max_width=30), Column("validation", justify="right"), "", Column("now", justify="right"))
+    table = Table(*columns, "", "", box=None, pad_edge=False)
+    for place in np.argsort(-np.abs(new - old), kind="stable")[:MOST_CLASSES].tolist():
+        remark = ("more" if new[place] > old[place] else "fewer") if unusual[place] else ""
+        bars = [Bar(scale, 0, float(share), width=16, color="cyan") for share in (old[place], new[place])]
+        share = f"{old[place]:.1%}", f"{new[place]:.1%}"
+        table.add_row(Text(classes[place]), share[0], bars[0], share[1], bars[1], Text(remark, style="red"))
+    console.print()
+    console.print(table)
+    if len(classes) > MOST_CLASSES:
+        console.print(f"and {len(classes) - MOST_CLASSES:,} classes that moved less")
+
+
+def _shares(counts: Counts) -> Any:
+    return counts / max(1, counts.sum())
+
+
+def _advice(findings: Sequence[Finding]) -> str:
+    moved = [finding for finding in findings if finding.verdict != "within chance"]
+    if not moved:
+        return "Nothing moved beyond chance."
+    names = ", ".join(finding.what for finding in moved)
+    if all(finding.verdict == "moved a little" for finding in moved):
+        return f"Moved beyond chance, but only a little: {names}."
+    return (
+        f"Moved beyond chance: {names}. Look at some of these pictures: they may differ from those the model learnt "
+        "from, or come in another mixture. Label some and add them to the data, then run `dvc repro`."
+    )
+
+
+def _plain(
+    found: Entries, reference: Reference, classes: Sequence[str], version: str, findings: Sequence[Finding]
+) -> dict[str, Any]:
+    """Return everything that is shown as plain values."""
+    now = comparing.count(found, classes)
+    return {
+        "version": version,
+        "answers": len(found.labels),
+        "validation": sum(reference.labels),
+        "enough": len(found.labels) >= NEEDED,
+        "first": found.first or None,
+        "last": found.last or None,
+        "left_out": {"again": found.again, "other_versions": found.other, "without_answer": found.unreadable},
+        "classes": {
+            label: {"validation": before, "now": after}
+            for label, before, after in zip(classes, reference.labels, now.tolist(), strict=True)
+        },
+        "findings": [asdict(finding) for finding in findings],
+    }

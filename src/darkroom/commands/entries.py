@@ -1,0 +1,112 @@
+"""What a model answered after it was deployed: the service's log of answers, or a CSV file of `darkroom predict`."""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from darkroom.errors import DarkroomError
+
+VERDICTS = {"true": True, "false": False}
+
+
+@dataclass
+class Entries:
+    """The answers, one place of each list a picture, and what was left out."""
+
+    labels: list[str] = field(default_factory=list)
+    probabilities: list[float] = field(default_factory=list)
+    """Of `labels`, calibrated, 0 to 1."""
+    confident: list[bool] = field(default_factory=list)
+    in_distribution: list[bool] = field(default_factory=list)
+    """This and `confident` are empty where the model has no doubt."""
+    first: str = ""
+    """When the earliest answer was given, ISO 8601; empty in a CSV file."""
+    last: str = ""
+    again: int = 0
+    """Answers for pictures that were sent before: one picture counts once."""
+    other: int = 0
+    """Answers of other versions of the model."""
+    unreadable: int = 0
+    """Lines that are cut or something else, and pictures that had no answer."""
+
+
+def read(path: Path, classes: Sequence[str], version: str) -> Entries:
+    """Read all answers that the model of `version` gave.
+
+    path: a folder of logs (as `serve.log` names it), one log file, or a CSV file of `darkroom predict`, which does not
+    say the version.
+
+    Raises DarkroomError when there is no such thing, or nothing in it of this version.
+    """
+    entries, known, seen = Entries(), set(classes), set[str]()
+    for row in _rows(path):
+        digest = str(row.get("sha256") or "")
+        if row.get("version", version) != version:
+            entries.other += 1
+        elif str(row.get("label")) not in known or not _is_probability(row.get("probability")):
+            entries.unreadable += 1
+        elif digest in seen:
+            entries.again += 1
+        else:
+            seen |= {digest} - {""}
+            _add(entries, row)
+    if not entries.labels:
+        raise DarkroomError(
+            f"{path} holds no answer of the model {version} ({entries.other:,} of others, {entries.unreadable:,} lines "
+            "that are none): give its log, or name its folder with --model"
+        )
+    return entries
+
+
+def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    """Yield each line as a mapping, empty where it is none."""
+    if path.suffix.lower() == ".csv" and path.is_file():
+        with path.open(encoding="utf-8", errors="replace", newline="") as file:
+            try:
+                yield from csv.DictReader(file)
+            except csv.Error as error:
+                raise DarkroomError(f"{path} is no CSV file of `darkroom predict` ({error}): give another") from None
+        return
+    for file_path in _logs(path):
+        with file_path.open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    row = {}  # cut by a full disk or a kill
+                yield row if isinstance(row, dict) else {}
+
+
+def _logs(path: Path) -> list[Path]:
+    """Return the files of a log, which BentoML begins anew each day."""
+    if path.is_file():
+        return [path]
+    logs = sorted(file for file in path.glob("**/*.log*") if file.is_file() and file.parent.name == "data")
+    if not logs:
+        there = "holds no log (data/*.log)" if path.is_dir() else "does not exist"
+        raise DarkroomError(
+            f"{path} {there}: give the folder that serve.log names, a log file, or a CSV file of `darkroom predict`"
+        )
+    return logs
+
+
+def _is_probability(value: Any) -> bool:
+    try:
+        return 0 <= float(value) <= 1
+    except (TypeError, ValueError):
+        return False
+
+
+def _add(entries: Entries, row: Mapping[str, Any]) -> None:
+    entries.labels.append(str(row["label"]))
+    entries.probabilities.append(float(row["probability"]))
+    verdicts = [VERDICTS.get(str(row.get(name)).lower()) for name in ("confident", "in_distribution")]
+    if verdicts[0] is not None and verdicts[1] is not None:
+        entries.confident.append(verdicts[0])
+        entries.in_distribution.append(verdicts[1])
+    if time := str(row.get("time") or ""):
+        entries.first = min(entries.first or time, time)
+        entries.last = max(entries.last, time)

@@ -1,0 +1,126 @@
+import hashlib
+
+import pytest
+
+from darkroom import packed
+from darkroom.commands import main
+from darkroom.errors import DarkroomError
+from tests.pictures import encode, pixels, write_folder, write_zip
+from tests.test_commands_init import PARAMS
+
+CLASSES = ("cat", "dog")
+RIGHT = [encode(pixels(seed)) for seed in range(6)]
+
+
+def sent(*pairs):
+    """Return the service's folder of corrections as name -> bytes, from (class, content)."""
+    return {f"corrections/{label}/{hashlib.sha256(data).hexdigest()}.png": data for label, data in pairs}
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text(PARAMS.replace("dataset: digits", "dataset: folder"))
+    return tmp_path
+
+
+def write_index(place, **labels):
+    """Write the index of packed data that has the pictures `RIGHT[number]` of these classes."""
+    place.joinpath("data", "packed").mkdir(parents=True)
+    rows = [
+        (f"{label}/{key}.png", label, "", 12, 12, hashlib.sha256(RIGHT[int(key[1:])]).hexdigest(), "0", "")
+        for key, label in labels.items()
+    ]
+    columns = ("name", "label", "split", "width", "height", "sha256", "phash", "group")
+    packed.write_rows(place / "data" / "packed" / "index.csv", columns, rows)
+
+
+def inbox(place):
+    return {
+        path.relative_to(place / "data" / "inbox").as_posix(): path.read_bytes()
+        for path in (place / "data" / "inbox").rglob("*")
+        if path.is_file()
+    }
+
+
+def test_corrections_come_into_class_folders_and_only_once(place, capsys):
+    corrections = sent(("cat", RIGHT[0]), ("cat", RIGHT[1]), ("dog", RIGHT[2]))
+    write_folder(place / "log", {**corrections, "darkroom/data/data.1.log": b"{}", "corrections/cat/.x.123": b"half"})
+    main.run(["corrections", "log"])
+    assert capsys.readouterr().out == (
+        "3 pictures copied into data/inbox: cat 2, dog 1\nLook whether the users were right, then run: dvc repro\n"
+    )
+    assert inbox(place) == {name.removeprefix("corrections/"): data for name, data in corrections.items()}
+    main.run(["corrections", "log"])
+    assert capsys.readouterr().out == "3 are there already\n"
+
+
+def test_what_nobody_could_learn_from_stays_where_it_is(place, capsys):
+    write_index(place, n0="cat", n1="dog")
+    corrections = sent(
+        ("cat", RIGHT[0]),  # the data have it
+        ("cat", RIGHT[1]),  # as a dog
+        ("cat", RIGHT[2]),
+        ("dog", RIGHT[2]),  # two users disagree
+        ("frog", RIGHT[3]),  # a class of an older model
+        ("dog", RIGHT[4][:60]),
+        ("dog", RIGHT[5]),
+    )
+    write_folder(place / "log", corrections)
+    main.run(["corrections", "log/corrections"])
+    printed = capsys.readouterr().out
+    for part in (
+        "1 pictures copied into data/inbox: dog 1",
+        "1 are there already",
+        "5 are left where they are",
+        "the data have it as 'dog'; move it there if that is wrong",
+        "sent as cat and as dog",
+        "the data have no class 'frog'",
+        ".png: damaged picture",
+    ):
+        assert part in printed
+    assert list(inbox(place).values()) == [RIGHT[5]]
+
+
+def test_with_splits_they_go_to_the_training_pictures(place):
+    write_folder(place / "data" / "inbox", {"Train/cat/1.png": RIGHT[0], "test/cat/2.png": RIGHT[1]})
+    write_folder(place / "log", sent(("cat", RIGHT[2])))
+    main.run(["corrections", "log"])
+    assert sorted(name.rpartition("/")[0] for name in inbox(place)) == ["Train/cat", "Train/cat", "test/cat"]
+
+
+def test_another_folder_can_be_named(place, capsys):
+    write_folder(place / "log", sent(("cat", RIGHT[2])))
+    main.run(["corrections", "log", "--to", "photos"])
+    assert "dvc repro -f download && dvc repro" in capsys.readouterr().out
+    assert len(list((place / "photos" / "cat").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("nothing", "log holds no corrections: give the folder that serve.log names"),
+        ("digits", "datasets.digits.source is of kind digits, which takes no pictures of yours"),
+        ("path", "datasets.folder.source is /photos, not data/inbox: say --to"),
+        ("archive", "data/inbox holds photos.zip, beside which class folders are not read"),
+        ("manifest", "data/inbox holds manifest.csv, beside which class folders are not read"),
+    ],
+)
+def test_where_they_would_not_be_read_nothing_is_copied(place, kind, message):
+    if kind != "nothing":
+        write_folder(place / "log", sent(("cat", RIGHT[0])))
+    if kind == "digits":
+        (place / "params.yaml").write_text(PARAMS)
+    if kind == "path":
+        (place / "params.yaml").write_text(
+            PARAMS.replace("dataset: digits", "dataset: folder").replace("kind: folder", "kind: folder, path: /photos")
+        )
+    if kind == "archive":
+        (place / "data" / "inbox").mkdir(parents=True)
+        write_zip(place / "data" / "inbox" / "photos.zip", {"cat/1.png": RIGHT[0]})
+    if kind == "manifest":
+        write_folder(place / "data" / "inbox", {"manifest.csv": b"path,label\n"})
+    before = sorted(place.rglob("*"))
+    with pytest.raises(DarkroomError, match=message):
+        main.run(["corrections", "log"])
+    assert sorted(place.rglob("*")) == before

@@ -1,0 +1,213 @@
+import json
+from contextvars import Context
+from pathlib import Path
+
+import bentoml
+import numpy as np
+import pytest
+
+from darkroom import candidate
+from darkroom.commands import comparing, main
+from darkroom.commands.entries import Entries
+from darkroom.doubt import Doubt
+from darkroom.errors import DarkroomError
+from darkroom.serving import packaging, served
+from darkroom.serving.served import Reference
+from tests.factories_serving import write_served
+
+CLASSES = ["cat", "dog", "frog"]
+ROWS = 600
+
+
+def logits(seed, shares, sharpness, rows=ROWS):
+    """Return logits of a made-up model: `shares` of the classes, and how far the right one stands out."""
+    random = np.random.default_rng(seed)
+    labels = random.choice(3, rows, p=shares)
+    return (random.normal(size=(rows, 3)) + sharpness * np.eye(3)[labels]).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """Return the served folder of a model that was judged on `ROWS` pictures, classes alike."""
+    folder = write_served(tmp_path_factory.mktemp("drift")) / "models" / "served"
+    doubt = Doubt("max_probability", known=0.4, confident=0.8, coverage=0.8)
+    card = candidate.Card(**{**vars(candidate.read_card(folder)), "doubt": doubt, "temperature": 1.0})
+    candidate.write_card(folder, card)
+    reference = packaging.refer(logits(0, [1 / 3] * 3, 4.0), card)
+    served.write(folder, served.Served(**{**vars(served.read(folder)), "reference": reference}))
+    return folder
+
+
+def answers(model, values, start=0):
+    """Return the lines that the service logs for such logits."""
+    card = candidate.read_card(model)
+    known, confident = card.doubt.verdicts(values, card.temperature)
+    return [
+        {
+            "time": f"2026-11-{1 + row % 20:02}T10:00:00.000+00:00",
+            "version": served.read(model).version,
+            "sha256": f"{start + row:064x}",
+            "label": card.classes[int(probabilities.argmax())],
+            "probability": float(probabilities.max()),
+            "confident": bool(confident[row]),
+            "in_distribution": bool(known[row]),
+            "probabilities": probabilities.tolist(),
+            "timestamp": "2026-11-01T10:00:00",
+            "request_id": "1",
+        }
+        for row, probabilities in enumerate(candidate.softmax(values, card.temperature))
+    ]
+
+
+def write_log(folder, lines, name="data.1.log"):
+    path = folder / "darkroom" / "data" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
+    return folder
+
+
+def report(capsys, *arguments):
+    main.run(["drift", *map(str, arguments)])
+    return capsys.readouterr().out
+
+
+def findings(capsys, log, model):
+    found = json.loads(report(capsys, log, "--model", model, "--json"))["findings"]
+    return {finding["what"]: finding for finding in found}
+
+
+def test_the_same_mixture_has_not_moved(tmp_path, model, capsys):
+    write_log(tmp_path, answers(model, logits(1, [1 / 3] * 3, 4.0)))
+    printed = report(capsys, tmp_path, "--model", model)
+    assert "Nothing moved beyond chance." in printed
+    assert printed.count("within chance") == 4
+    assert "600 answers of" in printed
+    assert "2026-11-01T10:00 to 2026-11-20T10:00, beside 600 on validation" in printed
+
+
+def test_chance_is_taken_for_more_about_as_often_as_it_says(model):
+    reference = served.read(model).reference
+    moved = 0
+    for seed in range(60):
+        lines = answers(model, logits(seed + 10, [1 / 3] * 3, 4.0, rows=200))
+        entries = Entries([line["label"] for line in lines], [line["probability"] for line in lines])
+        moved += any(found.verdict != "within chance" for found in comparing.compare(entries, reference, CLASSES))
+    assert moved <= 4  # two tests, each wrong in one of a hundred: 1.2 are expected
+
+
+def test_another_mixture_moves_the_classes(tmp_path, model, capsys):
+    write_log(tmp_path, answers(model, logits(1, [0.7, 0.2, 0.1], 4.0)))
+    found = findings(capsys, tmp_path, model)
+    assert found["classes"]["verdict"] == "moved much"
+    assert found["classes"]["p"] < 1e-6
+    assert found["confidence"]["verdict"] == "within chance"
+    printed = report(capsys, tmp_path, "--model", model)
+    assert "Moved beyond chance: classes. Look at some" in printed
+    (cat,) = [line for line in printed.splitlines() if line.startswith("cat ")]
+    assert cat.rstrip().endswith("more")
+    assert "█" in cat
+
+
+def test_harder_pictures_move_confidence_and_what_is_unsure(tmp_path, model, capsys):
+    write_log(tmp_path, answers(model, logits(1, [1 / 3] * 3, 2.0)))
+    found = findings(capsys, tmp_path, model)
+    assert found["classes"]["verdict"] == "within chance"
+    assert found["confidence"]["verdict"] == found["unsure"]["verdict"] == "moved much"
+    assert found["unsure"]["size"] > 0.15
+
+
+def test_a_small_but_certain_move_is_called_little(tmp_path, model, capsys):
+    write_log(tmp_path, answers(model, logits(1, [0.38, 0.33, 0.29], 4.0, rows=6000)))
+    assert findings(capsys, tmp_path, model)["classes"]["verdict"] == "moved a little"
+    assert "Moved beyond chance, but only a little: classes." in report(capsys, tmp_path, "--model", model)
+
+
+def test_what_is_no_answer_of_this_model_is_left_out_and_counted(tmp_path, model, capsys):
+    lines = answers(model, logits(1, [1 / 3] * 3, 4.0, rows=100))
+    write_log(tmp_path, [*lines, '{"cut": ', "[1]", {**lines[0], "label": ["x"]}, {**lines[0], "probability": "x"}])
+    write_log(tmp_path, [*lines[:7], *({**line, "version": "old"} for line in lines[:5])], "data.2.log.2026-11-20")
+    (tmp_path / "darkroom" / "schema").mkdir()
+    (tmp_path / "darkroom" / "schema" / "schema.1.log").write_text("{}\n")
+    counts = json.loads(report(capsys, tmp_path, "--model", model, "--json"))
+    assert counts["answers"] == 100
+    assert counts["left_out"] == {"again": 7, "other_versions": 5, "without_answer": 4}
+    printed = report(capsys, tmp_path, "--model", model)
+    assert "Left out: 7 for pictures that came again, 5 of other versions, 4 without an answer" in printed
+
+
+def test_too_few_answers_say_nothing(tmp_path, model, capsys):
+    write_log(tmp_path, answers(model, logits(1, [1, 0, 0], 4.0, rows=comparing.NEEDED - 1)))
+    assert report(capsys, tmp_path, "--model", model).endswith("Too few to tell: 50 are needed.\n")
+    found = json.loads(report(capsys, tmp_path, "--model", model, "--json"))
+    assert (found["enough"], found["findings"]) == (False, [])
+
+
+def test_the_table_of_predict_can_be_compared_too(tmp_path, model, capsys):
+    lines = answers(model, logits(1, [0.8, 0.1, 0.1], 4.0))
+    rows = [f"{n}.png,{line['label']},{line['probability']:.6f},true,true," for n, line in enumerate(lines)]
+    path = tmp_path / "out.csv"
+    path.write_text(
+        "\n".join(["name,label,probability,confident,in_distribution,error", *rows, "x.png,,,,,broken", ""])
+    )
+    found = findings(capsys, path, model)
+    assert found["classes"]["verdict"] == "moved much"
+    assert "of no class" in found
+
+
+@pytest.mark.filterwarnings("ignore:pythonjsonlogger.jsonlogger:DeprecationWarning")  # BentoML 1.4's own
+def test_what_bentoml_writes_is_read(tmp_path, model, capsys):
+    def note(line):
+        with bentoml.monitor("darkroom", monitor_options={"log_path": str(tmp_path)}) as monitor:
+            for name in ("time", "version", "sha256", "label", "probability", "confident", "in_distribution"):
+                monitor.log(line[name], name, "feature", "categorical")
+            monitor.log(line["probabilities"], "probabilities", "prediction", "numerical_sequence")
+
+    lines = answers(model, logits(1, [1 / 3] * 3, 4.0, rows=60))
+    for line in lines:
+        Context().run(note, line)
+    printed = report(capsys, tmp_path, "--model", model)
+    assert "60 answers of" in printed
+    assert printed.count("within chance") == 4
+
+
+def test_few_answers_of_a_class_and_classes_without_any_are_no_trouble():
+    reference = Reference([50, 0, 1], [0.5] * 51)
+    entries = Entries(["cat"] * 60, [0.5] * 60)
+    assert [finding.verdict for finding in comparing.compare(entries, reference, CLASSES)] == ["within chance"] * 2
+    assert comparing.compare(Entries(["frog"] * 60, [0.5] * 60), reference, CLASSES)[0].verdict == "moved much"
+
+
+def test_the_stability_index_is_that_of_the_formula():
+    before, now = np.array([500_000, 500_000]), np.array([600_000, 400_000])
+    expected = 0.1 * np.log(0.6 / 0.5) - 0.1 * np.log(0.4 / 0.5)
+    assert comparing.stability_index(before, now) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("missing", "nowhere does not exist: give the folder that serve.log names"),
+        ("empty", r"empty holds no log \(data/\*.log\): give"),
+        ("others", r"others holds no answer of the model \w{12} \(3 of others, 1 lines that are none\): give its log"),
+        ("no reference", "does not say how validation was answered: package it again"),
+        ("no model", "service.json is missing: run `dvc repro` first"),
+    ],
+)
+def test_mistakes_are_told_in_one_message(tmp_path, model, kind, message):
+    log: Path = tmp_path / {"missing": "nowhere", "empty": "empty"}.get(kind, "others")
+    if kind != "missing":
+        log.mkdir()
+    if kind not in ("missing", "empty"):
+        lines = answers(model, logits(1, [1 / 3] * 3, 4.0, rows=3))
+        write_log(log, [*({**line, "version": "old"} for line in lines), "x"])
+    if kind == "no reference":
+        top = tmp_path / "model"
+        top.mkdir()
+        for name in ("card.json", "service.json"):
+            (top / name).write_bytes((model / name).read_bytes())
+        served.write(top, served.Served(**{**vars(served.read(top)), "reference": None}))
+        model = top
+    if kind == "no model":
+        model = tmp_path
+    with pytest.raises(DarkroomError, match=message):
+        main.run(["drift", str(log), "--model", str(model)])
