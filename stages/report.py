@@ -31,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         read_names(arguments.params),
         params.load(arguments.params, ReportSettings, "report"),
         params.load(arguments.params, str, "dataset"),
+        params.load(arguments.params, int, "seed"),
     )
     folders = (arguments.data_figures, arguments.figures)
     pictures = {path.stem: path for folder in folders for path in sorted(folder.glob("*.png"))}

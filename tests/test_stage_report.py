@@ -57,6 +57,8 @@ def test_every_form_is_written_and_pictures_lie_beside_the_markdown(project):
     assert names == ["figures", "report.html", "report.md", "report.pdf", "slides.pptx"]
     referenced = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", markdown)
     assert len(referenced) == 9
+    captions = re.findall(r"^\*Figure (\d+)\.\*", markdown, re.MULTILINE)
+    assert captions == [str(number) for number in range(1, 10)]
     for name in referenced:
         with Image.open(folder / name) as image:
             image.verify()
@@ -64,7 +66,7 @@ def test_every_form_is_written_and_pictures_lie_beside_the_markdown(project):
     assert page.count("<img") == page.count('src="data:image/png;base64,') == len(referenced)
     assert not re.findall(r'(?:src|href)="(?!data:|#)', page), "the page needs another file"
     assert (folder / "report.pdf").read_bytes().startswith(b"%PDF-")
-    assert 8 <= len(slides(project)) <= 13
+    assert 10 <= len(slides(project)) <= 14
 
 
 def test_equal_results_give_equal_bytes(project):
@@ -81,7 +83,7 @@ def test_the_numbers_are_those_of_the_results(project):
     evaluation, best = evaluate(project)
     markdown = run(project)
     scores = evaluation["candidates"]["small"]["test"]
-    assert f"**small** is right on **{scores['accuracy']:.1%}** of 24 test images" in markdown
+    assert f"small is right on {scores['accuracy']:.1%} of 24 test images" in markdown
     assert f"(95% interval {scores['accuracy_low']:.1%} to {scores['accuracy_high']:.1%})" in markdown
     assert best["reason"] in markdown
     for name in ("baseline", "small", "large"):
@@ -91,17 +93,17 @@ def test_the_numbers_are_those_of_the_results(project):
 @pytest.mark.parametrize(
     ("bar", "right", "expected"),
     [
-        (1.0, 1.0, "**It does not beat the baseline**, which reaches 100.0%: the difference is within noise"),
-        (0.75, 0.875, "**It does not beat the baseline**, which reaches 75.0%: the difference is within noise"),
+        (1.0, 1.0, "It does not beat the baseline, which reaches 100.0%: the difference is within noise"),
+        (0.75, 0.875, "It does not beat the baseline, which reaches 75.0%: the difference is within noise"),
         (
             1.0,
             0.5,
-            "**It does not beat the baseline: it is worse**, by 50.0 percentage points; the baseline reaches 100.0%",
+            "It does not beat the baseline: it is worse, by 50.0 percentage points; the baseline reaches 100.0%",
         ),
         (
             0.25,
             0.75,
-            "**It beats the baseline**, which reaches 25.0%, by 50.0 percentage points: more than chance explains",
+            "It beats the baseline, which reaches 25.0%, by 50.0 percentage points: more than chance explains",
         ),
     ],
 )
@@ -111,8 +113,8 @@ def test_the_report_says_whether_the_bar_is_cleared(project, bar, right, expecte
     evaluate(project)
     markdown = run(project)
     assert markdown.count(expected) == 2
-    assert markdown.count("**It beats the baseline") == (2 if expected.startswith("**It beats") else 0)
-    assert expected.split("**")[1] in "".join(slides(project))
+    assert markdown.count("It beats the baseline") == (2 if expected.startswith("It beats") else 0)
+    assert expected in "".join(slides(project))
 
 
 def test_names_from_people_are_printed_as_they_are(tmp_path):
@@ -129,7 +131,7 @@ def test_names_from_people_are_printed_as_they_are(tmp_path):
     plain = subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout
     for name in NASTY:
         assert re.search(rf"^\s*{re.escape(name)}  +8  +\d", plain, re.MULTILINE), name
-    assert "3 classes have fewer than 30 test images" in plain
+    assert "3 classes have fewer than 30 test images: their scores say little." in plain
     assert "1 network tries to clear it" in plain
 
 
@@ -167,7 +169,7 @@ def test_facts_about_the_data_are_told_when_there_are_any(project):
     [
         (
             18,
-            "Without the 18 test images of which the source gives a copy for training or validation as well, **only** "
+            "Without the 18 test images of which the source gives a copy for training or validation as well, only "
             "is right on 0.0% of the other 6 test images (95% interval 0.0% to 39.0%), and the baseline on 100.0% of "
             "them; no model was trained on such a copy.",
         ),
@@ -182,7 +184,7 @@ def test_the_report_says_what_leaks_are_worth(tmp_path, leaks, expected):
     evaluate(top)
     assert expected in run(top)
     page = " ".join((top / "reports" / "report.html").read_text(encoding="utf-8").split())
-    assert expected.replace("**only**", "<strong>only</strong>") in page
+    assert expected in page
     factories.write_split(top / "data" / "split.csv", top / "data" / "packed")
     data = top / "metrics" / "data.json"
     files.write_json(data, files.read_json(data) | {"leaks": 0})
@@ -195,14 +197,14 @@ def test_the_report_says_what_leaks_are_worth(tmp_path, leaks, expected):
 def test_macro_figures_lead_when_classes_are_uneven(tmp_path):
     top = factories.write_project(tmp_path)
     evaluate(top)
-    assert "| Model | Test accuracy | 95% interval | Macro precision |" in run(top)
+    assert "| Model | Accuracy | 95% interval | Macro recall |" in run(top)
     data = top / "metrics" / "data.json"
     files.write_json(data, files.read_json(data) | {"imbalance": 3.21})
     markdown = run(top)
-    assert re.search(r"\. Classes are uneven, so look first at its macro F1 of \*\*[01]\.\d{3}\*\*\. ", markdown)
-    assert "- Classes are uneven: the largest has 3.2 times the images of the smallest." in markdown
-    header = r"\| Model \| Macro F1 \| Macro recall \| Macro precision \| Test accuracy \|"
-    row = r"\| baseline \| [01]\.\d{3} \| .*% \| .*% \| .*% \| .*%\s–\s.*% \| "
+    assert re.search(r"\. Classes are uneven, so look first at its macro F1 of [01]\.\d{3}\. ", markdown)
+    assert "Classes are uneven: the largest has 3.2 times the images of the smallest." in markdown
+    header = r"\| Model \| Macro F1 \| Macro recall \| Accuracy \|"
+    row = r"\| baseline \| [01]\.\d{3} \| .*% \| .*% \| .*%\s–\s.*% \| "
     assert re.search(rf"^{header}.*\n.*\n{row}", markdown, re.MULTILINE)
 
 
@@ -211,7 +213,7 @@ def test_a_class_without_test_images_and_a_perfect_network(tmp_path):
     evaluate(top)
     markdown = run(top)
     assert "The test split has no image of dog, so nothing is known about it." in markdown
-    assert "It makes no mistake on 16 test images." in markdown
+    assert "only makes no mistake on 16 test images." in markdown
 
 
 def test_many_classes_and_models_stay_short(tmp_path):
@@ -221,5 +223,5 @@ def test_many_classes_and_models_stay_short(tmp_path):
     markdown = run(top)
     assert "### The ten hardest of 25 classes, by F1" in markdown
     assert len(re.findall(r"^\| class \d+ \| 1 \|", markdown, re.MULTILINE)) == 10
-    assert any(text.startswith("The models (6 of 8)") for text in slides(top))
-    assert len(slides(top)) <= 13
+    assert any(text.startswith("The models (7 of 8)") for text in slides(top))
+    assert len(slides(top)) <= 14

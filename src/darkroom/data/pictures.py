@@ -35,9 +35,10 @@ def draw(packed: Packed, split: Split, found: Sequence[Mapping[str, str]], seed:
     figures = {
         "samples.png": samples(packed, split, seed),
         "classes.png": classes(split),
-        "sizes.png": sizes(packed.records),
         "brightness.png": brightness(packed, split),
     }
+    if len({(record.width, record.height) for record in packed.records}) > 1:  # one size is told, not drawn
+        figures["sizes.png"] = sizes(packed.records)
     if duplicates := copies.draw(packed, found, seed):
         figures["duplicates.png"] = duplicates
     for name, figure in figures.items():
@@ -78,26 +79,19 @@ def classes(split: Split) -> Figure:
 
 
 def sizes(records: list[Record]) -> Figure:
-    """Return the stored sizes of the pictures, and their shapes when they differ.
+    """Return the stored sizes of the pictures, and their shapes.
 
     Each distinct size is a disc whose area grows with its count; shapes are width over height, counted.
     """
     pairs, counts = np.unique([(record.width, record.height) for record in records], axis=0, return_counts=True)
-    alike = len(pairs) == 1
-    with plotting.figure(5.5 if alike else 8, 4.2 if alike else 3.6) as figure:
-        plots = figure.subplots(1, 1 if alike else 2, squeeze=False)[0]
-        left = plots[0]
+    with plotting.figure(8, 3.6) as figure:
+        left, right = figure.subplots(1, 2)
         areas = (20 if len(pairs) < 200 else 8) + 480 * counts / counts.max() * min(1, 20 / len(pairs))
         left.scatter(pairs[:, 0], pairs[:, 1], s=areas, alpha=0.5, linewidths=0, color=plotting.BLUE)
         top = 1.15 * float(pairs.max())
         left.plot([0, top], [0, top], color=plotting.MUTED, linewidth=0.8, linestyle=":", zorder=0)
         left.set(xlim=(0, top), ylim=(0, top), xlabel="width in pixels", ylabel="height in pixels")
-        if alike:
-            (width, height), count = pairs[0], counts[0]
-            note = f"{count:,} pictures, all {width} × {height}"
-            left.annotate(note, pairs[0], (-18, 0), textcoords="offset points", ha="right", va="center")
-        else:
-            _shapes(plots[1], pairs[:, 0] / pairs[:, 1], counts)
+        _shapes(right, pairs[:, 0] / pairs[:, 1], counts)
     return figure
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -54,7 +55,7 @@ class Step:
 def shape(output: Sequence[int]) -> str:
     """Return a shape without the images' axis in words: "32 × 32 × 64" for (64, 32, 32), "10" for (10,)."""
     ordered = (*output[1:], output[0]) if len(output) == 3 else output
-    return " × ".join(f"{size:,}" for size in ordered)
+    return "\u00a0×\u00a0".join(f"{size:,}" for size in ordered)
 
 
 def steps(layers: Sequence[Layer]) -> list[Step]:
@@ -139,7 +140,7 @@ def draw(rows: Sequence[Step], image_size: int) -> Figure:
         drawing.set_layout_engine("none")
         axes.set(xlim=(0, 7.2), ylim=(-total - 0.1, 0.35))
         axes.axis("off")
-        heading = {"color": plotting.MUTED, "fontsize": 8, "va": "center"}
+        heading: dict[str, Any] = {"color": plotting.MUTED, "fontsize": 8, "va": "center"}
         axes.text(4.98, 0.18, "output", ha="center", **heading)
         axes.text(5.6, 0.18, "parameters", ha="left", **heading)
         top = 0.0

@@ -1,5 +1,6 @@
 """What the report says: every fact of it, gathered from the results."""
 
+import subprocess
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,8 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from darkroom import candidate, files, packed
-from darkroom.candidate import Card
+from darkroom.candidate import Card, Epoch
+from darkroom.evaluation.architecture import Step, steps
 from darkroom.evaluation.settings import ReportSettings
+
+DECIDING = ("src", "stages", "params.yaml", "dvc.yaml", "requirements.txt")
+"""What decides results, beside the data."""
 
 
 @dataclass(frozen=True)
@@ -16,11 +21,20 @@ class Entry:
     """A candidate as the report lists it; `validation` and `test` hold its scores by name."""
 
     card: Card
+    history: list[Epoch]
+    steps: list[Step]
+    """The network, empty for the baseline."""
     temperature: float
     validation: dict[str, float]
     test: dict[str, float]
     without_leaks: dict[str, float] | None = None
     """Accuracy on the test images that are no leaks; None where that is no other figure."""
+    uncalibrated: dict[str, float] | None = None
+    """Scores on test before calibration."""
+    versus_best: dict[str, Any] | None = None
+    """Difference in test accuracy, p_value and verdict; None for the best itself."""
+    doubt: dict[str, Any] | None = None
+    """When its answers are unsure; None for the baseline."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +82,13 @@ class Facts:
     """Those that it has not."""
     confusions: list[Confusion]
     """The best network's mistakes, the most frequent first."""
+    worth: dict[str, Any] | None
+    """What doubting is worth on test."""
+    seed: int
+    commit: str
+    """The repository's commit, empty where there is none."""
+    changed: list[str]
+    """What is tracked, decides results and differs from the commit."""
 
     @property
     def bar(self) -> Entry:
@@ -84,6 +105,15 @@ class Facts:
         """All but the baseline."""
         return self.entries[1:]
 
+    @property
+    def architectures(self) -> list[list[Entry]]:
+        """The networks by what they consist of; those that are built alike stand together."""
+        alike: dict[str, list[Entry]] = {}
+        for entry in self.networks:
+            if entry.steps:
+                alike.setdefault(repr(entry.steps), []).append(entry)
+        return list(alike.values())
+
 
 @dataclass(frozen=True)
 class Sources:
@@ -98,14 +128,11 @@ class Sources:
     confusion: Path
 
 
-def gather(sources: Sources, names: Sequence[str], settings: ReportSettings, dataset: str) -> Facts:
+def gather(sources: Sources, names: Sequence[str], settings: ReportSettings, dataset: str, seed: int) -> Facts:
     """Read the facts about the candidates `names`, of which the first is the baseline."""
     evaluation = files.read_json(sources.evaluation)
     choice = files.read_json(sources.best)
-    entries = [
-        Entry(candidate.read_card(sources.candidates / name), **_scores(evaluation["candidates"][name]))
-        for name in names
-    ]
+    entries = [_entry(sources.candidates / name, evaluation["candidates"][name]) for name in names]
     best = next(entry for entry in entries if entry.card.name == choice["name"])
     by_class = [row for row in packed.read_rows(sources.per_class) if row["candidate"] == choice["name"]]
     return Facts(
@@ -122,11 +149,26 @@ def gather(sources: Sources, names: Sequence[str], settings: ReportSettings, dat
         classes=[_class_row(row) for row in by_class if row["support"] != "0"],
         absent=[row["class"] for row in by_class if row["support"] == "0"],
         confusions=_confusions(packed.read_rows(sources.confusion)),
+        worth=evaluation["best"].get("doubt"),
+        seed=seed,
+        commit=_git("rev-parse", "HEAD"),
+        changed=[line[3:] for line in _git("status", "--porcelain", "--", *DECIDING).splitlines()],
     )
 
 
-def _scores(judged: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in judged.items() if key in Entry.__dataclass_fields__}
+def _entry(folder: Path, judged: dict[str, Any]) -> Entry:
+    card = candidate.read_card(folder)
+    scores = {key: value for key, value in judged.items() if key in Entry.__dataclass_fields__}
+    return Entry(card, candidate.read_history(folder), steps(card.layers), **scores)
+
+
+def _git(*arguments: str) -> str:
+    """Return what git prints, nothing where there is no git or no repository."""
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, encoding="utf-8", check=False)
+    except OSError:
+        return ""
+    return done.stdout.rstrip() if done.returncode == 0 else ""
 
 
 def _class_row(row: dict[str, str]) -> ClassRow:

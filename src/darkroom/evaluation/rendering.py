@@ -6,12 +6,35 @@ from pathlib import Path
 
 import jinja2
 
-from darkroom import files
-from darkroom.evaluation import documents, wording
-from darkroom.evaluation.facts import Entry, Facts
+from darkroom import files, plotting
+from darkroom.evaluation import architecture, documents, insights, sentences, slides, wording
+from darkroom.evaluation.facts import Facts
+from darkroom.evaluation.numbering import Form, Numbering
 
-ROWS = 6
-"""Models that a table on a slide has room for."""
+SCORES = (
+    ("accuracy", "accuracy", "%"),
+    ("class among the three likeliest", "top_3", "%"),
+    ("class among the five likeliest", "top_5", "%"),
+    ("balanced accuracy (macro recall)", "macro_recall", "%"),
+    ("macro precision", "macro_precision", "%"),
+    ("macro F1", "macro_f1", ""),
+    ("weighted F1", "weighted_f1", ""),
+    ("ROC-AUC, one class against the rest", "roc_auc", ""),
+    ("average precision, one class against the rest", "average_precision", ""),
+    ("Cohen's kappa", "kappa", ""),
+    ("Matthews' correlation", "mcc", ""),
+    ("log loss, lower is better", "log_loss", ""),
+    ("Brier's score, lower is better", "brier", ""),
+)
+"""Scores that are listed for the best, where there are such: in words, by key, and whether they are shares."""
+FAILURES = (
+    ("precision_recall", "Precision and recall of the best by class", "precision and recall by class"),
+    ("mistakes", "The most confident mistakes", "the most confident mistakes"),
+    ("suspects", "Images whose label may be wrong", "images whose label may be wrong"),
+    ("slices", "Accuracy by kind of image", "accuracy by kind of image"),
+    ("explanations", "Where a picture matters for its answer", "where a picture matters for its answer"),
+)
+"""Figures about mistakes that are shown where there are such: name, caption, and words in a sentence."""
 
 
 def write_report(facts: Facts, pictures: dict[str, Path], folder: Path) -> None:
@@ -19,20 +42,23 @@ def write_report(facts: Facts, pictures: dict[str, Path], folder: Path) -> None:
 
     pictures: PNG files by the name that the template calls them.
     """
-    (folder / "figures").mkdir()
+    figures = folder / "figures"
+    figures.mkdir()
     for name, picture in pictures.items():
-        shutil.copyfile(picture, folder / "figures" / f"{name}.png")
-    body = render(facts, set(pictures))
-    files.write_text(folder / "report.md", f"# {wording.text(facts.title)}\n\n{body}")
+        shutil.copyfile(picture, figures / f"{name}.png")
+    for number, alike in enumerate(facts.architectures, 1):
+        drawing = architecture.draw(alike[0].steps, alike[0].card.image_size)
+        plotting.save(drawing, figures / f"architecture_{number}.png")
+    names = {path.stem for path in figures.iterdir()}
+    files.write_text(folder / "report.md", f"# {wording.text(facts.title)}\n\n{render(facts, names, 'github')}")
+    body = render(facts, names, "pandoc")
     documents.write_html(body, facts.title, folder, folder / "report.html")
     documents.write_pdf(body, facts.title, folder, folder / "report.pdf")
-    slides = render(facts, set(pictures), slides=True)
-    subtitle = " · ".join(filter(None, (facts.data["dataset"], facts.author)))
-    documents.write_slides(slides, facts.title, subtitle, folder, folder / "slides.pptx")
+    slides.write_slides(facts, {name: figures / f"{name}.png" for name in names}, folder / "slides.pptx")
 
 
-def render(facts: Facts, pictures: set[str], *, slides: bool = False) -> str:
-    """Return the report, or its slides, as Markdown; `pictures` are the names of those there are."""
+def render(facts: Facts, pictures: set[str], form: Form) -> str:
+    """Return the report as Markdown; `pictures` are the names of those there are."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(documents.TEMPLATES),
         undefined=jinja2.StrictUndefined,
@@ -41,7 +67,6 @@ def render(facts: Facts, pictures: set[str], *, slides: bool = False) -> str:
     )
     for function in (
         wording.percent,
-        wording.points,
         wording.count,
         wording.chance,
         wording.duration,
@@ -50,16 +75,19 @@ def render(facts: Facts, pictures: set[str], *, slides: bool = False) -> str:
         wording.text,
     ):
         environment.filters[function.__name__] = function
-    shown = _for_slides(facts)
     template = environment.get_template("report.md.j2")
-    rendered = template.render(
-        facts=facts, pictures=pictures, slides=slides, shown=shown, hidden=len(facts.entries) - len(shown)
-    )
+    known: dict[str, str] = {}
+    rendered = ""
+    for _ in range(2):  # the second time knows the numbers of what comes later
+        number = Numbering(form, pictures, known)
+        rendered = template.render(
+            facts=facts,
+            number=number,
+            sentences=sentences,
+            insights=insights,
+            scores=SCORES,
+            failures=[(name, caption) for name, caption, _ in FAILURES],
+            mentions=[(name, words) for name, _, words in FAILURES],
+        )
+        known = number.numbers
     return re.sub(r"\n{3,}", "\n\n", rendered).strip() + "\n"
-
-
-def _for_slides(facts: Facts) -> list[Entry]:
-    """Return the models that a slide shows: the baseline, the best, and the next by validation accuracy."""
-    others = [entry for entry in facts.networks if entry is not facts.best]
-    others.sort(key=lambda entry: -entry.validation["accuracy"])
-    return [facts.bar, facts.best, *others][:ROWS]

@@ -23,8 +23,8 @@ def points(difference: float) -> str:
 def chance(p_value: float) -> str:
     """Return a p-value as "p = 0.031", "p < 0.001" or "p = 1"."""
     if p_value < 0.001:
-        return "p < 0.001"
-    return f"p = {p_value:.2g}" if p_value < 0.995 else "p = 1"
+        return "p\u00a0<\u00a00.001"
+    return f"p\u00a0=\u00a0{p_value:.2g}" if p_value < 0.995 else "p\u00a0=\u00a01"
 
 
 def duration(seconds: float) -> str:
@@ -43,12 +43,23 @@ def listing(items: list[str]) -> str:
     return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
 
 
+def numeral(number: int) -> str:
+    """Return a number as it opens a sentence: "Three" up to "Twelve", then digits."""
+    names = ["No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten", "Eleven", "Twelve"]
+    return names[number] if number < len(names) else f"{number:,}"
+
+
+def times(ratio: float) -> str:
+    """Return "27 times" or, under ten, "1.3 times"."""
+    return f"{ratio:,.0f} times" if ratio >= 9.95 else f"{ratio:.1f} times"
+
+
 def recipe(parameters: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Return nested parameters as sorted (dotted name, value as YAML writes it) pairs."""
+    """Return nested parameters as sorted (dotted name, value as YAML writes it) pairs; what is off is left out."""
     pairs: list[tuple[str, str]] = []
     for key, value in sorted(parameters.items()):
         if isinstance(value, Mapping):
             pairs += recipe(value, f"{prefix}{key}.")
-        else:
+        elif value not in (None, False, 0, "", "none"):
             pairs.append((prefix + key, value if isinstance(value, str) else json.dumps(value)))
     return pairs

@@ -1,0 +1,125 @@
+"""What the results teach, and what to try next: each sentence only where the results bear it out."""
+
+from darkroom.evaluation import sentences
+from darkroom.evaluation.facts import Entry, Facts
+from darkroom.evaluation.wording import count, listing, percent, points, times
+
+
+def smaller(facts: Facts) -> Entry | None:
+    """Return the network with the fewest parameters where that is not the best; None otherwise."""
+    least = min(facts.networks, key=lambda entry: entry.card.parameters)
+    return least if least.card.parameters < facts.best.card.parameters else None
+
+
+def against(entry: Entry) -> str:
+    """Say how a candidate did against the best on test."""
+    versus = entry.versus_best
+    if not versus:
+        return ""
+    if versus["verdict"] == "within noise":
+        return "within noise of it on test"
+    return f"{versus['verdict']} than it by {points(versus['difference'])} on test"
+
+
+def lessons(facts: Facts) -> list[str]:
+    """Return what the results teach, each only where they do."""
+    best, lines = facts.best, []
+    if least := smaller(facts):
+        ratio = times(best.card.parameters / least.card.parameters)
+        said = against(least)
+        lines.append(
+            f"Size: {best.card.name} has {ratio} the parameters of {least.card.name}"
+            + (f", which is {said}." if said else ".")
+        )
+    lines += _twins(facts)
+    lines += _course(best)
+    if facts.confusions:
+        total = sum(item.count for item in facts.confusions)
+        top = facts.confusions[: min(3, len(facts.confusions))]
+        share = sum(item.count for item in top)
+        if len(facts.confusions) > 3 and share / total >= 0.3:
+            pairs = listing([f"{item.actual} for {item.predicted}" for item in top])
+            lines.append(f"Mistakes cluster: {pairs} make {share:,} of {count(total, 'mistake')}.")
+    lines += _hardest(facts)
+    return lines
+
+
+def _twins(facts: Facts) -> list[str]:
+    """Compare training from scratch with training from pretrained weights, where both have one architecture."""
+    for entry in facts.networks:
+        if entry.card.kind != "transfer":
+            continue
+        for other in facts.networks:
+            if other.card.kind == "scratch" and other.card.network and other.card.network == entry.card.network:
+                gain = entry.validation["accuracy"] - other.validation["accuracy"]
+                word = (
+                    "the same validation accuracy as"
+                    if not gain
+                    else (f"{points(gain)} {'more' if gain > 0 else 'less'} validation accuracy than")
+                )
+                return [
+                    f"Pretrained weights: {entry.card.name}, which starts from those of another data set, reaches "
+                    f"{word} {other.card.name}, the same network from random weights."
+                ]
+    return []
+
+
+def _course(best: Entry) -> list[str]:
+    """Say what the course of the best network's training shows."""
+    losses = [epoch.validation_loss for epoch in best.history]
+    if len(losses) < 3:
+        return []
+    lowest = min(losses)
+    if losses[-1] > 1.1 * lowest and losses.index(lowest) < len(losses) - 2:
+        return [
+            f"Training: the validation loss of {best.card.name} was lowest after epoch "
+            f"{best.history[losses.index(lowest)].epoch} of {len(losses)} and {percent(losses[-1] / lowest - 1)} "
+            "higher at the end, a sign of overfitting or of too much confidence, which calibration takes back."
+        ]
+    if best.card.best_epoch >= 0.9 * best.card.epochs:
+        return [
+            f"Training: {best.card.name} was still getting better at the end, after epoch {best.card.best_epoch} of "
+            f"{best.card.epochs}."
+        ]
+    return []
+
+
+def _hardest(facts: Facts) -> list[str]:
+    """Name the class with the lowest F1, and whether it has few training images."""
+    if len(facts.classes) < 2 or not facts.confusions:
+        return []
+    row = min(facts.classes, key=lambda each: (each.f1, each.name))
+    trained = {name: counts["train"] for name, counts in facts.data["per_class"].items()}
+    middle = sorted(trained.values())[len(trained) // 2]
+    few = (
+        f", and with {count(trained[row.name], 'training image')} it has few" if trained[row.name] < middle / 2 else ""
+    )
+    return [f"Classes: {row.name} is the hardest, with an F1 of {row.f1:.3f}{few}."]
+
+
+def next_steps(facts: Facts) -> list[tuple[str, str]]:
+    """Return what to try next, each with the command for it or an empty one; the likeliest to pay first."""
+    best, data = facts.best, facts.data
+    section = f"datasets.{facts.dataset}"
+    steps: list[tuple[str, str]] = []
+    few = [row.name for row in facts.classes if row.support < sentences.FEW]
+    if facts.uneven and best.card.training.get("balance", "none") == "none":
+        steps.append(("Give small classes more say", f"dvc exp run -S {section}.training.balance=weights"))
+    if best.card.epochs and best.card.best_epoch >= 0.9 * best.card.epochs and best.test["accuracy"] < 0.99:
+        steps.append(
+            (
+                "Train longer",
+                f"dvc exp run -S {section}.training.epochs={2 * int(best.card.training.get('epochs') or 8)}",
+            )
+        )
+    width = best.test["accuracy_high"] - best.test["accuracy_low"]
+    if few or width > 0.05:
+        whom = f"most of all of {listing(few[: sentences.TOLD])}, " if few and len(few) < len(facts.classes) else ""
+        steps.append((f"Collect more pictures, {whom}four times as many halve an interval", ""))
+    if data["conflicts"]:
+        steps.append(("Decide by hand about the copies under two class names, see data/copies.csv", ""))
+    if data["broken"]:
+        steps.append(("Replace the files that cannot be read, see data/packed/broken.csv", ""))
+    steps.append(("See how much is luck of training", f"dvc exp run -S seed={facts.seed + 1}"))
+    steps.append(("Try other networks", "dvc exp run -S 'scratch=${zoo}'"))
+    return steps

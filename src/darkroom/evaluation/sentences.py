@@ -1,0 +1,185 @@
+"""What the results mean, in sentences that report, slides and model card share. Plain text, true for any data."""
+
+from darkroom.evaluation.facts import Confusion, Facts
+from darkroom.evaluation.wording import chance, count, listing, numeral, percent, points
+
+FEW = 30
+"""Test images under which the scores of a class say little."""
+TOLD = 5
+"""Classes that are named before the rest are only counted."""
+
+
+def summary(facts: Facts) -> list[str]:
+    """Return five statements: the task, the choice, the score, the comparison, and what to beware of."""
+    data = facts.data
+    task = (
+        f"{numeral(len(facts.entries))} models learnt {count(data['classes'], 'class', 'classes')} from "
+        f"{count(data['train'], 'image')} of {data['dataset']}: a classical baseline and "
+        f"{numeral(len(facts.networks)).lower()} {'network' if len(facts.networks) == 1 else 'networks'}."
+    )
+    return [task, choice(facts), headline(facts), verdict(facts), beware(facts)]
+
+
+def choice(facts: Facts) -> str:
+    """Say which network is the best and why, and on what images that was decided."""
+    return f"{facts.reason} Only the {count(facts.data['validation'], 'validation image')} decided this."
+
+
+def headline(facts: Facts) -> str:
+    """Give the score that matters most, with its interval."""
+    test = facts.best.test
+    text = (
+        f"{facts.best.card.name} is right on {percent(test['accuracy'])} of {count(facts.data['test'], 'test image')} "
+        f"({interval(test, 'accuracy')})."
+    )
+    if facts.uneven:
+        text += f" Classes are uneven, so look first at its macro F1 of {test['macro_f1']:.3f}."
+    return text
+
+
+def interval(scores: dict[str, float], name: str) -> str:
+    """Return the 95% interval of a share in words."""
+    return f"95% interval {percent(scores[f'{name}_low'])} to {percent(scores[f'{name}_high'])}"
+
+
+def verdict(facts: Facts) -> str:
+    """Say whether the best network beats the baseline, by which test."""
+    versus = facts.versus
+    corrected = " with Holm's correction" if len(facts.entries) > 2 else ""
+    test = f"McNemar's exact test{corrected}, {chance(versus['p_value'])}"
+    reached = percent(facts.bar.test["accuracy"])
+    if versus["verdict"] == "better":
+        return (
+            f"It beats the baseline, which reaches {reached}, by {points(versus['difference'])}: more than chance "
+            f"explains ({test})."
+        )
+    if versus["verdict"] == "worse":
+        return (
+            f"It does not beat the baseline: it is worse, by {points(versus['difference'])}; the baseline reaches "
+            f"{reached} ({test})."
+        )
+    return f"It does not beat the baseline, which reaches {reached}: the difference is within noise ({test})."
+
+
+def beware(facts: Facts) -> str:
+    """Name the most frequent mistake, or that there is none, and how far the confidence is off."""
+    off = f"its confidence and its accuracy differ by {points(facts.best.test['ece'])} on average."
+    if not facts.confusions:
+        return f"It makes no mistake on test, and {off}"
+    first = facts.confusions[0]
+    return f"Its most frequent mistake is {mistake(facts, first)}, and {off}"
+
+
+def mistake(facts: Facts, item: Confusion) -> str:
+    """Return "to take 5 for 9 (1 of 40 images)"."""
+    support = next(row.support for row in facts.classes if row.name == item.actual)
+    return f"to take {item.actual} for {item.predicted} ({item.count:,} of {count(support, 'image')})"
+
+
+def leaks(facts: Facts) -> str:
+    """Say what the scores are without test images that the source gives elsewhere too; empty where there are none."""
+    clean, tested = facts.best.without_leaks, facts.data["test"]
+    if clean and facts.bar.without_leaks:
+        rest = count(tested - int(clean["leaks"]), "test image")
+        return (
+            f"Without the {count(int(clean['leaks']), 'test image')} of which the source gives a copy for training or "
+            f"validation as well, {facts.best.card.name} is right on {percent(clean['accuracy'])} of the other {rest} "
+            f"({interval(clean, 'accuracy')}), and the baseline on {percent(facts.bar.without_leaks['accuracy'])} of "
+            "them; no model was trained on such a copy."
+        )
+    if facts.data["leaks"] == tested:
+        return (
+            "The source gives a copy of every test image for training or validation as well, so there is no accuracy "
+            "without them; no model was trained on such a copy."
+        )
+    return ""
+
+
+def calibration(facts: Facts) -> str:
+    """Say what temperature the best network needed, what that means, and what it brought on test."""
+    best = facts.best
+    if best.temperature > 1.05:
+        meaning = "it was too sure of itself"
+    elif best.temperature < 0.95:
+        meaning = "it was less sure than it could be"
+    else:
+        meaning = "it was about as sure as it should be"
+    before = best.uncalibrated["ece"] if best.uncalibrated else None
+    after = points(best.test["ece"])
+    text = (
+        f"Its logits are divided by a temperature of {best.temperature:.2f}, fitted on validation: before, {meaning}."
+    )
+    if before is None:
+        return (
+            f"{text} On test, confidence and accuracy then differ by {after} on average (expected calibration error)."
+        )
+    return (
+        f"{text} On test, confidence and accuracy differ by {after} on average (expected calibration error); without "
+        f"it they would by {points(before)}."
+    )
+
+
+def doubt(facts: Facts) -> list[str]:
+    """Say when the best network is sure, what that is worth, and how well it tells other pictures; may be empty."""
+    fitted, worth = facts.best.doubt, facts.worth
+    if not fitted or not worth:
+        return []
+    score = {"energy": "the energy of the logits", "max_probability": "the largest probability"}[fitted["score"]]
+    lines = [
+        f"An answer counts as confident from a probability of {percent(fitted['confident'])} on, unless {score} says "
+        f"that the picture is none of the classes; both bounds were set on validation, where "
+        f"{percent(fitted['coverage'])} of the answers are confident."
+    ]
+    if "confident_accuracy" in worth:
+        right = f"of these {percent(worth['confident_accuracy'])} are right ({interval(worth, 'confident_accuracy')})"
+        lines.append(f"On test {percent(worth['confident'])} of the answers are confident; {right}.")
+    else:
+        lines.append("On test no answer is confident.")
+    taken = sorted(worth["outsiders"].items(), key=lambda item: -item[1]["confident"])
+    if taken:
+        worst, figures = taken[0]
+        kinds = listing(sorted(strangers(kind) for kind in worth["outsiders"]))
+        if figures["confident"]:
+            all_of = "all" if figures["confident"] == 1 else percent(figures["confident"])
+            lines.append(
+                f"Of pictures from elsewhere ({kinds}), {strangers(worst)} deceive it most: {all_of} of them get a "
+                "confident answer, though every answer is wrong."
+            )
+        else:
+            lines.append(f"Of pictures from elsewhere ({kinds}), none gets a confident answer.")
+    return lines
+
+
+def strangers(kind: str) -> str:
+    """Return a kind of outsiders in the plural: "plain colours"."""
+    words = {"plain": "plain colours", "shuffled": "shuffled pictures", "noise": "pictures of noise"}
+    return words.get(kind, kind.replace("_", " "))
+
+
+def limits(facts: Facts) -> list[str]:
+    """Say how far to trust the figures."""
+    lines = [
+        "The intervals cover the luck of which images were tested, not the luck of training: another seed moves the "
+        "numbers too.",
+        "The test images come from the same source as the others. On pictures of another kind, expect less.",
+    ]
+    small = [row.name for row in facts.classes if row.support < FEW]
+    if len(small) > TOLD or len(small) == len(facts.classes):
+        lines.append(
+            f"{count(len(small), 'class has', 'classes have')} fewer than {FEW} test images: {_scores(small)}."
+        )
+    elif small:
+        lines.append(f"{listing(small)} {_have(small)} fewer than {FEW} test images: {_scores(small)}.")
+    if facts.absent:
+        shown = listing(facts.absent) if len(facts.absent) <= TOLD else count(len(facts.absent), "class", "classes")
+        it = "it" if len(facts.absent) == 1 else "them"
+        lines.append(f"The test split has no image of {shown}, so nothing is known about {it}.")
+    return lines
+
+
+def _have(names: list[str]) -> str:
+    return "has" if len(names) == 1 else "have"
+
+
+def _scores(names: list[str]) -> str:
+    return "its scores say little" if len(names) == 1 else "their scores say little"
