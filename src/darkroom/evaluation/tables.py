@@ -51,7 +51,8 @@ def evaluation(
         },
         "candidates": {each.card.name: _candidate(each, comparisons, doubts) for each in judged},
     }
-    return _tidy(document)
+    tidy: dict[str, Any] = _tidy(document)
+    return tidy
 
 
 def _candidate(each: Judged, comparisons: Mapping[str, Comparison], doubts: Mapping[str, Doubt]) -> dict[str, Any]:
