@@ -44,9 +44,13 @@ def repository(tmp_path):
     ):
         (tmp_path / "plots" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "plots" / f"{name}.csv").write_text(f"{columns}\n{line}\n")
+    dvc(tmp_path, "add", "--quiet", "plots/tables", "plots/cost")  # in DVC's cache, as the pipeline keeps them
     git(tmp_path, "add", "--all")
     git(tmp_path, "commit", "--message", "first")
     (tmp_path / "plots" / "learning_curves.csv").write_text(f"{CURVES}a,1,1.0,1.5,0.75\n")
+    (tmp_path / "plots" / "tables" / "reliability.csv").write_text(
+        "candidate,confidence,accuracy,images\na,0.5,0.6,7\n"
+    )
     return tmp_path
 
 
@@ -73,4 +77,6 @@ def test_curves_have_a_line_a_candidate_and_a_dash_a_revision(repository):
         assert plot["content"]["layer"][0]["encoding"]["strokeDash"]["field"] == "rev"
         assert plot["revisions"] == ["workspace", "HEAD"], text
     (confusion,) = shown["data"]["Confusion of the best"]
+    values = shown["data"]["Reliability"][0]["content"]["data"]["values"]
+    assert {value["rev"]: value["accuracy"] for value in values} == {"workspace": "0.6", "HEAD": "0.4"}
     assert confusion["content"]["spec"]["encoding"]["x"]["field"] == "actual"

@@ -87,12 +87,15 @@ def accuracy_by_cost(prices: Mapping[str, float], scores: Mapping[str, Point], b
     """
     with plotting.figure(6.2, 3.8) as drawing:
         axes = drawing.subplots()
-        for place, (name, price) in enumerate(sorted(prices.items(), key=lambda item: (item[1], item[0]))):
-            accuracy, low, high = scores[name]
+        low, high = min(prices.values()), max(prices.values())
+        for name, price in prices.items():
+            accuracy, least, most = scores[name]
             color = plotting.BLUE if name == best else plotting.MUTED
-            axes.errorbar(price, accuracy, [[accuracy - low], [high - accuracy]], color=color, marker="o", linestyle="")
+            axes.errorbar(
+                price, accuracy, [[accuracy - least], [most - accuracy]], color=color, marker="o", linestyle=""
+            )
             label = f"{shorten(name, 20)} (best)" if name == best else shorten(name, 20)
-            offset, side = ((6, 5), "left") if place % 2 == 0 else ((-6, 5), "right")
+            offset, side = ((6, 5), "left") if price**2 <= low * high else ((-6, 5), "right")
             axes.annotate(
                 label, (price, accuracy), offset, textcoords="offset points", ha=side, fontsize=8, color=color
             )
@@ -102,9 +105,8 @@ def accuracy_by_cost(prices: Mapping[str, float], scores: Mapping[str, Point], b
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.set(xlabel="Milliseconds an image, one thread (logarithmic)", ylabel="Test accuracy, 95% interval")
-        low, high = min(prices.values()), max(prices.values())
         if high < 10 * low:  # no power of ten need lie between them
-            axes.set_xticks([float(f"{value:.1g}") for value in np.geomspace(low, high, 4)])
+            axes.set_xticks(sorted({float(f"{value:.2g}") for value in np.geomspace(low, high, 3)}))
             axes.set_xticks([], minor=True)
     return drawing
 

@@ -17,6 +17,8 @@ from darkroom.evaluation.judging import Judged
 from darkroom.packed import Split
 from darkroom.predictor import Predictor
 
+FITTED = 32
+"""Outsiders of each kind that a fit asks about: every network answers them, so they are fewer than for the test."""
 POINTS = 200
 """Most points of a curve."""
 
@@ -59,7 +61,7 @@ def fit_each(
 
     store: the folder of the candidates; images: the packed ones, shape (N, S, S, 3).
     """
-    strange = np.concatenate(list(outsiders.drawn(images[split.rows("validation")], seed).values()))
+    strange = np.concatenate(list(outsiders.drawn(images[split.rows("validation")], seed, FITTED).values()))
     return {
         each.card.name: fit(
             each.predictions.validation,

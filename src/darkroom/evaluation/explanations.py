@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from darkroom.evaluation.pictures import captioned, percent
+from darkroom.evaluation.pictures import captioned, fit, percent
 from darkroom.explaining import occlusion, overlay
 from darkroom.predictor import Predictor
 
@@ -43,10 +43,10 @@ def draw(
     for image, label, given in zip(images, labels, probabilities, strict=True):
         predicted = int(given.argmax())
         right = predicted == label
-        shown[right].append((image, [classes[label], "right" if right else "wrong"]))
+        shown[right].append((image, [fit(classes[label]), "right" if right else "wrong"]))
         for target in dict.fromkeys((predicted, int(label))):
             heat = overlay(image, occlusion(predictor, image, target))
-            shown[right].append((heat, [f"for {classes[target]}", percent(float(given[target]))]))
+            shown[right].append((heat, [f"for {fit(classes[target], 4)}", percent(float(given[target]))]))
     cells = shown[True]
     if shown[False]:
         blank = (np.full_like(images[0], 255), [""])

@@ -257,11 +257,18 @@ def _bootstrapped(
 ) -> dict[str, Interval]:
     """Return the bootstrap's intervals of the macro scores and of the two `losses`, shape (rows, 2)."""
     rows = len(labels)
-    right = predicted == labels
-    means = bootstrap.sums(losses) / rows
-    true = bootstrap.sums(_one_hot(labels, right, classes))
-    support = bootstrap.sums(_one_hot(labels, np.ones(rows), classes))
-    taken = bootstrap.sums(_one_hot(predicted, np.ones(rows), classes))
+    every, ones = np.arange(rows), np.ones(rows)
+    # The columns: right answers by class, images by class, answers by class, and the two losses.
+    values = np.concatenate([predicted == labels, ones, ones, losses[:, 0], losses[:, 1]])
+    places = [
+        labels,
+        classes + labels,
+        2 * classes + predicted,
+        *(np.full(rows, 3 * classes + loss) for loss in (0, 1)),
+    ]
+    columns = csc_array((values, (np.tile(every, 5), np.concatenate(places))), shape=(rows, 3 * classes + 2))
+    sums = bootstrap.sums(columns)
+    true, support, taken = (sums[:, part * classes : (part + 1) * classes] for part in range(3))
     there = support > 0
     count = there.sum(axis=1)
     recall = np.where(there, true / np.maximum(support, 1), 0).sum(axis=1) / count
@@ -269,11 +276,6 @@ def _bootstrapped(
     return {
         "macro_recall": unless_perfect(percentile_interval(recall), rows),
         "macro_f1": unless_perfect(percentile_interval(f1), rows),
-        "log_loss": percentile_interval(means[:, 0]),
-        "brier": percentile_interval(means[:, 1]),
+        "log_loss": percentile_interval(sums[:, -2] / rows),
+        "brier": percentile_interval(sums[:, -1] / rows),
     }
-
-
-def _one_hot(places: Labels, values: npt.NDArray[np.generic], classes: int) -> csc_array:
-    rows = len(places)
-    return csc_array((values.astype(np.float64), (np.arange(rows), places)), shape=(rows, classes))

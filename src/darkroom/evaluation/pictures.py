@@ -12,6 +12,8 @@ from darkroom.evaluation.failures import Doubtful
 WIDTH = 7.2
 """Inches: as wide as a page."""
 COLUMNS = 6
+LETTERS = 17
+"""As many as fit under a picture, of the usual breadth."""
 LINE = 0.16
 """Inches from one line of a caption to the next."""
 
@@ -21,7 +23,7 @@ Images = npt.NDArray[np.uint8]
 def captioned(images: Sequence[Images], captions: Sequence[Sequence[str]], columns: int = COLUMNS) -> Figure:
     """Return pictures, up to `columns` a line, each over its caption.
 
-    images: uint8, shape (S, S, 3) each; captions: as many, each a sequence of short lines.
+    images: uint8, shape (S, S, 3) each; captions: as many, each a sequence of lines of up to `LETTERS` letters.
     """
     lines = max(map(len, captions))
     cell = WIDTH / columns
@@ -35,7 +37,6 @@ def captioned(images: Sequence[Images], captions: Sequence[Sequence[str]], colum
         axes = drawing.add_axes((0, 0, 1, 1))
         axes.set(xlim=(0, width), ylim=(rows * height, 0))
         axes.axis("off")
-        size = min(8.0, 8.0 * cell / 1.2)
         for place, (image, caption) in enumerate(zip(images, captions, strict=True)):
             left, top = place % columns * cell + gap / 2, place // columns * height
             extent = (left, left + cell - gap, top + cell - gap, top)
@@ -44,10 +45,10 @@ def captioned(images: Sequence[Images], captions: Sequence[Sequence[str]], colum
                 axes.text(
                     left + (cell - gap) / 2,
                     top + cell - gap + 0.05 + number * LINE,
-                    plotting.shorten(line, int(cell * 15)),
+                    line,
                     ha="center",
                     va="top",
-                    fontsize=size,
+                    fontsize=7.5,
                     color=plotting.INK if number == 0 else plotting.MUTED,
                 )
         axes.set(xlim=(0, width), ylim=(rows * height, 0), aspect="auto")
@@ -55,8 +56,9 @@ def captioned(images: Sequence[Images], captions: Sequence[Sequence[str]], colum
 
 
 def disagreements(images: Images, found: Sequence[Doubtful], most: int = 24) -> Figure | None:
-    """Return the first `most` images on which candidate and label disagree, with both; None where there are none.
+    """Return the first `most` images on which candidate and label disagree; None where there are none.
 
+    Each stands over the class and the probability that the candidate gives it, and those of its label.
     images: the packed ones, shape (N, S, S, 3).
     """
     shown = found[:most]
@@ -64,12 +66,17 @@ def disagreements(images: Images, found: Sequence[Doubtful], most: int = 24) -> 
         return None
     captions = [
         (
-            f"{percent(each.predicted_probability)} {each.predicted}",
-            f"label: {each.label}, {percent(each.label_probability)}",
+            f"{fit(each.predicted, 5)} {percent(each.predicted_probability)}",
+            f"not {fit(each.label, 9)} {percent(each.label_probability)}",
         )
         for each in shown
     ]
     return captioned([np.asarray(images[each.row]) for each in shown], captions)
+
+
+def fit(name: str, taken: int = 0) -> str:
+    """Return a class name so short that it fits into a line of a caption beside `taken` other letters."""
+    return plotting.shorten(name, LETTERS - taken)
 
 
 def percent(probability: float) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csc_array
 
 from darkroom.evaluation.corruptions import ALL, STRENGTHS
 from darkroom.evaluation.intervals import Bootstrap, Interval, accuracy_interval, percentile_interval, unless_perfect
@@ -32,7 +33,7 @@ class Robustness:
         """Return its 95% interval, from a bootstrap of the images."""
         shares = self._shares()
         rows = len(shares)
-        means = Bootstrap(rows, seed).sums(shares[:, np.newaxis])[:, 0] / rows
+        means = Bootstrap(rows, seed).sums(csc_array(shares[:, np.newaxis]))[:, 0] / rows
         return unless_perfect(percentile_interval(means), rows)
 
     def _shares(self) -> npt.NDArray[np.float64]:
