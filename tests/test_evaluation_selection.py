@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from darkroom.candidate import Card, Predictions
+from darkroom.errors import DarkroomError
 from darkroom.evaluation.judging import Judged
 from darkroom.evaluation.metrics import Detailed, Scores, Uncalibrated
 from darkroom.evaluation.selection import choose, decide
@@ -84,6 +85,11 @@ def test_validation_chooses_and_ties_are_broken(metric, networks, name, reason):
         assert chosen.best.card.name == name
         assert chosen.reason == reason
         assert chosen.value == getattr(chosen.best.validation, metric)
+
+
+def test_without_a_network_there_is_nothing_to_choose():
+    with pytest.raises(DarkroomError, match="no network to choose: add one to `scratch` or `transfer`"):
+        choose([], BAR, "accuracy")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from darkroom.errors import DarkroomError
 from darkroom.evaluation.comparison import compare_each
 from darkroom.evaluation.judging import Judged
 from darkroom.packed import UNEVEN, Split
@@ -38,7 +39,11 @@ def choose(networks: Sequence[Judged], bar: Judged, metric: Metric, prefer: Pref
     `cheapest_within_noise` it is the network with the fewest parameters among those that McNemar's exact test with
     Holm's correction cannot tell from that one on validation; parameters stand for cost because they are the same
     on every machine, which a measured time is not.
+
+    Raises DarkroomError where there is no network.
     """
+    if not networks:
+        raise DarkroomError("there is no network to choose: add one to `scratch` or `transfer` in params.yaml")
     sign = 1 if metric == "log_loss" else -1
 
     def keys(network: Judged) -> tuple[float, float, int, str]:
