@@ -35,11 +35,13 @@ def write(top: Path, network: Path, candidates: int, test: int) -> None:
     side = card.image_size
     np.save(top / "packed" / "images.npy", random.integers(0, 256, (rows, side, side, 3), dtype=np.uint8))
     lines = [
-        (f"{row}.png", card.classes[label], "", side, side, f"{row:064x}", "0" * 16, "")
+        (f"{row}.png", card.classes[label], "", side, side, f"{row:064x}", "0" * 16, "", "")
         for row, label in enumerate(labels)
     ]
     packed.write_rows(
-        top / "packed" / "index.csv", ("name", "label", "split", "width", "height", "sha256", "phash", "group"), lines
+        top / "packed" / "index.csv",
+        ("name", "label", "split", "width", "height", "sha256", "phash", "group", "slice"),
+        lines,
     )
     packed.write_rows(top / "packed" / "broken.csv", ("name", "label", "reason"), [])
     files.write_json(top / "packed" / "source.json", {})

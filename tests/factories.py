@@ -41,10 +41,10 @@ def write_packed(
     images = patterns[labels] + generator.normal(0, noise, (len(labels), size, size, 3))
     np.save(folder / "images.npy", np.clip(images, 0, 255).astype(np.uint8))
     rows = [
-        (f"{classes[label]}/{row}.png", classes[label], "", size * 2, size, f"{row:064x}", f"{row:016x}", "")
+        (f"{classes[label]}/{row}.png", classes[label], "", size * 2, size, f"{row:064x}", f"{row:016x}", "", "")
         for row, label in enumerate(labels)
     ]
-    columns = ("name", "label", "split", "width", "height", "sha256", "phash", "group")
+    columns = ("name", "label", "split", "width", "height", "sha256", "phash", "group", "slice")
     packed.write_rows(folder / "index.csv", columns, rows)
     broken = [(f"{classes[0]}/broken.png", classes[0], "the file is empty")]
     packed.write_rows(folder / "broken.csv", ("name", "label", "reason"), broken)

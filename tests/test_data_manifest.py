@@ -32,8 +32,8 @@ def test_columns_may_stand_in_any_order_and_lack(text, expected):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"its first line is '' and must be path,label or"),
-        ("path;label\n", r"its first line is 'path;label' and must be path,label or path,label,split,group, separated"),
+        ("", r"its first line is '' and must be path,label and"),
+        ("path;label\n", r"its first line is 'path;label' and must be path,label and, if wanted, split, group"),
         ("path,label,patient\n", "its first line is 'path,label,patient' and must be"),
         ("path,label\n", "lists no pictures, and a classifier needs two classes"),
         ("path,label\na/1.png,cat\n", "lists only the label 'cat', and a classifier needs two classes: add"),
@@ -64,7 +64,7 @@ def test_another_encoding_is_told():
 
 
 PICTURES = {f"{number}.png": encode(pixels(number)) for number in range(4)}
-LIST = b"path,label,split,group\n0.png,cat,train,Ann\n1.png,dog,train,Ann\n3.png,dog,test,\n"
+LIST = b"path,label,split,group,slice\n0.png,cat,train,Ann,wet\n1.png,dog,train,Ann,\n3.png,dog,test,,dry\n"
 
 
 @pytest.mark.parametrize("top", ["", "./", "set/", "a/b/"])
@@ -72,9 +72,9 @@ def test_the_manifest_of_an_archive_is_found_inside_its_wrappers(tmp_path, top):
     members = {f"{top}{name}": data for name, data in {"manifest.csv": LIST, **PICTURES}.items()}
     items = manifest.arrange(write_tar(tmp_path / "set.tar", {**members, "README": b"", "__MACOSX/x.png": b""})).items
     assert items == [
-        Item(f"{top}0.png", "cat", "train", "Ann"),
+        Item(f"{top}0.png", "cat", "train", "Ann", "wet"),
         Item(f"{top}1.png", "dog", "train", "Ann"),
-        Item(f"{top}3.png", "dog", "test", ""),
+        Item(f"{top}3.png", "dog", "test", "", "dry"),
     ]
 
 
@@ -92,8 +92,9 @@ def test_a_folder_with_a_manifest_is_packed_with_its_groups(tmp_path):
     assert archive.names(raw / "folder.tar") == [*PICTURES, "manifest.csv"]
     packing.pack(raw, PackSettings(image_size=8), out)
     records = open_packed(out).records
-    assert [(record.name, record.label, record.split, record.group) for record in records] == [
-        ("0.png", "cat", "train", "Ann"), ("1.png", "dog", "train", "Ann"), ("3.png", "dog", "test", "")
+    assert [(record.name, record.label, record.split, record.group, record.slice) for record in records] == [
+        ("0.png", "cat", "train", "Ann", "wet"), ("1.png", "dog", "train", "Ann", ""),
+        ("3.png", "dog", "test", "", "dry"),
     ]  # fmt: skip
 
 

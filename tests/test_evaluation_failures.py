@@ -66,6 +66,10 @@ def test_slices_hold_every_image_once_and_equal_ones_stay_together():
     assert [(each.kind, each.images, each.accuracy) for each in by_size] == [("20", 8, 1.0), ("90", 1, 0.0)]
     assert [each.images for each in found if each.measure == "brightness"] == [3, 3, 3]
     assert slices({"size": np.full(9, 8.0)}, rows < 8, np.zeros(9, dtype=np.bool_)) == []
+    own = slices({}, rows < 8, rows < 0, ["wet", "dry", ""] * 3)
+    assert [(each.measure, each.kind, each.images, each.accuracy) for each in own] == [
+        ("slice", "dry", 3, 1.0), ("slice", "wet", 3, 1.0)
+    ]  # fmt: skip
     leaking = slices({}, rows < 8, rows > 6)
     assert [(each.kind, each.images, each.accuracy) for each in leaking] == [("no", 7, 1.0), ("yes", 2, 0.5)]
 

@@ -44,6 +44,8 @@ class Record:
     """Perceptual hash (64 bits as 16 hexadecimal digits): few bits differ between near copies."""
     group: str = ""
     """What it shares with others (same object, patient, burst), or empty: a group stays on one side of the split."""
+    slice: str = ""
+    """What the source tells it apart by (camera, place, season), or empty: accuracy is told for each."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ def read_index(folder: Path) -> list[Record]:
             sha256=row["sha256"],
             phash=row["phash"],
             group=row["group"],
+            slice=row.get("slice", ""),  # an older folder has none
         )
         for row in read_rows(folder / "index.csv")
     ]

@@ -40,6 +40,8 @@ class Item:
     """train, validation or test where the archive says so, otherwise empty."""
     group: str = ""
     """Pictures of one group stay on one side of the split; empty for none."""
+    slice: str = ""
+    """Accuracy is told for each; empty for none."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A list of the pictures, `manifest.csv` with the columns path,label[,split[,group]], in the place of class folders."""
+"""A list of the pictures, `manifest.csv`: path,label[,split[,group[,slice]]], in the place of class folders."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ from darkroom.data.layout import SPLIT_NAMES, Arrangement, Item
 from darkroom.errors import DarkroomError
 
 NAME = "manifest.csv"
-COLUMNS = ("path", "label", "split", "group")
+COLUMNS = ("path", "label", "split", "group", "slice")
 SHOWN = 5
 """Mistakes that a message lists at most."""
 
@@ -63,7 +63,7 @@ def parse(data: bytes, place: str, names: Collection[str]) -> list[Item]:
                 f"{side or 'no split'} on line {first}, and a group stays in one"
             )
         lines.setdefault(name, line)
-        items.append(Item(stored.get(name, name), row["label"], split, row["group"]))
+        items.append(Item(stored.get(name, name), row["label"], split, row["group"], row["slice"]))
     if wrong:
         more = f"\n  and {len(wrong) - SHOWN:,} more" if len(wrong) > SHOWN else ""
         raise DarkroomError(f"{place} cannot be used; correct it:\n  " + "\n  ".join(wrong[:SHOWN]) + more)
@@ -89,8 +89,8 @@ def _rows(data: bytes, place: str) -> Iterator[tuple[int, dict[str, str]]]:
         header = [name.strip().lower() for name in next(reader, [])]
         if not {"path", "label"} <= set(header) <= set(COLUMNS) or len(set(header)) < len(header):
             raise DarkroomError(
-                f"{place}: its first line is {','.join(header)!r} and must be path,label or path,label,split,group, "
-                "separated by commas"
+                f"{place}: its first line is {','.join(header)!r} and must be path,label and, if wanted, split, "
+                "group and slice, separated by commas"
             )
         for row in reader:
             if not any(row):

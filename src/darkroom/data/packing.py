@@ -39,7 +39,7 @@ def pack(raw: Path, settings: PackSettings, out: Path, workers: int | None = Non
             else:
                 file.write(opened.pixels.tobytes())
                 facts = (opened.width, opened.height, opened.sha256, opened.phash)
-                records.append(Record(name, item.label, item.split, *facts, item.group))
+                records.append(Record(name, item.label, item.split, *facts, item.group, item.slice))
             advance(1)
         file.seek(0)
         _write_header(file, len(records), settings.image_size)

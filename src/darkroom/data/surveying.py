@@ -56,7 +56,7 @@ def survey(place: Path, near_copies: int) -> Survey:
                 broken.append(Broken(name, item.label, opened.reason))
             else:
                 facts = (opened.width, opened.height, opened.sha256, opened.phash)
-                records.append(Record(name, item.label, item.split, *facts, item.group))
+                records.append(Record(name, item.label, item.split, *facts, item.group, item.slice))
                 pixels.append(opened.pixels)
             advance(1)
     layout.refuse_unreadable_classes(contents.items, (record.label for record in records), contents.archive)

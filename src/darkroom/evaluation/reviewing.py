@@ -32,9 +32,11 @@ def review(best: Judged, data: Packed, split: Split) -> Review:
     seen = candidate.softmax(best.predictions.validation, best.temperature)
     rows = np.concatenate([validation, test])
     everything = np.concatenate([seen, best.probabilities])
+    measured = measures(data.images, test, data.records)
+    names = [data.records[row].slice for row in test]
     return Review(
         confused=confused(best.predicted, labels, split.classes),
         mistakes=mistakes(best.probabilities, labels, test, split.classes),
         label_issues=label_issues(everything, split.labels[rows], rows, split.classes),
-        slices=slices(measures(data.images, test, data.records), best.predicted == labels, split.leaks[test]),
+        slices=slices(measured, best.predicted == labels, split.leaks[test], names),
     )

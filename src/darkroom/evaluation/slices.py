@@ -52,10 +52,16 @@ def measures(
     return {"size": sizes, "brightness": brightness, "contrast": contrast, "sharpness": sharpness}
 
 
-def slices(measured: dict[str, Floats], right: npt.NDArray[np.bool_], leaks: npt.NDArray[np.bool_]) -> list[Slice]:
+def slices(
+    measured: dict[str, Floats],
+    right: npt.NDArray[np.bool_],
+    leaks: npt.NDArray[np.bool_],
+    names: Sequence[str] = (),
+) -> list[Slice]:
     """Return the accuracy of each slice, measure by measure from low to high; a measure that never varies has none.
 
-    measured: what `measures` returns; right, leaks: shape (rows,).
+    measured: what `measures` returns; right, leaks: shape (rows,); names: the source's own slice of each row, as
+    many as rows, or none; images of none have an empty one.
     """
     found = []
     for measure, values in measured.items():
@@ -71,6 +77,8 @@ def slices(measured: dict[str, Floats], right: npt.NDArray[np.bool_], leaks: npt
             found.append(_slice(measure, f"{low:g}" if low == high else f"{low:g} to {high:g}", right[group]))
     if leaks.any() and not leaks.all():
         found += [_slice("leak", name, right[group]) for name, group in (("no", ~leaks), ("yes", leaks))]
+    own = np.array(names, dtype=np.str_)
+    found += [_slice("slice", name, right[own == name]) for name in sorted(set(names) - {""})]
     return found
 
 
