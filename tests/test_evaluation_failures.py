@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from darkroom.evaluation.failures import Pair, confused, label_issues, mistakes
-from darkroom.evaluation.pictures import captioned, disagreements, percent
+from darkroom.evaluation.pictures import LETTERS, captioned, disagreements, percent
 from darkroom.evaluation.slices import measures, slices
 from darkroom.packed import Record
 
@@ -78,7 +78,9 @@ def test_pictures_stand_over_both_names(tmp_path):
     images = np.zeros((10, 8, 8, 3), dtype=np.uint8)
     found = mistakes(np.array([[0.001, 0.999, 0]]), np.array([0]), np.array([9]), ["猫" * 40, "dog", "frog"])
     words = [text.get_text() for text in disagreements(images, found).axes[0].texts]
-    assert words == ["dog >99%", "not 猫猫…猫 <1%"]
+    assert words[0] == "dog >99%"
+    assert (words[1][:4], words[1][-4:]) == ("not ", " <1%")
+    assert len(words[1]) <= LETTERS
     assert disagreements(images, []) is None
     drawing = captioned([images[0]] * 13, [["a"]] * 13)
     assert len(drawing.axes[0].images) == 13

@@ -109,16 +109,11 @@ def _mosaic(rows: Sequence[npt.NDArray[np.uint8]], height: int, width: int) -> t
 
 
 def shorten(name: str, length: int = 24) -> str:
-    """Return `name` with its middle left out where it takes more room than `length` letters."""
-    if _breadth(name) <= length:
+    """Return `name` with its middle left out where it is longer than `length` characters."""
+    if len(name) <= length:
         return name
-    half = math.ceil((length - 1) / 2)
-    head, tail = name, name
-    while _breadth(head) > half:
-        head = head[:-1]
-    while _breadth(tail) > length - 1 - half:
-        tail = tail[1:]
-    return f"{head}…{tail}"
+    head = math.ceil((length - 1) / 2)
+    return f"{name[:head]}…{name[len(name) - (length - 1 - head) :]}"
 
 
 def _breadth(name: str) -> int:
