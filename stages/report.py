@@ -2,12 +2,14 @@
 
 python stages/report.py --candidates models/candidates --best models/best.json
     --data metrics/data.json --evaluation metrics/evaluation.json --card data/card.md
-    --per-class plots/per_class.csv --confusion plots/confusion.csv
-    --data-figures plots/data --figures plots/evaluation --out reports
+    --per-class plots/per_class.csv --confusion plots/confusion.csv --tables plots/tables
+    --robustness metrics/robustness.json --cost plots/cost
+    --figures plots/data plots/evaluation plots/robustness plots/explanations plots/cost --out reports
 """
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from darkroom import files, params
@@ -22,19 +24,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Gather the facts and the pictures, and write every form of the report."""
     parser = argparse.ArgumentParser(description="Write the report as web page, PDF, Markdown and slides.")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    sources = ("candidates", "best", "data", "evaluation", "card", "per_class", "confusion")
-    for name in (*sources, "data_figures", "figures", "out"):
-        parser.add_argument(f"--{name.replace('_', '-')}", type=Path, required=True)
+    for field in fields(Sources):
+        parser.add_argument(f"--{field.name.replace('_', '-')}", type=Path, required=True)
+    parser.add_argument("--figures", type=Path, nargs="+", required=True)
+    parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args(argv)
     facts = gather(
-        Sources(**{name: getattr(arguments, name) for name in sources}),
+        Sources(**{field.name: getattr(arguments, field.name) for field in fields(Sources)}),
         read_names(arguments.params),
         params.load(arguments.params, ReportSettings, "report"),
         params.load(arguments.params, str, "dataset"),
         params.load(arguments.params, int, "seed"),
     )
-    folders = (arguments.data_figures, arguments.figures)
-    pictures = {path.stem: path for folder in folders for path in sorted(folder.glob("*.png"))}
+    pictures = {path.stem: path for folder in arguments.figures for path in sorted(folder.glob("*.png"))}
     pictures["augmented"] = arguments.candidates / facts.best.card.name / "augmented.png"
     with files.whole_directory(arguments.out) as folder:
         write_report(facts, pictures, folder)

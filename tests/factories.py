@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from darkroom import candidate, files, packed
-from darkroom.candidate import Card, Predictions
+from darkroom.candidate import Card, Layer, Predictions
 from darkroom.data.card import describe
 
 CLASSES = ("cat", "dog", "frog")
@@ -113,6 +113,10 @@ def write_candidate(
     }
     if kind != "baseline":
         facts |= {"epochs": 8, "best_epoch": 7, "mean": [0.5] * 3, "std": [0.25] * 3}
+        facts["layers"] = [
+            Layer("flatten", "flatten", [len(weights)], 0),
+            Layer("head", "dense", [len(bias)], weights.size + bias.size),
+        ]
         onnx.save(_network(weights, bias, images.shape[1]), folder / "model.onnx")
         _write_history(folder / "history" / "plots" / "metrics", 8, slowness=1 + 10 * error)
         batch = images[split.rows("train")[:8]]
@@ -228,6 +232,10 @@ def write_project(
     write_candidate(store / "baseline", folder, split, "baseline", error=0.15)
     for place, name in enumerate(networks):
         write_candidate(store / name, folder, split, error=0.06 * place)
+    files.write_json(top / "metrics" / "robustness.json", {"images": 0})
+    costs = [(name, 1000, 0.1, 12.5, 0.5, 0.9) for name in networks]
+    columns = ("candidate", "parameters", "megabytes", "training_seconds", "milliseconds", "test_accuracy")
+    packed.write_rows(top / "plots" / "cost" / "cost.csv", columns, costs)
     listed = "".join(f"  {name}: {{architecture: lab_cnn}}\n" for name in networks)
     files.write_text(
         top / "params.yaml",

@@ -1,3 +1,4 @@
+import io
 import re
 import shutil
 import subprocess
@@ -7,6 +8,9 @@ import numpy as np
 import pypandoc
 import pytest
 from PIL import Image
+from pptx import Presentation
+from pptx.enum.shapes import MSO_SHAPE_TYPE
+from pptx.util import Inches
 
 from darkroom import files
 from stages import report
@@ -27,11 +31,13 @@ def run(top):
         "card": "data/card.md",
         "per-class": "plots/per_class.csv",
         "confusion": "plots/confusion.csv",
-        "data-figures": "plots/data",
-        "figures": "plots/evaluation",
+        "tables": "plots/tables",
+        "robustness": "metrics/robustness.json",
+        "cost": "plots/cost",
         "out": "reports",
     }
-    report.main([part for name, path in arguments.items() for part in (f"--{name}", str(top / path))])
+    figures = ["--figures", *(str(top / "plots" / name) for name in ("data", "evaluation", "robustness", "cost"))]
+    report.main([*figures, *(part for name, path in arguments.items() for part in (f"--{name}", str(top / path)))])
     return (top / "reports" / "report.md").read_text(encoding="utf-8")
 
 
@@ -56,9 +62,9 @@ def test_every_form_is_written_and_pictures_lie_beside_the_markdown(project):
     names = sorted(path.name for path in folder.iterdir())
     assert names == ["figures", "report.html", "report.md", "report.pdf", "slides.pptx"]
     referenced = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", markdown)
-    assert len(referenced) == 9
+    assert len(referenced) == len(set(referenced)) >= 12
     captions = re.findall(r"^\*Figure (\d+)\.\*", markdown, re.MULTILINE)
-    assert captions == [str(number) for number in range(1, 10)]
+    assert captions == [str(number) for number in range(1, len(referenced) + 1)]
     for name in referenced:
         with Image.open(folder / name) as image:
             image.verify()
@@ -133,6 +139,59 @@ def test_names_from_people_are_printed_as_they_are(tmp_path):
         assert re.search(rf"^\s*{re.escape(name)}  +8  +\d", plain, re.MULTILINE), name
     assert "3 classes have fewer than 30 test images: their scores say little." in plain
     assert "1 network tries to clear it" in plain
+
+
+ROBUSTNESS = {
+    "images": 20,
+    "clean_accuracy": 0.95,
+    "corruptions": {"JPEG": 0.9, "blur": 0.55},
+    "mean_corruption_accuracy": 0.725,
+    "mean_corruption_accuracy_low": 0.6,
+    "mean_corruption_accuracy_high": 0.8,
+}
+
+
+def test_what_was_tried_beside_the_test_split_is_told(project):
+    assert "made worse" not in run(project)
+    files.write_json(project / "metrics" / "robustness.json", ROBUSTNESS)
+    markdown = run(project)
+    told = (
+        "On 20 test images made worse in 2 ways of three strengths, small is right on 72.5% (95% interval 60.0% to "
+        "80.0%), against 95.0% of them as they were. Blur harms it most: 55.0%."
+    )
+    assert f"## Robustness\n\n{told}" in markdown
+    assert "- Pictures of poor quality are answered worse" in markdown
+
+
+def test_networks_that_are_built_alike_are_drawn_once(project):
+    markdown = run(project)
+    assert "### small and large" in markdown
+    assert markdown.count("(figures/architecture_") == 1
+    assert "| dense | 3 | 2,307 |" in markdown
+    assert "| **all** |  | **2,307** |" in markdown
+
+
+def test_every_number_that_is_named_is_there(project):
+    markdown = run(project)
+    for kind in ("Figure", "Table"):
+        named = set(re.findall(rf"{kind}\s(\d+)", markdown))
+        assert named <= set(re.findall(rf"^\*{kind} (\d+)\.\*", markdown, re.MULTILINE))
+    cited = set(re.findall(r"\\\[(\d+)\\\]", markdown))
+    assert cited == set(re.findall(r"^(\d+)\. ", markdown.split("## References")[1], re.MULTILINE))
+    assert "?" not in re.findall(r"(?:Figure|Table)\s(\S)", markdown)
+
+
+def test_slides_have_notes_and_pictures_keep_their_shape(project):
+    run(project)
+    for slide in Presentation(str(project / "reports" / "slides.pptx")).slides:
+        assert slide.notes_slide.notes_text_frame.text
+        for shape in slide.shapes:
+            assert shape.left >= 0
+            assert shape.left + shape.width <= Inches(10)
+            assert shape.top + shape.height <= Inches(5.625)
+            if shape.shape_type == MSO_SHAPE_TYPE.PICTURE:
+                with Image.open(io.BytesIO(shape.image.blob)) as image:
+                    assert shape.width / shape.height == pytest.approx(image.width / image.height, rel=0.01)
 
 
 def test_facts_about_the_data_are_told_when_there_are_any(project):

@@ -58,6 +58,18 @@ class ClassRow:
 
 
 @dataclass(frozen=True)
+class SliceRow:
+    """How good the best network is at one kind of test images."""
+
+    measure: str
+    kind: str
+    images: int
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+
+
+@dataclass(frozen=True)
 class Facts:
     """All that the report's template is filled with."""
 
@@ -84,6 +96,13 @@ class Facts:
     """The best network's mistakes, the most frequent first."""
     worth: dict[str, Any] | None
     """What doubting is worth on test."""
+    robustness: dict[str, Any] | None
+    """`metrics/robustness.json`; None where the trial was left out."""
+    slices: list[SliceRow]
+    label_issues: int
+    """Validation and test images whose label may be wrong."""
+    milliseconds: dict[str, float]
+    """Median time of one answer by network, one thread."""
     seed: int
     commit: str
     """The repository's commit, empty where there is none."""
@@ -126,12 +145,16 @@ class Sources:
     card: Path
     per_class: Path
     confusion: Path
+    tables: Path
+    robustness: Path
+    cost: Path
 
 
 def gather(sources: Sources, names: Sequence[str], settings: ReportSettings, dataset: str, seed: int) -> Facts:
     """Read the facts about the candidates `names`, of which the first is the baseline."""
     evaluation = files.read_json(sources.evaluation)
     choice = files.read_json(sources.best)
+    robustness = files.read_json(sources.robustness)
     entries = [_entry(sources.candidates / name, evaluation["candidates"][name]) for name in names]
     best = next(entry for entry in entries if entry.card.name == choice["name"])
     by_class = [row for row in packed.read_rows(sources.per_class) if row["candidate"] == choice["name"]]
@@ -150,6 +173,12 @@ def gather(sources: Sources, names: Sequence[str], settings: ReportSettings, dat
         absent=[row["class"] for row in by_class if row["support"] == "0"],
         confusions=_confusions(packed.read_rows(sources.confusion)),
         worth=evaluation["best"].get("doubt"),
+        robustness=robustness if robustness["images"] else None,
+        slices=[_slice_row(row) for row in packed.read_rows(sources.tables / "slices.csv")],
+        label_issues=len(packed.read_rows(sources.tables / "label_issues.csv")),
+        milliseconds={
+            row["candidate"]: float(row["milliseconds"]) for row in packed.read_rows(sources.cost / "cost.csv")
+        },
         seed=seed,
         commit=_git("rev-parse", "HEAD"),
         changed=[line[3:] for line in _git("status", "--porcelain", "--", *DECIDING).splitlines()],
@@ -174,6 +203,11 @@ def _git(*arguments: str) -> str:
 def _class_row(row: dict[str, str]) -> ClassRow:
     numbers = {name: float(row[name]) for name in ("precision", "recall", "f1")}
     return ClassRow(row["class"], int(row["support"]), **numbers)
+
+
+def _slice_row(row: dict[str, str]) -> SliceRow:
+    shares = {name: float(row[name]) for name in ("accuracy", "accuracy_low", "accuracy_high")}
+    return SliceRow(row["measure"], row["kind"], int(row["images"]), **shares)
 
 
 def _confusions(rows: Sequence[dict[str, str]]) -> list[Confusion]:

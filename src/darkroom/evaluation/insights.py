@@ -31,6 +31,12 @@ def lessons(facts: Facts) -> list[str]:
             f"Size: {best.card.name} has {ratio} the parameters of {least.card.name}"
             + (f", which is {said}." if said else ".")
         )
+        fast, slow = (facts.milliseconds.get(each.card.name) for each in (least, best))
+        if fast and slow and slow > 1.5 * fast:
+            lines.append(
+                f"Speed: {least.card.name} answers {times(slow / fast)} as fast, in {fast:.2g} ms an image "
+                f"on one thread against {slow:.2g} ms."
+            )
     lines += _twins(facts)
     lines += _course(best)
     if facts.confusions:
@@ -41,6 +47,13 @@ def lessons(facts: Facts) -> list[str]:
             pairs = listing([f"{item.actual} for {item.predicted}" for item in top])
             lines.append(f"Mistakes cluster: {pairs} make {share:,} of {count(total, 'mistake')}.")
     lines += _hardest(facts)
+    weak = [row for row in facts.slices if row.accuracy_high < best.test["accuracy"]]
+    if weak:
+        row = min(weak, key=lambda each: each.accuracy_high)
+        lines.append(
+            f"Kinds of images: it is weakest at those with {row.measure} {row.kind}, {percent(row.accuracy)} of "
+            f"{count(row.images, 'image')} right ({sentences.interval(vars(row), 'accuracy')})."
+        )
     return lines
 
 
@@ -116,6 +129,9 @@ def next_steps(facts: Facts) -> list[tuple[str, str]]:
     if few or width > 0.05:
         whom = f"most of all of {listing(few[: sentences.TOLD])}, " if few and len(few) < len(facts.classes) else ""
         steps.append((f"Collect more pictures, {whom}four times as many halve an interval", ""))
+    if facts.label_issues:
+        labels = count(facts.label_issues, "label", "labels")
+        steps.append((f"Look at {labels} that may be wrong, see plots/tables/label_issues.csv", ""))
     if data["conflicts"]:
         steps.append(("Decide by hand about the copies under two class names, see data/copies.csv", ""))
     if data["broken"]:

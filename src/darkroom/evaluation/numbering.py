@@ -21,6 +21,9 @@ WORKS = {
     "1979.",
     "mcnemar": "Q. McNemar. Note on the Sampling Error of the Difference Between Correlated Proportions or "
     "Percentages. Psychometrika 12, 1947.",
+    "occlusion": "M. D. Zeiler and R. Fergus. Visualizing and Understanding Convolutional Networks. ECCV, 2014.",
+    "northcutt": "C. Northcutt, L. Jiang and I. Chuang. Confident Learning: Estimating Uncertainty in Dataset Labels. "
+    "Journal of Artificial Intelligence Research 70, 2021.",
     "wilson": "E. B. Wilson. Probable Inference, the Law of Succession, and Statistical Inference. Journal of the "
     "American Statistical Association 22, 1927.",
 }

@@ -28,11 +28,9 @@ SCORES = (
 )
 """Scores that are listed for the best, where there are such: in words, by key, and whether they are shares."""
 FAILURES = (
-    ("precision_recall", "Precision and recall of the best by class", "precision and recall by class"),
-    ("mistakes", "The most confident mistakes", "the most confident mistakes"),
-    ("suspects", "Images whose label may be wrong", "images whose label may be wrong"),
-    ("slices", "Accuracy by kind of image", "accuracy by kind of image"),
-    ("explanations", "Where a picture matters for its answer", "where a picture matters for its answer"),
+    ("precision_recall", "Precision and recall by class", "precision and recall"),
+    ("mistakes", "The surest mistakes: what was answered, and the label with its probability", "the surest mistakes"),
+    ("label_issues", "Validation and test images whose label may be wrong", "images whose label may be wrong"),
 )
 """Figures about mistakes that are shown where there are such: name, caption, and words in a sentence."""
 

@@ -156,6 +156,24 @@ def strangers(kind: str) -> str:
     return words.get(kind, kind.replace("_", " "))
 
 
+def robustness(facts: Facts) -> str:
+    """Say how the best network fares on pictures made worse; empty where that was not tried."""
+    found = facts.robustness
+    if not found:
+        return ""
+    corruptions: dict[str, float] = found["corruptions"]
+    worst = min(corruptions, key=corruptions.__getitem__)
+    text = (
+        f"On {count(found['images'], 'test image')} made worse in {count(len(corruptions), 'way')} of three strengths, "
+        f"{facts.best.card.name} is right on {percent(found['mean_corruption_accuracy'])} "
+        f"({interval(found, 'mean_corruption_accuracy')}), against {percent(found['clean_accuracy'])} of them as they "
+        "were."
+    )
+    if corruptions[worst] < found["clean_accuracy"]:
+        text += f" {worst[0].upper()}{worst[1:]} harms it most: {percent(corruptions[worst])}."
+    return text
+
+
 def limits(facts: Facts) -> list[str]:
     """Say how far to trust the figures."""
     lines = [
@@ -170,6 +188,8 @@ def limits(facts: Facts) -> list[str]:
         )
     elif small:
         lines.append(f"{listing(small)} {_have(small)} fewer than {FEW} test images: {_scores(small)}.")
+    if facts.robustness and facts.robustness["mean_corruption_accuracy"] < 0.9 * facts.robustness["clean_accuracy"]:
+        lines.append("Pictures of poor quality are answered worse: see how it fares on pictures made worse.")
     if facts.absent:
         shown = listing(facts.absent) if len(facts.absent) <= TOLD else count(len(facts.absent), "class", "classes")
         it = "it" if len(facts.absent) == 1 else "them"

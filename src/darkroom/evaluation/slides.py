@@ -202,6 +202,10 @@ def _doubts(deck: Deck, facts: Facts) -> None:
     )
     deck.picture(slide, "reliability", LEFT, Inches(4.3), HEIGHT)
     look.text(slide, [sentences.calibration(facts), *doubts[1:]], Inches(5.0), Inches(4.5), 14)
+    if facts.robustness and "robustness" in deck.pictures:
+        slide = deck.add("Pictures made worse", sentences.robustness(facts))
+        deck.picture(slide, "robustness", LEFT, Inches(5.4), HEIGHT)
+        look.text(slide, [sentences.robustness(facts)], Inches(6.1), Inches(3.4), 14)
 
 
 def _close(deck: Deck, facts: Facts) -> None:
