@@ -31,6 +31,7 @@ def repository(tmp_path):
     git(tmp_path, "init")
     dvc(tmp_path, "init", "--quiet")
     shutil.copytree(ROOT / ".dvc" / "plots", tmp_path / ".dvc" / "plots")
+    shutil.copyfile(ROOT / ".dvc" / "config", tmp_path / ".dvc" / "config")
     with (tmp_path / "dvc.yaml").open("w") as file:
         yaml.dump({"plots": [plot for plot in plots if not isinstance(plot, str)]}, file)
     (tmp_path / "plots").mkdir()
@@ -80,3 +81,24 @@ def test_curves_have_a_line_a_candidate_and_a_dash_a_revision(repository):
     values = shown["data"]["Reliability"][0]["content"]["data"]["values"]
     assert {value["rev"]: value["accuracy"] for value in values} == {"workspace": "0.6", "HEAD": "0.4"}
     assert confusion["content"]["spec"]["encoding"]["x"]["field"] == "actual"
+
+
+@pytest.mark.browser
+def test_the_page_draws_every_chart_without_a_network(repository):
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("Chromium is not installed")
+    from playwright.sync_api import sync_playwright
+
+    address = dvc(repository, "plots", "show").strip()
+    options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=chromium, args=options) as browser:
+        page = browser.new_page()
+        asked, problems = [], []
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.goto(address)
+        page.locator("canvas").nth(7).wait_for()
+        assert page.locator("canvas").count() == 8
+    assert problems == []
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
