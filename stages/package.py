@@ -2,10 +2,11 @@
 
 python stages/package.py --best models/best.json --candidates models/candidates
     --packed data/packed --split data/split.csv --metrics metrics/evaluation.json
-    --served models/served --bento dist/darkroom.bento
+    --model-card models/model_card.md --served models/served --bento dist/darkroom.bento
 """
 
 import argparse
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from darkroom.serving.settings import PackageSettings, ServeSettings
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the served folder and the Bento, both or neither."""
     parser = argparse.ArgumentParser(description="Prove that the best answers as judged, build the Bento.")
-    for name in ("best", "candidates", "packed", "split", "metrics", "served", "bento"):
+    for name in ("best", "candidates", "packed", "split", "metrics", "model-card", "served", "bento"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--bentofile", type=Path, default=Path("bentofile.yaml"))
@@ -30,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     seed = params.load(arguments.params, int, "seed")
     best = packaging.read_best(arguments.best)
     with files.whole_directory(arguments.served) as folder:
+        shutil.copyfile(arguments.model_card, folder / "model_card.md")
         served = packaging.write_served(
             folder,
             best,

@@ -15,9 +15,9 @@ from pathlib import Path
 from darkroom import files, params
 from darkroom.errors import run
 from darkroom.evaluation.facts import Sources, gather
-from darkroom.evaluation.rendering import write_report
 from darkroom.evaluation.roster import read_names
 from darkroom.evaluation.settings import ReportSettings
+from darkroom.evaluation.writing import write_report
 
 
 def main(argv: Sequence[str] | None = None) -> None:

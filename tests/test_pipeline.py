@@ -24,9 +24,9 @@ pytestmark = pytest.mark.slow
 STAGES = [
     "validate", "download", "pack", "split", "explore", "baseline", "scratch@lab_cnn", "scratch@resnet9",
     "pretrained@cifar10_backbone", "transfer@cifar10_backbone", "evaluate", "robustness", "explain", "cost",
-    "package", "report",
+    "describe", "package", "report",
 ]  # fmt: skip
-AFTER_TRAINING = {"evaluate", "robustness", "explain", "cost", "package", "report"}
+AFTER_TRAINING = {"evaluate", "robustness", "explain", "cost", "describe", "package", "report"}
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -95,7 +95,7 @@ def test_everything_is_there(place):
         "metrics/data.json", "metrics/evaluation.json", "plots/confusion.csv", "plots/learning_curves.csv",
         "plots/data/samples.png", "plots/evaluation/confusion.png", "metrics/robustness.json",
         "plots/tables/slices.csv", "plots/robustness/robustness.png", "plots/explanations/explanations.png",
-        "plots/cost/cost.png", "models/served/model.onnx", "dist/darkroom.bento",
+        "plots/cost/cost.png", "models/served/model.onnx", "models/served/model_card.md", "dist/darkroom.bento",
     ):  # fmt: skip
         assert (place / name).stat().st_size > 0, name
     best = files.read_json(place / "models" / "best.json")

@@ -29,7 +29,7 @@ def contents(folder: Path) -> dict[str, str]:
 def test_the_bento_holds_the_served_model_and_the_modules_that_serve_it(project: Path) -> None:
     inside = contents(project / "dist" / "darkroom.bento" / "src")
     model = {f"models/served/{name}": digest for name, digest in contents(project / "models" / "served").items()}
-    names = ("model.onnx", "card.json", "service.json", "examples/examples.json", "examples/0.png")
+    names = ("model.onnx", "card.json", "service.json", "model_card.md", "examples/examples.json", "examples/0.png")
     assert set(model) >= {f"models/served/{name}" for name in names}
     modules = {str(path): files.sha256(ROOT / "src" / path) for path in bento.service_files()}
     assert inside == model | modules | {"bentofile.yaml": inside["bentofile.yaml"]}

@@ -49,11 +49,16 @@ def slides(top):
         return ["".join(re.findall(r"<a:t>([^<]*)</a:t>", archive.read(name).decode())) for name in names]
 
 
-@pytest.fixture
-def project(tmp_path):
-    top = factories.write_project(tmp_path)
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory):
+    top = factories.write_project(tmp_path_factory.mktemp("judged"))
     evaluate(top)
     return top
+
+
+@pytest.fixture
+def project(judged, tmp_path):
+    return shutil.copytree(judged, tmp_path, dirs_exist_ok=True)
 
 
 def test_every_form_is_written_and_pictures_lie_beside_the_markdown(project):

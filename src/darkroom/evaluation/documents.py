@@ -7,7 +7,8 @@ from pathlib import Path
 import pypandoc
 import typst
 
-TEMPLATES = Path(__file__).parent / "templates"
+from darkroom.evaluation.rendering import TEMPLATES
+
 MARKDOWN = (
     "--from=markdown_strict+all_symbols_escapable+intraword_underscores+pipe_tables+table_captions+fenced_divs"
     "+backtick_code_blocks+fenced_code_attributes+implicit_figures+link_attributes+auto_identifiers+startnum"

@@ -147,7 +147,8 @@ class Sources:
     confusion: Path
     tables: Path
     robustness: Path
-    cost: Path
+    cost: Path | None = None
+    """Left out where times are not told."""
 
 
 def gather(sources: Sources, names: Sequence[str], settings: ReportSettings, dataset: str, seed: int) -> Facts:
@@ -176,9 +177,7 @@ def gather(sources: Sources, names: Sequence[str], settings: ReportSettings, dat
         robustness=robustness if robustness["images"] else None,
         slices=[_slice_row(row) for row in packed.read_rows(sources.tables / "slices.csv")],
         label_issues=len(packed.read_rows(sources.tables / "label_issues.csv")),
-        milliseconds={
-            row["candidate"]: float(row["milliseconds"]) for row in packed.read_rows(sources.cost / "cost.csv")
-        },
+        milliseconds=_milliseconds(sources.cost / "cost.csv") if sources.cost else {},
         seed=seed,
         commit=_git("rev-parse", "HEAD"),
         changed=[line[3:] for line in _git("status", "--porcelain", "--", *DECIDING).splitlines()],
@@ -203,6 +202,10 @@ def _git(*arguments: str) -> str:
 def _class_row(row: dict[str, str]) -> ClassRow:
     numbers = {name: float(row[name]) for name in ("precision", "recall", "f1")}
     return ClassRow(row["class"], int(row["support"]), **numbers)
+
+
+def _milliseconds(path: Path) -> dict[str, float]:
+    return {row["candidate"]: float(row["milliseconds"]) for row in packed.read_rows(path)}
 
 
 def _slice_row(row: dict[str, str]) -> SliceRow:

@@ -1,15 +1,15 @@
-"""From facts to Markdown, pictures and the documents made of them."""
+"""From facts to Markdown: the report and the model card."""
 
 import re
-import shutil
 from pathlib import Path
 
 import jinja2
 
-from darkroom import files, plotting
-from darkroom.evaluation import architecture, documents, insights, sentences, slides, wording
+from darkroom.evaluation import insights, sentences, wording
 from darkroom.evaluation.facts import Facts
 from darkroom.evaluation.numbering import Form, Numbering
+
+TEMPLATES = Path(__file__).parent / "templates"
 
 SCORES = (
     ("accuracy", "accuracy", "%"),
@@ -35,45 +35,9 @@ FAILURES = (
 """Figures about mistakes that are shown where there are such: name, caption, and words in a sentence."""
 
 
-def write_report(facts: Facts, pictures: dict[str, Path], folder: Path) -> None:
-    """Write `report.md`, `.html` and `.pdf`, `slides.pptx` and `figures/` into the empty `folder`.
-
-    pictures: PNG files by the name that the template calls them.
-    """
-    figures = folder / "figures"
-    figures.mkdir()
-    for name, picture in pictures.items():
-        shutil.copyfile(picture, figures / f"{name}.png")
-    for number, alike in enumerate(facts.architectures, 1):
-        drawing = architecture.draw(alike[0].steps, alike[0].card.image_size)
-        plotting.save(drawing, figures / f"architecture_{number}.png")
-    names = {path.stem for path in figures.iterdir()}
-    files.write_text(folder / "report.md", f"# {wording.text(facts.title)}\n\n{render(facts, names, 'github')}")
-    body = render(facts, names, "pandoc")
-    documents.write_html(body, facts.title, folder, folder / "report.html")
-    documents.write_pdf(body, facts.title, folder, folder / "report.pdf")
-    slides.write_slides(facts, {name: figures / f"{name}.png" for name in names}, folder / "slides.pptx")
-
-
 def render(facts: Facts, pictures: set[str], form: Form) -> str:
     """Return the report as Markdown; `pictures` are the names of those there are."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(documents.TEMPLATES),
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,  # Markdown, not HTML: the template escapes with `text`
-        keep_trailing_newline=True,
-    )
-    for function in (
-        wording.percent,
-        wording.count,
-        wording.chance,
-        wording.duration,
-        wording.listing,
-        wording.recipe,
-        wording.text,
-    ):
-        environment.filters[function.__name__] = function
-    template = environment.get_template("report.md.j2")
+    template = _environment().get_template("report.md.j2")
     known: dict[str, str] = {}
     rendered = ""
     for _ in range(2):  # the second time knows the numbers of what comes later
@@ -88,4 +52,34 @@ def render(facts: Facts, pictures: set[str], form: Form) -> str:
             mentions=[(name, words) for name, _, words in FAILURES],
         )
         known = number.numbers
+    return _tidy(rendered)
+
+
+def render_model_card(facts: Facts) -> str:
+    """Return the card of the best model as Markdown; it says nothing that hangs on when or where it was written."""
+    template = _environment().get_template("model_card.md.j2")
+    return _tidy(template.render(facts=facts, sentences=sentences, scores=SCORES))
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # Markdown, not HTML: the template escapes with `text`
+        keep_trailing_newline=True,
+    )
+    for function in (
+        wording.percent,
+        wording.count,
+        wording.chance,
+        wording.duration,
+        wording.listing,
+        wording.recipe,
+        wording.text,
+    ):
+        environment.filters[function.__name__] = function
+    return environment
+
+
+def _tidy(rendered: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", rendered).strip() + "\n"

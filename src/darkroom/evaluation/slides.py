@@ -8,8 +8,8 @@ from pptx.util import Inches, Pt
 from darkroom.evaluation import deck as look
 from darkroom.evaluation import insights, sentences
 from darkroom.evaluation.deck import BLUE, HEIGHT, INK, LEFT, MUTED, TOP, Deck
-from darkroom.evaluation.documents import TEMPLATES
 from darkroom.evaluation.facts import Entry, Facts
+from darkroom.evaluation.rendering import TEMPLATES
 from darkroom.evaluation.wording import chance, count, duration, listing, percent
 
 ROWS = 7

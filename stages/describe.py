@@ -1,0 +1,42 @@
+"""Write the card of the best model.
+
+python stages/describe.py --candidates models/candidates --best models/best.json
+    --data metrics/data.json --evaluation metrics/evaluation.json --card data/card.md
+    --per-class plots/per_class.csv --confusion plots/confusion.csv --tables plots/tables
+    --robustness metrics/robustness.json --out models/model_card.md
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from darkroom import files, params
+from darkroom.errors import run
+from darkroom.evaluation.facts import Sources, gather
+from darkroom.evaluation.rendering import render_model_card
+from darkroom.evaluation.roster import read_names
+from darkroom.evaluation.settings import ReportSettings
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Gather the facts and write them as Markdown."""
+    parser = argparse.ArgumentParser(description="Write the card of the best model.")
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    sources = [field.name for field in fields(Sources) if field.name != "cost"]  # a time is never the same twice
+    for name in (*sources, "out"):
+        parser.add_argument(f"--{name.replace('_', '-')}", type=Path, required=True)
+    arguments = parser.parse_args(argv)
+    facts = gather(
+        Sources(**{name: getattr(arguments, name) for name in sources}),
+        read_names(arguments.params),
+        ReportSettings(),
+        params.load(arguments.params, str, "dataset"),
+        params.load(arguments.params, int, "seed"),
+    )
+    files.write_text(arguments.out, render_model_card(facts))
+    print(f"{arguments.out} describes {facts.best.card.name}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,50 @@
+import pytest
+
+from darkroom import files
+from stages import describe
+from tests import factories
+from tests.test_stage_evaluate import run as evaluate
+
+
+def run(top):
+    arguments = {
+        "params": "params.yaml",
+        "candidates": "models/candidates",
+        "best": "models/best.json",
+        "data": "metrics/data.json",
+        "evaluation": "metrics/evaluation.json",
+        "card": "data/card.md",
+        "per-class": "plots/per_class.csv",
+        "confusion": "plots/confusion.csv",
+        "tables": "plots/tables",
+        "robustness": "metrics/robustness.json",
+        "out": "models/model_card.md",
+    }
+    describe.main([part for name, path in arguments.items() for part in (f"--{name}", str(top / path))])
+    return (top / "models" / "model_card.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    top = factories.write_project(tmp_path_factory.mktemp("project"))
+    evaluate(top)
+    return top
+
+
+def test_the_card_says_what_is_served_and_how_good_it_is(project):
+    card = run(project)
+    scores = files.read_json(project / "metrics" / "evaluation.json")["candidates"]["small"]["test"]
+    assert card.startswith(f"# Model card: small\n\nsmall is right on {scores['accuracy']:.1%} of 24 test images")
+    assert "a probability for each of 3 classes: cat, dog and frog" in card
+    assert f"| macro F1 | {scores['macro_f1']:.3f} | {scores['macro_f1_low']:.3f} – " in card
+    assert "- 3 classes have fewer than 30 test images: their scores say little." in card
+    assert "The pictures: CC0." in card
+    for heading in ("What it is for", "Data", "How good it is", "When to believe it", "Limits", "Licence"):
+        assert f"\n## {heading}\n" in card
+
+
+def test_nothing_in_it_hangs_on_how_long_training_took(project):
+    before = run(project)
+    for path in (project / "models" / "candidates").glob("*/card.json"):
+        files.write_json(path, files.read_json(path) | {"seconds": 99.0})
+    assert run(project) == before
