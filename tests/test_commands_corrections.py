@@ -113,7 +113,7 @@ def test_where_they_would_not_be_read_nothing_is_copied(place, kind, message):
         (place / "params.yaml").write_text(PARAMS)
     if kind == "path":
         (place / "params.yaml").write_text(
-            PARAMS.replace("dataset: digits", "dataset: folder").replace("kind: folder", "kind: folder, path: /photos")
+            PARAMS.replace("dataset: digits", "dataset: folder").replace("path: null", "path: /photos")
         )
     if kind == "archive":
         (place / "data" / "inbox").mkdir(parents=True)

@@ -55,6 +55,7 @@ last: 3   # the end
         ({"last": 4}, "last: 3   #", "last: 4   #"),
         ({"first.two.a": 5}, "{a: 1, b: 2}   #", "{a: 5, b: 2}   #"),
         ({"first.two.e": None}, "b: 2}   #", "b: 2, e: null}   #"),
+        ({"last": None}, "last: 3   #", "last: null   #"),
         ({"first.zero": "a b"}, "  one: 1", "  zero: a b\n  one: 1"),
         ({"first.more": {"x": 1, "y": {"z": 2}}}, "  one: 1", "  more:\n    x: 1\n    y: {z: 2}\n  one: 1"),
     ],

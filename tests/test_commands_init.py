@@ -1,4 +1,5 @@
 import builtins
+import io
 import shutil
 import sys
 from contextlib import nullcontext
@@ -6,6 +7,7 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 from PIL import Image
+from ruamel.yaml import YAML
 
 from darkroom import packed
 from darkroom.commands import document, init, main
@@ -37,23 +39,18 @@ def many():
     }
 
 
-PARAMS = """\
-dataset: digits  # which
-seed: 0
-device: auto
-deterministic: false
-launch: python
-datasets:
-  digits: {source: {kind: digits}, pack: {}, split: {}, augment: {}, training: {}}
-  folder: {source: {kind: folder}, pack: {}, split: {near_copies: 8}, augment: {}, training: {}}
-baseline: {}
-scratch:
-  net: {architecture: resnet9, learning_rate: 0.1}  # the one
-transfer: {}
-select: {}
-serve: {}
-report: {title: Pictures}
-"""
+def small_params():
+    """Return the real `params.yaml` with two data sets and one network, which is quick to read."""
+    real = YAML(typ="safe").load(ROOT / "params.yaml")
+    real |= {name: {} for name in ("zoo", "transfer")}
+    real["datasets"] = {name: real["datasets"][name] for name in ("digits", "folder")}
+    real["scratch"] = {"resnet9": real["scratch"]["resnet9"]}
+    text = io.StringIO()
+    YAML(typ="safe").dump(real, text)
+    return text.getvalue()
+
+
+PARAMS = small_params()
 
 
 @pytest.fixture
@@ -153,6 +150,46 @@ def test_what_means_something_else_in_a_mirror_is_not_mirrored(place, capsys, la
     main.run(["init", str(photos), "--yes"])
     assert document.load(place / "params.yaml").datasets["folder"].augment.flip is False
     assert "would be something else in a mirror" in capsys.readouterr().out
+
+
+def photographs(*labels):
+    """Return pictures that are large enough for a network of ImageNet's."""
+    names = [f"{label}/{number}.jpg" for label in labels for number in range(5)]
+    return {name: encode(pixels(seed, 150, 130), "JPEG") for seed, name in enumerate(names)}
+
+
+def test_photographs_get_a_network_that_knows_photographs_and_small_pictures_the_old_ones_back(place, capsys):
+    shutil.copyfile(ROOT / "params.yaml", place / "params.yaml")
+    before = document.load(place / "params.yaml")
+    write_folder(place / "large", photographs("cat", "dog"))
+    write_folder(place / "small", class_folders({"cat": 6, "dog": 6}))
+    main.run(["init", "large", "--yes"])
+    assert "its weights come from the network once" in " ".join(capsys.readouterr().out.split())
+    large = document.load(place / "params.yaml")
+    assert (large.datasets["folder"].pack.image_size, large.select.folds) == (128, 4)
+    assert (list(large.transfer), large.scratch) == (["mobilenet_v2"], {})
+    assert large.transfer["mobilenet_v2"].weights == "imagenet"
+    assert large.zoo == before.zoo | before.scratch
+    main.run(["init", "small", "--yes", "--offline"])
+    small = document.load(place / "params.yaml")
+    assert (small.datasets["folder"].pack.image_size, small.select.folds) == (32, 0)
+    assert (small.scratch, small.transfer) == ({"resnet9": before.scratch["resnet9"]}, {})
+
+
+def test_without_a_network_photographs_get_what_is_here(place):
+    photos = write_folder(place / "photos", photographs("cat", "dog"))
+    before = document.load(place / "params.yaml")
+    main.run(["init", str(photos), "--yes", "--offline"])
+    after = document.load(place / "params.yaml")
+    assert after.datasets["folder"].pack.image_size == 64
+    assert (after.scratch, after.transfer) == (before.scratch, before.transfer)
+
+
+def test_a_large_set_gets_a_quick_look_first(place, capsys, monkeypatch):
+    monkeypatch.setattr(init, "MANY", 10)
+    photos = write_folder(place / "photos", class_folders({"cat": 12, "dog": 4}))
+    main.run(["init", str(photos), "--yes"])
+    assert "datasets.folder.pack.limit_per_class=2" in capsys.readouterr().out
 
 
 def test_another_entry_leaves_the_first_as_it_is(place):

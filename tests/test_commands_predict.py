@@ -78,7 +78,7 @@ def test_the_service_gives_the_same_answers(place, capsys):
     names = [name for name in PICTURES if name.startswith("1/")][:4]
     main.run(["predict", *(f"photos/{name}" for name in names), "--top-k", "3"])
     found = rows(capsys.readouterr().out)
-    with in_process(service.app) as client:
+    with in_process(service.Classifier.to_asgi()) as client:
         answer = client.post("/predict", files=[("images", (name, PICTURES[name])) for name in names]).json()
     for row, item in zip(found, answer["predictions"], strict=True):
         assert row["label"] == item["labels"][0]["label"]
@@ -128,7 +128,7 @@ def test_what_none_can_read_is_an_error_beside_the_rows(place, capsys):
     [
         (["nowhere"], "nowhere does not exist: give pictures, or folders"),
         (["photos/notes.txt"], r"none of the pictures can be read \(photos/notes.txt: not a picture"),
-        (["models/served"], "models/served: no pictures there"),
+        (["models/candidates/small/history"], "history: no pictures there"),
         (["photos", "--model", "models"], "models/model.onnx is missing: run `dvc repro` first"),
     ],
 )

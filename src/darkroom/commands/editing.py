@@ -7,6 +7,18 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.representer import RoundTripRepresenter
+
+
+class _Representer(RoundTripRepresenter):
+    """Writes null where ruamel.yaml would write nothing."""
+
+    def represent_none(self, data: None) -> ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:null", "null")
+
+
+_Representer.add_representer(type(None), _Representer.represent_none)
 
 
 def edit(text: str, values: Mapping[str, Any], moves: Mapping[str, str | None] | None = None) -> str:
@@ -16,6 +28,7 @@ def edit(text: str, values: Mapping[str, Any], moves: Mapping[str, str | None] |
     in their section, and sections that are not there are made.
     """
     yaml = YAML()
+    yaml.Representer = _Representer
     yaml.preserve_quotes = True
     yaml.width = 10_000  # no line is broken that was not
     document = yaml.load(text)

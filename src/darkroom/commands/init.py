@@ -22,6 +22,8 @@ from darkroom.errors import DarkroomError
 
 PARAMS = Path("params.yaml")
 INBOX = Path("data/inbox")
+MANY = 1_000
+"""Pictures of a class from which a first run on some of them saves time."""
 MOST_CLASSES, MOST_BROKEN = 30, 5
 """How many lines are shown at most."""
 
@@ -53,7 +55,7 @@ def init(photos: Path, entry: str, *, yes: bool, offline: bool) -> None:
         _ask(yes=yes)
         files.write_text(PARAMS, new)
         console.print(f"\n{PARAMS} is changed.")
-    _show_next(entry, _source(photos), console)
+    _show_next(entry, _source(photos), Counter(record.label for record in found.records), console)
 
 
 def show(found: Survey, console: Console) -> None:
@@ -159,8 +161,14 @@ def _ask(*, yes: bool) -> None:
         raise DarkroomError(f"{PARAMS} is as it was: say y, or --yes, to make these changes")
 
 
-def _show_next(entry: str, source: str | None, console: Console) -> None:
-    console.print("\nNext\n  dvc repro          train, judge, package and report\n  darkroom summary   what came of it")
+def _show_next(entry: str, source: str | None, counts: Counter[str], console: Console) -> None:
+    lines = [("dvc repro", "train, judge, package and report"), ("darkroom summary", "what came of it")]
     if source:
-        console.print("  dvc repro -f download && dvc repro   again, after the pictures have changed")
-    console.print(f"  dvc exp run -S datasets.{entry}.pack.limit_per_class=50   a quick look first", soft_wrap=True)
+        lines.append(("dvc repro -f download && dvc repro", "the same after the pictures have changed"))
+    if max(counts.values()) > MANY:
+        limit = f"dvc exp run -S datasets.{entry}.pack.limit_per_class={MANY // 5}"
+        lines.insert(0, (limit, "a quick look first"))
+    width = max(len(command) for command, _ in lines)
+    console.print("\nNext")
+    for command, what in lines:
+        console.print(f"  {command:<{width}}  {what}", soft_wrap=True)

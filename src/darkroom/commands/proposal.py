@@ -10,8 +10,9 @@ import numpy as np
 
 from darkroom import packed
 from darkroom.commands.document import Document
+from darkroom.data.settings import SplitSettings
 from darkroom.data.surveying import Survey
-from darkroom.training.settings import TransferSettings
+from darkroom.training.settings import IMAGENET
 
 SIZES = (160, 128, 96)
 """Sides in pixels for a network of ImageNet's: at 160 it takes half the time of its own 224. Pictures smaller than
@@ -20,7 +21,8 @@ SMALL = 48
 """Up to this many pixels of the shorter side, 32 hold all there is to see."""
 BACKBONE = "mobilenet_v2"
 """The smallest of the pretrained networks that is good at photographs: 14 MB, a few milliseconds an image."""
-RECIPE = {"weights": "imagenet", "method": "auto"}
+SCRATCH = "resnet9"
+"""The network for small pictures."""
 FEW = 300
 """Validation images below which a choice between models may be luck."""
 FOLDS = 5
@@ -33,7 +35,7 @@ class Proposal:
     """Changes to `params.yaml`: see `editing.edit`. `reasons` are pairs of what and why, for people."""
 
     values: dict[str, Any] = field(default_factory=dict)
-    moves: dict[str, str] = field(default_factory=dict)
+    moves: dict[str, str | None] = field(default_factory=dict)
     reasons: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -48,7 +50,7 @@ def propose(
     known = current.datasets.get(entry)
     side = int(np.median(found.short_sides))
     is_photographs = side >= min(SIZES)
-    transfer = is_photographs and not offline and "method" in TransferSettings.model_fields
+    transfer = is_photographs and not offline
     size = next(size for size in SIZES if size <= side) if transfer else 32 if side <= SMALL else 64
     counts = Counter(record.label for record in found.records)
     ratio = max(counts.values()) / min(counts.values())
@@ -66,9 +68,9 @@ def propose(
         parts = {f"{section}.{key}": value for section, part in settings.items() for key, value in part.items()}
         result.values |= {f"datasets.{entry}.{key}": value for key, value in parts.items()}
     else:
-        settings["pack"] |= {"limit_per_class": None}
-        order = ("source", "pack", "split", "augment", "training")
-        result.values[f"datasets.{entry}"] = {section: settings.get(section, {}) for section in order}
+        split = SplitSettings().model_dump()
+        settings = {"source": settings.pop("source"), "pack": settings.pop("pack"), "split": split, **settings}
+        result.values[f"datasets.{entry}"] = settings
     result.reasons = [
         (f"image_size {size}", f"half of the pictures have a shorter side of {side:,} pixels or more"),
         (f"flip {str(bool(flip)).lower()}", _why_flip(one_way)),
@@ -76,7 +78,8 @@ def propose(
     if balance != "none":
         reason = f"the largest class has {ratio:.1f} times the pictures of the smallest"
         result.reasons.append((f"balance {balance}", reason))
-    _propose_models(result, current, splits, transfer=transfer)
+    labels = [record.label for record in found.records]
+    _propose_models(result, current, labels, splits, transfer=transfer, offline=offline)
     return result
 
 
@@ -86,18 +89,30 @@ def _why_flip(one_way: Sequence[str]) -> str:
     return f"{', '.join(one_way[:3])}{' …' if len(one_way) > 3 else ''} would be something else in a mirror"
 
 
-def _propose_models(result: Proposal, current: Document, splits: Sequence[str], *, transfer: bool) -> None:
+def _propose_models(
+    result: Proposal, current: Document, labels: Sequence[str], splits: Sequence[str], *, transfer: bool, offline: bool
+) -> None:
     sizes = Counter(splits)
-    folds = FOLDS if sizes["validation"] < FEW else 0
-    if hasattr(current.select, "folds") and folds != current.select.folds:
+    if transfer:
+        if BACKBONE not in current.transfer:
+            result.values[f"transfer.{BACKBONE}"] = {"architecture": BACKBONE}
+        reason = f"knows photographs, so {sizes['train']:,} can be enough; its weights come from the network once"
+        result.reasons.append((f"transfer {BACKBONE}", reason))
+        result.moves = {f"scratch.{name}": "zoo" for name in current.scratch}
+        result.moves |= {f"transfer.{name}": None for name, other in current.transfer.items() if not other.architecture}
+        if result.moves:
+            reason = "those for small pictures would be slow here, and worse; what is in scratch waits in zoo"
+            result.reasons.append(("no other networks", reason))
+    else:
+        kept = [name for name, other in current.transfer.items() if not (offline and other.weights == IMAGENET)]
+        result.moves = {f"transfer.{name}": None for name in current.transfer if name not in kept}
+        if not current.scratch and SCRATCH in current.zoo:
+            result.moves[f"zoo.{SCRATCH}"] = "scratch"
+    judged = Counter(label for label, split in zip(labels, splits, strict=True) if split in ("train", "validation"))
+    folds = min(FOLDS, *judged.values()) if transfer and sizes["validation"] < FEW else 0
+    folds = folds if folds > 1 else 0
+    if folds != current.select.folds:
         result.values["select.folds"] = folds
     if folds:
-        result.reasons.append((f"folds {folds}", f"{sizes['validation']} validation pictures may choose by luck"))
-    if transfer:
-        result.values[f"transfer.{BACKBONE}"] = RECIPE
-        result.moves = {f"scratch.{name}": "zoo" for name in current.scratch}
-        reason = f"knows photographs already, so {sizes['train']:,} to train on are enough"
-        result.reasons.append((f"transfer {BACKBONE}", reason))
-        if result.moves:
-            reason = "networks trained from nothing want thousands of pictures a class; the recipes wait in zoo"
-            result.reasons.append(("scratch none", reason))
+        reason = f"{sizes['validation']} validation pictures alone would choose by luck"
+        result.reasons.append((f"folds {folds}", reason))
