@@ -176,6 +176,17 @@ def test_photographs_get_a_network_that_knows_photographs_and_small_pictures_the
     assert (small.scratch, small.transfer) == ({"resnet9": before.scratch["resnet9"]}, {})
 
 
+def test_what_would_not_be_read_afterwards_is_not_written(place):
+    write_folder(place / "photos", photographs("cat", "dog"))
+    (place / "params.yaml").write_text(
+        PARAMS.replace("transfer: {}", "transfer: {Mobilenet_v2: {architecture: vgg16}}")
+    )
+    old = (place / "params.yaml").read_bytes()
+    with pytest.raises(DarkroomError, match=r"what would be written to params.yaml has .*\n.*model names must differ"):
+        main.run(["init", "photos", "--yes"])
+    assert (place / "params.yaml").read_bytes() == old
+
+
 def test_without_a_network_photographs_get_what_is_here(place):
     photos = write_folder(place / "photos", photographs("cat", "dog"))
     before = document.load(place / "params.yaml")
