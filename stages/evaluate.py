@@ -7,6 +7,7 @@ python stages/evaluate.py --candidates models/candidates --packed data/packed --
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from darkroom import files, params, plotting
@@ -17,7 +18,7 @@ from darkroom.evaluation.intervals import Bootstrap
 from darkroom.evaluation.judging import check_same_data, judge
 from darkroom.evaluation.reviewing import review
 from darkroom.evaluation.roster import BASELINE, read_names
-from darkroom.evaluation.selection import choose, decide
+from darkroom.evaluation.selection import caution, choose, decide
 from darkroom.evaluation.settings import SelectSettings
 from darkroom.packed import open_packed, read_split, write_rows
 
@@ -37,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     bar = next(each for each in judged if each.card.name == BASELINE)
     networks = [each for each in judged if each is not bar]
     chosen = choose(networks, bar, metric, settings.prefer)
+    chosen = replace(chosen, reason=f"{chosen.reason} {caution(networks)}".rstrip())
     best = chosen.best
     right = {each.card.name: each.predicted == labels for each in judged}
     comparisons = compare_each(right.pop(best.card.name), right)

@@ -3,11 +3,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from darkroom.candidate import Card, Predictions
+from darkroom.candidate import Card, Folds, Predictions
 from darkroom.errors import DarkroomError
 from darkroom.evaluation.judging import Judged
 from darkroom.evaluation.metrics import Detailed, Scores, Uncalibrated
-from darkroom.evaluation.selection import choose, decide
+from darkroom.evaluation.selection import caution, choose, decide
 from darkroom.packed import Split
 
 SCORES = Scores(0.9, 0.8, 1.0, 0.9, 0.9, 0.9, 0.2, 0.01)
@@ -124,3 +124,36 @@ def test_the_cheapest_of_those_within_noise_is_taken_where_it_is_preferred():
         assert choose(order, BAR, "accuracy").best is top
     assert choose([top, smaller, large], BAR, "accuracy", "cheapest_within_noise").best is top
     assert choose([top], BAR, "accuracy", "cheapest_within_noise").reason == "top is the only network."
+
+
+def judged(network: Judged, accuracy: float | None, method: str = "probe") -> Judged:
+    """Return a network with the accuracy on folds, if there is one."""
+    folds = Folds(5, 2, 500, accuracy, accuracy, 0.3, 0.02) if accuracy else None
+    card = dataclasses.replace(network.card, training={"method": method})
+    return dataclasses.replace(network, folds=folds, card=card)
+
+
+def test_folds_choose_where_all_were_judged_by_them():
+    first, second = network("a", accuracy=0.95), network("b", accuracy=0.90)
+    chosen = choose([judged(first, 0.85), judged(second, 0.88)], BAR, "accuracy")
+    assert (chosen.best.card.name, chosen.value) == ("b", 0.88)
+    assert chosen.reason == "Of 2 networks, b has the highest accuracy on 5 folds, 2 times (88.00%)."
+    chosen = choose([judged(first, 0.85), second], BAR, "accuracy")
+    assert chosen.reason == "Of 2 networks, a has the highest validation accuracy (95.00%)."
+
+
+@pytest.mark.parametrize(
+    ("networks", "sentence"),
+    [
+        ([network("a")], ""),
+        ([judged(network("a"), 0.9), judged(network("b"), 0.9)], ""),
+        ([judged(network("a"), None), judged(network("b"), None)], "set select.folds: 5 to let ten fits choose."),
+        ([network("a"), network("b")], "a larger split.validation would be surer."),
+        ([network("a"), judged(network("b"), 0.9)], "folds could not choose, since a learned by epochs."),
+    ],
+)
+def test_a_choice_on_few_images_says_so(networks, sentence):
+    expected = f"With 100 validation images that may be luck: {sentence}" if sentence else ""
+    assert caution(networks) == expected
+    many = [dataclasses.replace(each, validation_right=np.ones(300, dtype=bool)) for each in networks]
+    assert caution(many) == ""

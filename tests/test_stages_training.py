@@ -119,7 +119,7 @@ def test_a_probe_leaves_the_old_layers_as_they_were_and_says_what_it_did(place):
     assert card.training["strength"] in probe.STRENGTHS
     folds = files.read_json(place / "probed" / "folds.json")
     assert (folds["folds"], folds["repeats"], folds["images"]) == (5, 2, 144)
-    assert 0.5 < folds["mean"] <= 1
+    assert 0.5 < folds["accuracy"] <= 1
     assert 0 <= folds["spread"] < 0.3
 
 

@@ -8,6 +8,7 @@
 | `model.onnx` | uint8 images (N, S, S, 3) to float32 logits (N, classes); networks only |
 | `history/` | DVCLive's curves, one TSV a metric and epoch; networks only |
 | `augmented.png` | one augmented batch; networks only |
+| `folds.json` | `Folds`: how it does on several splits; probes only, where `select.folds` asks for them |
 
 Logits are unnormalised log-probabilities: probabilities are `softmax(logits / temperature)`.
 """
@@ -88,6 +89,23 @@ class Predictions:
     test: npt.NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class Folds:
+    """How heads do on the images that they were not fitted to, for repeated folds of training and validation images."""
+
+    folds: int
+    repeats: int
+    images: int
+    """In all folds together; test images are in none."""
+    accuracy: float
+    """Over all images, mean over repeats, as the next two."""
+    macro_f1: float
+    log_loss: float
+    """In nats, without a temperature."""
+    spread: float
+    """Standard deviation of the accuracy from fold to fold."""
+
+
 def write_card(folder: Path, card: Card) -> None:
     """Write `card.json`."""
     files.write_json(folder / "card.json", asdict(card))
@@ -109,6 +127,12 @@ def read_predictions(folder: Path) -> Predictions:
     """Read `predictions.npz`."""
     with np.load(folder / "predictions.npz", allow_pickle=False) as arrays:
         return Predictions(arrays["validation"], arrays["test"])
+
+
+def read_folds(folder: Path) -> Folds | None:
+    """Read `folds.json`; None where there is none."""
+    path = folder / "folds.json"
+    return Folds(**files.read_json(path)) if path.is_file() else None
 
 
 @dataclass(frozen=True)

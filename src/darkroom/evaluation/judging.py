@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from darkroom import candidate
-from darkroom.candidate import Card, Epoch, Predictions
+from darkroom.candidate import Card, Epoch, Folds, Predictions
 from darkroom.errors import DarkroomError
 from darkroom.evaluation.calibration import fit_temperature
 from darkroom.evaluation.intervals import Bootstrap
@@ -51,6 +51,8 @@ class Judged:
     history: list[Epoch]
     without_leaks: WithoutLeaks | None = None
     """The test accuracy without leaked images; None where that is no other figure."""
+    folds: Folds | None = None
+    """How it does on repeated folds; None where none were asked for, and for networks trained by epochs."""
 
 
 def judge(folder: Path, split: Split, bootstrap: Bootstrap) -> Judged:
@@ -84,6 +86,7 @@ def judge(folder: Path, split: Split, bootstrap: Bootstrap) -> Judged:
         predicted=predicted,
         history=candidate.read_history(folder),
         without_leaks=score_without_leaks(predicted, labels["test"], split.leaks[split.rows("test")]),
+        folds=candidate.read_folds(folder),
     )
 
 

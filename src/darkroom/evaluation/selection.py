@@ -11,6 +11,8 @@ from darkroom.packed import UNEVEN, Split
 
 Metric = Literal["accuracy", "macro_f1", "log_loss"]
 Prefer = Literal["best", "cheapest_within_noise"]
+FEW = 300
+"""Validation images below which one split may choose by luck: at 90% an interval is over 7 points wide."""
 WORDS: dict[Metric, str] = {"accuracy": "accuracy", "macro_f1": "macro F1", "log_loss": "log loss"}
 
 
@@ -35,28 +37,32 @@ def decide(metric: Literal["auto"] | Metric, split: Split) -> Metric:
 def choose(networks: Sequence[Judged], bar: Judged, metric: Metric, prefer: Prefer = "best") -> Choice:
     """Return the network with the best validation `metric`; the reason says so where the baseline `bar` is better.
 
-    A tie goes to the lower log loss, then to fewer parameters, then to the first name. With
-    `cheapest_within_noise` it is the network with the fewest parameters among those that McNemar's exact test with
-    Holm's correction cannot tell from that one on validation; parameters stand for cost because they are the same
-    on every machine, which a measured time is not.
+    Where every network was judged by folds, those decide instead of the one validation split. A tie goes to the lower
+    log loss, then to fewer parameters, then to the first name. With `cheapest_within_noise` it is the network with the
+    fewest parameters among those that McNemar's exact test with Holm's correction cannot tell from that one on
+    validation; parameters stand for cost because they are the same on every machine, which a measured time is not.
 
     Raises DarkroomError where there is no network.
     """
     if not networks:
         raise DarkroomError("there is no network to choose: add one to `scratch` or `transfer` in params.yaml")
     sign = 1 if metric == "log_loss" else -1
+    by_folds = judged_by_folds(networks)
+
+    def measured(network: Judged) -> float:
+        return float(getattr(network.folds if by_folds else network.validation, metric))
 
     def keys(network: Judged) -> tuple[float, float, int, str]:
-        value: float = getattr(network.validation, metric)
-        return sign * value, network.validation.log_loss, network.card.parameters, network.card.name
+        return sign * measured(network), network.validation.log_loss, network.card.parameters, network.card.name
 
     ranked = sorted(networks, key=keys)
     best = ranked[0]
-    value: float = getattr(best.validation, metric)
+    value = measured(best)
     name, count = best.card.name, len(ranked)
     shown = _shown(value, metric)
-    score = f"the {'lowest' if metric == 'log_loss' else 'highest'} validation {WORDS[metric]} ({shown})"
-    tied = [network for network in ranked if getattr(network.validation, metric) == value]
+    where = f"{WORDS[metric]} on {_splits(best)}" if by_folds else f"validation {WORDS[metric]}"
+    score = f"the {'lowest' if metric == 'log_loss' else 'highest'} {where} ({shown})"
+    tied = [network for network in ranked if measured(network) == value]
     if count == 1:
         reason = f"{name} is the only network."
     elif len(tied) == 1:
@@ -70,11 +76,35 @@ def choose(networks: Sequence[Judged], bar: Judged, metric: Metric, prefer: Pref
                 f" {cheapest.card.name} is within noise of it with fewer parameters "
                 f"({cheapest.card.parameters:,}, not {best.card.parameters:,}), and so is preferred."
             )
-            best, value = cheapest, getattr(cheapest.validation, metric)
+            best, value = cheapest, measured(cheapest)
     reached: float = getattr(bar.validation, metric)
-    if sign * reached < sign * value:
+    if sign * reached < sign * float(getattr(best.validation, metric)):
         reason += f" The baseline is better there ({_shown(reached, metric)}): the networks learned too little."
     return Choice(best, value, reason)
+
+
+def judged_by_folds(networks: Sequence[Judged]) -> bool:
+    """Return whether folds can decide: only where every network was judged by them are they compared alike."""
+    return all(network.folds for network in networks)
+
+
+def caution(networks: Sequence[Judged]) -> str:
+    """Return a sentence where one small validation split chose among several networks, else nothing."""
+    images = len(networks[0].validation_right)
+    if len(networks) == 1 or images >= FEW or judged_by_folds(networks):
+        return ""
+    remedy = "a larger split.validation would be surer"
+    if trained := [network.card.name for network in networks if network.card.training.get("method") != "probe"]:
+        if any(network.folds for network in networks):
+            remedy = f"folds could not choose, since {', '.join(trained)} learned by epochs"
+    else:
+        remedy = "set select.folds: 5 to let ten fits choose"
+    return f"With {images} validation images that may be luck: {remedy}."
+
+
+def _splits(network: Judged) -> str:
+    assert network.folds is not None
+    return f"{network.folds.folds} folds" + (f", {network.folds.repeats} times" if network.folds.repeats > 1 else "")
 
 
 def _cheapest(ranked: Sequence[Judged]) -> Judged:

@@ -1,15 +1,16 @@
 """Repeated folds: how much a probe's accuracy hangs on which images it was judged by."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from sklearn.metrics import f1_score
 from sklearn.model_selection import StratifiedGroupKFold
 
 from darkroom import packed
+from darkroom.candidate import Folds
 from darkroom.errors import DarkroomError
 from darkroom.training import probe
 from darkroom.training.features import Features
@@ -17,21 +18,6 @@ from darkroom.training.probe import Labels
 
 FITS = 10
 """About as many heads are fitted, whatever the number of folds."""
-
-
-@dataclass(frozen=True)
-class Folds:
-    """`folds.json`: accuracy of heads that were fitted without the fold that they were judged by."""
-
-    folds: int
-    repeats: int
-    images: int
-    """Training and validation images together; test images are in no fold."""
-    accuracies: list[float]
-    """One a repeat, over all images."""
-    mean: float
-    spread: float
-    """Standard deviation over the single folds."""
 
 
 def evaluate(
@@ -58,23 +44,23 @@ def evaluate(
             f"set it to {fewest if fewest > 1 else 0}"
         )
     repeats, views = max(1, round(FITS / count)), [plain, *others]
+    scores: list[tuple[float, float, float]] = []
     single: list[float] = []
-    whole: list[float] = []
     for repeat in range(repeats):
         divider = StratifiedGroupKFold(count, shuffle=True, random_state=seed + repeat)
-        right = np.zeros(len(labels), dtype=np.bool_)
+        logits = np.zeros((len(labels), classes), dtype=np.float32)
         for fitted, judged in divider.split(plain, labels, families):
             scale = probe.scaling(plain[fitted])
             features = np.concatenate([scale.apply(view[fitted]) for view in views])
             targets = np.tile(labels[fitted], len(views))
             [(_, weight, bias)] = probe.path(features, targets, classes, (head.strength,), balanced)
-            right[judged] = (scale.apply(plain[judged]) @ weight.T + bias).argmax(axis=1) == labels[judged]
-            single.append(float(right[judged].mean()))
-        whole.append(float(right.mean()))
-    rounded = [round(value, 6) for value in whole]
-    return Folds(
-        count, repeats, len(labels), rounded, round(float(np.mean(whole)), 6), round(float(np.std(single, ddof=1)), 6)
-    )
+            logits[judged] = scale.apply(plain[judged]) @ weight.T + bias
+            single.append(float((logits[judged].argmax(axis=1) == labels[judged]).mean()))
+        guesses = logits.argmax(axis=1)
+        f1 = float(f1_score(labels, guesses, average="macro", zero_division=0))
+        scores.append((float((guesses == labels).mean()), f1, probe.cross_entropy(logits, labels)))
+    means = [round(float(value), 6) for value in np.mean(scores, axis=0)]
+    return Folds(count, repeats, len(labels), *means, spread=round(float(np.std(single, ddof=1)), 6))
 
 
 def families(folder: Path, copies: Path) -> npt.NDArray[np.int64]:

@@ -8,6 +8,7 @@ import numpy as np
 from torch import nn
 
 from darkroom import files
+from darkroom.candidate import Folds
 from darkroom.training import features, folds, optimizer, probe, weights
 from darkroom.training.features import Features, Shelf, View
 from darkroom.training.network import Network
@@ -84,7 +85,7 @@ def choose(method: Method, images: int, device: str) -> tuple[Method, str]:
 
 def _probe(
     source: Source, job: Job, whole: Network, ground: Ground, with_folds: bool
-) -> tuple[probe.Head, folds.Folds | None]:
+) -> tuple[probe.Head, Folds | None]:
     """Fit a head to the features of the images and, where images may be mirrored, of their mirrored views."""
     whole.to(ground.compute.device)
     rows = {name: ground.split.rows(name) for name in ("train", "validation")}
