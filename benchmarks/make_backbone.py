@@ -3,7 +3,7 @@
     python benchmarks/make_backbone.py models/candidates/resnet9 --name cifar10_backbone \
         --packed data/packed --split data/split.csv --out backbones/cifar10_backbone
 
-Prints the SHA-256 that `transfer.NAME.sha256` in params.yaml must be.
+Prints its accuracy and its SHA-256.
 """
 
 import argparse
