@@ -27,6 +27,7 @@ def collect(model: Model) -> dict[str, Any]:
         "classes": model.card.classes,
         "card": asdict(model.card),
         "model_card": text.read_text(encoding="utf-8") if text.is_file() else None,
+        "precision": model.served.precision,
         "reason": model.served.reason,
         "metrics": model.served.metrics,
         "parity": asdict(model.served.parity),

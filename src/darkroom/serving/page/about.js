@@ -50,7 +50,7 @@ export function describe(info) {
   const doubt = card.doubt && `confident in ${percent(card.doubt.coverage)} of the validation pictures`;
   element("facts").append(
     list([
-      ["Network", `${card.architecture}; ${count(card.parameters, "number", "numbers")} learnt`],
+      ["Network", `${card.architecture}; ${count(card.parameters, "number", "numbers")} learnt; ${info.precision}`],
       ["Picture", `the central square, ${card.image_size} × ${card.image_size} pixels`],
       ["Served because", info.reason],
       ["Doubt", doubt],
