@@ -118,6 +118,10 @@ class Client:
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
         return self._portal.call(partial(self._client.request, method, path, **options))
 
+    def count_timers(self) -> int:
+        """Return how many timers wait in the application's event loop."""
+        return self._portal.call(lambda: sum(not timer.cancelled() for timer in asyncio.get_running_loop()._scheduled))
+
     def get(self, path: str, **options: Any) -> httpx.Response:
         return self.request("GET", path, **options)
 

@@ -167,6 +167,12 @@ def test_a_body_that_stops_arriving_is_not_waited_for(client: Client, monkeypatc
     assert response.headers["connection"] == "close"
 
 
+def test_no_request_leaves_a_timer_behind(client: Client) -> None:
+    for _ in range(30):
+        client.post("/predict", files=form(A))
+    assert client.count_timers() < 10
+
+
 def test_an_answer_that_takes_too_long_is_given_up(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
     model = service.app.state.model

@@ -13,6 +13,7 @@ from typing import Any, cast
 from urllib.parse import quote
 
 import bentoml
+from bentoml._internal.server.http.traffic import TimeoutMiddleware
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -170,7 +171,7 @@ def _known(path: str) -> bool:
 
 
 class _Front:
-    """ASGI middleware that puts our routes before BentoML's, and the guard around all of it."""
+    """ASGI middleware that puts our routes before BentoML's, and the guard around both."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._bentoml = app
@@ -179,14 +180,26 @@ class _Front:
         """Choose who answers."""
         if scope["type"] == "lifespan":
             # BentoML puts a service's middleware inside its own, whose refusals and counters then go past it.
-            scope["app"].middleware_stack = Guard(scope["app"].middleware_stack, _known)
+            scope["app"].middleware_stack = Guard(_without_timers(scope["app"].middleware_stack), _known)
         ours = scope["type"] == "http" and scope["path"] in OURS
         await (app if ours else self._bentoml)(scope, receive, send)
 
 
-# BentoML's time limit is beyond ours for arriving and answering, so that ours speaks; its log line has no id.
-# Its tracing costs 0.37 of 1.23 ms of processor time a request (32 pixels, a small network), collected or not.
-@bentoml.service(traffic={"timeout": 60}, logging={"access": {"enabled": False}}, tracing={"excluded_urls": "."})
+def _without_timers(stack: Any) -> ASGIApp:
+    """Return BentoML's middleware without its time limit: ours are for arriving and for answering.
+
+    BentoML keeps a timer of 0.9 KB for every request until its time is over, answered or not: 50 MB at 1,000 a second.
+    """
+    layer = stack
+    while hasattr(layer, "app"):
+        if isinstance(layer.app, TimeoutMiddleware):
+            layer.app = layer.app.app
+        layer = layer.app
+    return cast(ASGIApp, stack)
+
+
+# BentoML's log line has no id of ours. Its tracing costs 0.5 of 1.4 ms of processor time a request, collected or not.
+@bentoml.service(logging={"access": {"enabled": False}}, tracing={"excluded_urls": "."})
 @bentoml.asgi_app(app)
 class Classifier:
     """Classifies pictures: POST /predict, /explain; GET /info; a page to drop pictures on at /ui."""

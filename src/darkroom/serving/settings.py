@@ -31,7 +31,7 @@ class ServeSettings(Section):
     """Size of one request."""
     max_megapixels: Annotated[float, Field(gt=0)] = 50.0
     """Size of one picture once it is open."""
-    max_seconds: Annotated[float, Field(gt=0, le=29)] = 20.0
+    max_seconds: Annotated[float, Field(gt=0)] = 20.0
     """Time that a request may take to arrive, and as much again to be answered."""
     log: str | None = None
     """Folder for a log of the answers and for corrections from the page; without it nothing is kept."""
