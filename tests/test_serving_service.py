@@ -20,7 +20,7 @@ from PIL import Image
 
 from darkroom import candidate, packed
 from darkroom.doubt import Doubt
-from darkroom.serving import served, service
+from darkroom.serving import routes, served, service
 from darkroom.serving.journal import Journal
 from tests.factories_serving import BEST, EVALUATION, LIMITS, Client, in_process, picture, png, write_served
 
@@ -309,7 +309,7 @@ def test_the_page_gives_out_its_own_files_only(client: Client, name: str) -> Non
 
 
 def test_the_page_names_no_address() -> None:
-    for path in service.PAGE.iterdir():
+    for path in routes.PAGE.iterdir():
         assert not re.search(r"(https?:)?//[\w-]+\.", path.read_text(encoding="utf-8")), path.name
 
 

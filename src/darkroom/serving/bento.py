@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 
 from darkroom import files
 from darkroom.errors import DarkroomError
-from darkroom.serving import handover, served, service
+from darkroom.serving import handover, routes, served, service
 
 SOURCE = Path(service.__file__).parents[2]
 """The folder that holds the package."""
@@ -51,7 +51,7 @@ def service_files() -> list[Path]:
     finder = ModuleFinder(path=[str(SOURCE)])
     finder.import_hook(service.__name__)
     modules = [Path(file) for module in finder.modules.values() if (file := getattr(module, "__file__", None))]
-    page = [path for path in service.PAGE.iterdir() if path.is_file()]
+    page = [path for path in routes.PAGE.iterdir() if path.is_file()]
     return sorted(path.relative_to(SOURCE) for path in [*modules, *page])
 
 

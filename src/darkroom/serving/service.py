@@ -6,102 +6,29 @@ of what a typed BentoML endpoint does.
 """
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import quote
 
 import bentoml
 from bentoml._internal.server.http.traffic import TimeoutMiddleware
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from darkroom.errors import DarkroomError
-from darkroom.serving import examples, facts, guard, openapi, served, uploads
-from darkroom.serving.guard import Guard, Record
-from darkroom.serving.journal import Journal
-from darkroom.serving.model import Answer, Failure, Model
-from darkroom.serving.uploads import RequestError, Upload
+from darkroom.serving import guard, openapi, routes, served
+from darkroom.serving.guard import Guard
+from darkroom.serving.uploads import RequestError
 
-PAGE = Path(__file__).parent / "page"
-"""The page's files, served as they are."""
 SWAGGER = Path(bentoml.__file__).parent / "_internal" / "server" / "static_content"
-
-
-async def predict(request: Request) -> JSONResponse:
-    """Answer each image of the request."""
-    model, limits = _model(request), _model(request).served.limits
-    question = await uploads.read(request, limits, "images", ["top_k"])
-    top_k = uploads.top_k(question.options.get("top_k"), limits.top_k)
-    answers = await model.answer(question.uploads)
-    if request.app.state.journal is not None:
-        await model.run(request.app.state.journal.write, question.uploads, answers)
-    failures = [answer for answer in answers if isinstance(answer, Failure)]
-    _record(request).facts |= {"images": len(answers), "failed": len(failures) or ""}
-    predictions = [
-        _plain(upload, answer, model.card.classes, top_k)
-        for upload, answer in zip(question.uploads, answers, strict=True)
-    ]
-    body: dict[str, Any] = {"model": facts.identity(model), "predictions": predictions}
-    if len(failures) < len(answers):
-        return JSONResponse(body)
-    first = failures[0]
-    message = first.message if len(failures) == 1 else f"none of the {len(failures)} images could be answered"
-    return _refusal(request, RequestError(first.status, first.code, message), body)
-
-
-def _plain(upload: Upload, answer: Answer | Failure, classes: list[str], top_k: int) -> dict[str, Any]:
-    if isinstance(answer, Failure):
-        return {"name": upload.name, "error": {"code": answer.code, "message": answer.message}}
-    order = (-answer.probabilities).argsort(kind="stable")[:top_k]
-    labels = [{"label": classes[index], "probability": float(answer.probabilities[index])} for index in order]
-    doubt = {"confident": answer.confident, "in_distribution": answer.in_distribution}
-    return {"name": upload.name, "labels": labels, **doubt}
-
-
-async def explain(request: Request) -> Response:
-    """Answer with a picture of the places that speak for a class."""
-    model = _model(request)
-    question = await uploads.read(request, model.served.limits, "image", ["label"])
-    explanation = await model.explain(question.uploads[0], question.options.get("label"))
-    headers = {"X-Label": quote(explanation.label), "X-Strongest": f"{explanation.strongest:.4f}"}
-    return Response(explanation.png, media_type="image/png", headers=headers)
-
-
-async def correct(request: Request) -> JSONResponse:
-    """Keep an image under the class that a user gave it."""
-    model, journal = _model(request), request.app.state.journal
-    if journal is None:
-        raise RequestError(403, "no_log", "corrections are not kept here: the parameter serve.log turns that on")
-    question = await uploads.read(request, model.served.limits, "image", ["label"])
-    upload, label = question.uploads[0], model.checked(question.options.get("label", ""))
-    if isinstance(failure := await model.run(model.decode, upload), Failure):
-        raise RequestError(failure.status, failure.code, failure.message)
-    await model.run(journal.correct, upload, label)
-    return JSONResponse({"kept": True})
-
-
-async def info(request: Request) -> JSONResponse:
-    """Say what answers here."""
-    return JSONResponse(request.app.state.info)
-
-
-async def file(request: Request) -> Response:
-    """Serve the page's files and the example pictures; the guard lets no other name through."""
-    path = request.app.state.files.get(request.url.path)
-    if path is None:
-        raise HTTPException(404)
-    return FileResponse(path, headers={"Cache-Control": "no-cache"})
+"""What BentoML's page at / loads."""
 
 
 async def docs(request: Request) -> JSONResponse:
     """BentoML's description of the service, with the routes above added."""
-    model = _model(request)
+    model = routes.model_of(request)
     specification = _service().openapi_spec.asdict()
     limits, classes = model.served.limits, model.card.classes
     return JSONResponse(openapi.describe(specification, model.served.version, limits, classes))
@@ -109,58 +36,13 @@ async def docs(request: Request) -> JSONResponse:
 
 async def schema(request: Request) -> JSONResponse:
     """What BentoML's own clients read."""
-    return JSONResponse(openapi.schema(Classifier.__doc__, _model(request).served.limits))
-
-
-def _model(request: Request) -> Model:
-    return cast(Model, request.app.state.model)
-
-
-def _record(request: Request) -> Record:
-    return cast(Record, request.scope["record"])
-
-
-async def _refuse(request: Request, error: Exception) -> JSONResponse:
-    return _refusal(request, cast(RequestError, error), {})
-
-
-def _refusal(request: Request, error: RequestError, body: dict[str, Any]) -> JSONResponse:
-    _record(request).code = error.code
-    # The rest of a body that came too slowly is not waited for.
-    headers = {"Connection": "close"} if error.status == 408 else None
-    return JSONResponse(guard.error(error.code, error.message) | body, error.status, headers)
-
-
-@asynccontextmanager
-async def _lifespan(application: Starlette) -> AsyncIterator[None]:
-    model = Model(served.FOLDER)
-    limits, state = model.served.limits, application.state
-    state.model = model
-    state.journal = None
-    if limits.log is not None:
-        state.journal = Journal(Path(limits.log), model.served.version, model.card.classes, limits.log_pictures)
-    state.info = facts.collect(model)
-    state.files = {"/ui": PAGE / "index.html", **{f"/ui/{path.name}": path for path in PAGE.iterdir()}}
-    for example in examples.read(model.folder):
-        state.files[f"/{examples.FOLDER}/{example.file}"] = model.folder / examples.FOLDER / example.file
-    yield
-    model.close()
+    return JSONResponse(openapi.schema(Classifier.__doc__, routes.model_of(request).served.limits))
 
 
 app = Starlette(
-    routes=[
-        Route("/predict", predict, methods=["POST"]),
-        Route("/explain", explain, methods=["POST"]),
-        Route("/correct", correct, methods=["POST"]),
-        Route("/info", info, methods=["GET", "POST"]),  # BentoML's client posts
-        Route("/docs.json", docs),
-        Route("/schema.json", schema),
-        Route("/ui", file),
-        Route("/ui/{name}", file),
-        Route("/examples/{name}", file),
-    ],
-    exception_handlers={RequestError: _refuse},
-    lifespan=_lifespan,
+    routes=[*routes.ROUTES, Route("/docs.json", docs), Route("/schema.json", schema)],
+    exception_handlers={RequestError: routes.refuse},
+    lifespan=routes.lifespan,
 )
 OURS = {route.path for route in app.routes if isinstance(route, Route)}
 BENTOML = {"/", *guard.PROBES, *(f"/static_content/{path.name}" for path in SWAGGER.iterdir())}
