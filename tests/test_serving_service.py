@@ -113,6 +113,12 @@ REFUSALS = {
     "an address": ({"files": {"images": (None, "http://127.0.0.1/a.png")}}, 422, "not_a_file", "not fetched"),
     "a wrong field": ({"files": [*form(A), ("image", ("a.png", A))]}, 422, "unknown_field", "'image'"),
     "a wrong top_k": ({"files": form(A), "data": {"top_k": "few"}}, 422, "invalid_top_k", "'few'"),
+    "a wrong top_k beside a right one": (
+        {"files": form(A), "data": {"top_k": "1"}, "params": {"top_k": "x"}},
+        422,
+        "invalid_top_k",
+        "'x'",
+    ),
     "a top_k of 0": ({"files": form(A), "params": {"top_k": "0"}}, 422, "invalid_top_k", "from 1 up"),
     "a large body in chunks": (body(in_chunks(), "image/png"), 413, "request_too_large", "0.5 MB"),
     "JSON": (body(b"{}", "application/json"), 415, "unsupported_media_type", "application/json"),

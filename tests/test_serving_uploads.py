@@ -36,7 +36,7 @@ def ask(body: Body, content_type: str, length: int | None = None) -> RequestErro
         headers.append((b"content-length", str(length).encode()))
     scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": headers}
     with pytest.raises(RequestError) as raised:
-        asyncio.run(uploads.read(Request(scope, body), LIMITS, "images"))
+        asyncio.run(uploads.read(Request(scope, body), LIMITS, "images", {}))
     return raised.value
 
 
@@ -75,5 +75,5 @@ def test_files_never_touch_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     headers = [(b"content-type", b"multipart/form-data; boundary=b")]
     scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": headers}
-    question = asyncio.run(uploads.read(Request(scope, receive), ServeSettings(), "images"))
+    question = asyncio.run(uploads.read(Request(scope, receive), ServeSettings(), "images", {}))
     assert question == uploads.Question([uploads.Upload("a.png", content)], {})

@@ -93,9 +93,9 @@ class Model:
     async def explain(self, upload: Upload, label: str | None) -> Explanation:
         """Return why a picture is answered with `label`, or with its most probable class.
 
-        Raises RequestError when the picture cannot be read, or `label` is no class.
+        `label` is one of the classes. Raises RequestError when the picture cannot be read.
         """
-        return await self.run(self._explain, upload, None if label is None else self.checked(label))
+        return await self.run(self._explain, upload, label)
 
     def checked(self, label: str) -> str:
         """Return `label` when it is a class. Raises RequestError otherwise."""

@@ -79,7 +79,7 @@ def describe(specification: Json, version: str, limits: ServeSettings, classes: 
             "A form with the field `images` repeated, or one image as the whole body. Answers come in the order of "
             "the images; an image that cannot be read does not disturb the others. A form's `top_k` counts before "
             "the query's.",
-            _object({"images": images, "top_k": _TOP_K}, ["images"]),
+            _object({"images": images, "top_k": _TOP_K}, ["images"], additionalProperties=False),
             {"application/json": {"schema": {"$ref": "#/components/schemas/Answer"}}},
             {"top_k": _TOP_K},
         ),
@@ -89,18 +89,21 @@ def describe(specification: Json, version: str, limits: ServeSettings, classes: 
             "Answers with a PNG of the model's own size: orange where hiding the place makes `label` less probable, "
             "blue where it makes it more so. Without `label` the most probable class is explained; the header "
             "`X-Label` names it, percent-encoded; `X-Strongest` is how far the probability moves at most, 0 to 1.",
-            _object({"image": _FILE, "label": label}, ["image"]),
+            _object({"image": _FILE, "label": label}, ["image"], additionalProperties=False),
             {"image/png": {"schema": _FILE}},
             {"label": label},
         ),
-        "/info": {"get": _get("info", "What answers here: classes, card, metrics, limits and versions")},
+        "/info": {
+            "get": _get("info", "What answers here: classes, card, metrics, limits and versions"),
+            "post": _get("post_info", "The same, for BentoML's clients"),
+        },
     }
     if limits.log is not None:
         paths["/correct"] = _post(
             "correct",
             "Say what is really on an image",
             "The image is kept under the class `label`, for the next training.",
-            _object({"image": _FILE, "label": label}),
+            _object({"image": _FILE, "label": label}, additionalProperties=False),
             {"application/json": {"schema": _object({"kept": {"type": "boolean"}})}},
             {"label": label},
         )

@@ -25,8 +25,8 @@ PAGE = Path(__file__).parent / "page"
 async def predict(request: Request) -> JSONResponse:
     """Answer each image of the request."""
     model, limits = model_of(request), model_of(request).served.limits
-    question = await uploads.read(request, limits, "images", ["top_k"])
-    top_k = uploads.top_k(question.options.get("top_k"), limits.top_k)
+    question = await uploads.read(request, limits, "images", {"top_k": uploads.whole_number})
+    top_k = question.options.get("top_k", limits.top_k)
     answers = await model.answer(question.uploads)
     if request.app.state.journal is not None:
         await model.run(request.app.state.journal.write, question.uploads, answers)
@@ -56,7 +56,7 @@ def _plain(upload: Upload, answer: Answer | Failure, classes: list[str], top_k: 
 async def explain(request: Request) -> Response:
     """Answer with a picture of the places that speak for a class."""
     model = model_of(request)
-    question = await uploads.read(request, model.served.limits, "image", ["label"])
+    question = await uploads.read(request, model.served.limits, "image", {"label": model.checked})
     explanation = await model.explain(question.uploads[0], question.options.get("label"))
     headers = {"X-Label": quote(explanation.label), "X-Strongest": f"{explanation.strongest:.4f}"}
     return Response(explanation.png, media_type="image/png", headers=headers)
@@ -67,8 +67,10 @@ async def correct(request: Request) -> JSONResponse:
     model, journal = model_of(request), request.app.state.journal
     if journal is None:
         raise RequestError(403, "no_log", "corrections are not kept here: the parameter serve.log turns that on")
-    question = await uploads.read(request, model.served.limits, "image", ["label"])
-    upload, label = question.uploads[0], model.checked(question.options.get("label", ""))
+    question = await uploads.read(request, model.served.limits, "image", {"label": model.checked})
+    upload = question.uploads[0]
+    if (label := question.options.get("label")) is None:
+        raise RequestError(422, "no_label", "no label: say in the field label what is on the image")
     if isinstance(failure := await model.run(model.decode, upload), Failure):
         raise RequestError(failure.status, failure.code, failure.message)
     await model.run(journal.correct, upload, label)
@@ -82,7 +84,7 @@ async def info(request: Request) -> JSONResponse:
 
 async def file(request: Request) -> Response:
     """Serve the page's files and the example pictures; the guard lets no other name through."""
-    path = request.app.state.files.get(request.url.path)
+    path = request.app.state.files.get(request.scope["path"])
     if path is None:
         raise HTTPException(404)
     return FileResponse(path, headers={"Cache-Control": "no-cache"})

@@ -1,8 +1,9 @@
 """From an HTTP request to the pictures in it, within limits that hold while the body is still arriving."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
@@ -35,21 +36,24 @@ class Upload:
 
 @dataclass(frozen=True)
 class Question:
-    """What one request asks: its pictures, and its options as they were written."""
+    """What one request asks: its pictures, and the options that it gives."""
 
     uploads: list[Upload]
-    options: dict[str, str]
+    options: dict[str, Any]
 
 
 class _Parser(MultiPartParser):
     spool_max_size = 0  # keep files in memory, never in temporary files: the request's size is limited anyway
 
 
-async def read(request: Request, limits: ServeSettings, field: str, options: Collection[str] = ()) -> Question:
+async def read(
+    request: Request, limits: ServeSettings, field: str, options: Mapping[str, Callable[[str], object]]
+) -> Question:
     """Return what `request` asks: a form with files named `field`, or one picture as the whole body.
 
-    Each of `options` may stand in the form or in the query; the form counts. A field `images` takes as many files
-    as `limits` say, any other field takes one.
+    Each of `options` may stand in the form or in the query, and is what its function makes of the text, which raises
+    RequestError for a wrong one; where both are given both must be right, and the form's counts. A field `images`
+    takes as many files as `limits` say, any other field takes one.
     Raises RequestError: 400 for a broken form, 408 for a body that takes too long, 413 for one that is too large,
     415 for another content type, 422 for wrong fields or no or too many images.
     """
@@ -57,7 +61,8 @@ async def read(request: Request, limits: ServeSettings, field: str, options: Col
     if media_type not in (FORM, "application/octet-stream") and not media_type.startswith("image/"):
         message = f"content type {media_type[:50]!r} is not supported: send {FORM} with {field}, or one image"
         raise RequestError(415, "unsupported_media_type", message)
-    values = {name: value for name in options if (value := request.query_params.get(name)) is not None}
+    given = request.query_params
+    values: dict[str, Any] = {name: check(given[name]) for name, check in options.items() if name in given}
     try:
         async with asyncio.timeout(limits.max_seconds):
             if media_type != FORM:
@@ -91,7 +96,9 @@ async def _form(request: Request, limits: ServeSettings, max_files: int) -> Form
         raise RequestError(400, "bad_form", error.message) from None
 
 
-async def _take(form: FormData, field: str, options: Collection[str], values: dict[str, str]) -> list[Upload]:
+async def _take(
+    form: FormData, field: str, options: Mapping[str, Callable[[str], object]], values: dict[str, Any]
+) -> list[Upload]:
     """Return the files of `form`, and put its options into `values`."""
     uploads: list[Upload] = []
     for name, value in form.multi_items():
@@ -100,7 +107,7 @@ async def _take(form: FormData, field: str, options: Collection[str], values: di
         elif name == field:
             raise RequestError(422, "not_a_file", f"{field} must be sent as files: addresses and text are not fetched")
         elif name in options and isinstance(value, str):
-            values[name] = value
+            values[name] = options[name](value)
         else:
             allowed = " and ".join([f"{field} (files)", *options])
             raise RequestError(422, "unknown_field", f"unknown field {name[:50]!r}: allowed are {allowed}")
@@ -128,10 +135,8 @@ async def _limited(request: Request, limits: ServeSettings) -> AsyncGenerator[by
         yield chunk
 
 
-def top_k(text: str | None, default: int) -> int:
-    """Return the number in `text`, or `default` where there is none. Raises RequestError."""
-    if text is None:
-        return default
+def whole_number(text: str) -> int:
+    """Return the number in the option top_k. Raises RequestError."""
     if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) > 0):
         raise RequestError(422, "invalid_top_k", f"top_k is {text[:20]!r}: give a whole number from 1 up")
     return int(text)
