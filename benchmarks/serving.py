@@ -137,18 +137,20 @@ class Bench:
     def many(self, name: str, picture: bytes, count: int) -> None:
         """Send one picture a request, and `count` of them."""
         folder = self.project(name)
-        loads: dict[int, list[float]] = {1: [], count: []}
+        loads: dict[int, list[Load]] = {1: [], count: []}
         for _ in range(self.rounds):
-            for pictures, speeds in loads.items():
+            for pictures, found in loads.items():
                 with self.running("ours", name, folder) as address:
-                    speeds.append(pictures * self.wrk(address, [picture] * pictures).requests)
-        print(f"| pictures a request, {name} | pictures/s, median | least to most | against one |\n|---|---|---|---|")
-        single = statistics.median(loads[1])
-        for pictures, speeds in loads.items():
-            middle = statistics.median(speeds)
-            bar = " (bar: ≥ 3)" if pictures > 1 else ""
-            spread = f"{min(speeds):,.0f} to {max(speeds):,.0f}"
-            print(f"| {pictures} | {middle:,.0f} | {spread} | {middle / single:.2f}{bar} |", flush=True)
+                    found.append(self.wrk(address, [picture] * pictures))
+        print(f"| pictures a request, {name} | pictures/s | least to most | CPU ms a picture | against one |")
+        print("|---|---|---|---|---|")
+        single = statistics.median(load.requests for load in loads[1])
+        for pictures, found in loads.items():
+            speeds = [pictures * load.requests for load in found]
+            row = [f"{statistics.median(speeds):,.0f}", f"{min(speeds):,.0f} to {max(speeds):,.0f}"]
+            row += [f"{statistics.median(load.cpu for load in found) / pictures:.2f}"]
+            row += [f"{statistics.median(speeds) / single:.2f}" + (" (bar: ≥ 3)" if pictures > 1 else "")]
+            print(f"| {pictures} | {' | '.join(row)} |", flush=True)
         print()
 
     def footprint(self, name: str, picture: bytes) -> None:
