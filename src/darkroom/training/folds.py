@@ -59,8 +59,8 @@ def evaluate(
         guesses = logits.argmax(axis=1)
         f1 = float(f1_score(labels, guesses, average="macro", zero_division=0))
         scores.append((float((guesses == labels).mean()), f1, probe.cross_entropy(logits, labels)))
-    means = [round(float(value), 6) for value in np.mean(scores, axis=0)]
-    return Folds(count, repeats, len(labels), *means, spread=round(float(np.std(single, ddof=1)), 6))
+    accuracy, macro_f1, loss = (round(float(value), 6) for value in np.mean(scores, axis=0))
+    return Folds(count, repeats, len(labels), accuracy, macro_f1, loss, round(float(np.std(single, ddof=1)), 6))
 
 
 def families(folder: Path, copies: Path) -> npt.NDArray[np.int64]:
