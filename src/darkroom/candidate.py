@@ -80,6 +80,11 @@ class Card:
     layers: list[Layer] = field(default_factory=list)
     """The network from its input to its output; empty where there is none."""
 
+    @property
+    def side(self) -> int:
+        """At which side in pixels the network computes: on this hangs how many images fit into memory at once."""
+        return max(self.image_size, int(self.network.get("side", 0)))
+
 
 @dataclass(frozen=True)
 class Predictions:

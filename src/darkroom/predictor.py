@@ -46,7 +46,7 @@ class Predictor:
 
     def logits_in_parts(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return what `logits` does for any number of images, at least 1, in bounded memory."""
-        size = candidate.chunk_size(self.card.image_size)
+        size = candidate.chunk_size(self.card.side)
         return np.concatenate([self.logits(images[start : start + size]) for start in range(0, len(images), size)])
 
     def probabilities(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:

@@ -74,7 +74,7 @@ def _is_picture(name: str) -> bool:
 
 def answer(predictor: Predictor, pictures: Iterator[tuple[str, Path | bytes]], top_k: int) -> Iterator[Answer]:
     """Yield the answer for each picture, in order, decoded and computed on all cores as the service does."""
-    size = min(SHARE, candidate.chunk_size(predictor.card.image_size))
+    size = min(SHARE, candidate.chunk_size(predictor.card.side))
     threads = os.cpu_count() or 1
     waiting: deque[Future[list[Answer]]] = deque()
     with ThreadPoolExecutor(threads) as pool:

@@ -98,7 +98,7 @@ def prove(predictor: Predictor, packed: Packed, rows: npt.NDArray[np.int64], jud
             "run `dvc repro` so that all of them are of one run"
         )
     largest = 0.0
-    size = candidate.chunk_size(predictor.card.image_size)
+    size = candidate.chunk_size(predictor.card.side)
     for start in range(0, len(rows), size):
         batch = slice(start, start + size)
         answered = predictor.probabilities(packed.images[rows[batch]])
@@ -114,7 +114,7 @@ def prove(predictor: Predictor, packed: Packed, rows: npt.NDArray[np.int64], jud
 
 
 def _logits(predictor: Predictor, packed: Packed, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-    size = candidate.chunk_size(predictor.card.image_size)
+    size = candidate.chunk_size(predictor.card.side)
     chunks = (rows[start : start + size] for start in range(0, len(rows), size))
     return np.concatenate([predictor.logits(packed.images[chunk]) for chunk in chunks])
 

@@ -154,7 +154,7 @@ class _Reader:
 
 
 def _probabilities(predictor: Predictor, packed: Packed, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    size = candidate.chunk_size(predictor.card.image_size)
+    size = candidate.chunk_size(predictor.card.side)
     chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
     return np.concatenate([predictor.probabilities(packed.images[chunk]) for chunk in chunks])
 

@@ -30,13 +30,14 @@ def read(
         words = f"{name}, from the weights {origin.weights}"
     else:
         card = candidate.read_card(folder)
-        description, mean, std = card.network, card.mean, card.std
+        description, mean, std = dict(card.network), card.mean, card.std
         name = description["architecture"]
         words = f"{name}, width {description.get('width')}, from the weights of {card.name}".replace(", width None", "")
     if name in backbones.NAMES:
+        description["input_size"] = settings.input_size or description["input_size"]
         model = backbones.build(name, classes, image_size, description["input_size"], seed, state)
         whole = Network(model, mean, std)
-        whole.side = model.side
+        whole.side = description["side"] = model.side
         return whole, description, words
     if settings.input_size:
         raise DarkroomError(f"input_size is for networks of torchvision, which {name} is not: leave it out")
