@@ -1,12 +1,15 @@
 """Networks of torchvision, with random weights: taken apart, frozen, trained for a step, exported."""
 
+import zipfile
+
 import onnxruntime
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from darkroom import files, images
 from darkroom.errors import DarkroomError
-from darkroom.training import backbones, export, optimizer, transfer, weights
+from darkroom.training import backbones, export, optimizer, pretrained, transfer, weights
 from darkroom.training.network import Network
 from darkroom.training.settings import ONLY_INPUT, SMALLEST_INPUT, TransferSettings
 
@@ -42,7 +45,7 @@ def settled(network):
 def test_a_backbone_freezes_takes_a_step_and_answers_as_its_onnx_model(tmp_path, name):
     network = settled(whole(name))
     network.frozen_norms = True
-    settings = TransferSettings(architecture=name, learning_rate=0.01)
+    settings = TransferSettings(architecture=name, learning_rate=1e-4)  # more would blow random networks up
     groups = optimizer.groups(transfer.shares(network.model, settings), settings)
     listed = [id(parameter) for group in groups for parameter in group["params"]]
     assert sorted(listed) == sorted(id(parameter) for parameter in network.parameters())  # each learns, once
@@ -61,10 +64,10 @@ def test_a_backbone_freezes_takes_a_step_and_answers_as_its_onnx_model(tmp_path,
     export.write_onnx(tmp_path / "model.onnx", network, 40)
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
     for count in (1, 3):
-        images = pictures(count, seed=1)
-        (logits,) = session.run(["logits"], {"images": images.numpy()})
+        some = pictures(count, seed=1)
+        (logits,) = session.run(["logits"], {"images": some.numpy()})
         with torch.inference_mode():
-            expected = network.eval()(images)
+            expected = network.eval()(some)
         assert logits.shape == (count, 3)
         torch.testing.assert_close(torch.from_numpy(logits), expected, atol=2e-4, rtol=2e-4)
 
@@ -156,3 +159,44 @@ def test_only_tensors_are_read(tmp_path):
     (tmp_path / "broken.safetensors").write_bytes(b"no")
     with pytest.raises(DarkroomError, match="cannot be read"):
         weights.load(tmp_path / "broken.safetensors", "mine")
+
+
+ANIMALS = {  # folders of the sample, and the ImageNet classes that they are
+    "cane": range(151, 269),
+    "cavallo": [339],
+    "elefante": [101, 385, 386],
+    "farfalla": range(321, 327),
+    "gatto": range(281, 286),
+    "ragno": range(72, 78),
+    "scoiattolo": [335],
+}
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ["mobilenet_v2", "squeezenet1_0"])
+def test_real_weights_know_animals(shared, tmp_path, name):
+    file = shared / "weights" / f"{name}-imagenet.pth"
+    settings = TransferSettings(architecture=name, weights=str(file), sha256=files.sha256(file))
+    pretrained.fetch(settings, tmp_path / "backbones", tmp_path / "downloads", tmp_path)
+    network, description, words = weights.read(tmp_path, settings, 7, 224, 0)
+    assert description == {"architecture": name, "input_size": None, "side": 224}
+    assert words == f"{name}, from the weights {file}"
+    # The old last layer, which reads what the new one reads; that of squeezenet1_0 comes before the pooling.
+    state = torch.load(file, weights_only=True)
+    weight, bias = (state[f"classifier.1.{part}"].float() for part in ("weight", "bias"))
+    photographs, truth = [], []
+    with zipfile.ZipFile(shared / "data" / "animals10-sample.zip") as archive:
+        for folder, classes in ANIMALS.items():
+            for path in [path for path in archive.namelist() if f"/{folder}/" in path and path[-1] != "/"][:3]:
+                photographs.append(torch.tensor(images.decode(archive.read(path), 224).pixels))
+                truth.append(classes)
+    with torch.inference_mode():
+        normalised = network.eval().normalise(torch.stack(photographs))
+        if name == "mobilenet_v2":
+            logits = network.model.features(normalised) @ weight.T + bias
+        else:
+            maps = network.model.features.network.features(normalised)
+            logits = torch.nn.functional.conv2d(maps, weight, bias).relu().mean((2, 3))
+    guesses = logits.argmax(1).tolist()
+    right = sum(guess in classes for guess, classes in zip(guesses, truth, strict=True))
+    assert right >= len(truth) / 2  # two thirds are known by the weights' own account

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from darkroom import candidate
+from darkroom import candidate, files, packed
 from darkroom.training.distributed import ALONE, World
+from stages import pretrained
 from tests import factories
 
 ROOT = Path(__file__).parents[1]
@@ -30,7 +31,10 @@ scratch:
   plain: {architecture: lab_cnn, width: 8, learning_rate: 0.05, average: 0.9}
   small: {architecture: lab_cnn, width: 8, learning_rate: 0.05, batch_size: 3}
   normed: {architecture: resnet9, width: 4, learning_rate: 0.05}
-transfer: {}
+transfer:
+  probed: {weights: PLACE/plain-1, sha256: "SHA256", method: probe}
+  tuned: {weights: PLACE/plain-1, sha256: "SHA256", method: probe+finetune}
+select: {folds: 0}
 """
 
 
@@ -52,10 +56,14 @@ def start(
 ) -> subprocess.Popen[str]:
     """Start a training stage as DVC would with this `launch`; `before` is Python to run in each process first."""
     params = place / f"params-{epochs}.yaml"
-    params.write_text(PARAMS.replace("EPOCHS", str(epochs)))
+    text = PARAMS.replace("EPOCHS", str(epochs)).replace("PLACE", str(place))
+    if (weights := place / "plain-1" / "weights.safetensors").is_file():
+        text = text.replace("SHA256", files.sha256(weights))
+    params.write_text(text)
     script = place / f"{out}.py"
+    stage = ROOT / "stages" / ("transfer.py" if name in ("probed", "tuned") else "scratch.py")
     script.write_text(
-        f"import os, runpy, signal, sys, threading\n{before}\nsys.argv[0] = {str(ROOT / 'stages/scratch.py')!r}\n"
+        f"import os, runpy, signal, sys, threading\n{before}\nsys.argv[0] = {str(stage)!r}\n"
         "runpy.run_path(sys.argv[0], run_name='__main__')\n"
     )
     launch = [sys.executable]
@@ -63,6 +71,11 @@ def start(
         launch += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     data = ["--params", params, "--dataset", "tiny", "--packed", place / "packed", "--split", place / "split.csv"]
     where = ["--checkpoints", place / "checkpoints", "--every", 0.2, "--out", place / out]
+    if stage.stem == "transfer":
+        arguments = [name, "--params", params, "--backbones", place, "--downloads", place / "downloads"]
+        pretrained.main([str(part) for part in [*arguments, "--out", place / f"pretrained-{out}"]])
+        where += ["--pretrained", place / f"pretrained-{out}", "--copies", place / "copies.csv"]
+        where += ["--features", place / f"features-{out}"]
     command = [*launch, script, name, *data, *where]
     path = os.pathsep.join([str(ROOT), str(ROOT / "src")])
     environment = {**os.environ, "PYTHONPATH": path}
@@ -87,6 +100,21 @@ def test_two_processes_learn_what_one_does(place, name, tolerance):
     # Each process normalises with its own share of a batch, so with norms the networks are not the same.
     assert (one.test.argmax(1) == two.test.argmax(1)).mean() > (0.99 if tolerance else 0.8)
     assert not list((place / "checkpoints").glob("*.pt"))
+
+
+@pytest.mark.slow
+def test_two_processes_transfer_as_one_does(place):
+    packed.write_rows(place / "copies.csv", ("cluster", "name", "label", "copy", "conflict", "split"), [])
+    process = start(place, "plain", "plain-1", 1, before=FLOAT32)
+    assert process.wait(timeout=180) == 0
+    for name in ("probed", "tuned"):
+        for processes in (1, 2):
+            process = start(place, name, f"{name}-{processes}", processes, before=FLOAT32)
+            said, errors = process.communicate(timeout=180)
+            assert process.returncode == 0, errors
+            assert said.count(f"{name}: last layer of strength") == 1
+        one, two = (load_file(place / f"{name}-{processes}" / "weights.safetensors") for processes in (1, 2))
+        assert max(np.abs(one[key] - two[key]).max() for key in one) < 1e-4
 
 
 @pytest.mark.slow

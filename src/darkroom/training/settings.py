@@ -177,8 +177,6 @@ class TransferSettings(RecipeSettings):
     """Whether batch norms keep their old statistics; `auto` does below 5,000 training images."""
     average: Annotated[float, Field(ge=0, lt=1)] = 0.99
     """Decay per step of the exponential average of the weights that is judged; 0 turns it off."""
-    patience: Annotated[int, Field(ge=1)] | None = 8
-    """Epochs without a better one after which training ends; the best is kept in any case."""
 
     @property
     def from_candidate(self) -> bool:
