@@ -261,3 +261,21 @@ def test_the_keyboard_reaches_everything(page: "Page", problems: list[str]) -> N
     page.keyboard.press("Space")
     page.get_by_text("blue against it").wait_for()
     assert problems == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("path", ["/predict", "/explain", "/correct"])
+def test_swagger_s_form_asks_for_real(page: "Page", address: str, tmp_path: Path, path: str) -> None:
+    (tmp_path / "a.png").write_bytes(PICTURES[0])
+    assert page.context.browser is not None
+    swagger = page.context.browser.new_page()
+    swagger.goto(f"{address}/")
+    swagger.locator(f"[data-path='{path}'] >> text={path}").click()
+    swagger.get_by_role("button", name="Try it out").click()
+    if path == "/predict":
+        swagger.get_by_role("button", name="Add string item").click()
+    swagger.locator("input[type=file]").set_input_files(tmp_path / "a.png")
+    with swagger.expect_response(lambda response: path in response.url) as answered:
+        swagger.get_by_role("button", name="Execute").click()
+    assert answered.value.status == 200
+    swagger.close()

@@ -12,7 +12,7 @@ Json = dict[str, Any]
 
 _FILE = {"type": "string", "format": "binary"}
 _PROBABILITY = {"type": "number", "minimum": 0, "maximum": 1}
-_FLAG = {"type": ["boolean", "null"]}
+_FLAG = {"type": "boolean", "nullable": True}
 
 
 def _object(properties: Json, required: list[str] | None = None, **more: Any) -> Json:
@@ -65,12 +65,14 @@ _REFUSALS = {
     "429": "Too many requests at once",
     "504": "No answer in time",
 }
-_TOP_K = {"type": "integer", "minimum": 1, "maximum": 999999999}
 
 
 def describe(specification: Json, version: str, limits: ServeSettings, classes: list[str]) -> Json:
     """Return BentoML's OpenAPI `specification` with our routes first and our own title."""
     label = {"type": "string", "enum": classes}
+    # Swagger's form sends what is left empty, so that must be right: a number that is there, a label that need not be.
+    top_k = {"type": "integer", "minimum": 1, "maximum": 999999999, "default": limits.top_k}
+    any_label = {"type": "string", "enum": ["", *classes], "default": ""}
     images = {"type": "array", "items": _FILE, "minItems": 1, "maxItems": limits.max_images}
     paths = {
         "/predict": _post(
@@ -79,9 +81,9 @@ def describe(specification: Json, version: str, limits: ServeSettings, classes: 
             "A form with the field `images` repeated, or one image as the whole body. Answers come in the order of "
             "the images; an image that cannot be read does not disturb the others. A form's `top_k` counts before "
             "the query's.",
-            _object({"images": images, "top_k": _TOP_K}, ["images"], additionalProperties=False),
+            _object({"images": images, "top_k": top_k}, ["images"], additionalProperties=False),
             {"application/json": {"schema": {"$ref": "#/components/schemas/Answer"}}},
-            {"top_k": _TOP_K},
+            {"top_k": top_k},
         ),
         "/explain": _post(
             "explain",
@@ -89,9 +91,9 @@ def describe(specification: Json, version: str, limits: ServeSettings, classes: 
             "Answers with a PNG of the model's own size: orange where hiding the place makes `label` less probable, "
             "blue where it makes it more so. Without `label` the most probable class is explained; the header "
             "`X-Label` names it, percent-encoded; `X-Strongest` is how far the probability moves at most, 0 to 1.",
-            _object({"image": _FILE, "label": label}, ["image"], additionalProperties=False),
+            _object({"image": _FILE, "label": any_label}, ["image"], additionalProperties=False),
             {"image/png": {"schema": _FILE}},
-            {"label": label},
+            {"label": any_label},
         ),
         "/info": {
             "get": _get("info", "What answers here: classes, card, metrics, limits and versions"),
@@ -109,7 +111,6 @@ def describe(specification: Json, version: str, limits: ServeSettings, classes: 
         )
     return {
         **specification,
-        "openapi": "3.1.0",
         "info": {"title": "Darkroom", "version": version, "description": "Classifies pictures. [Page](ui)"},
         "paths": {**paths, **specification["paths"]},
         "components": {"schemas": _SCHEMAS},

@@ -56,7 +56,9 @@ def _plain(upload: Upload, answer: Answer | Failure, classes: list[str], top_k: 
 async def explain(request: Request) -> Response:
     """Answer with a picture of the places that speak for a class."""
     model = model_of(request)
-    question = await uploads.read(request, model.served.limits, "image", {"label": model.checked})
+    question = await uploads.read(
+        request, model.served.limits, "image", {"label": lambda text: model.checked(text) if text else None}
+    )
     explanation = await model.explain(question.uploads[0], question.options.get("label"))
     headers = {"X-Label": quote(explanation.label), "X-Strongest": f"{explanation.strongest:.4f}"}
     return Response(explanation.png, media_type="image/png", headers=headers)
