@@ -6,6 +6,7 @@ import json
 import re
 import threading
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from PIL import Image
 
 from darkroom import candidate, packed
 from darkroom.doubt import Doubt
-from darkroom.serving import routes, served, service
+from darkroom.serving import guard, routes, served, service
 from darkroom.serving.journal import Journal
 from tests.factories_serving import BEST, EVALUATION, LIMITS, Client, in_process, picture, png, write_served
 
@@ -171,6 +172,28 @@ def test_a_body_that_stops_arriving_is_not_waited_for(client: Client, monkeypatc
     response = client.post("/predict", **body(stalls(), "image/png"))
     assert (response.status_code, response.json()["error"]["code"]) == (408, "too_slow")
     assert response.headers["connection"] == "close"
+
+
+def test_bodies_that_need_too_much_room_together_are_refused(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "ROOM", 150_000)
+    half, waiting = threading.Event(), threading.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"x" * 100_000
+        half.set()
+        await asyncio.to_thread(waiting.wait, 10)
+        yield b"x" * 100_000
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(client.post, "/predict", **body(slow(), "image/png"))
+        assert half.wait(10)
+        second = client.post("/predict", content=b"x" * 60_000, headers={"content-type": "image/png"})
+        assert client.post("/predict", files=form(A)).status_code == 200
+        waiting.set()
+        assert first.result().status_code == 422  # alone it may be larger: no picture, but read to its end
+    assert (second.status_code, second.json()["error"]["code"]) == (429, "too_many_requests")
+    assert second.headers["retry-after"] == "1"
+    assert client.post("/predict", content=b"x" * 120_000, headers={"content-type": "image/png"}).status_code == 422
 
 
 def test_no_request_leaves_a_timer_behind(client: Client) -> None:

@@ -15,6 +15,8 @@ from http import HTTPStatus
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from darkroom.serving.uploads import RequestError
+
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -25,7 +27,9 @@ HEADERS = {
 }
 """Nothing is loaded from, or sent to, any other place than the service itself; BentoML's Swagger page would."""
 AT_ONCE = 64
-"""Requests a worker takes at once, which bounds the memory of waiting bodies; more are told 429."""
+"""Requests a worker takes at once; more are told 429."""
+ROOM = 256_000_000
+"""Bytes of bodies that a worker holds at once, unless one body alone is larger; whoever sends more is told 429."""
 PROBES = ("/livez", "/readyz", "/healthz", "/metrics")
 """Answered however busy the service is, and not logged."""
 
@@ -64,6 +68,7 @@ class Guard:
         self._app = app
         self._known = known
         self._running = 0
+        self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and the answer back with its headers."""
@@ -73,6 +78,17 @@ class Guard:
         asked = Headers(scope=scope).get("x-request-id", "")
         record = scope["record"] = Record(asked if _SANE_ID.fullmatch(asked) else secrets.token_hex(8))
         answer = _Answer(send, record, scope["method"] == "HEAD")
+        held = 0
+
+        async def receive_within_room() -> Message:
+            nonlocal held
+            message = await receive()
+            held += (size := len(message.get("body", b"")))
+            self._held += size
+            if self._held > max(ROOM, held):
+                raise RequestError(429, "too_many_requests", "others are sending too much: try again in a second")
+            return message
+
         start = time.perf_counter()
         self._running += 1
         try:
@@ -82,13 +98,14 @@ class Guard:
             elif self._running > AT_ONCE and scope["path"] not in PROBES:
                 await answer.refuse(429)
             else:
-                await self._app(scope, receive, answer.send)
+                await self._app(scope, receive_within_room, answer.send)
         except Exception:
             _log.exception("request %s failed", record.id)
             if not answer.status:
                 await answer.refuse(500)
         finally:
             self._running -= 1
+            self._held -= held
             if scope["path"] not in PROBES:
                 _write_line(scope, record, answer.status, time.perf_counter() - start)
 

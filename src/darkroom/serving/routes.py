@@ -109,7 +109,7 @@ async def refuse(request: Request, error: Exception) -> JSONResponse:
 def _refusal(request: Request, error: RequestError, body: dict[str, Any]) -> JSONResponse:
     _record(request).code = error.code
     # The rest of a body that came too slowly is not waited for.
-    headers = {"Connection": "close"} if error.status == 408 else None
+    headers = {408: {"Connection": "close"}, 429: {"Retry-After": "1"}}.get(error.status)
     return JSONResponse(guard.error(error.code, error.message) | body, error.status, headers)
 
 
