@@ -79,3 +79,31 @@ def test_a_grid_shows_every_picture_where_it_belongs():
 def test_long_names_lose_their_middle(name, length, short):
     assert plotting.shorten(name, length) == short
     assert len(short) <= length
+
+
+def test_chinese_counts_twice_when_a_name_is_shortened(monkeypatch):
+    monkeypatch.setattr(plotting, "legible", lambda name: name)
+    assert plotting.shorten("一种名字特别长的小动物", 11) == "一种名…动物"
+
+
+def test_names_without_a_font_are_written_in_latin_letters():
+    assert plotting.legible("cat") == "cat"
+    assert plotting.legible("γάτα") == "γάτα"  # DejaVu has Greek
+    assert plotting.legible("\U00012000\U00012001") != "\U00012000\U00012001"  # cuneiform
+    assert plotting.legible("\U00012000\U00012001").isascii()
+
+
+def test_a_font_that_is_newer_than_matplotlibs_list_is_found(monkeypatch):
+    known = [font for font in plotting.font_manager.fontManager.ttflist if font.name != "DejaVu Sans"]
+    (path,) = {
+        font.fname
+        for font in plotting.font_manager.fontManager.ttflist
+        if font.name == "DejaVu Sans" and font.fname.endswith("DejaVuSans.ttf") and "mpl-data" in font.fname
+    }
+    monkeypatch.setattr(plotting.font_manager.fontManager, "ttflist", known)
+    monkeypatch.setattr(plotting.font_manager, "findSystemFonts", lambda: [path])
+    plotting._families.cache_clear()
+    try:
+        assert plotting._families()[0] == "DejaVu Sans"
+    finally:
+        plotting._families.cache_clear()

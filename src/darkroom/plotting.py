@@ -8,13 +8,15 @@ import math
 import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
 import numpy.typing as npt
+from anyascii import anyascii
 from cycler import cycler
 from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -64,7 +66,7 @@ def figure(width: float, height: float) -> Iterator[Figure]:
 def save(drawing: Figure, path: Path) -> None:
     """Write `drawing` as PNG, whole or not at all; figures drawn alike give equal bytes.
 
-    A character that no font here has is drawn as a box, without a warning: class names may be in any script.
+    A character that no font here has is drawn as a box, without a warning; `shorten` keeps names from that.
     """
     with files.whole_file(path) as partial, matplotlib.rc_context(_style()), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from", category=UserWarning)
@@ -109,11 +111,40 @@ def _mosaic(rows: Sequence[npt.NDArray[np.uint8]], height: int, width: int) -> t
 
 
 def shorten(name: str, length: int = 24) -> str:
-    """Return `name` with its middle left out where it is longer than `length` characters."""
-    if len(name) <= length:
+    """Return `name` as figures write it, with its middle left out where it is broader than `length` letters."""
+    name = legible(name)
+    if _breadth(name) <= length:
         return name
-    head = math.ceil((length - 1) / 2)
-    return f"{name[:head]}…{name[len(name) - (length - 1 - head) :]}"
+    head, tail = "", ""
+    while _breadth(head + tail + name[len(head)]) < length:
+        head += name[len(head)]
+        if _breadth(head + tail + name[-1 - len(tail)]) < length:
+            tail = name[-1 - len(tail)] + tail
+    return f"{head}…{tail}"
+
+
+def legible(name: str) -> str:
+    """Return `name`, or its like in Latin letters where no font here has its own."""
+    missing = (character for character in name if not character.isspace() and ord(character) not in _letters())
+    return name if name.isascii() or next(missing, None) is None else str(anyascii(name))
+
+
+@cache
+def _letters() -> frozenset[int]:
+    """Return the code points that the fonts here can draw."""
+    fonts = (font_manager.get_font(font_manager.findfont(family)) for family in _families())
+    return frozenset(code for font in fonts for code in font.get_charmap())
+
+
+@cache
+def _families() -> list[str]:
+    """Return the families that figures use and this machine has, those that are newer than matplotlib's list too."""
+    known = {font.fname for font in font_manager.fontManager.ttflist}
+    for path in set(font_manager.findSystemFonts()) - known:
+        with suppress(Exception):  # FreeType's own types; a file that is no font is none of ours
+            font_manager.fontManager.addfont(path)
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    return [family for family in _FAMILIES if family in installed]
 
 
 def _breadth(name: str) -> int:
@@ -122,9 +153,8 @@ def _breadth(name: str) -> int:
 
 
 def _style() -> Any:  # matplotlib's type for it is a literal of all its 300 keys
-    installed = {font.name for font in font_manager.fontManager.ttflist}
     return {
-        "font.family": [family for family in _FAMILIES if family in installed],
+        "font.family": _families(),
         "font.size": 9,
         "text.color": INK,
         "text.parse_math": False,  # a class may be called "$5 note"

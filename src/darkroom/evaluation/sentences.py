@@ -1,5 +1,6 @@
 """What the results mean, in sentences that report, slides and model card share. Plain text, true for any data."""
 
+from darkroom import plotting
 from darkroom.evaluation.facts import Confusion, Facts
 from darkroom.evaluation.wording import chance, count, listing, numeral, percent, points
 
@@ -172,6 +173,16 @@ def robustness(facts: Facts) -> str:
     if corruptions[worst] < found["clean_accuracy"]:
         text += f" {worst[0].upper()}{worst[1:]} harms it most: {percent(corruptions[worst])}."
     return text
+
+
+def letters(facts: Facts) -> str:
+    """Say which class names figures write in Latin letters, as no font here has theirs; empty where there are none."""
+    foreign = [name for name in facts.best.card.classes if plotting.legible(name) != name]
+    if not foreign:
+        return ""
+    shown = listing(foreign) if len(foreign) <= TOLD else count(len(foreign), "class name", "class names")
+    it = "it" if len(foreign) == 1 else "them"
+    return f"No font of the machine that drew the figures has the letters of {shown}: figures write {it} in Latin ones."
 
 
 def limits(facts: Facts) -> list[str]:

@@ -210,7 +210,7 @@ def _doubts(deck: Deck, facts: Facts) -> None:
 
 def _close(deck: Deck, facts: Facts) -> None:
     lessons = insights.lessons(facts)
-    slide = deck.add("The best model, and why", " ".join(lessons))
+    slide = deck.add("The best model, and why", " ".join([sentences.headline(facts), *lessons]))
     look.text(slide, [sentences.choice(facts), sentences.verdict(facts), *lessons[:4]])
     steps = [f"{step}: {command}" if command else step for step, command in insights.next_steps(facts)]
     slide = deck.add("How far to trust this, and what to try next", " ".join(steps))
