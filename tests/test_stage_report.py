@@ -13,6 +13,7 @@ from pptx.enum.shapes import MSO_SHAPE_TYPE
 from pptx.util import Inches
 
 from darkroom import files
+from darkroom.candidate import Predictions, read_predictions, write_predictions
 from stages import report
 from tests import factories
 from tests.test_stage_evaluate import run as evaluate
@@ -278,6 +279,25 @@ def test_a_class_without_test_images_and_a_perfect_network(tmp_path):
     markdown = run(top)
     assert "The test split has no image of dog, so nothing is known about it." in markdown
     assert "only makes no mistake on 16 test images." in markdown
+
+
+def test_two_classes_and_a_network_that_knows_one(tmp_path):
+    top = factories.write_project(tmp_path, ("cat", "dog"), ("only",))
+    folder = top / "models" / "candidates" / "only"
+    found = read_predictions(folder)
+    always = [np.tile(np.float32([2, 0]), (len(logits), 1)) for logits in (found.validation, found.test)]
+    write_predictions(folder, Predictions(*always))
+    evaluate(top)
+    markdown = run(top)
+    assert (
+        "Two models learnt 2 classes from 48 images of Noisy patterns: a classical baseline and one network."
+        in markdown
+    )
+    assert "only is the only network. The baseline is better there" in markdown
+    assert "Its most frequent mistake is to take dog for cat (8 of 8 images)" in markdown
+    assert "| dog | 8 | 0.0% | 0.0% | 0.000 |" in markdown
+    assert "nan" not in markdown
+    assert len(slides(top)) >= 10
 
 
 def test_many_classes_and_models_stay_short(tmp_path):
