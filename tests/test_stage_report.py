@@ -307,5 +307,5 @@ def test_many_classes_and_models_stay_short(tmp_path):
     markdown = run(top)
     assert "### The ten hardest of 25 classes, by F1" in markdown
     assert len(re.findall(r"^\| class \d+ \| 1 \|", markdown, re.MULTILINE)) == 10
-    assert any(text.startswith("The models (7 of 8)") for text in slides(top))
+    assert any(text.startswith("The models and their scores (7 of 8)") for text in slides(top))
     assert len(slides(top)) <= 14

@@ -100,7 +100,7 @@ def table(
     slide: Slide, header: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[float], words: int = 1
 ) -> None:
     """Put a table on a slide; the first `words` columns stand left, the others right. `widths` are shares."""
-    size = 13 if len(rows) < 6 else 11
+    size = 11
     height = Inches(0.34 if len(rows) < 8 else 0.28)
     shape = slide.shapes.add_table(len(rows) + 1, len(header), LEFT, TOP, WIDTH, height * (len(rows) + 1))
     grid = shape.table
@@ -113,10 +113,11 @@ def table(
             cell = grid.cell(row, column)
             cell.vertical_anchor = MSO_ANCHOR.MIDDLE
             cell.margin_top = cell.margin_bottom = Inches(0.03)
+            cell.margin_left = cell.margin_right = Inches(0.06)
             cell.fill.solid()
             cell.fill.fore_color.rgb = SHADE if row % 2 else RGBColor(255, 255, 255)
             paragraph = cell.text_frame.paragraphs[0]
             paragraph.alignment = PP_ALIGN.LEFT if column < words else PP_ALIGN.RIGHT
             run = paragraph.add_run()
-            run.text, run.font.size, run.font.bold = value, Pt(size), not row
+            run.text, run.font.size, run.font.bold = value, Pt(size if row else 10), not row
             run.font.color.rgb = INK if row else MUTED

@@ -127,9 +127,9 @@ def next_steps(facts: Facts) -> list[tuple[str, str]]:
         )
     width = best.test["accuracy_high"] - best.test["accuracy_low"]
     if few or width > 0.05:
-        whom = f"most of all of {listing(few[: sentences.TOLD])}, " if few and len(few) < len(facts.classes) else ""
-        steps.append((f"Collect more pictures, {whom}four times as many halve an interval", ""))
-    if facts.label_issues:
+        whom = f", most of all of {listing(few[: sentences.TOLD])}" if few and len(few) < len(facts.classes) else ""
+        steps.append((f"Collect more pictures{whom}; four times as many halve an interval", ""))
+    if 0 < facts.label_issues <= (data["validation"] + data["test"]) / 10:  # else it is the model that errs
         labels = count(facts.label_issues, "label", "labels")
         steps.append((f"Look at {labels} that may be wrong, see plots/tables/label_issues.csv", ""))
     if data["conflicts"]:

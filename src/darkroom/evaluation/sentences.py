@@ -114,9 +114,10 @@ def calibration(facts: Facts) -> str:
         return (
             f"{text} On test, confidence and accuracy then differ by {after} on average (expected calibration error)."
         )
+    without = "as much" if points(before) == after else points(before)
     return (
         f"{text} On test, confidence and accuracy differ by {after} on average (expected calibration error); without "
-        f"it they would by {points(before)}."
+        f"it they would by {without}."
     )
 
 

@@ -75,8 +75,9 @@ def _data(deck: Deck, facts: Facts) -> None:
             f"{name}: {data[name]:,} ({percent(data[name] / data['images'])})"
             for name in ("train", "validation", "test")
         ),
-        f"The largest class has {data['imbalance']:.1f} times the images of the smallest",
     ]
+    if data["imbalance"] >= 1.05:
+        facts_told.append(f"The largest class has {data['imbalance']:.1f} times the images of the smallest")
     found = [
         (
             data["copies"] + data["near_copies"],
@@ -101,27 +102,21 @@ def _data(deck: Deck, facts: Facts) -> None:
 
 
 def _models(deck: Deck, facts: Facts) -> None:
-    part = shown(facts)
-    slide = deck.add(
-        f"The models{_of(facts, part)}",
-        "The baseline is the bar: what a classical method reaches without a network. Networks have to clear it.",
-    )
-    rows = [
-        (_star(entry, facts), entry.card.architecture, f"{entry.card.parameters:,}", duration(entry.card.seconds))
-        for entry in part
-    ]
-    look.table(slide, ("Model", "What it is", "Parameters", "Training"), rows, (2.2, 4.6, 1.5, 1.2), words=2)
     _layers(deck, facts)
     training = facts.best.card.training
     told = [
-        f"{entry.card.name}: {count(entry.card.epochs, 'epoch')} in {duration(entry.card.seconds)}, epoch "
+        f"{entry.card.name}: {count(entry.card.epochs, 'epoch')} in {_duration(entry)}, epoch "
         f"{entry.card.best_epoch} kept"
-        for entry in part[1:]
+        for entry in shown(facts)[1:]
     ]
     notes = [f"{name} {training[key]}" for name, key in _RECIPE if key in training]
     slide = deck.add("Training", f"{facts.best.card.name}: {', '.join(notes)}. Dots mark the epochs that were kept.")
     deck.picture(slide, "learning_curves", LEFT, Inches(5.6), HEIGHT)
     look.text(slide, told, Inches(6.3), Inches(3.2), 14)
+
+
+def _duration(entry: Entry) -> str:
+    return duration(entry.card.seconds).replace(" ", "\u00a0")
 
 
 def _layers(deck: Deck, facts: Facts) -> None:
@@ -162,27 +157,20 @@ def _results(deck: Deck, facts: Facts) -> None:
     )
     deck.picture(slide, "accuracy")
     slide = deck.add(
-        f"Scores on test{_of(facts, part)}",
-        "Compared with the best on the same images; within noise is what chance alone may bring. "
-        + sentences.choice(facts),
+        f"The models and their scores{_of(facts, part)}",
+        "The baseline is the bar that networks have to clear. All are compared with the best on the same images; "
+        "within noise is what chance alone may bring. "
+        + ". ".join(f"{each.card.name}: {each.card.architecture}" for each in part),
     )
     rows = []
     for entry in part:
         test, versus = entry.test, entry.versus_best
         said = f"{versus['verdict']}, {chance(versus['p_value'])}" if versus else "the best"
         low, high = percent(test["accuracy_low"]), percent(test["accuracy_high"])
-        rows.append(
-            (
-                _star(entry, facts),
-                percent(test["accuracy"]),
-                f"{low} – {high}",
-                f"{test['macro_f1']:.3f}",
-                f"{test['log_loss']:.3f}",
-                said,
-            )
-        )
-    header = ("Model", "Accuracy", "95% interval", "Macro F1", "Log loss", "Against the best")
-    look.table(slide, header, rows, (2.1, 1.15, 1.7, 1.15, 1.1, 2.3))
+        scores = (percent(test["accuracy"]), f"{low}\u00a0–\u00a0{high}", f"{test['macro_f1']:.3f}", said)
+        rows.append((_star(entry, facts), f"{entry.card.parameters:,}", _duration(entry), *scores))
+    header = ("Model", "Parameters", "Training", "Accuracy", "95% interval", "Macro F1", "Against the best")
+    look.table(slide, header, rows, (1.9, 1.15, 1.15, 1.0, 1.75, 0.95, 2.0))
     wrong = [sentences.mistake(facts, item).removeprefix("to take ") for item in facts.confusions[:5]]
     slide = deck.add(
         f"Where {best.card.name} errs",
