@@ -37,7 +37,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         params.load(arguments.params, int, "seed"),
     )
     pictures = {path.stem: path for folder in arguments.figures for path in sorted(folder.glob("*.png"))}
-    pictures["augmented"] = arguments.candidates / facts.best.card.name / "augmented.png"
+    augmented = arguments.candidates / facts.best.card.name / "augmented.png"
+    if augmented.is_file():
+        pictures["augmented"] = augmented
+    if not any(entry.history for entry in facts.networks):
+        pictures.pop("learning_curves", None)
     with files.whole_directory(arguments.out) as folder:
         write_report(facts, pictures, folder)
     print(f"{arguments.out / 'report.html'} and its other forms are written")

@@ -281,6 +281,24 @@ def test_a_class_without_test_images_and_a_perfect_network(tmp_path):
     assert "only makes no mistake on 16 test images." in markdown
 
 
+def test_networks_that_learnt_without_epochs_or_in_vain(project):
+    store = project / "models" / "candidates"
+    for name, fields in (("small", {"epochs": 0, "best_epoch": 0}), ("large", {"best_epoch": 0})):
+        shutil.rmtree(store / name / "history")
+        (store / name / "augmented.png").unlink()
+        card = files.read_json(store / name / "card.json")
+        files.write_json(store / name / "card.json", card | fields)
+    markdown = run(project)
+    assert "| **small** | last layer alone | – |" in markdown
+    assert "| 8 | start | 12 s |" in markdown
+    assert "which no epoch made better. Where the last layer alone was fitted" in markdown
+    assert "learning_curves" not in markdown
+    assert "augmented" not in markdown
+    told = "".join(slides(project))
+    assert "small: last layer alone, fitted in 12" in told
+    assert "8 epochs in 12\u00a0s, none better than the start, which was kept" in told
+
+
 def test_two_classes_and_a_network_that_knows_one(tmp_path):
     top = factories.write_project(tmp_path, ("cat", "dog"), ("only",))
     folder = top / "models" / "candidates" / "only"

@@ -79,6 +79,8 @@ def _twins(facts: Facts) -> list[str]:
 
 def _course(best: Entry) -> list[str]:
     """Say what the course of the best network's training shows."""
+    if best.card.epochs and not best.card.best_epoch:
+        return [f"Training: no epoch made {best.card.name} better than its pretrained start."]
     losses = [epoch.validation_loss for epoch in best.history]
     if len(losses) < 3:
         return []

@@ -1,8 +1,8 @@
 """What the results mean, in sentences that report, slides and model card share. Plain text, true for any data."""
 
 from darkroom import plotting
-from darkroom.evaluation.facts import Confusion, Facts
-from darkroom.evaluation.wording import chance, count, listing, numeral, percent, points
+from darkroom.evaluation.facts import Confusion, Entry, Facts
+from darkroom.evaluation.wording import chance, count, duration, listing, numeral, percent, points
 
 FEW = 30
 """Test images under which the scores of a class say little."""
@@ -22,8 +22,17 @@ def summary(facts: Facts) -> list[str]:
 
 
 def choice(facts: Facts) -> str:
-    """Say which network is the best and why, and on what images that was decided."""
-    return f"{facts.reason} Only the {count(facts.data['validation'], 'validation image')} decided this."
+    """Say which network is the best and why, and what had no say in that."""
+    return f"{facts.reason} The test images had no say in this choice."
+
+
+def course(entry: Entry) -> str:
+    """Say how long a network was trained, and what was kept."""
+    card, time = entry.card, duration(entry.card.seconds).replace(" ", "\u00a0")
+    if not card.epochs:
+        return f"{card.name}: last layer alone, fitted in {time}"
+    kept = f"epoch {card.best_epoch} kept" if card.best_epoch else "none better than the start, which was kept"
+    return f"{card.name}: {count(card.epochs, 'epoch')} in {time}, {kept}"
 
 
 def headline(facts: Facts) -> str:

@@ -104,15 +104,14 @@ def _data(deck: Deck, facts: Facts) -> None:
 def _models(deck: Deck, facts: Facts) -> None:
     _layers(deck, facts)
     training = facts.best.card.training
-    told = [
-        f"{entry.card.name}: {count(entry.card.epochs, 'epoch')} in {_duration(entry)}, epoch "
-        f"{entry.card.best_epoch} kept"
-        for entry in shown(facts)[1:]
-    ]
+    told = [sentences.course(entry) for entry in shown(facts)[1:]]
     notes = [f"{name} {training[key]}" for name, key in _RECIPE if key in training]
     slide = deck.add("Training", f"{facts.best.card.name}: {', '.join(notes)}. Dots mark the epochs that were kept.")
-    deck.picture(slide, "learning_curves", LEFT, Inches(5.6), HEIGHT)
-    look.text(slide, told, Inches(6.3), Inches(3.2), 14)
+    if "learning_curves" in deck.pictures:
+        deck.picture(slide, "learning_curves", LEFT, Inches(5.6), HEIGHT)
+        look.text(slide, told, Inches(6.3), Inches(3.2), 14)
+    else:
+        look.text(slide, told)
 
 
 def _duration(entry: Entry) -> str:
