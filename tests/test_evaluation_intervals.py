@@ -3,8 +3,9 @@ import pytest
 from scipy.sparse import csc_array
 
 from darkroom.candidate import softmax
+from darkroom.evaluation.detail import score_in_detail, score_intervals
 from darkroom.evaluation.intervals import Bootstrap, accuracy_interval, jackknife_interval, unless_perfect
-from darkroom.evaluation.metrics import rank_classes, score_in_detail, score_intervals
+from darkroom.evaluation.ranking import rank_classes
 
 TRIALS, ROWS, CLASSES = 1000, 250, 3
 

@@ -3,8 +3,10 @@ import pytest
 from sklearn import metrics as oracle
 
 from darkroom.candidate import softmax
+from darkroom.evaluation.detail import score_in_detail, score_uncalibrated
 from darkroom.evaluation.intervals import Bootstrap, accuracy_interval
-from darkroom.evaluation.metrics import rank_classes, score, score_classes, score_in_detail, score_uncalibrated
+from darkroom.evaluation.metrics import score, score_classes
+from darkroom.evaluation.ranking import rank_classes
 
 
 def predictions(rows: int = 200, classes: int = 4, seed: int = 0):

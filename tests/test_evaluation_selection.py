@@ -5,8 +5,9 @@ import pytest
 
 from darkroom.candidate import Card, Folds, Predictions
 from darkroom.errors import DarkroomError
+from darkroom.evaluation.detail import Detailed, Uncalibrated
 from darkroom.evaluation.judging import Judged
-from darkroom.evaluation.metrics import Detailed, Scores, Uncalibrated
+from darkroom.evaluation.metrics import Scores
 from darkroom.evaluation.selection import caution, choose, decide
 from darkroom.packed import Split
 

@@ -156,10 +156,11 @@ def test_a_wrong_parameter_stops_everything_before_any_work(place):
 
 def test_another_clone_gives_the_same_figures(place, tmp_path):
     other = clone(tmp_path / "other", quick_digits)
-    run(other, "dvc", "repro", "evaluate")
+    run(other, "dvc", "repro", "robustness")
     for name in (
         "metrics/data.json",
         "metrics/evaluation.json",
+        "metrics/robustness.json",
         "plots/tables/risk_coverage.csv",
         "plots/confusion.csv",
         "plots/per_class.csv",

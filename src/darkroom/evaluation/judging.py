@@ -11,19 +11,10 @@ from darkroom import candidate
 from darkroom.candidate import Card, Epoch, Folds, Predictions
 from darkroom.errors import DarkroomError
 from darkroom.evaluation.calibration import fit_temperature
+from darkroom.evaluation.detail import Detailed, Uncalibrated, score_in_detail, score_uncalibrated
 from darkroom.evaluation.intervals import Bootstrap
-from darkroom.evaluation.metrics import (
-    Detailed,
-    Scores,
-    Uncalibrated,
-    WithoutLeaks,
-    rank_classes,
-    score,
-    score_in_detail,
-    score_uncalibrated,
-    score_without_leaks,
-)
-from darkroom.evaluation.ranking import Ranking
+from darkroom.evaluation.metrics import Scores, WithoutLeaks, score, score_without_leaks
+from darkroom.evaluation.ranking import Ranking, rank_classes
 from darkroom.packed import Split
 
 

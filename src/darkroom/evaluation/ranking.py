@@ -39,6 +39,11 @@ def rank(scores: Floats, positive: npt.NDArray[np.bool_]) -> Ranking | None:
     return Ranking(roc_auc, roc_auc_without, *_average_precision(scores, positive, hits))
 
 
+def rank_classes(probabilities: Floats, labels: npt.NDArray[np.int64]) -> list[Ranking | None]:
+    """Return how well each class's probability ranks its images: shape (rows, classes), labels (rows,)."""
+    return [rank(probabilities[:, label], labels == label) for label in range(probabilities.shape[1])]
+
+
 def _roc_auc(scores: Floats, positive: npt.NDArray[np.bool_], hits: int, misses: int) -> tuple[float, Floats]:
     """Return the area under the ROC curve, and the same without each row (DeLong et al., 1988, components)."""
     ranks = rankdata(scores)
