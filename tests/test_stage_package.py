@@ -76,6 +76,8 @@ def test_the_bento_says_what_it_is_and_how_to_run_it(project: Path) -> None:
     assert text.startswith("# Darkroom: small\n")
     assert "tells 3 classes apart: cat, dog, frog.\n" in text
     assert "right on 88.0% of the test pictures (95% interval 84.0% to 92.0%)." in text
+    assert "Read `model_card.md` there" in text
+    assert (project / "dist" / "darkroom.bento" / "src" / "models" / "served" / "model_card.md").is_file()
     assert f"docker run --rm -p 3000:3000 darkroom:{version}" in text
     assert "{" not in text
 

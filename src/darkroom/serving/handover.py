@@ -11,7 +11,7 @@ An image classifier as a [BentoML](https://docs.bentoml.com) service. It tells {
 {accuracy}
 
 Model {version}, Bento {bento}. The folder `src/models/served` holds the model, its card and what was measured, which
-`GET /info` gives too. Nothing in here needs torch or a GPU.
+`GET /info` gives too.{card} Nothing in here needs torch or a GPU.
 
 ## Run it
 
@@ -37,6 +37,7 @@ docker run --rm -p 3000:3000 darkroom:{bento}
 
 `/livez` and `/readyz` are for probes, `/metrics` for Prometheus, `/docs.json` describes the API, `/` tries it out.
 """
+_CARD = " Read `model_card.md` there before you rely on it."
 _MOST = 20
 """So many class names are listed."""
 
@@ -51,6 +52,7 @@ def readme(served_folder: Path, bento: str) -> str:
         classes=", ".join(card.classes[:_MOST]) + (f" and {more} more" if more > 0 else ""),
         accuracy=_accuracy(found.metrics.get("test", {})),
         version=found.version,
+        card=_CARD if (served_folder / "model_card.md").is_file() else "",
         bento=bento,
     )
 
