@@ -45,16 +45,17 @@ def settled(network):
 def test_a_backbone_freezes_takes_a_step_and_answers_as_its_onnx_model(tmp_path, name):
     network = settled(whole(name))
     network.frozen_norms = True
-    settings = TransferSettings(architecture=name, learning_rate=1e-4)  # more would blow random networks up
+    settings = TransferSettings(architecture=name, learning_rate=0.01)
     groups = optimizer.groups(transfer.shares(network.model, settings), settings)
     listed = [id(parameter) for group in groups for parameter in group["params"]]
     assert sorted(listed) == sorted(id(parameter) for parameter in network.parameters())  # each learns, once
-    [adam] = optimizer.build(groups, settings)
+    [descent] = optimizer.build(groups, settings)
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     network.train()
     loss = torch.nn.functional.cross_entropy(network(pictures(4)), torch.tensor([0, 1, 2, 0]))
     loss.backward()
-    adam.step()
+    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)  # gradients of random deep networks know no bounds
+    descent.step()
     after = network.state_dict()
     assert any("running_mean" in key for key in before) == any("running_var" in key for key in before)
     for key, tensor in before.items():
@@ -68,8 +69,9 @@ def test_a_backbone_freezes_takes_a_step_and_answers_as_its_onnx_model(tmp_path,
         (logits,) = session.run(["logits"], {"images": some.numpy()})
         with torch.inference_mode():
             expected = network.eval()(some)
+            spread = max(1.0, float(network.model.features(network.normalise(some)).abs().max()))
         assert logits.shape == (count, 3)
-        torch.testing.assert_close(torch.from_numpy(logits), expected, atol=2e-4, rtol=2e-4)
+        torch.testing.assert_close(torch.from_numpy(logits), expected, atol=1e-4 * spread, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ALL)
