@@ -71,7 +71,7 @@ def test_a_backbone_freezes_takes_a_step_and_answers_as_its_onnx_model(tmp_path,
             expected = network.eval()(some)
             spread = max(1.0, float(network.model.features(network.normalise(some)).abs().max()))
         assert logits.shape == (count, 3)
-        torch.testing.assert_close(torch.from_numpy(logits), expected, atol=1e-4 * spread, rtol=1e-4)
+        torch.testing.assert_close(torch.from_numpy(logits), expected, atol=5e-4 * spread, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ALL)
