@@ -86,7 +86,7 @@ def main() -> None:
         command += ["--one", str(top / "arranged"), str(weights), str(size)]
         usual, peak = timed(command, top, log := top / "tutorial.json")
         found = json.loads(log.read_text().splitlines()[-1])
-        print(row(f"the tutorial's loop, {arguments.epochs} epochs", found["accuracy"], found["count"], usual, peak))
+        print(row(f"the tutorial's loop, epochs: {arguments.epochs}", found["accuracy"], found["count"], usual, peak))
         print(f"\nThe stages are {usual / seconds:.1f} times as fast.")
 
 

@@ -167,7 +167,8 @@ class TransferSettings(RecipeSettings):
     """`probe` fits a new last layer alone, `finetune` then trains all, `probe+finetune` keeps the better of both."""
     input_size: Annotated[int, Field(ge=32, le=1024)] | None = None
     """Side that images are resized to inside the network of torchvision; by default theirs, or 64 if that is more."""
-    learning_rate: Annotated[float, Field(gt=0)] = 0.01
+    # At 0.01 the loss of mobilenet_v2 on 204 photographs rose from 0.08 to 0.6 before it fell.
+    learning_rate: Annotated[float, Field(gt=0)] = 0.003
     """Peak learning rate of the last layer."""
     backbone_factor: Annotated[float, Field(gt=0, le=1)] = 0.2
     """The highest old layers' learning rate as a share of the new last layer's."""
