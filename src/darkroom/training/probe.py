@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 from torch import nn
 
 from darkroom.training.features import Features
@@ -25,6 +26,10 @@ ITERATIONS = 500
 
 TOLERANCE = 1e-5
 """Largest part of the loss's gradient at which a fit has converged."""
+
+SMALL = 100_000_000
+"""Multiplications a step below which one thread fits: on a busy machine, threads waited for one another ten times as
+long as all the work took."""
 
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
@@ -121,6 +126,7 @@ def path(
 
     A class without images here (a fold may lack one) gets logits that are far below all others.
     """
+    threads = None if features.size * classes > SMALL else 1
     model = LogisticRegression(
         solver="lbfgs",
         warm_start=True,
@@ -131,7 +137,7 @@ def path(
     )
     for strength in strengths:
         model.set_params(C=1 / (strength * len(features)))
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), threadpool_limits(threads, "blas"):
             warnings.simplefilter("ignore", ConvergenceWarning)  # the weakest may need more steps, and seldom win
             model.fit(features, labels)
         weight = np.zeros((classes, features.shape[1]), dtype=np.float32)
