@@ -46,7 +46,9 @@ def leaves(value):
 def outputs(top):
     names = ["metrics/evaluation.json", "models/best.json"]
     return {name: (top / name).read_bytes() for name in names} | {
-        str(path): path.read_bytes() for path in sorted((top / "plots").rglob("*.*")) if "data" not in path.parts
+        str(path): path.read_bytes()
+        for path in sorted((top / "plots").rglob("*.*"))
+        if not {"data", "cost"} & set(path.parts)  # which others write
     }
 
 
