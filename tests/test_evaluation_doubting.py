@@ -79,3 +79,19 @@ def test_digits_are_no_outsiders_among_digits(classes, kinds):
         assert part.shape == (9, 16, 16, 3)
         assert part.dtype == np.uint8
         assert part.std() > 20
+
+
+@pytest.mark.parametrize(
+    ("classes", "digits"),
+    [
+        (["cat", "dog"], True),
+        (["7", "cat"], False),
+        (["digit_3"], False),
+        (["07"], False),
+        (["Seven"], False),
+        (["class 10", "class 25"], True),
+        (["v2 engine"], True),
+    ],
+)
+def test_digits_are_no_outsiders_where_classes_are_named_like_digits(classes, digits):
+    assert ("digits" in outsiders.elsewhere(8, classes, 0, 2)) == digits

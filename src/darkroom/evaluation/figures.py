@@ -15,11 +15,15 @@ from darkroom.evaluation.intervals import accuracy_interval
 from darkroom.evaluation.metrics import Scores
 from darkroom.plotting import shorten
 
+READABLE = 50
+"""Most classes whose counts and names a confusion matrix has room for."""
+
 
 def confusion(matrix: npt.NDArray[np.int64], classes: Sequence[str]) -> Figure:
     """Draw counts of (actual, predicted), shape (classes, classes): right ones blue, mistakes orange.
 
-    Colour is the share of the actual class, under a square root, so that a single mistake is still seen.
+    Colour is the share of the actual class, under a square root, so that a single mistake is still seen. Above
+    `READABLE` classes neither counts nor names have room.
     """
     count = len(classes)
     cell = float(np.clip(9 / count, 0.2, 0.55))  # inches: 0.2 still holds three digits
@@ -29,28 +33,32 @@ def confusion(matrix: npt.NDArray[np.int64], classes: Sequence[str]) -> Figure:
     shown[matrix == 0] = 1.0
     names = [shorten(name, 18) for name in classes]
     margin = 0.6 + 0.085 * max(map(len, names))
-    side = max(2.4, count * cell) + margin
+    readable = count <= READABLE
+    side = max(2.4, count * cell) + margin if readable else 7.0
     with plotting.figure(side, side) as drawing:
         axes = drawing.subplots()
         axes.imshow(shown, interpolation="nearest")
         size = cell * 72 / 2.9
-        for row, column in zip(*np.nonzero(matrix), strict=True):
+        for row, column in zip(*np.nonzero(matrix), strict=True) if readable else ():
             color = "white" if share[row, column] > 0.7 else plotting.INK
             text = f"{matrix[row, column]}"
             fit = min(1.0, 3 / len(text))
             axes.text(column, row, text, ha="center", va="center", color=color, fontsize=min(10, size * fit))
         label_size = min(9, cell * 72 * 0.7)
-        axes.set_xticks(range(count), names, rotation=90 if max(map(len, names)) > 2 else 0, fontsize=label_size)
-        axes.set_yticks(range(count), names, fontsize=label_size)
+        named = range(count) if readable else ()
+        names = names if readable else []
+        axes.set_xticks(named, names, rotation=90 if max(map(len, names), default=0) > 2 else 0, fontsize=label_size)
+        axes.set_yticks(named, names, fontsize=label_size)
         axes.set_xlabel("Predicted")
         axes.set_ylabel("Actual")
-        axes.set_xticks(np.arange(count + 1) - 0.5, minor=True)
-        axes.set_yticks(np.arange(count + 1) - 0.5, minor=True)
+        lines = np.arange(count + 1) - 0.5 if readable else ()
+        axes.set_xticks(lines, minor=True)
+        axes.set_yticks(lines, minor=True)
         axes.tick_params(which="both", length=0)
         axes.grid(visible=False)
         axes.grid(which="minor")
         axes.set_axisbelow(False)
-        axes.spines[:].set_visible(False)
+        axes.spines[:].set_visible(not readable)
     return drawing
 
 

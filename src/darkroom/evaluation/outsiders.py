@@ -3,6 +3,7 @@
 Thresholds are fitted with the drawn ones alone; photographs and digits, which no fit has seen, join for the test.
 """
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +18,7 @@ PATCHES = 4
 """Patches along each side of a shuffled picture."""
 PHOTOGRAPHS = ("astronaut", "brick", "camera", "coffee", "coins", "grass", "page", "rocket")
 """Pictures that come with scikit-image."""
+NUMERALS = {"zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"}
 
 Images = npt.NDArray[np.uint8]
 
@@ -38,18 +40,23 @@ def elsewhere(side: int, classes: Sequence[str], seed: int, count: int = COUNT) 
     """Return pictures of other data sets by kind, uint8, shape (count, side, side, 3).
 
     Photographs are parts of scikit-image's pictures; handwritten digits are scikit-learn's, left out where the
-    classes themselves are digits.
+    classes themselves look like digits by name.
     """
     random = np.random.default_rng(seed)
     pictures = [Image.fromarray(getattr(bundled, name)()).convert("RGB") for name in PHOTOGRAPHS]
     kinds = {"photographs": [_part(pictures[place % len(pictures)], random) for place in range(count)]}
-    if not {str(digit) for digit in range(10)} & set(classes):
+    if not any(map(_is_digit, classes)):
         digits = (load_digits().images * (255 / 16)).astype(np.uint8)
         kinds["digits"] = [Image.fromarray(digits[row]) for row in random.choice(len(digits), count, replace=False)]
     return {
         kind: np.stack([np.asarray(picture.convert("RGB").resize((side, side))) for picture in chosen])
         for kind, chosen in kinds.items()
     }
+
+
+def _is_digit(name: str) -> bool:
+    """Return whether a class is called like a digit: 7, "digit_7", "07" or "seven"."""
+    return name.strip().casefold() in NUMERALS or re.fullmatch(r"\D*0*\d", name.strip()) is not None
 
 
 def _shuffle(images: Images, random: np.random.Generator) -> Images:

@@ -1,12 +1,13 @@
 """How well the probability of a class ranks the images of that class before all others."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
 Floats = npt.NDArray[np.float64]
+Marks = npt.NDArray[np.bool_]
+Counts = npt.NDArray[np.int64]
 RECALLS: Floats = np.linspace(0, 1, 51)
 """Where a curve of precision by recall is read."""
 
@@ -24,6 +25,10 @@ class Ranking:
     precision: Floats
     """Interpolated at `RECALLS`: the highest precision that reaches at least that recall."""
 
+    def compact(self) -> "Ranking":
+        """Return the ranking without the values for each row, which of many classes and images fill the memory."""
+        return replace(self, roc_auc_without=np.empty(0), average_precision_without=np.empty(0))
+
 
 def rank(scores: Floats, positive: npt.NDArray[np.bool_]) -> Ranking | None:
     """Return how well `scores` rank the `positive` rows first; None where all rows are positive, or none is.
@@ -35,8 +40,17 @@ def rank(scores: Floats, positive: npt.NDArray[np.bool_]) -> Ranking | None:
     hits, misses = int(positive.sum()), int((~positive).sum())
     if not hits or not misses:
         return None
-    roc_auc, roc_auc_without = _roc_auc(scores, positive, hits, misses)
-    return Ranking(roc_auc, roc_auc_without, *_average_precision(scores, positive, hits))
+    order = np.argsort(-scores, kind="stable")
+    is_hit = positive[order]
+    ends = np.append(np.flatnonzero(np.diff(scores[order])) + 1, len(scores))
+    starts = np.append(0, ends[:-1])
+    first = np.repeat(starts, ends - starts)  # of the rows with the same score
+    seen = np.repeat(ends, ends - starts)  # rows that score at least as much
+    roc_auc, auc_without = _roc_auc(is_hit, first, seen, hits, misses)
+    precision, precision_without, curve = _average_precision(is_hit, first, seen, hits)
+    back = np.empty_like(order)
+    back[order] = np.arange(len(order))
+    return Ranking(roc_auc, auc_without[back], precision, precision_without[back], curve)
 
 
 def rank_classes(probabilities: Floats, labels: npt.NDArray[np.int64]) -> list[Ranking | None]:
@@ -44,27 +58,23 @@ def rank_classes(probabilities: Floats, labels: npt.NDArray[np.int64]) -> list[R
     return [rank(probabilities[:, label], labels == label) for label in range(probabilities.shape[1])]
 
 
-def _roc_auc(scores: Floats, positive: npt.NDArray[np.bool_], hits: int, misses: int) -> tuple[float, Floats]:
+def _roc_auc(is_hit: Marks, first: Counts, seen: Counts, hits: int, misses: int) -> tuple[float, Floats]:
     """Return the area under the ROC curve, and the same without each row (DeLong et al., 1988, components)."""
-    ranks = rankdata(scores)
-    wins = np.empty(len(scores))  # of each row against all of the other kind
-    wins[positive] = ranks[positive] - rankdata(scores[positive])
-    wins[~positive] = hits - (ranks[~positive] - rankdata(scores[~positive]))
-    total = wins[positive].sum()
-    without = np.full(len(scores), total / (hits * misses))
+    found = np.append(0, np.cumsum(is_hit))
+    above = (found[first] + found[seen]) / 2  # positive rows before each, those of the same score by half
+    missed = (first + seen) / 2 - above
+    wins = np.where(is_hit, misses - missed, above)  # pairs with a row of the other kind that are in order
+    total = wins[is_hit].sum()
+    without = np.full(len(is_hit), total / (hits * misses))
     if hits > 1:
-        without[positive] = (total - wins[positive]) / ((hits - 1) * misses)
+        without[is_hit] = (total - wins[is_hit]) / ((hits - 1) * misses)
     if misses > 1:
-        without[~positive] = (total - wins[~positive]) / (hits * (misses - 1))
+        without[~is_hit] = (total - wins[~is_hit]) / (hits * (misses - 1))
     return float(total / (hits * misses)), without
 
 
-def _average_precision(scores: Floats, positive: npt.NDArray[np.bool_], hits: int) -> tuple[float, Floats, Floats]:
+def _average_precision(is_hit: Marks, first: Counts, seen: Counts, hits: int) -> tuple[float, Floats, Floats]:
     """Return the average precision, the same without each row, and the curve."""
-    order = np.argsort(-scores, kind="stable")
-    ordered, is_hit = scores[order], positive[order]
-    first = np.searchsorted(-ordered, -ordered, side="left")  # of the rows with the same score
-    seen = np.searchsorted(-ordered, -ordered, side="right")  # rows that score at least as much
     found = np.cumsum(is_hit)[seen - 1]
     ahead = np.append(0.0, np.cumsum(np.where(is_hit, found / seen, 0.0)))  # precision at hits, summed
     # A row that goes takes itself out of the counts of all rows that score no more.
@@ -76,8 +86,7 @@ def _average_precision(scores: Floats, positive: npt.NDArray[np.bool_], hits: in
     hit_gone = (kept + if_hit[-1] - if_hit[first] - own) / max(1, hits - 1)
     miss_gone = (kept + if_miss[-1] - if_miss[first]) / hits
     value = float(ahead[-1] / hits)
-    without = np.empty(len(scores))
-    without[order] = np.where(is_hit, hit_gone if hits > 1 else value, miss_gone)
+    without = np.where(is_hit, hit_gone if hits > 1 else value, miss_gone)
     envelope = np.maximum.accumulate((found / seen)[::-1])[::-1]
     curve = envelope[np.searchsorted(found, np.maximum(1, np.ceil(RECALLS * hits - 1e-9)), side="left")]
     return value, without, curve

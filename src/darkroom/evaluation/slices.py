@@ -77,11 +77,17 @@ def slices(
             found.append(_slice(measure, f"{low:g}" if low == high else f"{low:g} to {high:g}", right[group]))
     if leaks.any() and not leaks.all():
         found += [_slice("leak", name, right[group]) for name, group in (("no", ~leaks), ("yes", leaks))]
-    own = np.array(names, dtype=np.str_)
-    found += [_slice("slice", name, right[own == name]) for name in sorted(set(names) - {""})]
+    if len(names):
+        kinds, places = np.unique(np.array(names, dtype=np.str_), return_inverse=True)
+        totals, hits = np.bincount(places), np.bincount(places, right)
+        counted = zip(kinds.tolist(), hits.astype(int).tolist(), totals.tolist(), strict=True)
+        found += [_counted("slice", kind, hit, total) for kind, hit, total in counted if kind]
     return found
 
 
 def _slice(measure: str, kind: str, right: npt.NDArray[np.bool_]) -> Slice:
-    hits = int(right.sum())
-    return Slice(measure, kind, len(right), hits / len(right), *accuracy_interval(hits, len(right)))
+    return _counted(measure, kind, int(right.sum()), len(right))
+
+
+def _counted(measure: str, kind: str, hits: int, total: int) -> Slice:
+    return Slice(measure, kind, total, hits / total, *accuracy_interval(hits, total))
