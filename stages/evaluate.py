@@ -37,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     metric = decide(settings.metric, split)
     bar = next(each for each in judged if each.card.name == BASELINE)
     networks = [each for each in judged if each is not bar]
-    chosen = choose(networks, bar, metric, settings.prefer)
+    known = split.labels[split.rows("validation")]
+    chosen = choose(networks, bar, metric, settings.prefer, labels=known, seed=seed)
     chosen = replace(chosen, reason=f"{chosen.reason} {caution(networks)}".rstrip())
     best = chosen.best
     right = {each.card.name: each.predicted == labels for each in judged}
@@ -49,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     worth = doubting.try_out(best, doubts[best.card.name], folder, data.images, split, seed)
     reviewed = review(best, data, split)
 
-    files.write_json(arguments.metrics, tables.evaluation(judged, best, comparisons, doubts, worth))
+    found = tables.evaluation(judged, best, comparisons, doubts, worth, len(reviewed.label_issues))
+    files.write_json(arguments.metrics, found)
     write_rows(arguments.curves, tables.CURVES, tables.curves(judged))
     write_rows(arguments.confusion, tables.CONFUSION, tables.confusion(best, labels))
     write_rows(arguments.per_class, tables.PER_CLASS, tables.per_class(judged, labels))

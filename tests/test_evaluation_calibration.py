@@ -24,14 +24,27 @@ def test_where_every_row_is_right_confidence_stays_modest(rows):
     labels = np.arange(rows) % 2
     logits = np.where(np.eye(2)[labels] == 1, 3.0, -3.0).astype(np.float32)
     temperature = fit_temperature(logits, labels)
-    confidence = softmax(logits, temperature).max()
-    assert confidence == pytest.approx((rows + 1) / (rows + 2), abs=1e-3)  # the rule of succession
+    assert 0.7 < temperature < 1
+    doubt = 1 - softmax(logits, temperature).max()
+    # Where the likelihood's pull and the prior's are equal; worked by hand.
+    assert rows * doubt * 6 / temperature == pytest.approx(-4 * np.log(temperature), rel=1e-2)
+
+
+def test_calibrated_logits_of_few_rows_with_few_errors_keep_a_temperature_near_one():
+    random, found = np.random.default_rng(0), []
+    for _ in range(60):
+        logits = random.normal(0, 1, (272, 10)).astype(np.float32)
+        logits[np.arange(272), random.integers(0, 10, 272)] += random.exponential(4, 272).astype(np.float32) + 6
+        drawn = random.random((272, 1))
+        labels = (softmax(logits).cumsum(axis=1) < drawn).sum(axis=1).clip(0, 9)
+        found.append(fit_temperature(logits, labels))
+    assert np.median(found) == pytest.approx(1, abs=0.05)
 
 
 def test_a_probability_that_underflowed_does_no_harm():
     labels = np.arange(300) % 2
     logits = np.where(np.eye(2)[labels] == 1, 0.0, -np.inf).astype(np.float32)
-    assert fit_temperature(logits, labels) == pytest.approx(100 / np.log(301), rel=1e-3)
+    assert fit_temperature(logits, labels) == pytest.approx(1, abs=1e-3)  # the prior's
 
 
 def test_calibrated_confidence_has_next_to_no_error():

@@ -4,7 +4,13 @@ from scipy.sparse import csc_array
 
 from darkroom.candidate import softmax
 from darkroom.evaluation.detail import score_in_detail, score_intervals
-from darkroom.evaluation.intervals import Bootstrap, accuracy_interval, jackknife_interval, unless_perfect
+from darkroom.evaluation.intervals import (
+    Bootstrap,
+    accuracy_interval,
+    effective_rows,
+    jackknife_interval,
+    unless_perfect,
+)
 from darkroom.evaluation.ranking import rank_classes
 
 TRIALS, ROWS, CLASSES = 1000, 250, 3
@@ -61,6 +67,16 @@ def test_the_jackknife_of_a_mean_is_its_standard_error():
 def test_a_perfect_score_is_no_certainty(value):
     interval = unless_perfect(jackknife_interval(value, np.full(50, value)), 50)
     assert interval == accuracy_interval(int(50 * value), 50)
+
+
+@pytest.mark.parametrize(("counts", "rows"), [((50, 50), 100), ((980, 20), 78), ((1, 400), 4), ((0, 7), 7), ((1,), 1)])
+def test_a_mean_over_classes_counts_as_many_rows_as_its_small_classes_bear(counts, rows):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    assert effective_rows(labels) == rows
+    perfect = np.eye(max(2, len(counts)))[labels]
+    scores = score_in_detail(perfect, labels, rank_classes(perfect, labels), Bootstrap(len(labels), 0, draws=5))
+    for name in {"macro_recall", "macro_f1", "roc_auc", "average_precision"} & set(scores.intervals):
+        assert scores.intervals[name] == accuracy_interval(rows, rows)
 
 
 def test_an_area_next_to_one_stays_below_it():

@@ -288,7 +288,9 @@ def test_macro_figures_lead_when_classes_are_uneven(tmp_path):
     evaluate(top)
     assert "| Model | Accuracy | 95% interval | Macro recall |" in written(top)
     data = top / "metrics" / "data.json"
-    files.write_json(data, files.read_json(data) | {"imbalance": 3.21})
+    found = files.read_json(data)
+    found["per_class"]["cat"]["train"] *= 5
+    files.write_json(data, found | {"imbalance": 3.21})
     markdown = written(top)
     assert re.search(r"\. Classes are uneven, so look first at its macro F1 of [01]\.\d{3}\. ", markdown)
     assert "Classes are uneven: the largest has 3.2 times the images of the smallest." in markdown

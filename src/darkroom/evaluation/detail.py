@@ -12,6 +12,8 @@ from darkroom.evaluation.calibration import calibration_error, reliability
 from darkroom.evaluation.intervals import (
     Bootstrap,
     Interval,
+    accuracy_interval,
+    effective_rows,
     jackknife_interval,
     percentile_interval,
     unless_perfect,
@@ -75,6 +77,9 @@ def score_in_detail(
     # Among equally likely classes the first counts first, as argmax has it.
     earlier = (probabilities == given) & (np.arange(classes) < labels[:, np.newaxis])
     place = (probabilities > given).sum(axis=1) + earlier.sum(axis=1)
+    likeliest = {k: int((place < k).sum()) for k in (3, 5) if classes > k}
+    intervals = score_intervals(probabilities, labels, rankings, bootstrap)
+    intervals |= {f"top_{k}": accuracy_interval(hits, rows) for k, hits in likeliest.items()}
     kappa, mcc = _agreement(predicted, labels, classes)
     areas: dict[str, float | None] = {"roc_auc": None, "average_precision": None}
     if there := [ranking for ranking in rankings if ranking is not None]:
@@ -88,27 +93,27 @@ def score_in_detail(
         brier=float(brier_scores(probabilities, labels).mean()),
         roc_auc=areas["roc_auc"],
         average_precision=areas["average_precision"],
-        top_3=float((place < 3).mean()) if classes > 3 else None,
-        top_5=float((place < 5).mean()) if classes > 5 else None,
-        intervals=score_intervals(probabilities, labels, rankings, bootstrap),
+        top_3=likeliest[3] / rows if 3 in likeliest else None,
+        top_5=likeliest[5] / rows if 5 in likeliest else None,
+        intervals=intervals,
     )
 
 
 def score_intervals(
     probabilities: Floats, labels: Labels, rankings: Sequence[Ranking | None], bootstrap: Bootstrap
 ) -> dict[str, Interval]:
-    """Return the 95% intervals of the headline scores but accuracy, by name; arguments as for `score_in_detail`.
+    """Return the 95% intervals of the headline scores but shares, by name; arguments as for `score_in_detail`.
 
     The calibration error has none: each resample repeats rows, which makes its own error larger than the sample's.
     """
-    rows, classes = probabilities.shape
+    classes = probabilities.shape[1]
     losses = np.column_stack([log_losses(probabilities, labels), brier_scores(probabilities, labels)])
     intervals = _bootstrapped(probabilities.argmax(axis=1), labels, classes, losses, bootstrap)
     there = [ranking for ranking in rankings if ranking is not None]
     for name in ("roc_auc", "average_precision") if there else ():
         value = float(np.mean([getattr(ranking, name) for ranking in there]))
         without = np.mean([getattr(ranking, f"{name}_without") for ranking in there], axis=0)
-        intervals[name] = unless_perfect(jackknife_interval(value, without), rows)
+        intervals[name] = unless_perfect(jackknife_interval(value, without), effective_rows(labels))
     return intervals
 
 
@@ -134,26 +139,28 @@ def _bootstrapped(
     predicted: Labels, labels: Labels, classes: int, losses: Floats, bootstrap: Bootstrap
 ) -> dict[str, Interval]:
     """Return the bootstrap's intervals of the macro scores and of the two `losses`, shape (rows, 2)."""
+    rows, effective = len(labels), effective_rows(labels)
+    recall, f1 = macro_draws(predicted, labels, classes, bootstrap)
+    sums = bootstrap.sums(csc_array(losses))
+    return {
+        "macro_recall": unless_perfect(percentile_interval(recall), effective),
+        "macro_f1": unless_perfect(percentile_interval(f1), effective),
+        "log_loss": percentile_interval(sums[:, 0] / rows),
+        "brier": percentile_interval(sums[:, 1] / rows),
+    }
+
+
+def macro_draws(predicted: Labels, labels: Labels, classes: int, bootstrap: Bootstrap) -> tuple[Floats, Floats]:
+    """Return macro recall and macro F1 of each resample, shape (draws,) each, over the classes that it has."""
     rows = len(labels)
     every, ones = np.arange(rows), np.ones(rows)
-    # The columns: right answers by class, images by class, answers by class, and the two losses.
-    values = np.concatenate([predicted == labels, ones, ones, losses[:, 0], losses[:, 1]])
-    places = [
-        labels,
-        classes + labels,
-        2 * classes + predicted,
-        *(np.full(rows, 3 * classes + loss) for loss in (0, 1)),
-    ]
-    columns = csc_array((values, (np.tile(every, 5), np.concatenate(places))), shape=(rows, 3 * classes + 2))
-    sums = bootstrap.sums(columns)
+    # The columns: right answers by class, images by class, answers by class.
+    values = np.concatenate([predicted == labels, ones, ones])
+    places = np.concatenate([labels, classes + labels, 2 * classes + predicted])
+    sums = bootstrap.sums(csc_array((values, (np.tile(every, 3), places)), shape=(rows, 3 * classes)))
     true, support, taken = (sums[:, part * classes : (part + 1) * classes] for part in range(3))
     there = support > 0
     count = there.sum(axis=1)
     recall = np.where(there, true / np.maximum(support, 1), 0).sum(axis=1) / count
     f1 = np.where(there, 2 * true / np.maximum(support + taken, 1), 0).sum(axis=1) / count
-    return {
-        "macro_recall": unless_perfect(percentile_interval(recall), rows),
-        "macro_f1": unless_perfect(percentile_interval(f1), rows),
-        "log_loss": percentile_interval(sums[:, -2] / rows),
-        "brier": percentile_interval(sums[:, -1] / rows),
-    }
+    return recall, f1

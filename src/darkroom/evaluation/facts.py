@@ -25,6 +25,8 @@ class Entry:
     steps: list[Step]
     """The network, empty for the baseline."""
     temperature: float
+    overconfidence: float
+    """Mean confidence before calibration less the accuracy, on validation."""
     validation: dict[str, float]
     test: dict[str, float]
     without_leaks: dict[str, float] | None = None
@@ -101,6 +103,8 @@ class Facts:
     slices: list[SliceRow]
     label_issues: int
     """Validation and test images whose label may be wrong."""
+    listed_issues: int
+    """How many of them, the likeliest, the list holds."""
     milliseconds: dict[str, float]
     """Median time of one answer by network, one thread."""
     seed: int
@@ -117,7 +121,8 @@ class Facts:
     @property
     def uneven(self) -> bool:
         """Whether classes differ so much in size that macro figures come first."""
-        return bool(self.data["imbalance"] > packed.UNEVEN)
+        sizes = [sum(counts.values()) for counts in self.data["per_class"].values()]
+        return bool(max(sizes) / max(1, min(sizes)) > packed.UNEVEN)  # not rounded, as the choice of the metric has it
 
     @property
     def networks(self) -> list[Entry]:
@@ -176,7 +181,8 @@ def gather(sources: Sources, names: Sequence[str], settings: ReportSettings, dat
         worth=evaluation["best"].get("doubt"),
         robustness=robustness if robustness["images"] else None,
         slices=[_slice_row(row) for row in packed.read_rows(sources.tables / "slices.csv")],
-        label_issues=len(packed.read_rows(sources.tables / "label_issues.csv")),
+        label_issues=evaluation["best"]["label_issues"],
+        listed_issues=len(packed.read_rows(sources.tables / "label_issues.csv")),
         milliseconds=_milliseconds(sources.cost / "cost.csv") if sources.cost else {},
         seed=seed,
         commit=_git("rev-parse", "HEAD"),

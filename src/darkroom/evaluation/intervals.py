@@ -65,6 +65,17 @@ def jackknife_interval(value: float, without: Floats) -> Interval:
     return float(expit(logit(value) - reach)), float(expit(logit(value) + reach))
 
 
+def effective_rows(labels: npt.NDArray[np.int64]) -> int:
+    """Return of how many rows a share would vary as much as a mean over classes does, at least 1.
+
+    labels: shape (rows,). With k classes of n_c rows that is k² / sum(1 / n_c): a small class weighs as much as a
+    large one, and its few rows bound what the mean can tell.
+    """
+    counts = np.bincount(labels)
+    counts = counts[counts > 0]
+    return max(1, round(float(len(counts) ** 2 / (1 / counts).sum())))
+
+
 def unless_perfect(interval: Interval, rows: int) -> Interval:
     """Return an interval of a score of 0 to 1, or Wilson's for a share of `rows` where a perfect score has no spread.
 

@@ -25,6 +25,8 @@ class Judged:
     card: Card
     temperature: float
     """Fitted on validation."""
+    overconfidence: float
+    """Mean confidence on validation with a temperature of 1, less the accuracy there: -1 to 1."""
     validation: Scores
     validation_right: npt.NDArray[np.bool_]
     """Whether it is right on each validation row."""
@@ -63,15 +65,17 @@ def judge(folder: Path, split: Split, bootstrap: Bootstrap) -> Judged:
     validation = candidate.softmax(predictions.validation, temperature)
     test = candidate.softmax(predictions.test, temperature)
     predicted = test.argmax(axis=1).astype(np.int64)
+    right = validation.argmax(axis=1) == labels["validation"]
     rankings = rank_classes(test, labels["test"])
     return Judged(
         card=card,
         temperature=temperature,
+        overconfidence=float(candidate.softmax(predictions.validation).max(axis=1).mean() - right.mean()),
         validation=score(validation, labels["validation"]),
-        validation_right=validation.argmax(axis=1) == labels["validation"],
+        validation_right=right,
         test=score_in_detail(test, labels["test"], rankings, bootstrap),
         uncalibrated=score_uncalibrated(candidate.softmax(predictions.test), labels["test"]),
-        rankings=rankings,
+        rankings=[ranking and ranking.compact() for ranking in rankings],
         predictions=predictions,
         probabilities=test,
         predicted=predicted,

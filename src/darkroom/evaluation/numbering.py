@@ -65,7 +65,8 @@ class Numbering:
 
     def mention(self, shown: list[tuple[str, str]]) -> str:
         """Return "Figure 1 shows the one, Figure 2 the other." for pairs of a name and words, of pictures there are."""
-        parts = [f"{self.see('Figure', name)} {words}" for name, words in shown if name in self.pictures]
+        there = [(self.see("Figure", name), words) for name, words in shown if name in self.pictures]
+        parts = [f"{figure} {words if place else f'shows {words}'}" for place, (figure, words) in enumerate(there)]
         return f"{', '.join(parts)}." if parts else ""
 
     def cite(self, work: str) -> str:

@@ -4,15 +4,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import csc_array
+
+from darkroom import candidate
 from darkroom.errors import DarkroomError
-from darkroom.evaluation.comparison import compare_each
+from darkroom.evaluation.comparison import SIGNIFICANCE, compare_each
+from darkroom.evaluation.detail import macro_draws
+from darkroom.evaluation.intervals import Bootstrap
 from darkroom.evaluation.judging import Judged
+from darkroom.evaluation.metrics import log_losses
 from darkroom.packed import UNEVEN, Split
 
 Metric = Literal["accuracy", "macro_f1", "log_loss"]
 Prefer = Literal["best", "cheapest_within_noise"]
 FEW = 300
 """Validation images below which one split may choose by luck: at 90% an interval is over 7 points wide."""
+DRAWS = 2000
+"""Resamples for the difference of two networks: a corrected level needs the tails."""
 WORDS: dict[Metric, str] = {"accuracy": "accuracy", "macro_f1": "macro F1", "log_loss": "log loss"}
 
 
@@ -34,13 +44,25 @@ def decide(metric: Literal["auto"] | Metric, split: Split) -> Metric:
     return metric
 
 
-def choose(networks: Sequence[Judged], bar: Judged, metric: Metric, prefer: Prefer = "best") -> Choice:
+def choose(
+    networks: Sequence[Judged],
+    bar: Judged,
+    metric: Metric,
+    prefer: Prefer = "best",
+    *,
+    labels: npt.NDArray[np.int64],
+    seed: int,
+) -> Choice:
     """Return the network with the best validation `metric`; the reason says so where the baseline `bar` is better.
+
+    labels: those of the validation rows, shape (rows,); seed: of the resamples.
 
     Where every network was judged by folds, those decide instead of the one validation split. A tie goes to the lower
     log loss, then to fewer parameters, then to the first name. With `cheapest_within_noise` it is the network with the
-    fewest parameters among those that McNemar's exact test with Holm's correction cannot tell from that one on
-    validation; parameters stand for cost because they are the same on every machine, which a measured time is not.
+    fewest parameters among those that are within noise of that one on validation: for accuracy McNemar's exact test
+    with Holm's correction cannot tell them, for another metric the bootstrap's interval of the difference, at a level
+    corrected for how many are compared (Bonferroni), holds 0. Parameters stand for cost because they are the same on
+    every machine, which a measured time is not.
 
     Raises DarkroomError where there is no network.
     """
@@ -70,10 +92,10 @@ def choose(networks: Sequence[Judged], bar: Judged, metric: Metric, prefer: Pref
     else:
         reason = f"{len(tied)} of {count} networks share {score}; {name} wins by {_advantage(*tied[:2])}."
     if prefer == "cheapest_within_noise":
-        cheapest = _cheapest(ranked)
+        cheapest = min([best, *_alike(ranked, metric, labels, seed)], key=lambda each: each.card.parameters)
         if cheapest is not best:
             reason += (
-                f" {cheapest.card.name} is within noise of it with fewer parameters "
+                f" {cheapest.card.name} is within noise of it on validation with fewer parameters "
                 f"({cheapest.card.parameters:,}, not {best.card.parameters:,}), and so is preferred."
             )
             best, value = cheapest, measured(cheapest)
@@ -107,12 +129,31 @@ def _splits(network: Judged) -> str:
     return f"{network.folds.folds} folds" + (f", {network.folds.repeats} times" if network.folds.repeats > 1 else "")
 
 
-def _cheapest(ranked: Sequence[Judged]) -> Judged:
-    """Return the one with the fewest parameters of those within noise of the first; of equals, the first."""
+def _alike(ranked: Sequence[Judged], metric: Metric, labels: npt.NDArray[np.int64], seed: int) -> list[Judged]:
+    """Return those whose validation `metric` is within noise of the first one's."""
     top, *others = ranked
-    compared = compare_each(top.validation_right, {each.card.name: each.validation_right for each in others})
-    alike = [each for each in others if compared[each.card.name].verdict == "within noise"]
-    return min([top, *alike], key=lambda each: each.card.parameters)
+    if metric == "accuracy":
+        compared = compare_each(top.validation_right, {each.card.name: each.validation_right for each in others})
+        return [each for each in others if compared[each.card.name].verdict == "within noise"]
+    bootstrap = Bootstrap(len(labels), seed, DRAWS)
+    first, tail = _resampled(top, metric, labels, bootstrap), SIGNIFICANCE / 2 / max(1, len(others))
+
+    def within_noise(other: Judged) -> bool:
+        low, high = np.quantile(_resampled(other, metric, labels, bootstrap) - first, (tail, 1 - tail))
+        return bool(low <= 0 <= high)
+
+    return [each for each in others if within_noise(each)]
+
+
+def _resampled(
+    network: Judged, metric: Metric, labels: npt.NDArray[np.int64], bootstrap: Bootstrap
+) -> npt.NDArray[np.float64]:
+    """Return the validation macro F1 or log loss of each resample, shape (draws,)."""
+    probabilities = candidate.softmax(network.predictions.validation, network.temperature)
+    if metric == "macro_f1":
+        predicted = probabilities.argmax(axis=1).astype(np.int64)
+        return macro_draws(predicted, labels, probabilities.shape[1], bootstrap)[1]
+    return bootstrap.sums(csc_array(log_losses(probabilities, labels)[:, np.newaxis]))[:, 0] / len(labels)
 
 
 def _shown(value: float, metric: Metric) -> str:

@@ -8,6 +8,8 @@ FEW = 30
 """Test images under which the scores of a class say little."""
 TOLD = 5
 """Classes that are named before the rest are only counted."""
+ALIKE = 0.01
+"""Mean confidence and accuracy that differ by no more than this are called alike."""
 
 
 def summary(facts: Facts) -> list[str]:
@@ -76,8 +78,10 @@ def beware(facts: Facts) -> str:
     off = f"its confidence and its accuracy differ by {points(facts.best.test['ece'])} on average."
     if not facts.confusions:
         return f"It makes no mistake on test, and {off}"
-    first = facts.confusions[0]
-    return f"Its most frequent mistake is {mistake(facts, first)}, and {off}"
+    first, *others = facts.confusions
+    tied = others and others[0].count == first.count
+    which = "One of its most frequent mistakes is" if tied else "Its most frequent mistake is"
+    return f"{which} {mistake(facts, first)}, and {off}"
 
 
 def mistake(facts: Facts, item: Confusion) -> str:
@@ -108,9 +112,9 @@ def leaks(facts: Facts) -> str:
 def calibration(facts: Facts) -> str:
     """Say what temperature the best network needed, what that means, and what it brought on test."""
     best = facts.best
-    if best.temperature > 1.05:
+    if best.overconfidence > ALIKE:
         meaning = "it was too sure of itself"
-    elif best.temperature < 0.95:
+    elif best.overconfidence < -ALIKE:
         meaning = "it was less sure than it could be"
     else:
         meaning = "it was about as sure as it should be"
@@ -126,7 +130,7 @@ def calibration(facts: Facts) -> str:
     without = "as much" if points(before) == after else points(before)
     return (
         f"{text} On test, confidence and accuracy differ by {after} on average (expected calibration error); without "
-        f"it they would by {without}."
+        f"it they would differ by {without}."
     )
 
 
@@ -154,7 +158,7 @@ def doubt(facts: Facts) -> list[str]:
             all_of = "all" if figures["confident"] == 1 else percent(figures["confident"])
             lines.append(
                 f"Of pictures from elsewhere ({kinds}), {strangers(worst)} deceive it most: {all_of} of them get a "
-                "confident answer, though every answer is wrong."
+                "confident answer, though they are not from this data set."
             )
         else:
             lines.append(f"Of pictures from elsewhere ({kinds}), none gets a confident answer.")

@@ -106,8 +106,11 @@ def _models(deck: Deck, facts: Facts) -> None:
     training = facts.best.card.training
     told = [sentences.course(entry) for entry in shown(facts)[1:]]
     notes = [f"{name} {training[key]}" for name, key in _RECIPE if key in training]
-    slide = deck.add("Training", f"{facts.best.card.name}: {', '.join(notes)}. Dots mark the epochs that were kept.")
-    if "learning_curves" in deck.pictures:
+    how = ", ".join(notes) if facts.best.card.epochs and notes else "no epochs, only its last layer was fitted"
+    curves = "learning_curves" in deck.pictures
+    dots = " Dots mark the epochs that were kept." if curves else ""
+    slide = deck.add("Training", f"{facts.best.card.name}: {how}.{dots}")
+    if curves:
         deck.picture(slide, "learning_curves", LEFT, Inches(5.6), HEIGHT)
         look.text(slide, told, Inches(6.3), Inches(3.2), 14)
     else:

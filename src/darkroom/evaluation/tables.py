@@ -35,10 +35,12 @@ def evaluation(
     comparisons: Mapping[str, Comparison],
     doubts: Mapping[str, Doubt],
     worth: Worth,
+    label_issues: int,
 ) -> dict[str, Any]:
     """Return `metrics/evaluation.json`, whose leaves are single values; docs/judging.md says what each one is.
 
-    comparisons: each candidate against the best; doubts: of the networks. Where a value is None, its key is left out.
+    comparisons: each candidate against the best; doubts: of the networks; label_issues: how many labels
+    may be wrong. Where a value is None, its key is left out.
     """
     document = {
         "best": {
@@ -48,6 +50,7 @@ def evaluation(
             "test_accuracy_high": best.test.accuracy_high,
             "versus_baseline": asdict(comparisons[BASELINE].turned()),
             "doubt": asdict(worth),
+            "label_issues": label_issues,
         },
         "candidates": {each.card.name: _candidate(each, comparisons, doubts) for each in judged},
     }
@@ -62,6 +65,7 @@ def _candidate(each: Judged, comparisons: Mapping[str, Comparison], doubts: Mapp
         test |= {f"{score}_low": low, f"{score}_high": high}
     return {
         "temperature": each.temperature,
+        "overconfidence": each.overconfidence,
         "validation": asdict(each.validation),
         "test": test,
         "uncalibrated": asdict(each.uncalibrated),
