@@ -1,8 +1,11 @@
 """What the results teach, and what to try next: each sentence only where the results bear it out."""
 
+from scipy.stats import fisher_exact
+
 from darkroom.evaluation import sentences
-from darkroom.evaluation.facts import Entry, Facts
-from darkroom.evaluation.wording import count, listing, percent, points, times
+from darkroom.evaluation.comparison import SIGNIFICANCE, holm
+from darkroom.evaluation.facts import Entry, Facts, SliceRow
+from darkroom.evaluation.wording import chance, count, listing, percent, points, times
 
 
 def smaller(facts: Facts) -> Entry | None:
@@ -43,18 +46,47 @@ def lessons(facts: Facts) -> list[str]:
         total = sum(item.count for item in facts.confusions)
         top = facts.confusions[: min(3, len(facts.confusions))]
         share = sum(item.count for item in top)
-        if len(facts.confusions) > 3 and share / total >= 0.3:
+        even = len(top) / len(facts.confusions)  # their share if all were alike
+        if top[-1].count >= 2 and share / total >= max(0.3, 2 * even):
             pairs = listing([f"{item.actual} for {item.predicted}" for item in top])
             lines.append(f"Mistakes cluster: {pairs} make {share:,} of {count(total, 'mistake')}.")
     lines += _hardest(facts)
-    weak = [row for row in facts.slices if row.accuracy_high < best.test["accuracy"]]
-    if weak:
-        row = min(weak, key=lambda each: each.accuracy_high)
-        lines.append(
-            f"Kinds of images: it is weakest at those with {row.measure} {row.kind}, {percent(row.accuracy)} of "
-            f"{count(row.images, 'image')} right ({sentences.interval(vars(row), 'accuracy')})."
-        )
-    return lines
+    return lines + _weakest(facts)
+
+
+def _weakest(facts: Facts) -> list[str]:
+    """Name the kind of images that fares worse than the others by more than chance, the surest of such.
+
+    Fisher's exact test of each kind against the rest, with Holm's correction for how many there are.
+    """
+    images, right = facts.data["test"], round(facts.best.test["accuracy"] * facts.data["test"])
+    tried: list[tuple[float, SliceRow]] = []
+    for row in facts.slices:
+        hits = round(row.accuracy * row.images)
+        table = [[hits, row.images - hits], [right - hits, images - row.images - (right - hits)]]
+        tried.append((float(fisher_exact(table).pvalue), row))
+    corrected = holm([p_value for p_value, _ in tried])
+    weak = [
+        (p_value, raw, place)
+        for place, (p_value, (raw, row)) in enumerate(zip(corrected, tried, strict=True))
+        if p_value < SIGNIFICANCE and row.accuracy < facts.best.test["accuracy"]
+    ]
+    if not weak:
+        return []
+    p_value, _, place = min(weak)
+    row = tried[place][1]
+    return [
+        f"Kinds of images: it does worse than on the others at {_kind(row)}, {percent(row.accuracy)} of "
+        f"{count(row.images, 'image')} right ({sentences.interval(vars(row), 'accuracy')}; Fisher's exact test with "
+        f"Holm's correction, {chance(p_value)})."
+    ]
+
+
+def _kind(row: SliceRow) -> str:
+    """Return a kind of images in words: "images of brightness 0.1 to 0.3"."""
+    if row.measure == "leak":
+        return f"images {'with' if row.kind == 'yes' else 'without'} a copy among those for training or validation"
+    return f"images of the slice {row.kind}" if row.measure == "slice" else f"images of {row.measure} {row.kind}"
 
 
 def _twins(facts: Facts) -> list[str]:
@@ -86,12 +118,13 @@ def _course(best: Entry) -> list[str]:
         return []
     lowest = min(losses)
     if losses[-1] > 1.1 * lowest and losses.index(lowest) < len(losses) - 2:
+        sign = ", a sign of overfitting or of too much confidence, which calibration takes back"
         return [
             f"Training: the validation loss of {best.card.name} was lowest after epoch "
             f"{best.history[losses.index(lowest)].epoch} of {len(losses)} and {percent(losses[-1] / lowest - 1)} "
-            "higher at the end, a sign of overfitting or of too much confidence, which calibration takes back."
+            f"higher at the end{sign if best.temperature > 1.05 else ''}."
         ]
-    if best.card.best_epoch >= 0.9 * best.card.epochs:
+    if improving(best):
         return [
             f"Training: {best.card.name} was still getting better at the end, after epoch {best.card.best_epoch} of "
             f"{best.card.epochs}."
@@ -99,11 +132,25 @@ def _course(best: Entry) -> list[str]:
     return []
 
 
+def improving(entry: Entry) -> bool:
+    """Return whether a network's validation accuracy still rose at the end of its training.
+
+    The last epoch was kept, and it beats all that came before the last fifth; kept alone it would say nothing, as the
+    last of several that are within noise of each other is kept.
+    """
+    reached = [epoch.validation_accuracy for epoch in entry.history]
+    if len(reached) < 4 or entry.card.best_epoch != len(reached):
+        return False
+    return reached[-1] > max(reached[: -max(1, len(reached) // 5)])
+
+
 def _hardest(facts: Facts) -> list[str]:
-    """Name the class with the lowest F1, and whether it has few training images."""
+    """Name the class with the lowest F1, and whether it has few training images; nothing on a tie."""
     if len(facts.classes) < 2 or not facts.confusions:
         return []
-    row = min(facts.classes, key=lambda each: (each.f1, each.name))
+    row, second = sorted(facts.classes, key=lambda each: each.f1)[:2]
+    if row.f1 == second.f1:
+        return []
     trained = {name: counts["train"] for name, counts in facts.data["per_class"].items()}
     middle = sorted(trained.values())[len(trained) // 2]
     few = (
@@ -120,7 +167,7 @@ def next_steps(facts: Facts) -> list[tuple[str, str]]:
     few = [row.name for row in facts.classes if row.support < sentences.FEW]
     if facts.uneven and best.card.training.get("balance", "none") == "none":
         steps.append(("Give small classes more say", f"dvc exp run -S {section}.training.balance=weights"))
-    if best.card.epochs and best.card.best_epoch >= 0.9 * best.card.epochs and best.test["accuracy"] < 0.99:
+    if improving(best) and best.validation["accuracy"] < 0.99:
         steps.append(
             (
                 "Train longer",
