@@ -7,11 +7,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.test_images_limits import BOMBS, SEEDS
+from PIL import Image
+
+from tests.pictures import encode
+from tests.test_images_limits import BOMBS, SEEDS, jpeg_passes
 
 PATIENCE = 5.0
 """Seconds after which an answer that has not come counts as hanging."""
 TYPES = ("image/png", "image/jpeg", "image/*", "application/octet-stream", "image/svg+xml", "IMAGE/PNG; q=\xe4")
+COSTLY = (encode(Image.new("RGB", (4000, 4000)), "WEBP", lossless=True, method=0), jpeg_passes(85))
+"""Pictures of a few bytes that are just allowed, and cost far more than others to open."""
 STRANGE = (
     ("application/json", b'{"images": ["http://127.0.0.1/a.png"]}'),
     ("application/vnd.bentoml+pickle", pickle.dumps({"images": [1]})),
@@ -113,8 +118,9 @@ FORM = "multipart/form-data; boundary=b"
 def requests(count: int, seed: int) -> Iterator[bytes]:
     """Yield `count` malformed requests, every bomb among the first."""
     generator = random.Random(seed)
-    bombs = [request(data, "image/png") for data, _ in BOMBS.values()][:count]
-    yield from bombs
+    bombs = [request(data, "image/png") for data, _ in BOMBS.values()]
+    bombs += [request(form(*[data] * 8), FORM) for data in COSTLY]
+    yield from (bombs := bombs[:count])
     for _ in range(count - len(bombs)):
         yield one(generator)
 

@@ -135,11 +135,11 @@ def _png_profile() -> bytes:
     return png(8, 8, b"\0" * 8 * 25, before=chunk(b"iCCP", b"a\0\0" + zlib.compress(b"x" * 500_000_000, 1)))
 
 
-def _jpeg_passes() -> bytes:
-    """Return a progressive JPEG of 16 million pixels with 20,000 more passes, each of a few bytes."""
+def jpeg_passes(count: int) -> bytes:
+    """Return a progressive JPEG of 16 million pixels with `count` more passes, each of a few bytes."""
     data = encode(Image.new("L", (4000, 4000)), "JPEG", progressive=True)
     last = data[data.rindex(b"\xff\xda") : -2][:14]
-    return data[:-2] + last * 20_000 + data[-2:]
+    return data[:-2] + last * count + data[-2:]
 
 
 def _exif(block: bytes) -> bytes:
@@ -160,7 +160,8 @@ BOMBS = {
     "gif-frames": (MANY_FRAMES, "ok"),
     "gif-comments": (MANY_FRAMES[:-1] + (b"\x21\xfe" + b"\xff" + b"x" * 255) * 9_000, "ok"),
     "gif-canvas": (b"GIF89a\xff\xff\xff\xff\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;", "65535 × 65535|more than"),
-    "jpeg-passes": (_jpeg_passes(), "too many passes"),
+    "jpeg-passes": (jpeg_passes(20_000), "too many passes"),
+    "jpeg-few-passes": (jpeg_passes(600), "too many passes"),
     "jpeg-exif-tags": (_exif(OVERLAPPING), "ok"),
     "jpeg-exif-loop": (_exif(tiff([(0x8769, 4, 1, 8), (0x8825, 4, 1, 8)], following=8)), "ok"),
     "bmp-pixels": (b"BM" + struct.pack("<IIIIiiHH6I", 54, 0, 54, 40, 60_000, 60_000, 1, 24, *[0] * 6), "more than the"),
@@ -256,6 +257,18 @@ def test_formats_that_take_more_memory_have_a_lower_limit():
     data[place : place + 4] = struct.pack("<I", (8000 - 1) | (8000 - 1) << 14)  # RFC 9649, section 7.1
     with pytest.raises(images.ImageError, match=r"8000 × 8000 is more than the 50,000,000 pixels allowed"):
         images.decode(bytes(data), 8)
+
+
+def test_large_pictures_are_open_one_at_a_time(monkeypatch):
+    monkeypatch.setattr(images, "LARGE", 9 * 50 * 50)
+    large = threading.Thread(target=images.decode, args=(encode(Image.new("RGB", (51, 50))), 8))
+    with images._alone:
+        large.start()
+        images.decode(encode(Image.new("RGB", (50, 50))), 8)
+        large.join(0.2)
+        assert large.is_alive()
+    large.join(10)
+    assert not large.is_alive()
 
 
 def test_threads_decode_without_a_warning_and_leave_the_filters_alone(capfd):

@@ -212,6 +212,18 @@ def test_an_answer_that_takes_too_long_is_given_up(client: Client, monkeypatch: 
     assert (response.status_code, response.json()["error"]["code"]) == (504, "timeout")
 
 
+def test_a_request_that_costs_too_much_is_not_opened_to_its_end(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("darkroom.serving.model.COST", 0.0)
+    predictions = client.post("/predict", files=form(*[A] * LIMITS.max_images)).json()["predictions"]
+    assert "labels" in predictions[0]
+    assert predictions[-1]["error"]["code"] == "too_costly"
+    monkeypatch.setattr("darkroom.serving.model.COST", -1.0)
+    response = client.post("/predict", files=form(A))
+    assert (response.status_code, response.json()["error"]["code"]) == (422, "too_costly")
+
+
 def test_answers_say_when_they_are_unsure(client: Client, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = service.app.state.model
     images = packed.open_packed(project / "data" / "packed").images[:40]

@@ -7,6 +7,8 @@ training.
 
 import io
 import math
+import threading
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,10 +25,12 @@ MAX_PIXELS = 100_000_000
 """The largest picture that is decoded, in pixels."""
 MAX_MEMORY = 900_000_000
 """The most bytes that a picture may take while it is open, by `_memory`'s estimate."""
-MAX_SCANNED = 10_000_000_000
+LARGE = 200_000_000
+"""Bytes that a picture may take, by the same estimate, beside others that are open in this process."""
+MAX_SCANNED = 1_500_000_000
 """Pixels times passes over them in a JPEG: ten passes make a progressive one, a million a bomb.
 
-At the limit 2 s pass (measured with empty passes, 0.1 s for a billion)."""
+At the limit 0.2 s pass (measured with empty passes). The largest picture may have fifteen."""
 _PASS = b"\xff\xda"
 """What begins a pass, at the least ten bytes long (ITU T.81, B.2.3)."""
 KEEP = 1.5
@@ -38,6 +42,8 @@ Twice the target would make 0.4, but few of them reach it at 64, and packing tak
 GAP = 3.0
 """Other pictures are first averaged down to this many times the target: 0.02 on average at 64, 7 at most."""
 
+_alone = threading.Lock()
+"""Held while a `LARGE` picture is open: the memory of many threads is then that of one such picture and small ones."""
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -67,7 +73,8 @@ def decode(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> Decoded:
     """Return the picture in `data` as an upright uint8 RGB square of shape (size, size, 3), values 0 to 255.
 
     The central square is cut out and resized with Pillow's antialiased bicubic filter. Of an animation or a
-    document the first frame or page counts. Takes less than a gigabyte, and prints and warns of nothing.
+    document the first frame or page counts. Takes less than a gigabyte, and prints and warns of nothing. One picture at
+    a time may take more than `LARGE` bytes; threads that have another wait.
 
     Raises ImageError when `data` is no picture of `FORMATS`, is damaged or cut short, or has more than
     `max_pixels` pixels or needs too much memory; no other exception.
@@ -112,13 +119,21 @@ def _square(image: ImageFile.ImageFile, data: bytes, size: int, max_pixels: int)
     per_pixel = _memory(image, bands, shrink)
     if stored[0] * stored[1] * per_pixel > MAX_MEMORY:
         raise ImageError(_too_large(stored, MAX_MEMORY // per_pixel))
-    image.load()
-    orientation = _orientation(image)
-    white, smooth = white_of(image), _smooth(image)
+    with _alone if stored[0] * stored[1] * per_pixel > LARGE else nullcontext():
+        image.load()
+        orientation, white = _orientation(image), white_of(image)
+        square = _cut(image, extent, size)
+        image.close()  # its pixels go before the next large picture comes
+    return square, white, orientation
+
+
+def _cut(image: Image.Image, extent: tuple[float, ...], size: int) -> Image.Image:
+    """Return the central square of the `extent` of a picture, resized."""
+    smooth = _smooth(image)
     side = min(extent)
     left, top = (extent[0] - side) / 2, (extent[1] - side) / 2
     box = (left, top, min(left + side, smooth.width), min(top + side, smooth.height))
-    return smooth.resize((size, size), Image.Resampling.BICUBIC, box=box, reducing_gap=GAP), white, orientation
+    return smooth.resize((size, size), Image.Resampling.BICUBIC, box=box, reducing_gap=GAP)
 
 
 def _memory(image: Image.Image, bands: int, shrink: int) -> int:

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import os
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +20,10 @@ from darkroom.serving import served
 from darkroom.serving.uploads import MEGABYTE, RequestError, Upload
 
 Result = TypeVar("Result")
+COST = 4.0
+"""Seconds of processor time that opening the images of one request may take; what is left then is refused.
+
+A few bytes can be many pixels: each image is within its limits, and 32 of them would keep every thread for 10 s."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,22 @@ class Explanation:
     """Of S × S pixels."""
 
 
+class _Cost:
+    """What opening the images of a request has cost so far, on all threads together."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def decode(self, model: "Model", upload: Upload) -> npt.NDArray[np.uint8] | Failure:
+        if self.seconds > COST:
+            return Failure(422, "too_costly", "these images take too long to open: send fewer or smaller ones")
+        start = time.thread_time()  # of this thread alone: waiting for others costs nothing
+        try:
+            return model.decode(upload)
+        finally:
+            self.seconds += time.thread_time() - start
+
+
 class Model:
     """A served folder, opened once a process and shared by its threads."""
 
@@ -67,7 +88,7 @@ class Model:
         self.card = self.predictor.card
         self._threads = os.cpu_count() or 1
         # A pool of its own: decoding and answering keep off the event loop, and however many requests wait, no more
-        # pictures than cores are open at once.
+        # pictures than cores are open at once, one of them large (`images.LARGE`).
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="model")
 
     async def run(self, function: Callable[..., Result], *arguments: object) -> Result:
@@ -85,9 +106,9 @@ class Model:
 
         Several uploads are shared out among the threads, each of which answers its share in one batch.
         """
-        size = -(-len(uploads) // self._threads)
+        size, cost = -(-len(uploads) // self._threads), _Cost()
         shares = [uploads[start : start + size] for start in range(0, len(uploads), size)]
-        answered = await asyncio.gather(*(self.run(self._answer, share) for share in shares))
+        answered = await asyncio.gather(*(self.run(self._answer, share, cost) for share in shares))
         return [answer for share in answered for answer in share]
 
     async def explain(self, upload: Upload, label: str | None) -> Explanation:
@@ -121,8 +142,8 @@ class Model:
         except images.ImageError as error:
             return Failure(422, "invalid_image", str(error))
 
-    def _answer(self, uploads: Sequence[Upload]) -> list[Answer | Failure]:
-        decoded = [self.decode(upload) for upload in uploads]
+    def _answer(self, uploads: Sequence[Upload], cost: _Cost) -> list[Answer | Failure]:
+        decoded = [cost.decode(self, upload) for upload in uploads]
         pixels = [item for item in decoded if not isinstance(item, Failure)]
         answers = iter(self._judge(np.stack(pixels)) if pixels else ())
         return [item if isinstance(item, Failure) else next(answers) for item in decoded]
