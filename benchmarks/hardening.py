@@ -96,6 +96,8 @@ def main() -> None:
     parser.add_argument("--only", choices=["malformed", "load", "kill", "schemathesis"])
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    if arguments.only == "schemathesis" and not arguments.schemathesis:
+        parser.error("--only schemathesis needs its command: --schemathesis PATH")
     findings = Findings()
     with ExitStack() as stack:
         service = start(stack)
@@ -105,7 +107,7 @@ def main() -> None:
             asyncio.run(load(service, findings, arguments.minutes * 60, arguments.seed))
         if arguments.only in (None, "kill"):
             asyncio.run(kill(service, findings))
-        if arguments.schemathesis:
+        if arguments.only in (None, "schemathesis") and arguments.schemathesis:
             schemathesis(service, findings, arguments.schemathesis, arguments.examples, arguments.seed)
     print("| what | found |\n|---|---|")
     print("\n".join(f"| {what} | {figure} |" for what, figure in findings.rows))
@@ -195,6 +197,8 @@ async def load(service: Service, findings: Findings, seconds: float, seed: int) 
                 wrong[f"{kind}: {reply.status}"] += 1
             elif kind in ("good", "slow") and not service.right(reply, place):
                 wrong[f"{kind}: {reply.status}, not the right answer"] += 1
+            elif kind == "oversized" and reply.status != 413:
+                wrong[f"{kind}: {reply.status}"] += 1
 
     async def watch() -> None:
         while time.monotonic() < end:
@@ -265,7 +269,8 @@ async def kill(service: Service, findings: Findings, seconds: float = 20.0, pati
         return time.monotonic() - struck
 
     back, *_ = await asyncio.gather(strike(), *(one(number) for number in range(16)))
-    gaps = np.diff(np.array([begin, *answered]))
+    # From the beginning and to the end: silence that lasts must not be left out.
+    gaps = np.diff(sorted([begin, *answered, begin + seconds]))
     findings.tell("one of two workers killed: longest time without an answer", f"{gaps.max():.2f} s", gaps.max() > 5)
     findings.tell("wrong answers then, connections that died with it", f"{wrong}, {lost}", wrong > 0)
     if patience:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from darkroom.serving import guard
 from darkroom.serving.guard import Guard
+from darkroom.serving.uploads import RequestError
 
 
 class Lines(logging.Handler):
@@ -57,8 +58,26 @@ async def failing(request: Request) -> Response:
     raise RuntimeError("the secret of the house")
 
 
-ROUTES = {"/fine": fine, "/refused": refused, "/overloaded": overloaded, "/failing": failing, "/livez": fine}
-INNER = Starlette(routes=[Route(path, endpoint) for path, endpoint in ROUTES.items()])
+async def read(request: Request) -> Response:
+    try:
+        await request.body()
+    except RequestError as error:
+        request.scope["record"].code = error.code
+        return JSONResponse(guard.error(error.code, str(error)), error.status)
+    return PlainTextResponse("read")
+
+
+ROUTES = {
+    "/fine": fine,
+    "/read": read,
+    "/refused": refused,
+    "/overloaded": overloaded,
+    "/failing": failing,
+    "/livez": fine,
+}
+INNER = Starlette(
+    routes=[Route(path, endpoint, methods=["POST"] if path == "/read" else None) for path, endpoint in ROUTES.items()]
+)
 
 
 def ask(path: str, method: str = "GET", app: Any = INNER, **options: Any) -> httpx.Response:
@@ -159,6 +178,36 @@ def test_what_is_too_much_at_once_is_refused_and_probes_are_not() -> None:
             assert (await client.get("/fine")).status_code == 200
 
     asyncio.run(run())
+
+
+def test_what_is_still_arriving_keeps_nobody_out_unless_it_is_very_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        release = asyncio.Event()
+
+        async def half() -> AsyncIterator[bytes]:
+            yield b"x"
+            await release.wait()
+            yield b"x"
+
+        transport = httpx.ASGITransport(Guard(INNER, lambda path: True))
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            slow = [asyncio.create_task(client.post("/read", content=half())) for _ in range(guard.AT_ONCE)]
+            await asyncio.sleep(0.05)
+            assert (await client.post("/read", content=b"all of it")).status_code == 200
+            assert (await client.get("/fine")).status_code == 200
+            monkeypatch.setattr(guard, "OPEN", guard.AT_ONCE)
+            assert (await client.get("/fine")).status_code == 429
+            assert (await client.get("/livez")).status_code == 200
+            release.set()
+            assert {response.status_code for response in await asyncio.gather(*slow)} == {200}
+
+    asyncio.run(run())
+
+
+def test_a_body_that_is_whole_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "AT_ONCE", 0)
+    refused = ask("/read", "POST", content=b"all of it")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "too_many_requests")
 
 
 def test_an_answer_that_fails_half_way_is_not_begun_again() -> None:

@@ -2,7 +2,10 @@
 
 import base64
 import shutil
+import socket
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -117,6 +120,16 @@ def test_a_body_without_length_is_cut_off(address: str) -> None:
     body = (b"x" * 50_000 for _ in range(40))
     response = httpx.post(f"{address}/predict", content=body, headers={"content-type": "image/png"})
     assert (response.status_code, response.json()["error"]["code"]) == (413, "request_too_large")
+
+
+def test_half_sent_bodies_keep_nobody_out(address: str) -> None:
+    head = b"POST /predict HTTP/1.1\r\nHost: service\r\nContent-Type: image/png\r\nContent-Length: 1000\r\n\r\nhalf"
+    with ExitStack() as stack:
+        for _ in range(guard.AT_ONCE):
+            host, port = address.removeprefix("http://").split(":")
+            stack.enter_context(socket.create_connection((host, int(port)))).sendall(head)
+        time.sleep(0.3)
+        assert httpx.post(f"{address}/predict", files={"images": picture()}).status_code == 200
 
 
 def test_bentoml_serve_needs_no_arguments(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -27,7 +27,9 @@ HEADERS = {
 }
 """Nothing is loaded from, or sent to, any other place than the service itself; BentoML's Swagger page would."""
 AT_ONCE = 64
-"""Requests a worker takes at once; more are told 429."""
+"""Requests that a worker answers at once, counted from the last byte of their bodies on; more are told 429."""
+OPEN = 1024
+"""Requests that a worker takes at once, those included whose bodies are still arriving: slow ones keep nobody out."""
 ROOM = 256_000_000
 """Bytes of bodies that a worker holds at once, unless one body alone is larger; whoever sends more is told 429."""
 PROBES = ("/livez", "/readyz", "/healthz", "/metrics")
@@ -36,7 +38,7 @@ PROBES = ("/livez", "/readyz", "/healthz", "/metrics")
 _MESSAGES = {
     404: "nothing is here: /docs.json says what is",
     405: "this address wants another method: /docs.json says which",
-    429: f"{AT_ONCE} requests are being answered: try again in a second",
+    429: "too many requests at once: try again in a second",
     500: "the service failed; its log says why, under the request's id",
     503: "the service is overloaded: try again in a second",
     504: "no answer in time: send fewer images, or try again later",
@@ -67,6 +69,7 @@ class Guard:
     def __init__(self, app: ASGIApp, known: Callable[[str], bool]) -> None:
         self._app = app
         self._known = known
+        self._open = 0
         self._running = 0
         self._held = 0
 
@@ -78,24 +81,30 @@ class Guard:
         asked = Headers(scope=scope).get("x-request-id", "")
         record = scope["record"] = Record(asked if _SANE_ID.fullmatch(asked) else secrets.token_hex(8))
         answer = _Answer(send, record, scope["method"] == "HEAD")
-        held = 0
+        held, running = 0, not _has_body(scope)
 
         async def receive_within_room() -> Message:
-            nonlocal held
+            nonlocal held, running
             message = await receive()
             held += (size := len(message.get("body", b"")))
             self._held += size
             if self._held > max(ROOM, held):
                 raise RequestError(429, "too_many_requests", "others are sending too much: try again in a second")
+            if not running and message["type"] == "http.request" and not message.get("more_body", False):
+                running = True
+                self._running += 1
+                if self._running > AT_ONCE:
+                    raise RequestError(429, "too_many_requests", _MESSAGES[429])
             return message
 
         start = time.perf_counter()
-        self._running += 1
+        self._open += 1
+        self._running += running
         try:
             if not self._known(scope["path"]):
                 # Before BentoML, whose metrics keep a counter for every path that was ever asked for.
                 await answer.refuse(404)
-            elif self._running > AT_ONCE and scope["path"] not in PROBES:
+            elif (self._open > OPEN or (running and self._running > AT_ONCE)) and scope["path"] not in PROBES:
                 await answer.refuse(429)
             else:
                 await self._app(scope, receive_within_room, answer.send)
@@ -104,7 +113,8 @@ class Guard:
             if not answer.status:
                 await answer.refuse(500)
         finally:
-            self._running -= 1
+            self._open -= 1
+            self._running -= running
             self._held -= held
             if scope["path"] not in PROBES:
                 _write_line(scope, record, answer.status, time.perf_counter() - start)
@@ -149,6 +159,11 @@ class _Answer:
         headers = MutableHeaders(raw=message["headers"])
         headers.update(HEADERS)
         headers["X-Request-ID"] = self._record.id
+
+
+def _has_body(scope: Scope) -> bool:
+    headers = Headers(scope=scope)
+    return "transfer-encoding" in headers or headers.get("content-length", "0").strip("0") != ""
 
 
 def _write_line(scope: Scope, record: Record, status: int, seconds: float) -> None:
