@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import re
+import subprocess
 import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ from PIL import Image
 
 from darkroom import candidate, packed
 from darkroom.doubt import Doubt
-from darkroom.serving import guard, routes, served, service
+from darkroom.serving import facts, guard, routes, served, service
 from darkroom.serving.journal import Journal
 from tests.factories_serving import BEST, EVALUATION, LIMITS, Client, in_process, picture, png, write_served
 
@@ -293,6 +294,55 @@ def test_answers_and_corrections_are_kept_where_the_log_is_on(
     assert client.post("/correct", files={"image": B}, data={"label": "../x"}).status_code == 422
     assert client.post("/correct", files={"image": B}).status_code == 422
     assert len(list(tmp_path.glob("corrections/**/*.png"))) == 1
+    (tmp_path / "full").write_text("no folder can be made here")
+    monkeypatch.setattr(journal, "folder", tmp_path / "full")
+    response = client.post("/correct", files={"image": A}, data={"label": best["label"]})
+    assert (response.status_code, response.json()["error"]["code"]) == (507, "not_kept")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"sec-fetch-site": "same-site", "origin": "http://service"}, 403),
+        ({"sec-fetch-site": "same-origin", "origin": "http://behind.a.proxy"}, 200),
+        ({"origin": "http://elsewhere"}, 403),
+        ({"origin": "null"}, 403),
+        ({"origin": "http://service"}, 200),
+        ({}, 200),
+    ],
+)
+def test_corrections_come_from_no_other_site(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str], status: int
+) -> None:
+    model = service.app.state.model
+    journal = Journal(tmp_path, "v", model.card.classes, keep_pictures=False)
+    monkeypatch.setitem(service.app.state._state, "journal", journal)
+    label = model.card.classes[0]
+    response = client.post("/correct", files={"image": A}, data={"label": label}, headers=headers)
+    assert response.status_code == status
+    assert len(list(tmp_path.rglob("*.png"))) == (status == 200)
+    if status == 403:
+        assert response.json()["error"]["code"] == "cross_site"
+
+
+def test_the_commit_is_of_this_folder_s_checkout_or_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DARKROOM_COMMIT", raising=False)
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "a"]):
+        subprocess.run([*git, *command], check=True)
+    (tmp_path / "inside").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert re.fullmatch("[0-9a-f]{40}", facts.commit() or "")
+    monkeypatch.chdir(tmp_path / "inside")
+    assert facts.commit() is None
+    monkeypatch.setenv("DARKROOM_COMMIT", "abc")
+    assert facts.commit() == "abc"
+
+
+def test_the_page_s_address_with_a_slash_leads_there(client: Client) -> None:
+    response = client.get("/ui/")
+    assert (response.status_code, response.headers["location"]) == (308, "../ui")
 
 
 def test_info(client: Client, project: Path) -> None:
@@ -366,10 +416,10 @@ def test_the_description_covers_the_mounted_routes(client: Client) -> None:
 
 def test_answers_are_what_the_description_promises(client: Client) -> None:
     # JSON Schema says what OpenAPI 3.0 calls nullable with a list of types.
-    nullable = '"type":"boolean","nullable":true'
-    text = client.get("/docs.json").text
-    assert nullable in text
-    description = json.loads(text.replace(nullable, '"type":["boolean","null"]'))
+    nullable = r'"type":"(\w+)","nullable":true'
+    text, count = re.subn(nullable, r'"type":["\1","null"]', client.get("/docs.json").text)
+    assert count >= 4
+    description = json.loads(text)
 
     def check(response: httpx.Response, path: str) -> None:
         promised = description["paths"][path]["post"]["responses"][str(response.status_code)]
@@ -381,6 +431,7 @@ def test_answers_are_what_the_description_promises(client: Client) -> None:
     check(client.post("/predict", files=form(LARGE)), "/predict")
     check(client.post("/predict", content=b"x"), "/predict")
     check(client.post("/explain", files={"image": DAMAGED}), "/explain")
+    check(client.post("/info"), "/info")
     broken = client.post("/predict", files=form(A)).json()
     del broken["predictions"][0]["name"]
     with pytest.raises(jsonschema.ValidationError):

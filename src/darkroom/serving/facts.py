@@ -44,11 +44,16 @@ def collect(model: Model) -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """Return the checkout's commit, or what DARKROOM_COMMIT says where there is no checkout, as in an image."""
+    """Return what DARKROOM_COMMIT says, or the commit of the checkout whose top folder this is; otherwise None.
+
+    A repository further up is somebody else's.
+    """
     if named := os.environ.get("DARKROOM_COMMIT"):
         return named
     try:
-        command = ["git", "rev-parse", "HEAD"]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
+        command = ["git", "rev-parse", "--show-prefix", "HEAD"]
+        told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout
+        prefix, head, *_ = told.split("\n")
+        return None if prefix else head
     except (OSError, subprocess.SubprocessError):
         return None

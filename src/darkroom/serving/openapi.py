@@ -56,6 +56,29 @@ _SCHEMAS: Json = {
         }
     ),
 }
+_TEXT = {"type": "string", "nullable": True}
+_INFO = _object(
+    {
+        "model": _object({"name": {"type": "string"}, "version": {"type": "string"}}),
+        "classes": {"type": "array", "items": {"type": "string"}},
+        "card": {"type": "object", "description": "How the model was trained, as in its `card.json`."},
+        "model_card": {**_TEXT, "description": "Markdown; null where none was written."},
+        "precision": {"type": "string", "enum": ["float32", "int8"], "description": "Of the network that answers."},
+        "reason": {"type": "string", "description": "Why this model was chosen."},
+        "metrics": {"type": "object", "description": "Of the float32 network on validation and test, with intervals."},
+        "parity": {"type": "object", "description": "How closely the packaged float32 network answers as judged."},
+        "limits": {"type": "object", "description": "Of a request: images, megabytes, megapixels, seconds."},
+        "keeps": _object({"answers": {"type": "boolean"}, "pictures": {"type": "boolean"}}),
+        "examples": {
+            "type": "array",
+            "description": "Test pictures, under `/examples/`.",
+            "items": _object({"file": {"type": "string"}, "label": {"type": "string"}}),
+        },
+        "data": {"type": "string", "description": "Hash of the packed data and their split."},
+        "commit": {**_TEXT, "description": "Null where it is not known."},
+        "versions": {"type": "object", "additionalProperties": {"type": "string"}},
+    }
+)
 _REFUSALS = {
     "400": "A broken form, or a body that ended too soon",
     "408": "The body took too long to arrive",
@@ -96,8 +119,8 @@ def describe(specification: Json, version: str, limits: ServeSettings, classes: 
             {"label": any_label},
         ),
         "/info": {
-            "get": _get("info", "What answers here: classes, card, metrics, limits and versions"),
-            "post": _get("post_info", "The same, for BentoML's clients"),
+            "get": _get("info", "What answers here: classes, card, metrics, limits and versions", _INFO),
+            "post": _get("post_info", "The same, for BentoML's clients", _INFO),
         },
     }
     if limits.log is not None:
@@ -108,6 +131,7 @@ def describe(specification: Json, version: str, limits: ServeSettings, classes: 
             _object({"image": _FILE, "label": label}, additionalProperties=False),
             {"application/json": {"schema": _object({"kept": {"type": "boolean"}})}},
             {"label": label},
+            {"403": "Sent by another site's page", "507": "The disk is full"},
         )
     return {
         **specification,
@@ -135,10 +159,12 @@ def _route(name: str, properties: Json, output: Json, *required: str) -> Json:
     return {"name": name, "route": f"/{name}", "batchable": False, "is_task": False, "input": given, "output": output}
 
 
-def _post(name: str, summary: str, description: str, form: Json, answer: Json, query: Json) -> Json:
+def _post(
+    name: str, summary: str, description: str, form: Json, answer: Json, query: Json, more: dict[str, str] | None = None
+) -> Json:
     error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     operation = {
-        **_get(name, summary),
+        **_get(name, summary, {}),
         "description": description,
         "parameters": [{"name": name, "in": "query", "schema": schema} for name, schema in query.items()],
         "requestBody": {
@@ -150,17 +176,15 @@ def _post(name: str, summary: str, description: str, form: Json, answer: Json, q
             },
         },
     }
-    refusals = {status: {"description": text, "content": error} for status, text in _REFUSALS.items()}
+    refusals = {status: {"description": text, "content": error} for status, text in (_REFUSALS | (more or {})).items()}
     operation["responses"] = {"200": {"description": "Answered", "content": answer}, **refusals}
     return {"post": operation}
 
 
-def _get(name: str, summary: str) -> Json:
+def _get(name: str, summary: str, answer: Json) -> Json:
     return {
         "tags": ["Service APIs"],
         "operationId": name,
         "summary": summary,
-        "responses": {
-            "200": {"description": "Answered", "content": {"application/json": {"schema": {"type": "object"}}}}
-        },
+        "responses": {"200": {"description": "Answered", "content": {"application/json": {"schema": answer}}}},
     }

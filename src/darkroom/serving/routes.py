@@ -1,15 +1,17 @@
 """The routes of the service: what comes in as HTTP, what goes out as JSON or a picture."""
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from darkroom.serving import examples, facts, guard, served, uploads
@@ -20,6 +22,7 @@ from darkroom.serving.uploads import RequestError, Upload
 
 PAGE = Path(__file__).parent / "page"
 """The page's files, served as they are."""
+_log = logging.getLogger("bentoml.darkroom")
 
 
 async def predict(request: Request) -> JSONResponse:
@@ -29,7 +32,8 @@ async def predict(request: Request) -> JSONResponse:
     top_k = question.options.get("top_k", limits.top_k)
     answers = await model.answer(question.uploads)
     if request.app.state.journal is not None:
-        await model.run(request.app.state.journal.write, question.uploads, answers)
+        # Not among the model's threads: what is answered already must not wait for them, and be given up.
+        await asyncio.to_thread(request.app.state.journal.write, question.uploads, answers)
     failures = [answer for answer in answers if isinstance(answer, Failure)]
     _record(request).facts |= {"images": len(answers), "failed": len(failures) or ""}
     predictions = [
@@ -69,19 +73,40 @@ async def correct(request: Request) -> JSONResponse:
     model, journal = model_of(request), request.app.state.journal
     if journal is None:
         raise RequestError(403, "no_log", "corrections are not kept here: the parameter serve.log turns that on")
+    if _from_elsewhere(request):
+        raise RequestError(403, "cross_site", "another site's page sent this: use the page of this service")
     question = await uploads.read(request, model.served.limits, "image", {"label": model.checked})
     upload = question.uploads[0]
     if (label := question.options.get("label")) is None:
         raise RequestError(422, "no_label", "no label: say in the field label what is on the image")
     if isinstance(failure := await model.run(model.decode, upload), Failure):
         raise RequestError(failure.status, failure.code, failure.message)
-    await model.run(journal.correct, upload, label)
+    try:
+        await asyncio.to_thread(journal.correct, upload, label)
+    except OSError as error:
+        _log.error("a correction cannot be kept in %s: %s", journal.folder, error)
+        raise RequestError(
+            507, "not_kept", "the correction could not be kept: the log of the service says why"
+        ) from None
     return JSONResponse({"kept": True})
+
+
+def _from_elsewhere(request: Request) -> bool:
+    """Say whether a browser sent this for a page of another site; programs say nothing of either header."""
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    return origin is not None and urlsplit(origin).netloc != request.headers.get("host")
 
 
 async def info(request: Request) -> JSONResponse:
     """Say what answers here."""
     return JSONResponse(request.app.state.info)
+
+
+async def to_page(request: Request) -> RedirectResponse:
+    """Lead from /ui/ to the page, whose addresses are relative to /."""
+    return RedirectResponse("../ui", 308)
 
 
 async def file(request: Request) -> Response:
@@ -136,6 +161,7 @@ ROUTES = [
     Route("/correct", correct, methods=["POST"]),
     Route("/info", info, methods=["GET", "POST"]),  # BentoML's client posts
     Route("/ui", file),
+    Route("/ui/", to_page),
     Route("/ui/{name}", file),
     Route("/examples/{name}", file),
 ]
