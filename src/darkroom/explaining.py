@@ -26,14 +26,16 @@ def occlusion(
     where the place speaks for the class, below where it speaks against. Costs grid² + 1 answers.
     """
     masks = _patches(len(image), grid)
-    mean = image.mean(axis=(0, 1))
-    hidden = image + masks[..., np.newaxis] * (mean - image)
-    images = np.concatenate([image[np.newaxis], np.rint(hidden).astype(np.uint8)])
-    logits = predictor.logits_in_parts(images)
-    probability = candidate.softmax(logits, predictor.card.temperature)[:, target]
-    falls = probability[0] - probability[1:]
-    heat: npt.NDArray[np.float64] = np.tensordot(falls, masks, axes=1) / masks.sum(axis=0)
-    return heat.astype(np.float32)
+    away = image.mean(axis=(0, 1), dtype=np.float32) - image
+    size = candidate.chunk_size(predictor.card.side)
+    parts = [predictor.logits(image[np.newaxis])]
+    for start in range(0, len(masks), size):  # at 224 pixels all of them together would take 190 MB
+        hidden = image + masks[start : start + size, ..., np.newaxis] * away
+        parts.append(predictor.logits(np.rint(hidden).astype(np.uint8)))
+    probability = candidate.softmax(np.concatenate(parts), predictor.card.temperature)[:, target]
+    falls = (probability[0] - probability[1:]).astype(np.float32)
+    heat: npt.NDArray[np.float32] = np.tensordot(falls, masks, axes=1) / masks.sum(axis=0)
+    return heat
 
 
 def overlay(image: npt.NDArray[np.uint8], heat: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
@@ -50,11 +52,12 @@ def overlay(image: npt.NDArray[np.uint8], heat: npt.NDArray[np.float32]) -> npt.
     return mixed
 
 
-def _patches(side: int, grid: int) -> npt.NDArray[np.float64]:
+def _patches(side: int, grid: int) -> npt.NDArray[np.float32]:
     """Return how much each patch hides of each pixel, 0 to 1, shape (grid², side, side): round and soft."""
     step = side / grid
     centres = (np.arange(grid) + 0.5) * step - 0.5
     distance = (np.arange(side) - centres[:, np.newaxis]) / step
-    one_way = np.exp(-0.5 * distance**2)
-    patches: npt.NDArray[np.float64] = np.einsum("iy,jx->ijyx", one_way, one_way).reshape(grid * grid, side, side)
-    return np.minimum(1.0, 1.25 * patches)  # wholly hidden in the middle, not in one point only
+    one_way = np.exp(-0.5 * distance**2).astype(np.float32)
+    patches: npt.NDArray[np.float32] = np.einsum("iy,jx->ijyx", one_way, one_way).reshape(grid * grid, side, side)
+    np.minimum(1.0, 1.25 * patches, out=patches)
+    return patches  # wholly hidden in the middle, not in one point only

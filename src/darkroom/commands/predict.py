@@ -22,7 +22,6 @@ from darkroom.progress import progress
 
 FEW = 25
 """Up to this many pictures are shown as a table on a terminal."""
-VERDICTS = {None: "", True: "true", False: "false"}
 
 
 def predict(paths: Sequence[Path], table: Path | None, top_k: int, model: Path) -> None:

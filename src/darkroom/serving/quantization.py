@@ -92,7 +92,7 @@ def quantize(folder: Path, settings: PackageSettings, packed: Packed, split: Spl
             int8=sides[1],
             largest_difference=float(np.abs(answers[0] - answers[1]).max()),
             max_loss=settings.max_loss,
-            accepted=sides[0].accuracy - sides[1].accuracy <= settings.max_loss,
+            accepted=round(sides[0].accuracy - sides[1].accuracy, 9) <= settings.max_loss,
         )
         if result.accepted:
             model.write_bytes((trial / "model.onnx").read_bytes())

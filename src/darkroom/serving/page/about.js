@@ -37,6 +37,7 @@ export function describe(info) {
   const test = metrics.test ?? {};
   let about = `${card.name} tells ${count(info.classes.length, "class", "classes")} apart`;
   if (test.accuracy !== undefined) about += ` and is right on ${withInterval(test, "accuracy")} of the test pictures`;
+  if (test.accuracy !== undefined && info.precision === "int8") about += " (float32; int8 is served)";
   element("about").textContent = about;
   element("hint").textContent = `Up to ${limits.max_megabytes} MB and ${limits.max_megapixels} megapixels a picture`;
 

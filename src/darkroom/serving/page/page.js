@@ -105,7 +105,7 @@ function offerCorrection(card, file, label) {
   const select = form.querySelector("select");
   button.hidden = false;
   button.setAttribute("aria-label", `Wrong? ${file.name}`);
-  select.append(...state.info.classes.filter((name) => name !== label).map((name) => new Option(name)));
+  select.append(...state.info.classes.filter((name) => name !== label).map((name) => new Option(name, name)));
   button.addEventListener("click", () => {
     form.hidden = !form.hidden;
     button.setAttribute("aria-expanded", String(!form.hidden));
@@ -195,8 +195,15 @@ function showExamples(examples) {
     image.title = label;
     button.append(image);
     button.addEventListener("click", async () => {
-      const picture = await (await fetch(image.src)).blob();
-      add([new File([picture], `${label} (example).png`, { type: picture.type })]);
+      try {
+        const answer = await fetch(image.src);
+        if (!answer.ok) throw new Error(`the example cannot be fetched (${answer.status})`);
+        const picture = await answer.blob();
+        add([new File([picture], `${label} (example).png`, { type: picture.type })]);
+      } catch (error) {
+        element("bar").hidden = false;
+        element("status").textContent = sentence(error.message);
+      }
     });
     row.append(button);
     return row;
