@@ -69,7 +69,7 @@ serve: $(READY) ## Serve the best model on http://localhost:3000, page at /ui (o
 	@$(BIN)/python -c 'import socket, sys; \
 		sys.exit("error: port $(PORT) is taken: make serve PORT=%d" % ($(PORT) + 1) \
 		if not socket.socket().connect_ex(("127.0.0.1", $(PORT))) else 0)'
-	@$(BIN)/bentoml serve --host $(HOST) --port $(PORT)
+	@$(BIN)/bentoml serve --do-not-track --host $(HOST) --port $(PORT)
 
 lock: $(READY) ## Rebuild the two requirements files from pyproject.toml
 	@$(UV) pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-annotate \

@@ -158,7 +158,7 @@ def serving(folder: Path, home: Path, command: Sequence[str] = SERVE, **settings
         port = probe.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
     command = [*command, "--host", "127.0.0.1", "--port", str(port)]
-    environment = os.environ | {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "1"} | settings
+    environment = os.environ | {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True"} | settings
     with (home / "log.txt").open("w+", encoding="utf-8") as log:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
         try:

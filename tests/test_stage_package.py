@@ -61,6 +61,8 @@ def test_the_image_is_small_runs_as_a_user_and_finds_what_it_copies(project: Pat
     assert told["USER"] == ["bentoml"]
     assert [step for step, _ in steps][-2:] == ["USER", "ENTRYPOINT"]
     assert "3000" in told["EXPOSE"]
+    assert "BENTOML_DO_NOT_TRACK=$BENTOML_DO_NOT_TRACK" in told["ENV"]
+    assert "BENTOML_DO_NOT_TRACK=True" in told["ARG"]
     assert not re.search("apt-get|build-essential|torch|nvidia|cuda", text)
     for copied in told["COPY"]:
         assert (bento_folder / copied.split()[1]).is_dir(), copied

@@ -82,7 +82,7 @@ def _digest(folder: Path) -> str:
 def _run_bentoml(stage: Path, home: Path, version: str) -> None:
     environment = os.environ | {
         "BENTOML_HOME": str(home),
-        "BENTOML_DO_NOT_TRACK": "1",
+        "BENTOML_DO_NOT_TRACK": "True",
         "PYTHONDONTWRITEBYTECODE": "1",
         # The staged modules come first, so a missing one ends the build here and not a start elsewhere.
         "PYTHONPATH": str(stage / "src"),

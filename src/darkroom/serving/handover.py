@@ -4,6 +4,7 @@ from pathlib import Path
 
 from darkroom import candidate
 from darkroom.serving import served
+from darkroom.serving.settings import Precision
 
 _TEMPLATE = """# Darkroom: {name}
 
@@ -20,7 +21,7 @@ With Python 3.11, 3.12 or 3.13, in this folder:
 ```sh
 python -m venv .venv && . .venv/bin/activate
 pip install --require-hashes -r env/python/requirements.txt
-bentoml serve                                     # http://localhost:3000, page at /ui
+bentoml serve --do-not-track                      # http://localhost:3000, page at /ui
 curl -F images=@one.png -F images=@two.jpg -F top_k=3 http://localhost:3000/predict
 ```
 
@@ -50,17 +51,18 @@ def readme(served_folder: Path, bento: str) -> str:
         name=card.name,
         count=len(card.classes),
         classes=", ".join(card.classes[:_MOST]) + (f" and {more} more" if more > 0 else ""),
-        accuracy=_accuracy(found.metrics.get("test", {})),
+        accuracy=_accuracy(found.metrics.get("test", {}), found.precision),
         version=found.version,
         card=_CARD if (served_folder / "model_card.md").is_file() else "",
         bento=bento,
     )
 
 
-def _accuracy(test: dict[str, float]) -> str:
+def _accuracy(test: dict[str, float], precision: Precision) -> str:
     if "accuracy" not in test:
         return "No test picture has judged it."
     interval = ""
     if "accuracy_low" in test:
         interval = f" (95% interval {test['accuracy_low']:.1%} to {test['accuracy_high']:.1%})"
-    return f"It is right on {test['accuracy']:.1%} of the test pictures{interval}."
+    network = " (float32; int8 is served)" if precision == "int8" else ""
+    return f"It is right on {test['accuracy']:.1%} of the test pictures{interval}{network}."
