@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     networks = [each for each in judged if each is not bar]
     known = split.labels[split.rows("validation")]
     chosen = choose(networks, bar, metric, settings.prefer, labels=known, seed=seed)
-    chosen = replace(chosen, reason=f"{chosen.reason} {caution(networks)}".rstrip())
+    chosen = replace(chosen, reason=f"{chosen.reason} {caution(networks, settings.prefer)}".rstrip())
     best = chosen.best
     right = {each.card.name: each.predicted == labels for each in judged}
     comparisons = compare_each(right.pop(best.card.name), right)

@@ -187,3 +187,13 @@ def test_a_choice_on_few_images_says_so(networks, sentence):
     assert caution(networks) == expected
     many = [dataclasses.replace(each, validation_right=np.ones(300, dtype=bool)) for each in networks]
     assert caution(many) == ""
+
+
+def test_folds_that_choose_do_not_tell_what_is_within_noise():
+    networks = [judged(network("a"), 0.9), judged(network("b"), 0.9)]
+    assert caution(networks, "cheapest_within_noise") == (
+        "With 100 validation images that may be luck: folds do not tell what is within noise, so a larger "
+        "split.validation or select.prefer: best is surer."
+    )
+    many = [dataclasses.replace(each, validation_right=np.ones(300, dtype=bool)) for each in networks]
+    assert caution(many, "cheapest_within_noise") == ""

@@ -110,13 +110,16 @@ def judged_by_folds(networks: Sequence[Judged]) -> bool:
     return all(network.folds for network in networks)
 
 
-def caution(networks: Sequence[Judged]) -> str:
+def caution(networks: Sequence[Judged], prefer: Prefer = "best") -> str:
     """Return a sentence where one small validation split chose among several networks, else nothing."""
     images = len(networks[0].validation_right)
-    if len(networks) == 1 or images >= FEW or judged_by_folds(networks):
+    by_folds = judged_by_folds(networks)
+    if len(networks) == 1 or images >= FEW or (by_folds and prefer == "best"):
         return ""
     remedy = "a larger split.validation would be surer"
-    if trained := [network.card.name for network in networks if network.card.training.get("method") != "probe"]:
+    if by_folds:
+        remedy = "folds do not tell what is within noise, so a larger split.validation or select.prefer: best is surer"
+    elif trained := [network.card.name for network in networks if network.card.training.get("method") != "probe"]:
         if any(network.folds for network in networks):
             remedy = f"folds could not choose, since {', '.join(trained)} learned by epochs"
     else:
