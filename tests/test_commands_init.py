@@ -176,6 +176,14 @@ def test_photographs_get_a_network_that_knows_photographs_and_small_pictures_the
     assert (small.scratch, small.transfer) == ({"resnet9": before.scratch["resnet9"]}, {})
 
 
+def test_a_class_has_as_many_folds_as_groups(place):
+    pictures = photographs("cat", "dog")
+    groups = "".join(f"{name},{name[:3]},{name[:3]}{number % 3}\n" for number, name in enumerate(pictures))
+    photos = write_folder(place / "photos", {**pictures, "manifest.csv": b"path,label,group\n" + groups.encode()})
+    main.run(["init", str(photos), "--yes"])
+    assert document.load(place / "params.yaml").select.folds == 2  # one group of three is the test split
+
+
 def test_what_would_not_be_read_afterwards_is_not_written(place):
     write_folder(place / "photos", photographs("cat", "dog"))
     (place / "params.yaml").write_text(

@@ -1,4 +1,7 @@
-"""Changing a YAML file as a person would: what is not changed keeps its every character, comments included."""
+"""Changing a YAML file as a person would: what is not changed keeps its words, order and comments.
+
+Its layout may be made uniform, as ruamel.yaml writes it: indents, blanks inside of braces, the place of comments.
+"""
 
 import io
 import re

@@ -10,6 +10,7 @@ import numpy as np
 
 from darkroom import packed
 from darkroom.commands.document import Document
+from darkroom.data import splitting
 from darkroom.data.settings import SplitSettings
 from darkroom.data.surveying import Survey
 from darkroom.training.settings import IMAGENET
@@ -56,7 +57,7 @@ def propose(
     ratio = max(counts.values()) / min(counts.values())
     balance = "weights" if ratio > packed.UNEVEN else "none"
     one_way = sorted(label for label in counts if ONE_WAY.fullmatch(label))
-    flip = False if one_way else known.augment.flip or True if known else True
+    flip = False if one_way else known.augment.flip if known else True
     settings: dict[str, dict[str, Any]] = {
         "source": {"kind": "folder", "path": path, "url": None, "sha256": None},
         "pack": {"image_size": size},
@@ -78,8 +79,7 @@ def propose(
     if balance != "none":
         reason = f"the largest class has {ratio:.1f} times the pictures of the smallest"
         result.reasons.append((f"balance {balance}", reason))
-    labels = [record.label for record in found.records]
-    _propose_models(result, current, labels, splits, transfer=transfer, offline=offline)
+    _propose_models(result, current, found, splits, transfer=transfer, offline=offline)
     return result
 
 
@@ -90,7 +90,7 @@ def _why_flip(one_way: Sequence[str]) -> str:
 
 
 def _propose_models(
-    result: Proposal, current: Document, labels: Sequence[str], splits: Sequence[str], *, transfer: bool, offline: bool
+    result: Proposal, current: Document, found: Survey, splits: Sequence[str], *, transfer: bool, offline: bool
 ) -> None:
     sizes = Counter(splits)
     if transfer:
@@ -108,8 +108,11 @@ def _propose_models(
         result.moves = {f"transfer.{name}": None for name in current.transfer if name not in kept}
         if not current.scratch and SCRATCH in current.zoo:
             result.moves[f"zoo.{SCRATCH}"] = "scratch"
-    judged = Counter(label for label, split in zip(labels, splits, strict=True) if split in ("train", "validation"))
-    folds = min(FOLDS, *judged.values()) if transfer and sizes["validation"] < FEW else 0
+    families = splitting.together(found.records, found.copies).tolist()
+    rows = zip(found.records, families, splits, strict=True)
+    # What stays together is in one fold, so a class has as many folds as families.
+    judged = {(record.label, family) for record, family, split in rows if split in ("train", "validation")}
+    folds = min(FOLDS, *Counter(label for label, _ in judged).values()) if transfer and sizes["validation"] < FEW else 0
     folds = folds if folds > 1 else 0
     if folds != current.select.folds:
         result.values["select.folds"] = folds

@@ -85,7 +85,7 @@ def divide(records: Sequence[Record], copies: Copies, settings: SplitSettings, s
 
 def _units(records: Sequence[Record], copies: Copies, seed: int) -> list[_Unit]:
     rows_of: dict[int, list[int]] = defaultdict(list)
-    for row, number in enumerate(_together(records, copies)):
+    for row, number in enumerate(together(records, copies)):
         rows_of[int(number)].append(row)
     units = []
     for rows in rows_of.values():
@@ -98,7 +98,7 @@ def _units(records: Sequence[Record], copies: Copies, seed: int) -> list[_Unit]:
     return units
 
 
-def _together(records: Sequence[Record], copies: Copies) -> Rows:
+def together(records: Sequence[Record], copies: Copies) -> Rows:
     """Return equal numbers for the records that copies or groups connect."""
     first: dict[str, int] = {}
     rows = [row for row, record in enumerate(records) if record.group]
