@@ -4,15 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from darkroom import candidate, files, packed
 from darkroom.candidate import softmax
 from darkroom.errors import DarkroomError
 from darkroom.predictor import Predictor
-from darkroom.training import probe
+from darkroom.training import backbones, probe
 from stages import baseline, pretrained, scratch, transfer
 from tests import factories
+from tests.web import Web, serve
 
 PARAMS = """\
 dataset: tiny
@@ -108,6 +109,31 @@ def test_transfer_starts_from_the_old_layers_and_its_normalisation(place):
     key = "model.features.0.weight"
     moved = np.abs(before[key] - after[key]).mean() / np.abs(before[key]).mean()
     assert 0 < moved < 0.5  # random weights would differ by more than their size
+
+
+def test_the_weights_bytes_are_in_the_card(place):
+    sha256 = files.sha256(place / "first" / "weights.safetensors")
+    for name in ("second", "probed"):
+        assert candidate.read_card(place / name).training["weights_sha256"] == sha256
+
+
+def test_what_is_secret_in_an_address_is_in_no_file_of_the_candidate(place, tmp_path):
+    model = backbones.build("squeezenet1_0", 2, 32)
+    save_file({name: tensor.numpy() for name, tensor in model.state_dict().items()}, tmp_path / "own.safetensors")
+    data = (tmp_path / "own.safetensors").read_bytes()
+    with serve(Web({"/own.safetensors": data})) as web:
+        address = web.address.replace("//", "//somebody:secret@") + "/own.safetensors?token=hidden"
+        text = PARAMS.format(weights=address, sha256=files.sha256(tmp_path / "own.safetensors"))
+        path = tmp_path / "params.yaml"
+        path.write_text(text.replace("probed: {", "probed: {architecture: squeezenet1_0, input_size: 32, "))
+        fetch("probed", path, tmp_path / "pretrained")
+    arguments = ["--params", f"{path}", "--packed", f"{place}/packed", "--split", f"{place}/split.csv"]
+    arguments += ["--checkpoints", f"{tmp_path}/checkpoints", "--copies", f"{place}/copies.csv", "--dataset", "tiny"]
+    arguments += ["--features", f"{tmp_path}/features", "--pretrained", f"{tmp_path}/pretrained"]
+    transfer.main(["probed", *arguments, "--out", f"{tmp_path}/out"])
+    assert candidate.read_card(tmp_path / "out").training["weights"] == f"{web.address}/own.safetensors"
+    for path in [*(tmp_path / "pretrained").rglob("*"), *(tmp_path / "out").rglob("*")]:
+        assert path.is_dir() or not any(word in path.read_bytes() for word in (b"somebody", b"secret", b"hidden"))
 
 
 def test_a_probe_leaves_the_old_layers_as_they_were_and_says_what_it_did(place):

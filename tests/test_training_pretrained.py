@@ -133,6 +133,16 @@ def test_another_learning_rate_fetches_nothing_again(web, tmp_path, capsys):
     assert capsys.readouterr().out.splitlines() == ["mine: resnet18, 0.1 MB", "mine: the weights are here"]
 
 
+def test_what_is_secret_in_an_address_is_in_no_file(web, tmp_path):
+    secret = web.address.replace("//", "//user:pw@") + "/own.safetensors?token=word"
+    given = settings(weights=secret, sha256=SHA)
+    origin = fetch(tmp_path, weights=secret, sha256=SHA)
+    assert origin.weights == f"{web.address}/own.safetensors"
+    assert pretrained.have(given, tmp_path / "out")
+    for path in (tmp_path / "out").rglob("*.json"):
+        assert not any(word in path.read_text() for word in ("user", "pw", "token"))
+
+
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
@@ -144,7 +154,7 @@ def test_another_learning_rate_fetches_nothing_again(web, tmp_path, capsys):
         ({"input_size": 16}, "greater than or equal to 32"),
         ({"architecture": "vit_b_16", "input_size": 160}, "vit_b_16 takes 224 pixels and no others, not 160"),
         ({"architecture": "inception_v3", "input_size": 64}, "inception_v3 takes 75 pixels or more, not 64"),
-        ({"small_start": 0.5}, "small_start is for networks of the zoo"),
+        ({"small_start": 0.5}, "small_start: 0.5 is for networks of the zoo"),
         ({"method": "fine"}, "Did you mean 'finetune'"),
     ],
 )

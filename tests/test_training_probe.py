@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 
 from darkroom import packed
 from darkroom.errors import DarkroomError
-from darkroom.training import batches, device, features, folds, network, probe, transfer
+from darkroom.training import batches, checkpoint, device, features, folds, network, probe, transfer
 from darkroom.training.features import Shelf
 from darkroom.training.network import Network
 from tests import factories
@@ -137,6 +137,27 @@ def test_nothing_is_computed_twice_and_a_broken_off_run_goes_on(place, tmp_path,
     np.testing.assert_allclose(whole_set, fresh, rtol=2e-3, atol=1e-3)
 
 
+def test_other_code_or_torchvision_is_other_features(place, monkeypatch):
+    whole = ground(place)[0]
+    keys = {features.fingerprint(whole, CPU)}
+    monkeypatch.setattr(features, "version", lambda name: f"another {name}")
+    keys.add(features.fingerprint(whole, CPU))
+    monkeypatch.setattr(checkpoint, "code", lambda: "another")
+    keys.add(features.fingerprint(whole, CPU))
+    assert len(keys) == 3
+
+
+def test_what_another_process_overwrites_is_not_lost_and_cached_features_keep_their_time(place, tmp_path, monkeypatch):
+    whole, data, rows = ground(place)
+    kept = shelf(tmp_path, whole)
+    first = features.extract(whole, data, rows, "plain", kept, CPU)
+    assert 0 < kept.spent("plain", rows[:9]) < kept.spent("plain", rows)
+    assert kept.spent("mirrored", rows) == 0
+    other = shelf(tmp_path / "other", whole)
+    monkeypatch.setattr(Shelf, "save", lambda *_: None)
+    assert np.array_equal(features.extract(whole, data, rows, "plain", other, CPU), first)
+
+
 def test_other_weights_are_other_features_and_old_ones_make_room(place, tmp_path):
     whole, data, rows = ground(place)
     features.extract(whole, data, rows, "plain", shelf(tmp_path, whole), CPU)
@@ -175,11 +196,41 @@ def test_folds_tell_what_is_learnable_and_keep_families_together():
     assert together.accuracy < 0.6
 
 
-def test_more_folds_than_images_of_a_class_are_refused():
+@pytest.mark.parametrize(
+    ("together", "fewest", "remedy"),
+    [
+        (lambda labels: np.arange(9), 3, 3),
+        (lambda labels: np.arange(9) % 3, 1, 0),  # three groups, each a class
+        (lambda labels: np.where(labels == 1, 9, np.arange(9)), 1, 0),  # one class is one family
+    ],
+)
+def test_more_folds_than_families_of_a_class_are_refused(together, fewest, remedy):
     points, labels = clouds(count=9)
     head = probe.fit(clouds(), clouds(seed=1), 3)
-    with pytest.raises(DarkroomError, match=r"select\.folds: 5 needs as many .* and one has 3: set it to 3"):
-        folds.evaluate(points, [], labels, np.arange(9), 3, head, 5, 0)
+    message = rf"select\.folds: 5 needs as many .* and one class has {fewest}: set it to {remedy}$"
+    with pytest.raises(DarkroomError, match=message):
+        folds.evaluate(points, [], labels, together(labels), 3, head, 5, 0)
+
+
+def test_a_fold_that_takes_a_whole_class_is_refused():
+    # Scikit-learn puts both families of class 0 into one of two folds.
+    sizes = {0: (1, 5, 5), 1: (0, 1, 5), 2: (5, 0, 0), 3: (0, 1, 0), 4: (0, 6, 5)}
+    labels = np.concatenate([np.repeat([0, 1, 2], counts) for counts in sizes.values()])
+    families = np.repeat(list(sizes), [sum(counts) for counts in sizes.values()])
+    points = np.random.default_rng(0).normal(0, 1, (len(labels), 4)).astype(np.float16)
+    head = probe.fit(clouds(), clouds(seed=1), 3)
+    with pytest.raises(DarkroomError, match=r"select\.folds: 2 leaves a fold whose other images lack a class.* 0 for"):
+        folds.evaluate(points, [], labels, families, 3, head, 2, 0)
+
+
+def test_folds_judge_heads_without_bias_for_layers_without_bias():
+    # Far from the origin only one side of the line tells the classes apart, which takes a bias.
+    labels = np.arange(200) % 2
+    points = (10 + labels[:, None] + np.random.default_rng(0).normal(0, 0.05, (200, 1))).astype(np.float16)
+    head = probe.Head(np.zeros((2, 1), np.float32), np.zeros(2, np.float32), 1e-4, math.inf, 0.0)
+    options = (points, [], labels, np.arange(200), 2, head, 5, 0, False)
+    assert folds.evaluate(*options, intercept=True).accuracy > 0.95
+    assert folds.evaluate(*options, intercept=False).accuracy < 0.6
 
 
 def test_families_are_copies_near_copies_and_groups(tmp_path):

@@ -17,8 +17,9 @@ from darkroom.errors import DarkroomError
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(minutes=10)
-"""How long a process waits for the others."""
+PATIENCE = timedelta(hours=24)
+"""How long a process waits for the others, such as the first while it computes features alone. When one fails, torchrun
+ends the others at once."""
 
 
 @dataclass(frozen=True)

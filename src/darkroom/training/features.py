@@ -8,6 +8,7 @@ and a run that was killed goes on where it was.
 import hashlib
 import time
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from torch import Tensor
 from darkroom import files
 from darkroom.candidate import chunk_size
 from darkroom.progress import progress
+from darkroom.training import checkpoint
 from darkroom.training.batches import Data
 from darkroom.training.checkpoint import EVERY
 from darkroom.training.device import Compute
@@ -56,13 +58,20 @@ class Shelf:
             return None, np.zeros(len(rows), dtype=np.bool_)
         return content["features"][rows], content["known"][rows].astype(np.bool_)
 
-    def save(self, view: View, rows: npt.NDArray[np.int64], features: Features) -> None:
-        """Add the features of packed `rows` to those that are known, and make room for them."""
+    def spent(self, view: View, rows: npt.NDArray[np.int64]) -> float:
+        """Return the seconds that it took once to compute what is known of packed `rows`."""
+        content = self._read(view)
+        return float(content["seconds"][rows].sum()) if content else 0.0
+
+    def save(self, view: View, rows: npt.NDArray[np.int64], features: Features, seconds: float) -> None:
+        """Add the features of packed `rows`, which took `seconds`, to those that are known, and make room for them."""
         content = self._read(view) or {
             "features": np.zeros((self.count, features.shape[1]), dtype=np.float16),
             "known": np.zeros(self.count, dtype=np.uint8),
+            "seconds": np.zeros(self.count, dtype=np.float32),
         }
         content["features"][rows], content["known"][rows] = features, 1
+        content["seconds"][rows] = seconds / len(rows)
         path = self._path(view)
         with files.whole_file(path) as partial:
             save_file(content, partial)
@@ -94,8 +103,9 @@ class Shelf:
 
 
 def fingerprint(network: Network, compute: Compute) -> str:
-    """Return the SHA-256 over the old layers, the normalisation, the input's side and the precision."""
-    digest = hashlib.sha256(f"{network.side} {compute.words} {torch.__version__}".encode())
+    """Return the SHA-256 over the old layers, the normalisation, the input's side, the precision and all code."""
+    versions = f"{torch.__version__} {version('torchvision')} {checkpoint.code()}"
+    digest = hashlib.sha256(f"{network.side} {compute.words} {versions}".encode())
     state = network.model.get_submodule("features").state_dict()
     for name, tensor in [("mean", network.mean), ("std", network.std), *sorted(state.items())]:
         digest.update(name.encode())
@@ -111,10 +121,10 @@ def extract(
 
     What the shelf has is taken from there; the rest is computed in the precision that trains, and put there.
     """
-    found, known = shelf.load(view, rows)
+    result, known = shelf.load(view, rows)
     missing = np.flatnonzero(~known)
-    if found is not None and not len(missing):
-        return found
+    if result is not None and not len(missing):
+        return result
     network.eval()
     layers = network.model.get_submodule("features")
     chunks = torch.split(torch.from_numpy(missing), chunk_size(max(data.size, network.side)))
@@ -128,8 +138,12 @@ def extract(
             done += len(images)
             bar(len(images))
             if done == len(missing) or time.perf_counter() - clock > EVERY:
-                shelf.save(view, rows[missing[saved:done]], torch.cat(waiting).numpy())
+                fresh, places = torch.cat(waiting).numpy(), missing[saved:done]
+                if result is None:
+                    result = np.zeros((len(rows), fresh.shape[1]), dtype=np.float16)
+                result[places] = fresh
+                shelf.save(view, rows[places], fresh, time.perf_counter() - clock)
                 waiting, saved, clock = [], done, time.perf_counter()
-    complete, _ = shelf.load(view, rows)
-    assert complete is not None
-    return complete
+    # Not read again from the file: another process may have put its own rows there, without these.
+    assert result is not None
+    return result

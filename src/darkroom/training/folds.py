@@ -30,18 +30,19 @@ def evaluate(
     count: int,
     seed: int,
     balanced: bool = False,
+    intercept: bool = True,
 ) -> Folds:
     """Return how well heads of the strength of `head` do on `count` stratified folds, repeated for about ten fits.
 
-    Heads are fitted on all views (`plain` and the `others`) and judged by the plain one; images of one family are
-    never on both sides.
+    Heads are scaled and fitted as `probe.fit` does, on all views (`plain` and the `others`), and judged by the plain
+    one; images of one family are never on both sides. Without `intercept` they have no bias, as the layer they are for.
 
-    Raises DarkroomError when a class has less images than there are folds.
+    Raises DarkroomError when a class has less families than there are folds, or all of them in one fold.
     """
-    if (fewest := int(np.bincount(labels, minlength=classes).min())) < count:
+    if (fewest := min(len(np.unique(families[labels == number])) for number in range(classes))) < count:
         raise DarkroomError(
-            f"select.folds: {count} needs as many training and validation images of each class, and one has {fewest}: "
-            f"set it to {fewest if fewest > 1 else 0}"
+            f"select.folds: {count} needs as many different training and validation images of each class (copies and "
+            f"groups count as one), and one class has {fewest}: set it to {fewest if fewest > 1 else 0}"
         )
     repeats, views = max(1, round(FITS / count)), [plain, *others]
     scores: list[tuple[float, float, float]] = []
@@ -50,10 +51,16 @@ def evaluate(
         divider = StratifiedGroupKFold(count, shuffle=True, random_state=seed + repeat)
         logits = np.zeros((len(labels), classes), dtype=np.float32)
         for fitted, judged in divider.split(plain, labels, families):
-            scale = probe.scaling(plain[fitted])
-            features = np.concatenate([scale.apply(view[fitted]) for view in views])
+            if len(np.unique(labels[fitted])) < classes:
+                raise DarkroomError(
+                    f"select.folds: {count} leaves a fold whose other images lack a class, since copies and groups "
+                    "stay together: set fewer folds, or 0 for none"
+                )
+            features = np.concatenate([view[fitted] for view in views])
             targets = np.tile(labels[fitted], len(views))
-            [(_, weight, bias)] = probe.path(features, targets, classes, (head.strength,), balanced)
+            scale = probe.scaling(features, intercept)
+            fits = probe.path(scale.apply(features), targets, classes, (head.strength,), balanced, intercept)
+            [(_, weight, bias)] = fits
             logits[judged] = scale.apply(plain[judged]) @ weight.T + bias
             single.append(float((logits[judged].argmax(axis=1) == labels[judged]).mean()))
         guesses = logits.argmax(axis=1)

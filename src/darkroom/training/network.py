@@ -35,7 +35,7 @@ class Network(nn.Module):
         super().train(mode)
         if self.frozen_norms:
             for part in self.modules():
-                if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
+                if isinstance(part, nn.modules.batchnorm._BatchNorm):  # also that of several processes
                     part.eval()
         return self
 

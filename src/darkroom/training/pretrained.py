@@ -28,7 +28,7 @@ class Origin:
     """What pretrained weights are: `source.json`."""
 
     weights: str
-    """As params.yaml names them."""
+    """As params.yaml names them, an address without what may be secret in it."""
     architecture: str
     """A network of torchvision, or empty for a candidate's."""
     sha256: str
@@ -47,7 +47,7 @@ def have(settings: TransferSettings, out: Path) -> bool:
     if not (out / "source.json").is_file():
         return False
     origin = read_origin(out)
-    wanted = (settings.weights, settings.architecture or "")
+    wanted = (settings.weights_shown, settings.architecture or "")
     return (settings.weights == IMAGENET or settings.from_address) and (
         (origin.weights, origin.architecture) == wanted
         and settings.sha256 in (None, origin.sha256)
@@ -80,7 +80,7 @@ def fetch(settings: TransferSettings, backbones: Path, downloads: Path, out: Pat
 
 
 def _describe(settings: TransferSettings, target: Path, out: Path) -> Origin:
-    origin = Origin(settings.weights, settings.architecture or "", files.sha256(target), target.name)
+    origin = Origin(settings.weights_shown, settings.architecture or "", files.sha256(target), target.name)
     files.write_json(out / "source.json", asdict(origin))
     return origin
 

@@ -124,7 +124,8 @@ def path(
 ) -> Iterator[tuple[float, Floats, Floats]]:
     """Yield (strength, weight, bias) for each strength, every fit beginning where the one before it ended.
 
-    A class without images here (a fold may lack one) gets logits that are far below all others.
+    A class without images gets logits that are far below all others, or without an intercept, where nothing can be
+    below for every image, 0.
     """
     threads = None if features.size * classes > SMALL else 1
     model = LogisticRegression(

@@ -128,7 +128,7 @@ class Start:
     contends: bool = False
     """Whether it is kept as it is when no epoch makes it better."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """What the card adds to the parameters."""
+    """What the card adds to the parameters, or says instead of them."""
     extras: dict[str, Any] = field(default_factory=dict)
     """JSON files that the candidate has besides, by name."""
     seconds: float = 0.0
@@ -155,7 +155,8 @@ def train(job: Job, begin: Begin, out: Path) -> None:
         start.network.to(compute.device)
         plan = _plan(job, len(training), world)
         fingerprint = packed.fingerprint(job.packed, job.split)
-        keeper = Keeper(job.checkpoints / f"{job.name}.pt", _key(job, plan, fingerprint, compute, world), job.every)
+        key = _key(job, plan, start, fingerprint, compute, world)
+        keeper = Keeper(job.checkpoints / f"{job.name}.pt", key, job.every)
         checkpoint.clean(job.checkpoints, job.models)
         trainer = _trainer(start, ground, plan) if start.epochs else None
         if not world.leads:
@@ -225,10 +226,11 @@ def _asked(job: Job) -> int:
     return job.settings.batch_size or job.training.batch_size
 
 
-def _key(job: Job, plan: Plan, fingerprint: str, compute: Compute, world: World) -> Key:
+def _key(job: Job, plan: Plan, start: Start, fingerprint: str, compute: Compute, world: World) -> Key:
     """Return what a checkpoint must agree with to be gone on from."""
     sections = [section.model_dump() for section in (job.settings, job.augment, job.training)]
-    parameters = json.dumps([job.name, job.kind, plan.seed, job.deterministic, *sections], sort_keys=True)
+    weights = start.facts.get("weights_sha256")
+    parameters = json.dumps([job.name, job.kind, plan.seed, job.deterministic, weights, *sections], sort_keys=True)
     machine = ", ".join([*device.describe(compute).values(), f"{world.size} processes"])
     return Key(checkpoint.digest(parameters), fingerprint, checkpoint.code(), machine)
 

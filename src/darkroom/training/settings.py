@@ -4,6 +4,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
+from darkroom import fetching
 from darkroom.params import Section
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -189,6 +190,11 @@ class TransferSettings(RecipeSettings):
         """Whether `weights` is an address."""
         return "://" in self.weights
 
+    @property
+    def weights_shown(self) -> str:
+        """`weights` as it may be told and kept: an address without user, password and query."""
+        return fetching.shown(self.weights) if self.from_address else self.weights
+
     @model_validator(mode="after")
     def _fits_together(self) -> "TransferSettings":
         if self.from_candidate and self.architecture:
@@ -197,14 +203,20 @@ class TransferSettings(RecipeSettings):
                 f"architecture out, or name a file that ends in {', '.join(WEIGHT_FILES)}"
             )
         if not self.from_candidate and not self.architecture:
-            raise ValueError(f"weights {self.weights!r} need their architecture: {', '.join(get_args(Backbone))}")
+            raise ValueError(f"weights {self.weights_shown!r} need their architecture: {', '.join(get_args(Backbone))}")
         if self.from_address and not self.sha256:
             raise ValueError("an address needs its sha256, so that everyone gets the same bytes")
-        if self.architecture and self.small_start < 1:
-            raise ValueError("small_start is for networks of the zoo; set input_size instead")
-        name, size = self.architecture, self.input_size
-        if name and size and size < (smallest := SMALLEST_INPUT.get(name, 32)):
-            raise ValueError(f"input_size: {name} takes {smallest} pixels or more, not {size}")
-        if name and size and size != (only := ONLY_INPUT.get(name, size)):
-            raise ValueError(f"input_size: {name} takes {only} pixels and no others, not {size}")
+        if self.architecture and (reason := misfit(self.architecture, self.input_size, self.small_start)):
+            raise ValueError(reason)
         return self
+
+
+def misfit(name: Backbone, input_size: int | None, small_start: float) -> str:
+    """Return why a network of torchvision cannot be trained at these sizes, or nothing when it can."""
+    if small_start < 1:
+        return f"small_start: {small_start} is for networks of the zoo, which {name} is not; set input_size instead"
+    if input_size and input_size < (smallest := SMALLEST_INPUT.get(name, 32)):
+        return f"input_size: {name} takes {smallest} pixels or more, not {input_size}"
+    if input_size and input_size != (only := ONLY_INPUT.get(name, input_size)):
+        return f"input_size: {name} takes {only} pixels and no others, not {input_size}"
+    return ""

@@ -9,7 +9,7 @@ from torch import nn
 
 from darkroom import files
 from darkroom.candidate import Folds
-from darkroom.training import features, folds, optimizer, probe, weights
+from darkroom.training import features, folds, optimizer, pretrained, probe, weights
 from darkroom.training.features import Features, Shelf, View
 from darkroom.training.network import Network
 from darkroom.training.session import Ground, Job, Start
@@ -49,10 +49,11 @@ def start(source: Source, job: Job, settings: TransferSettings, ground: Ground) 
     whole.frozen_norms = settings.norms == "frozen" or (settings.norms == "auto" and count < FEW)
     if ground.world.leads and not job.quiet:
         print(f"{job.name}: {method}, {reason}", flush=True)
-    head, extras = None, {}
+    origin = pretrained.read_origin(source.pretrained)
+    head, extras, spent = None, {}, time.perf_counter() - begin
     if ground.world.leads:
-        head, judged = _probe(source, job, whole, ground, with_folds=method == "probe")
-        extras = {"folds.json": asdict(judged)} if judged else {}
+        head, judged, seconds = _probe(source, job, whole, ground, with_folds=method == "probe")
+        extras, spent = {"folds.json": asdict(judged)} if judged else {}, spent + seconds
         if not job.quiet:
             print(f"{job.name}: last layer of strength {head.strength:g}, validation accuracy {head.accuracy:.1%}")
     if method != "probe":
@@ -66,9 +67,14 @@ def start(source: Source, job: Job, settings: TransferSettings, ground: Ground) 
         architecture=words,
         epochs=method != "probe",
         contends=method == "probe+finetune",
-        facts={"method": method, "strength": head.strength if head else None},
+        facts={
+            "method": method,
+            "strength": head.strength if head else None,
+            "weights": origin.weights,
+            "weights_sha256": origin.sha256,
+        },
         extras=extras,
-        seconds=time.perf_counter() - begin,
+        seconds=spent,
     )
 
 
@@ -85,8 +91,13 @@ def choose(method: Method, images: int, device: str) -> tuple[Method, str]:
 
 def _probe(
     source: Source, job: Job, whole: Network, ground: Ground, with_folds: bool
-) -> tuple[probe.Head, Folds | None]:
-    """Fit a head to the features of the images and, where images may be mirrored, of their mirrored views."""
+) -> tuple[probe.Head, Folds | None, float]:
+    """Fit a head to the features of the images and, where images may be mirrored, of their mirrored views.
+
+    The third value is the seconds that features and head take without what was computed before; folds, which judge
+    and train nothing, are not among them.
+    """
+    begin, spared = time.perf_counter(), 0.0
     whole.to(ground.compute.device)
     rows = {name: ground.split.rows(name) for name in ("train", "validation")}
     shelf = Shelf(
@@ -98,6 +109,8 @@ def _probe(
     parts = {"train": ground.training, "validation": ground.validation}
 
     def seen(name: str, view: View) -> Features:
+        nonlocal spared
+        spared += shelf.spent(view, rows[name])
         return features.extract(whole, parts[name], rows[name], view, shelf, ground.compute)
 
     labels = {name: ground.split.labels[rows[name]] for name in rows}
@@ -107,12 +120,14 @@ def _probe(
     training = np.concatenate([seen("train", view) for view in views])
     targets, judged = np.tile(labels["train"], len(views)), (seen("validation", "plain"), labels["validation"])
     head = probe.fit((training, targets), judged, classes, balanced, layer.bias is not None)
+    seconds = time.perf_counter() - begin + spared
     if not (with_folds and source.folds):
-        return head, None
+        return head, None, seconds
     both = [np.concatenate([seen("train", view), seen("validation", view)]) for view in views]
     numbers = folds.families(job.packed, source.copies)[np.concatenate([rows["train"], rows["validation"]])]
     truth = np.concatenate([labels["train"], labels["validation"]])
-    return head, folds.evaluate(both[0], both[1:], truth, numbers, classes, head, source.folds, job.seed, balanced)
+    options = (source.folds, job.seed, balanced, layer.bias is not None)
+    return head, folds.evaluate(both[0], both[1:], truth, numbers, classes, head, *options), seconds
 
 
 def _head(model: nn.Module) -> nn.Linear:

@@ -11,7 +11,7 @@ from darkroom import candidate
 from darkroom.errors import DarkroomError
 from darkroom.training import backbones, network, pretrained
 from darkroom.training.network import Network
-from darkroom.training.settings import ONE_SIZE, TransferSettings
+from darkroom.training.settings import IMAGENET, ONE_SIZE, TransferSettings, misfit
 
 
 def read(
@@ -28,6 +28,8 @@ def read(
         description: dict[str, Any] = {"architecture": name, "input_size": settings.input_size}
         mean, std = backbones.normalisation(name)
         words = f"{name}, from the weights {origin.weights}"
+        if origin.weights != IMAGENET:  # theirs is in no file
+            words += ", normalised as ImageNet's"
     else:
         card = candidate.read_card(folder)
         description, mean, std = dict(card.network), card.mean, card.std
@@ -35,6 +37,8 @@ def read(
         words = f"{name}, width {description.get('width')}, from the weights of {card.name}".replace(", width None", "")
     if name in backbones.NAMES:
         description["input_size"] = settings.input_size or description["input_size"]
+        if reason := misfit(name, description["input_size"], settings.small_start):
+            raise DarkroomError(reason)
         model = backbones.build(name, classes, image_size, description["input_size"], seed, state)
         whole = Network(model, mean, std)
         whole.side = description["side"] = model.side
