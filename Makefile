@@ -51,7 +51,7 @@ run: $(READY) ## Run the whole pipeline and say what came of it
 	@$(BIN)/darkroom summary
 
 test: $(READY) ## Run all tests
-	@$(BIN)/pytest
+	@OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
 
 check: $(READY) ## Check format, lint and types
 	@$(BIN)/ruff format --check --quiet . || { echo "error: run 'make format'"; exit 1; }
