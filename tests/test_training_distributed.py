@@ -106,7 +106,8 @@ def test_two_processes_learn_what_one_does(place, name, tolerance):
 def test_two_processes_transfer_as_one_does(place):
     packed.write_rows(place / "copies.csv", ("cluster", "name", "label", "copy", "conflict", "split"), [])
     process = start(place, "plain", "plain-1", 1, before=FLOAT32)
-    assert process.wait(timeout=180) == 0
+    _, errors = process.communicate(timeout=180)
+    assert process.returncode == 0, errors
     for name in ("probed", "tuned"):
         for processes in (1, 2):
             process = start(place, name, f"{name}-{processes}", processes, before=FLOAT32)
