@@ -75,5 +75,7 @@ def test_the_configuration_names_the_service() -> None:
 
 
 def memory(text: str) -> float:
-    number, unit = re.fullmatch(r"(\d+)(Mi|Gi)", text).groups()  # type: ignore[union-attr]
+    found = re.fullmatch(r"(\d+)(Mi|Gi)", text)
+    assert found, f"{text} is no amount of memory"
+    number, unit = found.groups()
     return float(number) * {"Mi": 2**20, "Gi": 2**30}[unit]

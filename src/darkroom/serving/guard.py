@@ -108,7 +108,7 @@ class Guard:
                 await answer.refuse(429)
             else:
                 await self._app(scope, receive_within_room, answer.send)
-        except Exception:
+        except Exception:  # whatever it is, a bug of ours: logged with its traceback, and told as JSON
             _log.exception("request %s failed", record.id)
             if not answer.status:
                 await answer.refuse(500)

@@ -86,7 +86,7 @@ def _without_timers(stack: Any) -> ASGIApp:
 class Classifier:
     """Classifies pictures: POST /predict, /explain; GET /info; a page to drop pictures on at /ui."""
 
-    @bentoml.on_deployment  # type: ignore[untyped-decorator]
+    @bentoml.on_deployment  # type: ignore[untyped-decorator]  # BentoML gives it no types
     @staticmethod
     def check() -> None:
         """End `bentoml serve` with one message, before any worker starts, when it could not serve."""
