@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import numpy as np
 from anyio.from_thread import BlockingPortal, start_blocking_portal
+from bentoml._internal.configuration.containers import BentoMLContainer
 from PIL import Image
 from starlette.types import ASGIApp, Message
 
@@ -132,8 +133,14 @@ class Client:
 @contextmanager
 def in_process(app: ASGIApp) -> Iterator[Client]:
     """Start an application in this process and yield a client of it."""
-    with start_blocking_portal() as portal, portal.wrap_async_context_manager(_started(app)):
-        yield Client(portal, app)
+    registry = BentoMLContainer.metrics_client.get().registry
+    known = set(registry._collector_to_names)
+    try:
+        with start_blocking_portal() as portal, portal.wrap_async_context_manager(_started(app)):
+            yield Client(portal, app)
+    finally:
+        for collector in set(registry._collector_to_names) - known:  # which the next start in this process counts by
+            registry.unregister(collector)
 
 
 @asynccontextmanager
@@ -143,7 +150,12 @@ async def _started(app: ASGIApp) -> AsyncIterator[None]:
     task = asyncio.create_task(app({"type": "lifespan", "state": {}}, ask.get, tell.put))
     for phase in ("startup", "shutdown"):
         await ask.put({"type": f"lifespan.{phase}"})
-        message = await tell.get()
+        told = asyncio.create_task(tell.get())
+        await asyncio.wait((told, task), return_when=asyncio.FIRST_COMPLETED)
+        if not told.done():  # the application ended without a word
+            told.cancel()
+            await task
+        message = await told
         assert message["type"] == f"lifespan.{phase}.complete", message
         if phase == "startup":
             yield
