@@ -3,7 +3,7 @@
 python stages/report.py --candidates models/candidates --best models/best.json
     --data metrics/data.json --evaluation metrics/evaluation.json --card data/card.md
     --per-class plots/per_class.csv --confusion plots/confusion.csv --tables plots/tables
-    --robustness metrics/robustness.json --cost plots/cost
+    --robustness metrics/robustness.json --cost plots/cost --served models/served
     --figures plots/data plots/evaluation plots/robustness plots/explanations plots/cost --out reports
 """
 

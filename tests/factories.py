@@ -236,6 +236,7 @@ def write_project(
     costs = [(name, 1000, 0.1, 12.5, 0.5, 0.9) for name in networks]
     columns = ("candidate", "parameters", "megabytes", "training_seconds", "milliseconds", "test_accuracy")
     packed.write_rows(top / "plots" / "cost" / "cost.csv", columns, costs)
+    (top / "models" / "served").mkdir()
     listed = "".join(f"  {name}: {{architecture: lab_cnn}}\n" for name in networks)
     files.write_text(
         top / "params.yaml",

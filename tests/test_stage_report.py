@@ -39,6 +39,7 @@ def run(top):
         "tables": "plots/tables",
         "robustness": "metrics/robustness.json",
         "cost": "plots/cost",
+        "served": "models/served",
         "out": "reports",
     }
     figures = ["--figures", *(str(top / "plots" / name) for name in ("data", "evaluation", "robustness", "cost"))]
@@ -61,6 +62,7 @@ def written(top):
         tables=top / "plots" / "tables",
         robustness=top / "metrics" / "robustness.json",
         cost=top / "plots" / "cost",
+        served=top / "models" / "served",
     )
     facts = gather(sources, read_names(top / "params.yaml"), ReportSettings(), "digits", seed=0)
     return render(facts, {*evaluation, *data}, "github")
@@ -191,6 +193,38 @@ def test_what_was_tried_beside_the_test_split_is_told(project):
     )
     assert f"## Robustness\n\n{told}" in markdown
     assert "- Pictures of poor quality are answered worse" in markdown
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "milliseconds", "accepted", "expected"),
+    [
+        (0.94, 0.25, True, "small costs 1.0 percentage point of accuracy on 24 validation images, has 25.0% of the "
+         "size and takes 50.0% less time for an answer. A loss of 2.0 percentage points is allowed, so int8 is served"),
+        (0.9, 0.6, False, "small costs 5.0 percentage points of accuracy on 24 validation images, has 25.0% of the "
+         "size and takes 20.0% more time for an answer. A loss of 2.0 percentage points is allowed, so float32 is "),
+        (0.95, 0.25, True, "small changes no accuracy on 24 validation images"),
+    ],
+)  # fmt: skip
+def test_integers_stand_beside_floats(project, accuracy, milliseconds, accepted, expected):
+    assert "8-bit" not in written(project)
+    floats = {"accuracy": 0.95, "bytes": 1_000_000, "milliseconds": 0.5}
+    integers = {"accuracy": accuracy, "bytes": 250_000, "milliseconds": milliseconds}
+    found = {"float32": floats, "int8": integers, "largest_difference": 0.1, "max_loss": 0.02, "accepted": accepted}
+    files.write_json(project / "models" / "served" / "quantization.json", found)
+    markdown = written(project)
+    assert expected in markdown
+    assert f"| float32 | 95.0% | 1.00\u00a0MB | 0.5\u00a0ms | {'no' if accepted else 'yes'} |" in markdown
+    assert (
+        f"| int8 | {accuracy:.1%} | 0.25\u00a0MB | {milliseconds:.2g}\u00a0ms | {'yes' if accepted else 'no'} |"
+        in markdown
+    )
+
+
+def test_what_a_network_costs_stands_beside_it(project):
+    assert re.search(
+        r"^\| \*\*small\*\* \| [\w ]+ \| [\d,]+ \| 0.10\u00a0MB \| 0.5\u00a0ms \|", written(project), re.MULTILINE
+    )
+    assert re.search(r"^\| baseline \| .* \| – \| – \|", written(project), re.MULTILINE)
 
 
 def test_networks_that_are_built_alike_are_drawn_once(project):

@@ -72,6 +72,16 @@ class SliceRow:
 
 
 @dataclass(frozen=True)
+class Price:
+    """What a network costs to keep and to ask."""
+
+    megabytes: float
+    """Of `model.onnx`, 10⁶ bytes."""
+    milliseconds: float
+    """Median time of one answer on one thread."""
+
+
+@dataclass(frozen=True)
 class Facts:
     """All that the report's template is filled with."""
 
@@ -105,8 +115,10 @@ class Facts:
     """Validation and test images whose label may be wrong."""
     listed_issues: int
     """How many of them, the likeliest, the list holds."""
-    milliseconds: dict[str, float]
-    """Median time of one answer by network, one thread."""
+    prices: dict[str, Price]
+    """By network; empty where times are not told."""
+    quantization: dict[str, Any] | None
+    """`quantization.json` of what is served; None where no int8 was asked for."""
     seed: int
     commit: str
     """The repository's commit, empty where there is none."""
@@ -153,7 +165,8 @@ class Sources:
     tables: Path
     robustness: Path
     cost: Path | None = None
-    """Left out where times are not told."""
+    served: Path | None = None
+    """These two are left out where times are not told."""
 
 
 def gather(sources: Sources, names: Sequence[str], settings: ReportSettings, dataset: str, seed: int) -> Facts:
@@ -183,7 +196,8 @@ def gather(sources: Sources, names: Sequence[str], settings: ReportSettings, dat
         slices=[_slice_row(row) for row in packed.read_rows(sources.tables / "slices.csv")],
         label_issues=evaluation["best"]["label_issues"],
         listed_issues=len(packed.read_rows(sources.tables / "label_issues.csv")),
-        milliseconds=_milliseconds(sources.cost / "cost.csv") if sources.cost else {},
+        prices=_prices(sources.cost / "cost.csv") if sources.cost else {},
+        quantization=_quantization(sources.served / "quantization.json") if sources.served else None,
         seed=seed,
         commit=_git("rev-parse", "HEAD"),
         changed=[line[3:] for line in _git("status", "--porcelain", "--", *DECIDING).splitlines()],
@@ -210,8 +224,13 @@ def _class_row(row: dict[str, str]) -> ClassRow:
     return ClassRow(row["class"], int(row["support"]), **numbers)
 
 
-def _milliseconds(path: Path) -> dict[str, float]:
-    return {row["candidate"]: float(row["milliseconds"]) for row in packed.read_rows(path)}
+def _prices(path: Path) -> dict[str, Price]:
+    rows = packed.read_rows(path)
+    return {row["candidate"]: Price(float(row["megabytes"]), float(row["milliseconds"])) for row in rows}
+
+
+def _quantization(path: Path) -> dict[str, Any] | None:
+    return files.read_json(path) if path.is_file() else None
 
 
 def _slice_row(row: dict[str, str]) -> SliceRow:

@@ -34,11 +34,11 @@ def lessons(facts: Facts) -> list[str]:
             f"Size: {best.card.name} has {ratio} the parameters of {least.card.name}"
             + (f", which is {said}." if said else ".")
         )
-        fast, slow = (facts.milliseconds.get(each.card.name) for each in (least, best))
-        if fast and slow and slow > 1.5 * fast:
+        fast, slow = (facts.prices.get(each.card.name) for each in (least, best))
+        if fast and slow and slow.milliseconds > 1.5 * fast.milliseconds:
             lines.append(
-                f"Speed: {least.card.name} answers {times(slow / fast)} as fast, in {fast:.2g} ms an image "
-                f"on one thread against {slow:.2g} ms."
+                f"Speed: {least.card.name} answers {times(slow.milliseconds / fast.milliseconds)} as fast, in "
+                f"{fast.milliseconds:.2g} ms an image on one thread against {slow.milliseconds:.2g} ms."
             )
     lines += _twins(facts)
     lines += _course(best)

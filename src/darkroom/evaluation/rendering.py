@@ -73,6 +73,8 @@ def _environment() -> jinja2.Environment:
         wording.count,
         wording.chance,
         wording.duration,
+        wording.megabytes,
+        wording.milliseconds,
         wording.listing,
         wording.recipe,
         wording.text,

@@ -228,3 +228,20 @@ def _have(names: list[str]) -> str:
 
 def _scores(names: list[str]) -> str:
     return "its scores say little" if len(names) == 1 else "their scores say little"
+
+
+def quantization(facts: Facts) -> str:
+    """Say what became of the served network in 8-bit integers; only where it was tried."""
+    found = facts.quantization
+    assert found is not None
+    before, after = found["float32"], found["int8"]
+    size, time = after["bytes"] / before["bytes"], after["milliseconds"] / before["milliseconds"]
+    loss = before["accuracy"] - after["accuracy"]
+    change = "changes no accuracy" if not loss else f"{'costs' if loss > 0 else 'brings'} {points(loss)} of accuracy"
+    takes = "less" if time < 1 else "more"
+    return (
+        f"In 8-bit integers {facts.best.card.name} {change} on {count(facts.data['validation'], 'validation image')}, "
+        f"has {percent(size)} of the size and takes {percent(abs(1 - time))} {takes} time for an answer. "
+        f"A loss of {points(found['max_loss'])} is allowed, so {'int8' if found['accepted'] else 'float32'} is served; "
+        "every other figure here is that of the floats."
+    )

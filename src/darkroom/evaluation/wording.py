@@ -38,6 +38,16 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
+def megabytes(size: float) -> str:
+    """Return a size in 10⁶ bytes as "12.3 MB" or, under ten, "0.25 MB"."""
+    return f"{size:,.1f}\u00a0MB" if size >= 9.995 else f"{size:.2f}\u00a0MB"
+
+
+def milliseconds(time: float) -> str:
+    """Return a time in milliseconds with two digits: "0.12 ms", "1.7 ms", "142 ms"."""
+    return f"{time:,.0f}\u00a0ms" if time >= 99.5 else f"{time:.2g}\u00a0ms"
+
+
 def listing(items: list[str]) -> str:
     """Return "a", "a and b" or "a, b and c"."""
     return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
