@@ -82,6 +82,16 @@ def test_what_nobody_could_learn_from_stays_where_it_is(place, capsys):
     assert list(inbox(place).values()) == [RIGHT[5]]
 
 
+def test_a_class_is_called_as_the_data_call_it(place, capsys):
+    write_index(place, n0="a: b", n1="T-shirt/top")
+    write_folder(place / "log", sent(("a%3A b", RIGHT[2]), ("T-shirt%2Ftop", RIGHT[3]), ("%2E%2E", RIGHT[4])))
+    main.run(["corrections", "log"])
+    printed = capsys.readouterr().out
+    assert "1 pictures copied into data/inbox: a: b 1" in printed
+    assert printed.count("no folder can have this class for a name") == 2
+    assert [name.partition("/")[0] for name in inbox(place)] == ["a: b"]
+
+
 def test_with_splits_they_go_to_the_training_pictures(place):
     write_folder(place / "data" / "inbox", {"Train/cat/1.png": RIGHT[0], "test/cat/2.png": RIGHT[1]})
     write_folder(place / "log", sent(("cat", RIGHT[2])))

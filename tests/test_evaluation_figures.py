@@ -4,7 +4,7 @@ from PIL import Image
 
 from darkroom import plotting
 from darkroom.candidate import Epoch
-from darkroom.evaluation import figures
+from darkroom.evaluation import curves, figures
 from darkroom.evaluation.calibration import Bin
 from darkroom.evaluation.metrics import Scores
 
@@ -82,3 +82,20 @@ def test_reliability_is_drawn_for_few_and_many(tmp_path, bins):
     drawing = figures.reliability([Bin(3, 1, 0.5), *bins], bins)
     assert [bar.get_height() for bar in drawing.axes[1].patches] == [each.count for each in bins]
     size(drawing, tmp_path / "reliability.png")
+
+
+@pytest.mark.parametrize(
+    "prices",
+    [
+        {"alone": 3.0},
+        {"twin": 1.64, "its twin": 1.65, "far": 0.1},
+        {f"of about one price {place}": 1 + place / 10 for place in range(6)},
+    ],
+)
+def test_labels_of_networks_that_cost_alike_hide_no_other(prices):
+    drawing = curves.accuracy_by_cost(prices, dict.fromkeys(prices, (0.9, 0.85, 0.93)), next(iter(prices)))
+    axes = drawing.axes[0]
+    assert sorted(texts(axes)) == sorted([f"{next(iter(prices))} (best)", *list(prices)[1:]])
+    boxes = [label.get_window_extent() for label in axes.texts]
+    assert not any(box.count_overlaps(boxes[:place]) for place, box in enumerate(boxes))
+    assert len(axes.get_xticks()) == len(set(axes.get_xticks())) >= 1

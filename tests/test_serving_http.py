@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import bentoml
 import httpx
@@ -196,6 +196,62 @@ def test_the_page_says_what_the_service_says_or_why_not(page: "Page", problems: 
     assert problems == []
     page.get_by_role("button", name="Clear").click()
     assert cards.count() == 0
+
+
+CONTRASTS = """() => {
+    const light = ([r, g, b]) => {
+        const [x, y, z] = [r, g, b].map((v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+    };
+    const parts = (color) => color.match(/[\\d.]+/g).map(Number);
+    const behind = (element) => {
+        for (; element; element = element.parentElement) {
+            const [r, g, b, alpha = 1] = parts(getComputedStyle(element).backgroundColor);
+            if (alpha === 1) return [r, g, b];
+        }
+        return matchMedia("(prefers-color-scheme: dark)").matches ? [18, 18, 18] : [255, 255, 255];
+    };
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    const found = [];
+    while (walker.nextNode()) {
+        const element = walker.currentNode.parentElement, text = walker.currentNode.data.trim();
+        if (!text || !element.checkVisibility() || element.disabled) continue;
+        const [a, b] = [parts(getComputedStyle(element).color).slice(0, 3), behind(element)].map(light);
+        found.push([text.slice(0, 40), (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)]);
+    }
+    return found;
+}"""
+"""Each text that is seen, with the contrast to what lies behind it, 1 to 21, as WCAG 2 has it."""
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_can_be_read_on_every_screen(
+    page: "Page", problems: list[str], width: int, scheme: Literal["light", "dark"]
+) -> None:
+    before = page.viewport_size
+    assert before is not None
+    page.set_viewport_size({"width": width, "height": 844})
+    page.emulate_media(color_scheme=scheme)
+    try:
+        files = [upload(f"{place}-{'long' * 20}.png", content) for place, content in enumerate(PICTURES)]
+        page.set_input_files("#files", [*files, upload("damaged.png", b"no picture")])
+        page.get_by_role("status").get_by_text("7 pictures done, 1 without an answer").wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        contrasts = page.evaluate(CONTRASTS)
+        assert len(contrasts) > 20
+        assert [pair for pair in contrasts if pair[1] < 4.5] == []
+        page.get_by_role("button", name="About the model").click()
+        drawer = page.get_by_role("dialog").bounding_box()
+        assert drawer is not None
+        assert drawer["x"] >= 0
+        assert drawer["x"] + drawer["width"] <= width
+        page.keyboard.press("Escape")
+        assert problems == []
+    finally:
+        page.emulate_media(color_scheme=None)
+        page.set_viewport_size(before)
 
 
 def _shares(card: "Locator") -> list[float]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -70,10 +71,12 @@ def test_a_log_that_cannot_be_written_fails_no_answer_and_comes_back(tmp_path: P
     [
         ("cat", "cat"),
         ("Küche 2", "Küche 2"),
-        ("a/b\\c", "a_b_c"),
-        ("..", "_"),
-        (".git", "_git"),
-        ("x.", "_x"),
+        ("a/b\\c", "a%2Fb%5Cc"),
+        ("a_b", "a_b"),
+        ("100%2F", "100%252F"),
+        ("..", "%2E%2E"),
+        (".git", "%2Egit"),
+        ("x. ", "x.%20"),
     ],
 )
 def test_a_correction_goes_into_the_folder_of_its_class(tmp_path: Path, label: str, folder: str) -> None:
@@ -83,3 +86,4 @@ def test_a_correction_goes_into_the_folder_of_its_class(tmp_path: Path, label: s
     (path,) = (path for path in tmp_path.rglob("*") if path.is_file())
     assert path.relative_to(tmp_path) == Path("corrections", folder, f"{digest(UPLOADS[0])}.png")
     assert path.read_bytes() == UPLOADS[0].data
+    assert unquote(folder) == label

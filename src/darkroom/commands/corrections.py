@@ -4,6 +4,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 from darkroom import files, images, packed
 from darkroom.commands import document
@@ -37,7 +38,9 @@ def corrections(log: Path, to: Path | None) -> list[str]:
     for path, label, digest in _find(folder):
         name = f"{label}/{path.name}"
         place = target / label / path.name
-        if len(told[digest]) > 1:
+        if "/" in label or label in (".", ".."):
+            refused.append(f"{name}: no folder can have this class for a name, so add the picture by hand")
+        elif len(told[digest]) > 1:
             refused.append(f"{name}: sent as {' and as '.join(sorted(told[digest]))}")
         elif classes and label not in classes:
             refused.append(f"{name}: the data have no class {label!r}")
@@ -85,7 +88,7 @@ def _find(folder: Path) -> Iterator[tuple[Path, str, str]]:
     """Yield (file, class, SHA-256) of each correction, by name."""
     for path in sorted(folder.glob("*/*")):
         if path.is_file() and not path.is_symlink() and not path.name.startswith("."):
-            yield path, path.parent.name, hashlib.sha256(path.read_bytes()).hexdigest()
+            yield path, unquote(path.parent.name), hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _labels(folder: Path) -> dict[str, set[str]]:

@@ -65,9 +65,7 @@ class Journal:
 
     def correct(self, upload: Upload, label: str) -> None:
         """Keep a picture under the class that a user gave it; the same again changes nothing. Raises OSError."""
-        folder = re.sub(r'[\x00-\x1f/\\:*?"<>|]', "_", label)
-        if folder.strip(". ") != folder:  # such names mean something else to a file system
-            folder = f"_{folder.strip('. ')}"
+        folder = folder_name(label)
         _store(self.folder / "corrections" / folder, hashlib.sha256(upload.data).hexdigest(), upload.data)
 
     def _note(self, answer: Answer, digest: str) -> None:
@@ -81,6 +79,13 @@ class Journal:
             monitor.log(answer.confident, "confident", "prediction", "categorical")
             monitor.log(answer.in_distribution, "in_distribution", "prediction", "categorical")
             monitor.log(answer.probabilities.tolist(), "probabilities", "prediction", "numerical_sequence")
+
+
+def folder_name(label: str) -> str:
+    """Return a name that every file system takes as it is, and from which `urllib.parse.unquote` gives the label."""
+    forbidden = re.sub(r'[\x00-\x1f%/\\:*?"<>|]', lambda found: f"%{ord(found[0]):02X}", label)
+    # At the ends, dots and spaces mean something else to some.
+    return re.sub(r"^[. ]|[. ]$", lambda found: f"%{ord(found[0]):02X}", forbidden)
 
 
 def _store(folder: Path, digest: str, data: bytes) -> None:
