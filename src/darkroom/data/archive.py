@@ -50,6 +50,7 @@ def _walk(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes | No
     walk = _walk_zip if path.name.lower().endswith(".zip") else _walk_tar
     try:
         yield from walk(path, wanted)
+    # NotImplementedError is zipfile's for a compression or version that Python does not have.
     except (*DAMAGED, tarfile.TarError, NotImplementedError) as error:
         raise DarkroomError(f"{path.name} is damaged or cut short ({error}): fetch or make it again") from None
 

@@ -27,7 +27,7 @@ def write_onnx(path: Path, network: nn.Module, image_size: int) -> None:
     network = network.cpu().eval()
     for module in network.modules():  # whose steps in place the exporter takes apart: 8 s, not 5 s, for mobilenet_v2
         if getattr(module, "inplace", False):
-            module.inplace = False  # type: ignore[assignment]
+            module.inplace = False  # type: ignore[assignment]  # for mypy a module has but tensors and modules
     # Two examples: with one, the exporter would take the batch size for a constant.
     example = torch.zeros((2, image_size, image_size, 3), dtype=torch.uint8)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
