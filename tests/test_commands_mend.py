@@ -16,7 +16,24 @@ stages:
       hash: md5
       md5: 1b0f8e25a0b4a4f3a7d1f8c9c25f7e6a.dir
       size: 100
+  train@cnn:
+    cmd: python stages/train.py
+    outs:
+    - path: models/cnn
+      hash: md5
+      md5: 6e1c9e8a4ff0e6dbf7d1f8c9c25f7e6a.dir
+      size: 50
 """
+PIPELINE = """\
+stages:
+  pack:
+    cmd: python stages/pack.py
+  train:
+    foreach: [cnn]
+    do:
+      cmd: python stages/train.py
+"""
+FIRST = WHOLE[: WHOLE.index("  train@cnn")]
 
 
 @pytest.fixture
@@ -25,6 +42,7 @@ def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".dvc" / "tmp").mkdir(parents=True)
     mend.LOCK.write_text(WHOLE)
+    mend.PIPELINE.write_text(PIPELINE)
     mend.PATHS.write_text('{"write": {}, "read": {}}')
     for command in (
         ["init", "--quiet"],
@@ -35,7 +53,11 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("left", ["", "sche", WHOLE[:5], WHOLE[:16], WHOLE[:34], WHOLE[:37], WHOLE[:66], "\0" * 100])
+@pytest.mark.parametrize(
+    "left",
+    ["", "sche", *(WHOLE[:end] for end in range(5, len(WHOLE), 7)), FIRST, WHOLE[:-1], "\0" * 100],
+    ids=len,
+)
 def test_half_a_lock_file_gives_way_to_the_last_committed_one(place, capsys, left):
     mend.LOCK.write_text(left)
     main.run(["mend"])
@@ -60,12 +82,22 @@ def test_half_a_list_of_paths_goes(place, left):
 
 
 def test_what_is_whole_stays_and_nothing_is_said(place, capsys):
-    for newer in (WHOLE.replace("size: 100", "size: 200"), WHOLE[:-12]):  # the second is a cut that DVC can read
+    more = WHOLE + FIRST.partition("stages:\n")[2].replace("pack", "later")
+    for newer in (WHOLE.replace("size: 100", "size: 200"), more):
         mend.LOCK.write_text(newer)
         main.run(["mend"])
         assert capsys.readouterr().out == ""
         assert mend.LOCK.read_text() == newer
     assert mend.PATHS.is_file()
+
+
+def test_a_stage_that_was_taken_out_of_the_pipeline_may_be_missing(place):
+    mend.LOCK.write_text(FIRST)
+    mend.PIPELINE.write_text(PIPELINE[: PIPELINE.index("  train")])
+    assert mend.mend() == []
+    mend.PIPELINE.unlink()
+    assert mend.mend() == []
+    assert mend.LOCK.read_text() == FIRST
 
 
 def test_where_dvc_never_ran_there_is_nothing_to_mend(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Mending DVC's own files: it writes them in place, so when it is killed then it leaves half a file and refuses it."""
+"""Mending DVC's own files: it writes them in place, so when it is killed then it leaves half a file."""
 
 import json
 import subprocess
@@ -8,6 +8,7 @@ from darkroom import files
 from darkroom.errors import DarkroomError
 
 LOCK = Path("dvc.lock")
+PIPELINE = Path("dvc.yaml")
 PATHS = Path(".dvc/tmp/rwlock")
 """Which process reads or writes which path; DVC itself removes those that are dead."""
 GUARD = Path(".dvc/tmp/lock")
@@ -43,27 +44,45 @@ def _mend_paths() -> str:
 
 
 def _mend_lock() -> str:
-    """Bring back the last committed `dvc.lock` for one that DVC refuses; what ran since then it takes from its cache.
-
-    A cut that it can read stays: what is missing counts as not run.
-    """
-    if not LOCK.is_file() or _is_readable():
+    """Bring back the last committed `dvc.lock` for one that was cut; what ran since then DVC takes from its cache."""
+    if not LOCK.is_file():
+        return ""
+    committed = subprocess.run(["git", "show", f"HEAD:./{LOCK}"], capture_output=True, encoding="utf-8")
+    if _is_whole(committed.stdout):
         return ""
     LOCK.unlink()
-    committed = subprocess.run(["git", "show", f"HEAD:./{LOCK}"], capture_output=True, encoding="utf-8")
     if committed.returncode:
         return f"{LOCK} was cut short: removed"
     files.write_text(LOCK, committed.stdout)
     return f"{LOCK} was cut short: the last committed one is back"
 
 
-def _is_readable() -> bool:
+def _is_whole(committed: str) -> bool:
+    """Tell whether the whole of `dvc.lock` was written.
+
+    Three of four cuts are YAML that DVC takes for a whole file, and it would forget the stages behind them. So a file
+    is cut, too, where its last line does not end, or where it lacks a stage that was committed: DVC takes one out of it
+    only together with the stage's place in `dvc.yaml`.
+    """
     from dvc.exceptions import DvcException
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
     from dvc.utils import strictyaml
 
+    if not LOCK.read_bytes().endswith(b"\n"):
+        return False
     try:
-        strictyaml.load(str(LOCK), COMPILED_LOCKFILE_SCHEMA)
+        stages = strictyaml.load(str(LOCK), COMPILED_LOCKFILE_SCHEMA)[0]["stages"]
     except DvcException:
         return False
-    return True
+    defined = _stages(PIPELINE.read_text(encoding="utf-8")) if PIPELINE.is_file() else set()
+    return not {name for name in _stages(committed) - set(stages) if name.partition("@")[0] in defined}
+
+
+def _stages(text: str) -> set[str]:
+    """Return the names of the stages in the text of a `dvc.yaml` or `dvc.lock`; of one that is no YAML, none."""
+    from dvc.utils.serialize import YAMLError, parse_yaml
+
+    try:
+        return set(parse_yaml(text, path="")["stages"])
+    except (YAMLError, KeyError, TypeError):
+        return set()
