@@ -26,12 +26,16 @@ from darkroom.predictor import Predictor
 TRACED = "services.Classifier.tracing.excluded_urls=^$"
 ACCESS_LOG = "services.Classifier.logging.access.enabled=true"
 UNCOUNTED = "services.Classifier.metrics.enabled=false"
-VARIANTS = {
-    "as it is": (),
-    "with BentoML's tracing": (TRACED,),
-    "with BentoML's access log, too": (TRACED, ACCESS_LOG),
-    "without metrics": (UNCOUNTED,),
+VARIANTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "as it is": ((), ()),
+    "with BentoML's tracing": ((TRACED,), ()),
+    "with BentoML's access log, too": ((TRACED, ACCESS_LOG), ()),
+    "without metrics": ((UNCOUNTED,), ()),
+    "with asyncio's own loop in place of uvloop": ((), ("uvloop",)),
+    "with h11 in place of httptools": ((), ("httptools",)),
+    "with neither": ((), ("uvloop", "httptools")),
 }
+"""BentoML's options, and packages that the service shall not find: uvicorn then takes what there is without them."""
 BATCHES = (1, 2, 4, 8, 16, 32)
 
 
@@ -71,8 +75,9 @@ def measure_requests(top: Path, seconds: int, rounds: int) -> None:
         f'local file = io.open("{top / "one.png"}", "rb")\nwrk.body = file:read("*all")\n'
         'wrk.method = "POST"\nwrk.headers["Content-Type"] = "image/png"\n'
     )
-    servers = {name: start(top, 3950 + place, options) for place, (name, options) in enumerate(VARIANTS.items())}
+    servers = {name: start(top, 3950 + place, *variant) for place, (name, variant) in enumerate(VARIANTS.items())}
     costs: dict[str, list[float]] = {name: [] for name in VARIANTS}
+    speeds: dict[str, list[float]] = {name: [] for name in VARIANTS}
     try:
         for _ in range(1 + rounds):  # the first round warms up
             for place, (name, server) in enumerate(servers.items()):
@@ -83,6 +88,7 @@ def measure_requests(top: Path, seconds: int, rounds: int) -> None:
                 assert "Non-2xx" not in said, said
                 (requests,) = re.findall(r"(\d+) requests in", said)
                 costs[name].append(1000 * (spent(server) - before) / int(requests))
+                speeds[name].append(int(requests) / seconds)
     finally:
         for server in servers.values():
             server.terminate()
@@ -90,12 +96,17 @@ def measure_requests(top: Path, seconds: int, rounds: int) -> None:
             server.wait()
     for name, (_, *values) in costs.items():
         spread = f"{min(values):.2f} to {max(values):.2f}"
-        print(f"{name}: {statistics.median(values):.2f} ms a request ({spread})")
+        speed = statistics.median(speeds[name][1:])
+        print(f"{name}: {statistics.median(values):.2f} ms a request ({spread}), {speed:,.0f} requests/s")
 
 
-def start(top: Path, port: int, options: tuple[str, ...]) -> "subprocess.Popen[bytes]":
+def start(top: Path, port: int, options: tuple[str, ...], hidden: tuple[str, ...]) -> "subprocess.Popen[bytes]":
     settings = " ".join(["services.Classifier.workers=2", *options])
+    (cover := top / f"hidden-{port}").mkdir()
+    for package in hidden:
+        (cover / f"{package}.py").write_text("raise ImportError")
     environment = os.environ | {
+        "PYTHONPATH": str(cover),
         "BENTOML_HOME": str(top / "home"),
         "BENTOML_DO_NOT_TRACK": "1",
         "BENTOML_CONFIG_OPTIONS": settings,

@@ -210,6 +210,19 @@ def test_a_body_that_is_whole_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "too_many_requests")
 
 
+@pytest.mark.parametrize("path", ["/fine", "/nowhere"])
+def test_some_connections_end_so_that_an_idle_worker_gets_one(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.setattr(guard, "KEPT", 3)
+    application = Guard(INNER, lambda path: path in ROUTES)
+
+    async def send() -> list[str | None]:
+        transport = httpx.ASGITransport(application)
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            return [(await client.get(path)).headers.get("connection") for _ in range(7)]
+
+    assert asyncio.run(send()) == [None, None, "close", None, None, "close", None]
+
+
 def test_an_answer_that_fails_half_way_is_not_begun_again() -> None:
     async def half(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})

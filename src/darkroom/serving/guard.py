@@ -32,6 +32,10 @@ OPEN = 1024
 """Requests that a worker takes at once, those included whose bodies are still arriving: slow ones keep nobody out."""
 ROOM = 256_000_000
 """Bytes of bodies that a worker holds at once, unless one body alone is larger; whoever sends more is told 429."""
+KEPT = 100
+"""Answers of a worker after which it ends one connection, which comes back to whichever worker has time.
+
+A connection stays with the worker that took it, and sometimes one of two took all that a client keeps open."""
 PROBES = ("/livez", "/readyz", "/healthz", "/metrics")
 """Answered however busy the service is, and not logged."""
 
@@ -72,6 +76,7 @@ class Guard:
         self._open = 0
         self._running = 0
         self._held = 0
+        self._answers = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and the answer back with its headers."""
@@ -80,7 +85,8 @@ class Guard:
             return
         asked = Headers(scope=scope).get("x-request-id", "")
         record = scope["record"] = Record(asked if _SANE_ID.fullmatch(asked) else secrets.token_hex(8))
-        answer = _Answer(send, record, scope["method"] == "HEAD")
+        self._answers += 1
+        answer = _Answer(send, record, scope["method"] == "HEAD", last=self._answers % KEPT == 0)
         held, running = 0, not _has_body(scope)
 
         async def receive_within_room() -> Message:
@@ -123,10 +129,11 @@ class Guard:
 class _Answer:
     """Sends an answer on, with `HEADERS` and the request's id; an error that is not JSON of ours becomes it."""
 
-    def __init__(self, send: Send, record: Record, head: bool) -> None:
+    def __init__(self, send: Send, record: Record, head: bool, last: bool) -> None:
         self._send = send
         self._record = record
         self._head = head
+        self._last = last  # of its connection
         self._replaced = False
         self.status = 0
         """0 until it began."""
@@ -159,6 +166,8 @@ class _Answer:
         headers = MutableHeaders(raw=message["headers"])
         headers.update(HEADERS)
         headers["X-Request-ID"] = self._record.id
+        if self._last:
+            headers["Connection"] = "close"
 
 
 def _has_body(scope: Scope) -> bool:
