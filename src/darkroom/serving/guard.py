@@ -85,9 +85,8 @@ class Guard:
             return
         asked = Headers(scope=scope).get("x-request-id", "")
         record = scope["record"] = Record(asked if _SANE_ID.fullmatch(asked) else secrets.token_hex(8))
-        self._answers += 1
-        answer = _Answer(send, record, scope["method"] == "HEAD", last=self._answers % KEPT == 0)
         held, running = 0, not _has_body(scope)
+        answer = _Answer(send, record, scope["method"] == "HEAD", running, self._ends)
 
         async def receive_within_room() -> Message:
             nonlocal held, running
@@ -97,7 +96,7 @@ class Guard:
             if self._held > max(ROOM, held):
                 raise RequestError(429, "too_many_requests", "others are sending too much: try again in a second")
             if not running and message["type"] == "http.request" and not message.get("more_body", False):
-                running = True
+                running = answer.whole = True
                 self._running += 1
                 if self._running > AT_ONCE:
                     raise RequestError(429, "too_many_requests", _MESSAGES[429])
@@ -125,16 +124,23 @@ class Guard:
             if scope["path"] not in PROBES:
                 _write_line(scope, record, answer.status, time.perf_counter() - start)
 
+    def _ends(self) -> bool:
+        """Count an answer, and say whether its connection ends with it."""
+        self._answers = (self._answers + 1) % KEPT
+        return self._answers == 0
+
 
 class _Answer:
     """Sends an answer on, with `HEADERS` and the request's id; an error that is not JSON of ours becomes it."""
 
-    def __init__(self, send: Send, record: Record, head: bool, last: bool) -> None:
+    def __init__(self, send: Send, record: Record, head: bool, whole: bool, ends: Callable[[], bool]) -> None:
         self._send = send
         self._record = record
         self._head = head
-        self._last = last  # of its connection
+        self._ends = ends
         self._replaced = False
+        self.whole = whole
+        """Whether all of the request arrived: a client that still sends would lose the answer with its connection."""
         self.status = 0
         """0 until it began."""
 
@@ -166,7 +172,7 @@ class _Answer:
         headers = MutableHeaders(raw=message["headers"])
         headers.update(HEADERS)
         headers["X-Request-ID"] = self._record.id
-        if self._last:
+        if self.whole and self._ends():
             headers["Connection"] = "close"
 
 

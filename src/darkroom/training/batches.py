@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from darkroom.packed import Packed, Split, SplitName
+from darkroom.training.settings import Balance
 
 FEWEST_STEPS = 16
 """Steps an epoch should have, if the set is small."""
@@ -149,6 +150,14 @@ def class_weights(data: Data, classes: int) -> Tensor:
     """Return float32 weights, shape (classes,), inverse to the number of images, with mean 1 over all images."""
     counts = torch.bincount(data.labels, minlength=classes)
     return len(data) / (classes * counts.clamp(min=1).float())
+
+
+def balance(data: Data, kind: Balance) -> tuple[Tensor | None, Tensor | None]:
+    """Return the class weights for the loss and those for drawing images; None is no change to either."""
+    if kind == "none":
+        return None, None
+    weights = class_weights(data, int(data.labels.max()) + 1)
+    return (weights, None) if kind == "weights" else (None, weights)
 
 
 def steps(count: int, batch_size: int, smallest: int = SMALLEST_BATCH) -> int:

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from darkroom.errors import DarkroomError
-from darkroom.training import augment, batches, device, mixing, optimizer, scoring, seeds
+from darkroom.training import augment, averaging, batches, device, mixing, optimizer, scoring, seeds
 from darkroom.training.batches import Data
 from darkroom.training.checkpoint import Keeper
 from darkroom.training.device import Compute
 from darkroom.training.distributed import ALONE, World
 from darkroom.training.mixing import Targets
 from darkroom.training.seeds import Draws
-from darkroom.training.settings import AugmentSettings, Balance, RecipeSettings, TrainingSettings
+from darkroom.training.settings import AugmentSettings, RecipeSettings, TrainingSettings
 
 LOOK = 20
 """Steps between two looks at the clock and at the loss: a look makes a GPU wait."""
@@ -102,7 +102,7 @@ class Trainer:
         self.groups = [group for each in self.optimizers for group in each.param_groups]
         self.rates = [float(group["lr"]) for group in self.groups]
         self.judged = copy.deepcopy(network) if plan.settings.average else network
-        self.weights, self.chances = balance(self.training, plan.training.balance)
+        self.weights, self.chances = batches.balance(self.training, plan.training.balance)
         self.smallest = max(batches.SMALLEST_BATCH, 2 * world.size)
         self.steps = batches.steps(len(self.training), plan.batch_size, self.smallest)
         self.total = plan.epochs * self.steps
@@ -219,7 +219,7 @@ class Trainer:
         for each in self.optimizers:
             each.step()
         if self.judged is not self.network:
-            _blend(self.judged, self.network, min(settings.average, (1 + self.step) / (10 + self.step)))
+            averaging.blend(self.judged, self.network, settings.average, self.step)
         self.loss += loss / self.world.size
         self.step += 1
 
@@ -294,27 +294,6 @@ class Trainer:
     def _out_of_patience(self) -> bool:
         patience, accuracies = self.plan.settings.patience, [epoch.validation_accuracy for epoch in self.history]
         return patience is not None and optimizer.waited(accuracies) >= patience
-
-
-def balance(training: Data, kind: Balance) -> tuple[Tensor | None, Tensor | None]:
-    """Return the class weights for the loss and those for drawing images; None is no change to either."""
-    if kind == "none":
-        return None, None
-    weights = batches.class_weights(training, int(training.labels.max()) + 1)
-    return (weights, None) if kind == "weights" else (None, weights)
-
-
-@torch.no_grad()
-def _blend(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """Move an exponential average of weights and statistics (Polyak and Juditsky 1992) towards the network.
-
-    The caller raises the decay from 0.1 on, so that the random start is soon forgotten.
-    """
-    for old, new in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
-        if old.is_floating_point():
-            old.lerp_(new, 1 - decay)
-        else:
-            old.copy_(new)
 
 
 def _refuse_divergence(epoch: int, loss: float, plan: Plan) -> None:

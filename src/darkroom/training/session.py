@@ -29,7 +29,7 @@ from darkroom.training.batches import Data, Place
 from darkroom.training.checkpoint import EVERY, Keeper, Key
 from darkroom.training.device import Compute
 from darkroom.training.distributed import World
-from darkroom.training.loop import Plan, Trainer, Watch, balance
+from darkroom.training.loop import Plan, Trainer, Watch
 from darkroom.training.network import Network
 from darkroom.training.seeds import Draws
 from darkroom.training.settings import (
@@ -278,7 +278,7 @@ def _card(job: Job, plan: Plan, start: Start, ground: Ground, done: Done, finger
 
 def _write_augmented(out: Path, training: Data, plan: Plan) -> None:
     """Draw what the first step sees, up to 64 images of it."""
-    chances = balance(training, plan.training.balance)[1]
+    chances = batches.balance(training, plan.training.balance)[1]
     places = batches.order(training, plan.batch_size, seeds.generator(plan.seed, seeds.ORDER, 1), chances)[0]
     images = augment.augment(training.take(places), plan.augment, Draws(plan.seed, 0, len(places)), places, 1)
     export.write_montage(out / "augmented.png", images)
