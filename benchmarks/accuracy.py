@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +38,44 @@ def main() -> None:
     for name in arguments.names:
         for seed in arguments.seeds:
             with tempfile.TemporaryDirectory() as top:
-                print(row(name, seed, arguments, Path(top)), flush=True)
+                result = train(
+                    name, seed, arguments.packed, arguments.split, Path(top), arguments.dataset, arguments.changes
+                )
+                print(result.row(), flush=True)
 
 
-def row(name: str, seed: int, arguments: argparse.Namespace, top: Path) -> str:
-    """Train once; return the row of the table."""
+@dataclass(frozen=True)
+class Training:
+    """What one training came to."""
+
+    name: str
+    seed: int
+    seconds: float
+    """Of the training alone."""
+    whole: float
+    """Seconds of the process, from its start to the exported model."""
+    epochs: int
+    validation: float
+    """Accuracy, 0 to 1."""
+    test: float
+    peak: float
+    """GB of memory that the process had at most."""
+
+    def row(self) -> str:
+        """Return the row of the table."""
+        figures = f"{self.seconds:.0f} | {self.whole:.0f} | {self.epochs} | {self.validation:.2%} | {self.test:.2%}"
+        return f"| `{self.name}` | {self.seed} | {figures} | {self.peak:.2f} |"
+
+
+def train(
+    name: str, seed: int, folder: Path, split_path: Path, top: Path, dataset: str, changes: list[str]
+) -> Training:
+    """Train an entry of params.yaml once, with `top` for all that is written."""
     yaml = YAML()
     document = yaml.load(ROOT / "params.yaml")
     document["seed"] = seed
     document["scratch"] = {name: (document["scratch"] | document["zoo"])[name]}
-    for change in arguments.changes:
+    for change in changes:
         key, value = change.split("=", 1)
         place: Any = document
         for part in (parts := key.split("."))[:-1]:
@@ -54,7 +83,7 @@ def row(name: str, seed: int, arguments: argparse.Namespace, top: Path) -> str:
         place[parts[-1]] = yaml.load(value)
     yaml.dump(document, top / "params.yaml")
     command = [sys.executable, ROOT / "stages/scratch.py", name, "--params", top / "params.yaml"]
-    command += ["--dataset", arguments.dataset, "--packed", arguments.packed, "--split", arguments.split]
+    command += ["--dataset", dataset, "--packed", folder, "--split", split_path]
     command += ["--checkpoints", top / "checkpoints", "--out", top / "out"]
     # A process of its own does the waiting, so that the peak is this training's and no earlier one's.
     code = (
@@ -66,13 +95,13 @@ def row(name: str, seed: int, arguments: argparse.Namespace, top: Path) -> str:
     result = subprocess.run(waiter, stdout=subprocess.PIPE, text=True, check=True)
     whole = time.perf_counter() - begin
     card = candidate.read_card(top / "out")
-    predictions, split = candidate.read_predictions(top / "out"), packed.read_split(arguments.split)
-    accuracies = [
+    predictions, split = candidate.read_predictions(top / "out"), packed.read_split(split_path)
+    validation, test = (
         float((logits.argmax(1) == split.labels[split.rows(part)]).mean())
         for part, logits in (("validation", predictions.validation), ("test", predictions.test))
-    ]
-    figures = f"{card.seconds:.0f} | {whole:.0f} | {card.epochs} | {accuracies[0]:.2%} | {accuracies[1]:.2%}"
-    return f"| `{name}` | {seed} | {figures} | {int(result.stdout.split()[-1]) / 1e6:.2f} |"
+    )
+    peak = int(result.stdout.split()[-1]) / 1e6
+    return Training(name, seed, card.seconds, whole, card.epochs or 0, validation, test, peak)
 
 
 if __name__ == "__main__":
