@@ -153,7 +153,7 @@ def test_a_lock_file_that_dvc_was_killed_over_is_mended_and_nothing_is_run_again
 
 
 def test_training(tmp_path):
-    folder = clone(tmp_path / "clone", lambda parameters: parameters["scratch"]["resnet9"].update(epochs_factor=0.5))
+    folder = clone(tmp_path / "clone", lambda parameters: parameters["scratch"]["resnet9"].update(epochs_factor=0.3))
     pipeline = folder / "dvc.yaml"
     pipeline.write_text(pipeline.read_text().replace(".darkroom/checkpoints", ".darkroom/checkpoints --every 0.5"))
     stage, out = "scratch@resnet9", folder / "models" / "candidates" / "resnet9"
