@@ -14,8 +14,7 @@ from darkroom import files, params, plotting
 from darkroom.errors import run
 from darkroom.evaluation import doubting, gallery, tables
 from darkroom.evaluation.comparison import compare_each
-from darkroom.evaluation.intervals import Bootstrap
-from darkroom.evaluation.judging import check_same_data, judge
+from darkroom.evaluation.judging import check_same_data, judge, resample
 from darkroom.evaluation.reviewing import review
 from darkroom.evaluation.roster import BASELINE, read_names
 from darkroom.evaluation.selection import caution, choose, decide
@@ -29,8 +28,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = params.load(arguments.params, SelectSettings, "select")
     seed = params.load(arguments.params, int, "seed")
     split = read_split(arguments.split)
-    bootstrap = Bootstrap(len(split.rows("test")), seed)
-    judged = [judge(arguments.candidates / name, split, bootstrap) for name in read_names(arguments.params)]
+    resamples = resample(split, seed)
+    judged = [judge(arguments.candidates / name, split, resamples) for name in read_names(arguments.params)]
     check_same_data(each.card for each in judged)
 
     labels = split.labels[split.rows("test")]
@@ -68,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{chosen.reason} On test: {best.test.accuracy:.2%}", end=", ")
     print(f"{comparisons[BASELINE].turned().verdict} versus the baseline.")
     if best.without_leaks:
-        print(f"Without {best.without_leaks.leaks:,} leaked test images: {best.without_leaks.accuracy:.2%}.")
+        print(f"Without {best.leaks:,} leaked test images: {best.without_leaks.accuracy:.2%}.")
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -7,14 +7,13 @@ from darkroom import candidate
 from darkroom.candidate import Predictions
 from darkroom.errors import DarkroomError
 from darkroom.evaluation import judging
-from darkroom.evaluation.intervals import Bootstrap
 from darkroom.evaluation.judging import check_same_data
 from darkroom.packed import read_split
 from tests import factories
 
 
 def judge(folder, split):
-    return judging.judge(folder, split, Bootstrap(len(split.rows("test")), 0, draws=50))
+    return judging.judge(folder, split, judging.resample(split, 0, draws=50))
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ class Entry:
     validation: dict[str, float]
     test: dict[str, float]
     without_leaks: dict[str, float] | None = None
-    """Accuracy on the test images that are no leaks; None where that is no other figure."""
+    """Scores on the test images that are no leaks, and `leaks`, how many are; None where that is no other figure."""
     uncalibrated: dict[str, float] | None = None
     """Scores on test before calibration."""
     versus_best: dict[str, Any] | None = None

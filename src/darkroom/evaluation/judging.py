@@ -12,8 +12,8 @@ from darkroom.candidate import Card, Epoch, Folds, Predictions
 from darkroom.errors import DarkroomError
 from darkroom.evaluation.calibration import fit_temperature
 from darkroom.evaluation.detail import Detailed, Uncalibrated, score_in_detail, score_uncalibrated
-from darkroom.evaluation.intervals import Bootstrap
-from darkroom.evaluation.metrics import Scores, WithoutLeaks, score, score_without_leaks
+from darkroom.evaluation.intervals import DRAWS, Bootstrap
+from darkroom.evaluation.metrics import Scores, score
 from darkroom.evaluation.ranking import Ranking, rank_classes
 from darkroom.packed import Split
 
@@ -42,14 +42,33 @@ class Judged:
     predicted: npt.NDArray[np.int64]
     """The likeliest class of each test row."""
     history: list[Epoch]
-    without_leaks: WithoutLeaks | None = None
-    """The test accuracy without leaked images; None where that is no other figure."""
+    leaks: int = 0
+    """Test images of which the source gives a copy for training or validation as well."""
+    without_leaks: Detailed | None = None
+    """What it is worth on the others; None where all are, or none is, so that there is nothing to add."""
     folds: Folds | None = None
     """How it does on repeated folds; None where none were asked for, and for networks trained by epochs."""
 
 
-def judge(folder: Path, split: Split, bootstrap: Bootstrap) -> Judged:
-    """Judge the candidate in `folder` on the splits of `split`; `bootstrap` has as many rows as the test split.
+@dataclass(frozen=True)
+class Resamples:
+    """The same resamples for every candidate."""
+
+    test: Bootstrap
+    """Of the test split."""
+    clean: Bootstrap | None
+    """Of its images that are no leaks; None as for `Judged.without_leaks`."""
+
+
+def resample(split: Split, seed: int, draws: int = DRAWS) -> Resamples:
+    """Draw the resamples for `judge` from `seed`."""
+    leaks = split.leaks[split.rows("test")]
+    clean = Bootstrap(int((~leaks).sum()), seed, draws) if leaks.any() and not leaks.all() else None
+    return Resamples(Bootstrap(len(leaks), seed, draws), clean)
+
+
+def judge(folder: Path, split: Split, resamples: Resamples) -> Judged:
+    """Judge the candidate in `folder` on the splits of `split`, to which `resamples` belong.
 
     Raises DarkroomError when the candidate is missing, was trained on another split, or has predictions that
     are no numbers.
@@ -67,20 +86,26 @@ def judge(folder: Path, split: Split, bootstrap: Bootstrap) -> Judged:
     predicted = test.argmax(axis=1).astype(np.int64)
     right = validation.argmax(axis=1) == labels["validation"]
     rankings = rank_classes(test, labels["test"])
+    without_leaks = None
+    if resamples.clean:
+        kept = ~split.leaks[split.rows("test")]
+        rest = test[kept], labels["test"][kept]
+        without_leaks = score_in_detail(*rest, rank_classes(*rest), resamples.clean)
     return Judged(
         card=card,
         temperature=temperature,
         overconfidence=float(candidate.softmax(predictions.validation).max(axis=1).mean() - right.mean()),
         validation=score(validation, labels["validation"]),
         validation_right=right,
-        test=score_in_detail(test, labels["test"], rankings, bootstrap),
+        test=score_in_detail(test, labels["test"], rankings, resamples.test),
         uncalibrated=score_uncalibrated(candidate.softmax(predictions.test), labels["test"]),
         rankings=[ranking and ranking.compact() for ranking in rankings],
         predictions=predictions,
         probabilities=test,
         predicted=predicted,
         history=candidate.read_history(folder),
-        without_leaks=score_without_leaks(predicted, labels["test"], split.leaks[split.rows("test")]),
+        leaks=int(split.leaks[split.rows("test")].sum()),
+        without_leaks=without_leaks,
         folds=candidate.read_folds(folder),
     )
 

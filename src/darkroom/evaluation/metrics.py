@@ -34,18 +34,6 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class WithoutLeaks:
-    """How often the predictions are right for the test images of which the source gives no copy elsewhere."""
-
-    leaks: int
-    """Test images that are not counted here."""
-    accuracy: float
-    accuracy_low: float
-    accuracy_high: float
-    """Wilson's 95% interval of the accuracy."""
-
-
-@dataclass(frozen=True)
 class ClassScores:
     """How good the predictions for one class are; None throughout where the split has no image of it."""
 
@@ -80,17 +68,6 @@ def score(probabilities: Floats, labels: Labels) -> Scores:
         log_loss=float(log_losses(probabilities, labels).mean()),
         ece=calibration_error(reliability(probabilities, labels)),
     )
-
-
-def score_without_leaks(predicted: Labels, labels: Labels, leaks: npt.NDArray[np.bool_]) -> WithoutLeaks | None:
-    """Score the test images that are no leaks; None where all are, or none is, so that there is nothing to add.
-
-    predicted, labels, leaks: shape (rows,).
-    """
-    right = (predicted == labels)[~leaks]
-    if leaks.all() or not leaks.any():
-        return None
-    return WithoutLeaks(int(leaks.sum()), float(right.mean()), *accuracy_interval(int(right.sum()), len(right)))
 
 
 def score_classes(

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from darkroom.doubt import Doubt
 from darkroom.evaluation.calibration import reliability
 from darkroom.evaluation.comparison import Comparison
+from darkroom.evaluation.detail import Detailed
 from darkroom.evaluation.doubting import Worth, risk_coverage
 from darkroom.evaluation.failures import Doubtful
 from darkroom.evaluation.judging import Judged
@@ -60,19 +61,24 @@ def evaluation(
 
 def _candidate(each: Judged, comparisons: Mapping[str, Comparison], doubts: Mapping[str, Doubt]) -> dict[str, Any]:
     name = each.card.name
-    test = asdict(each.test)
-    for score, (low, high) in test.pop("intervals").items():
-        test |= {f"{score}_low": low, f"{score}_high": high}
     return {
         "temperature": each.temperature,
         "overconfidence": each.overconfidence,
         "validation": asdict(each.validation),
-        "test": test,
+        "test": _flat(each.test),
         "uncalibrated": asdict(each.uncalibrated),
-        "without_leaks": asdict(each.without_leaks) if each.without_leaks else None,
+        "without_leaks": {"leaks": each.leaks, **_flat(each.without_leaks)} if each.without_leaks else None,
         "versus_best": asdict(comparisons[name]) if name in comparisons else None,
         "doubt": asdict(doubts[name]) if name in doubts else None,
     }
+
+
+def _flat(scores: Detailed) -> dict[str, Any]:
+    """Return scores by name, and the bounds of each one's interval beside it."""
+    values = asdict(scores)
+    for name, (low, high) in values.pop("intervals").items():
+        values |= {f"{name}_low": low, f"{name}_high": high}
+    return values
 
 
 def _tidy(value: Any) -> Any:
