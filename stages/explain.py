@@ -13,6 +13,7 @@ import numpy as np
 from darkroom import candidate, files, packed, params, plotting
 from darkroom.errors import run
 from darkroom.evaluation import explanations
+from darkroom.evaluation.activation import Activation
 from darkroom.predictor import Predictor
 
 
@@ -34,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     chosen = [*right, *wrong]
     images = np.asarray(packed.open_packed(arguments.packed).images[rows[chosen]])
     predictor = Predictor(folder, temperature=best["temperature"])
-    drawing = explanations.draw(predictor, images, labels[chosen], probabilities[chosen], split.classes)
+    activation = Activation(folder / "model.onnx")
+    drawing = explanations.draw(predictor, activation, images, labels[chosen], probabilities[chosen], split.classes)
     with files.whole_directory(arguments.out) as out:
         plotting.save(drawing, out / "explanations.png")
     print(f"{best['name']}: {len(right)} right and {len(wrong)} wrong answers are explained")

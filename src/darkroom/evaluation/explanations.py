@@ -6,12 +6,15 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from darkroom.evaluation.pictures import captioned, fit, percent
+from darkroom.evaluation.activation import Activation
+from darkroom.evaluation.pictures import COLUMNS, captioned, fit, percent
 from darkroom.explaining import occlusion, overlay
 from darkroom.predictor import Predictor
 
-RIGHT, WRONG = 9, 6
-"""Most images of each kind: three lines of the figure."""
+RIGHT, WRONG = 6, 4
+"""Most images of each kind: three lines of the figure for the right ones, one for each wrong one."""
+HIDDEN, ACTIVE = "hidden", "feature map"
+"""Under the two kinds of maps."""
 
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
@@ -33,22 +36,32 @@ def choose(predicted: Labels, labels: Labels, seed: int) -> tuple[list[int], lis
 
 
 def draw(
-    predictor: Predictor, images: Images, labels: Labels, probabilities: npt.NDArray[np.float64], classes: Sequence[str]
+    predictor: Predictor,
+    activation: Activation,
+    images: Images,
+    labels: Labels,
+    probabilities: npt.NDArray[np.float64],
+    classes: Sequence[str],
 ) -> Figure:
     """Return each image beside what speaks for its predicted class and, where that is wrong, for its own class.
 
+    That is a map by hiding places of the picture, and one by the network's last feature map where it has any.
     images: uint8, shape (N, S, S, 3); labels: shape (N,); probabilities: shape (N, classes).
     """
     shown: dict[bool, list[tuple[Images, list[str]]]] = {True: [], False: []}
+    blank = (np.full_like(images[0], 255), [""])
     for image, label, given in zip(images, labels, probabilities, strict=True):
         predicted = int(given.argmax())
         right = predicted == label
-        shown[right].append((image, [fit(classes[label]), "right" if right else "wrong"]))
+        cells = [(image, [fit(classes[label]), "right" if right else "wrong"])]
         for target in dict.fromkeys((predicted, int(label))):
-            heat = overlay(image, occlusion(predictor, image, target))
-            shown[right].append((heat, [f"for {fit(classes[target], 4)}", percent(float(given[target]))]))
+            words = [f"for {fit(classes[target], 4)}", f"{percent(float(given[target]))}, {HIDDEN}"]
+            cells.append((overlay(image, occlusion(predictor, image, target)), words))
+            if (heat := activation.map(image, target)) is not None:
+                cells.append((overlay(image, heat), [words[0], ACTIVE]))
+        # Each kind keeps to its columns, wherever its lines begin.
+        shown[right] += cells + [blank] * (-len(cells) % (COLUMNS // 2 if right else COLUMNS))
     cells = shown[True]
     if shown[False]:
-        blank = (np.full_like(images[0], 255), [""])
-        cells = cells + [blank] * (-len(cells) % 6) + shown[False]
+        cells = cells + [blank] * (-len(cells) % COLUMNS) + shown[False]
     return captioned([image for image, _ in cells], [caption for _, caption in cells])

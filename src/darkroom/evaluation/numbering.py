@@ -24,6 +24,8 @@ WORKS = {
     "occlusion": "M. D. Zeiler and R. Fergus. Visualizing and Understanding Convolutional Networks. ECCV, 2014.",
     "northcutt": "C. Northcutt, L. Jiang and I. Chuang. Confident Learning: Estimating Uncertainty in Dataset Labels. "
     "Journal of Artificial Intelligence Research 70, 2021.",
+    "cam": "B. Zhou, A. Khosla, A. Lapedriza, A. Oliva and A. Torralba. Learning Deep Features for Discriminative "
+    "Localization. CVPR, 2016.",
     "wilson": "E. B. Wilson. Probable Inference, the Law of Succession, and Statistical Inference. Journal of the "
     "American Statistical Association 22, 1927.",
 }
