@@ -1,4 +1,5 @@
 import json
+import shutil
 from contextvars import Context
 from pathlib import Path
 
@@ -83,6 +84,20 @@ def test_the_same_mixture_has_not_moved(tmp_path, model, capsys):
     assert printed.count("within chance") == 4
     assert "600 answers of" in printed
     assert "2026-11-01T10:00 to 2026-11-20T10:00, beside 600 on validation" in printed
+
+
+def test_the_very_same_answers_of_a_sure_model_have_not_moved(tmp_path, model, capsys):
+    values, card = logits(0, [1 / 3] * 3, 14.0), candidate.read_card(model)
+    sure = tmp_path / "sure"
+    shutil.copytree(model, sure)
+    reference = packaging.refer(values, card)
+    served.write(sure, served.Served(**{**vars(served.read(sure)), "reference": reference}))
+    write_log(tmp_path, answers(sure, values))
+    found = findings(capsys, tmp_path, sure)
+    assert found["confidence"]["size"] == 0
+    assert {each["verdict"] for each in found.values()} == {"within chance"}
+    (line,) = [line for line in report(capsys, tmp_path, "--model", sure).splitlines() if "lowest tenth" in line]
+    assert line.split()[-2:] == ["100.0%", "100.0%"]
 
 
 def test_chance_is_taken_for_more_about_as_often_as_it_says(model):

@@ -74,6 +74,10 @@ def test_the_configuration_names_the_service() -> None:
     assert named == {service._service().name}
 
 
+def test_another_worker_answers_when_one_dies() -> None:
+    assert service._service().config["workers"] == 2
+
+
 def memory(text: str) -> float:
     found = re.fullmatch(r"(\d+)(Mi|Gi)", text)
     assert found, f"{text} is no amount of memory"

@@ -68,5 +68,5 @@ def test_heat_is_orange_cold_is_blue_and_what_hardly_matters_is_pale():
     assert np.abs(shown[0, 0] - np.array(FALLS)).max() < 60
     assert np.abs(shown[7, 7] - np.array(RISES)).max() < 60
     assert shown[4, 4].tolist() == [214, 214, 214]
-    faint = overlay(image, heat / 1000)
+    faint = overlay(image, heat / 100_000)
     assert np.abs(faint.astype(int) - 214).max() <= 3

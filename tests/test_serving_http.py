@@ -86,6 +86,9 @@ def test_bentoml_s_own_client_works(address: str, tmp_path: Path) -> None:
     with bentoml.SyncHTTPClient(address) as client:
         answer = client.predict(images=paths, top_k=1)
         explained = client.explain(image=paths[0]).read_bytes()
+        label = answer["predictions"][0]["labels"][0]["label"]
+        same = client.explain(image=paths[0], label=label).read_bytes()
+        assert client.correct(image=paths[0], label=label) == {"kept": True}
         info = client.info()
         with pytest.raises(BentoMLException, match="invalid_top_k"):
             client.predict(images=paths, top_k=0)
@@ -93,7 +96,7 @@ def test_bentoml_s_own_client_works(address: str, tmp_path: Path) -> None:
     files = [("images", (path.name, path.read_bytes())) for path in paths]
     expected = httpx.post(f"{address}/predict?top_k=1", files=files).json()
     assert answer == expected
-    assert explained == httpx.post(f"{address}/explain", files={"image": picture(0)}).content
+    assert same == explained == httpx.post(f"{address}/explain", files={"image": picture(0)}).content
     assert info["model"] == expected["model"]
 
 
@@ -270,12 +273,18 @@ def test_an_example_is_explained_and_corrected(page: "Page", problems: list[str]
     assert why.get_attribute("aria-pressed") == "true"
     why.click()
     assert not heat.is_visible()
+    assert page.get_by_role("button", name="Wrong?").count() == 0  # what an example is is known
+    page.set_input_files("#files", [upload("mine.png", mine := picture(77))])
+    page.get_by_role("status").get_by_text("2 pictures done").wait_for()
     page.get_by_role("button", name="Wrong?").click()
-    label = page.evaluate("document.activeElement.value")
+    page.get_by_role("button", name="Tell us").click()
+    assert page.get_by_role("button", name="Tell us").count() == 1  # a class must be chosen first
+    choice = page.get_by_label("It is").last
+    label = choice.locator("option").nth(1).inner_text()
+    choice.select_option(label)
     page.get_by_role("button", name="Tell us").click()
     page.get_by_text(f"kept as {label}").wait_for()
-    (kept,) = (project / "log" / "corrections" / label).iterdir()
-    assert kept.read_bytes() == (project / served.FOLDER / "examples" / "0.png").read_bytes()
+    assert mine in [path.read_bytes() for path in (project / "log" / "corrections" / label).iterdir()]
     assert list((project / "log" / "darkroom" / "data").iterdir())
     assert problems == []
 

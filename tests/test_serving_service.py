@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from darkroom import candidate, packed
+from darkroom import candidate, images, packed
 from darkroom.doubt import Doubt
 from darkroom.serving import facts, guard, routes, served, service
 from darkroom.serving.journal import Journal
@@ -207,7 +207,7 @@ def test_an_answer_that_takes_too_long_is_given_up(client: Client, monkeypatch: 
     release = threading.Event()
     model = service.app.state.model
     monkeypatch.setattr(model, "served", replace(model.served, limits=LIMITS.model_copy(update={"max_seconds": 0.2})))
-    monkeypatch.setattr(model, "decode", lambda upload: release.wait(10))
+    monkeypatch.setattr(model, "decode", lambda *_: release.wait(10))
     response = client.post("/predict", files=form(A))
     release.set()
     assert (response.status_code, response.json()["error"]["code"]) == (504, "timeout")
@@ -223,6 +223,56 @@ def test_a_request_that_costs_too_much_is_not_opened_to_its_end(
     monkeypatch.setattr("darkroom.serving.model.COST", -1.0)
     response = client.post("/predict", files=form(A))
     assert (response.status_code, response.json()["error"]["code"]) == (422, "too_costly")
+
+
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that collects on which threads images are opened."""
+    found: list[str] = []
+    whole = images.decode
+
+    def decode(*arguments: Any) -> images.Decoded:
+        decoded = whole(*arguments)
+        found.append(threading.current_thread().name.partition("_")[0])
+        return decoded
+
+    monkeypatch.setattr("darkroom.serving.model.images.decode", decode)
+    return found
+
+
+def test_what_takes_long_keeps_to_a_thread_of_its_own(
+    client: Client, monkeypatch: pytest.MonkeyPatch, threads: list[str]
+) -> None:
+    large, files = picture(4, 60, 60), form(A, picture(4, 60, 60), DAMAGED, B)
+    expected = client.post("/predict", files=files).json()
+    assert set(threads) == {"model"}
+    threads.clear()
+    monkeypatch.setattr("darkroom.serving.model.QUICK_PIXELS", 59 * 60)
+    assert client.post("/predict", files=files).json() == expected
+    assert sorted(threads) == ["model", "model", "slow"]
+    threads.clear()
+    assert client.post("/predict", files=form(large)).json()["predictions"][0]["labels"]
+    assert client.post("/explain", files={"image": A}).status_code == 200
+    assert threads == ["slow", "slow"]
+    monkeypatch.setattr("darkroom.serving.model.QUICK", -1.0)  # all of the request's time is used up before it begins
+    threads.clear()
+    assert client.post("/predict", files=files).json() == expected
+    assert threads == ["slow"] * 3
+    monkeypatch.setattr("darkroom.serving.model.QUICK_PIXELS", 10**9)
+    assert client.post("/predict", files=form(WIDE)).json()["error"]["message"].startswith("501 × 100 is more than")
+
+
+def test_a_small_image_does_not_wait_for_large_ones(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("darkroom.serving.model.QUICK_PIXELS", 59 * 60)
+    release = threading.Event()
+    model = service.app.state.model
+    model._slow.submit(release.wait, 10)
+    with ThreadPoolExecutor(8) as clients:
+        waiting = [clients.submit(client.post, "/predict", files=form(picture(4, 60, 60))) for _ in range(8)]
+        assert client.post("/predict", files=form(A)).status_code == 200
+        assert not any(each.done() for each in waiting)
+        release.set()
+        assert {each.result().status_code for each in waiting} == {200}
 
 
 def test_answers_say_when_they_are_unsure(client: Client, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,7 +306,9 @@ def test_explain_answers_with_a_picture_of_the_places_that_matter(client: Client
     assert (
         body == response.content == client.post("/explain", files={"image": A}, data={"label": best["label"]}).content
     )
-    assert client.post("/explain", files={"image": A}, data={"label": ""}).content == body
+    for nothing in ("", "null"):
+        assert client.post("/explain", files={"image": A}, data={"label": nothing}).content == body
+    assert client.post("/explain", files={"image": A}, data={"label": json.dumps(best["label"])}).content == body
     assert client.post("/explain", files={"image": A}, params={"label": others[0]["label"]}).content != body
 
 
@@ -268,6 +320,9 @@ def test_explain_answers_with_a_picture_of_the_places_that_matter(client: Client
         ("/explain", {"files": [("image", A), ("image", B)]}, 422, "too_many_images"),
         ("/explain", {"files": {"images": A}}, 422, "unknown_field"),
         ("/explain", {"files": {"image": A}, "data": {"label": "unicorn"}}, 422, "unknown_label"),
+        ("/explain", {"files": {"image": A}, "data": {"label": "9" * 5000}}, 422, "unknown_label"),
+        ("/explain", {"files": {"image": A}, "data": {"label": "[" * 99999}}, 422, "unknown_label"),
+        ("/explain", {"files": {"image": A}, "data": {"label": '["circle"]'}}, 422, "unknown_label"),
         ("/correct", {"files": {"image": A}, "data": {"label": "circle"}}, 403, "no_log"),
     ],
 )

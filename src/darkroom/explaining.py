@@ -10,8 +10,11 @@ import numpy.typing as npt
 from darkroom import candidate
 from darkroom.predictor import Predictor
 
-FAINT = 0.05
-"""A fall of the probability by less than this is drawn paler than fully: it hardly matters."""
+FLAT = 0.0005
+"""A fall of the probability by less than this is drawn paler than fully.
+
+Far below what matters to the answer: a sure model's probability hardly moves whatever is hidden, and still some places
+move it a hundred times as far as others."""
 FALLS, RISES = (213, 94, 0), (0, 114, 178)
 """Orange and blue, which colour-blind readers can tell apart."""
 
@@ -42,11 +45,11 @@ def overlay(image: npt.NDArray[np.uint8], heat: npt.NDArray[np.float32]) -> npt.
     """Return the picture in pale grey under its heat, uint8, shape (S, S, 3): orange is for the class, blue against.
 
     image: uint8, shape (S, S, 3); heat: what `occlusion` returned. The strongest place has the fullest colour,
-    unless nothing matters more than `FAINT`.
+    unless nothing moves it further than `FLAT`.
     """
     grey = image @ np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
     pale = np.repeat(64 + 0.75 * grey[..., np.newaxis], 3, axis=2)
-    strength = (np.abs(heat) / max(float(np.abs(heat).max()), FAINT))[..., np.newaxis]
+    strength = (np.abs(heat) / max(float(np.abs(heat).max()), FLAT))[..., np.newaxis]
     colour = np.where(heat[..., np.newaxis] > 0, np.array(FALLS), np.array(RISES))
     mixed: npt.NDArray[np.uint8] = np.rint(pale + 0.75 * strength * (colour - pale)).astype(np.uint8)
     return mixed

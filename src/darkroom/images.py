@@ -60,6 +60,10 @@ class ImageError(DarkroomError):
     """A picture that cannot be read; the message says why, and is safe to show to who sent it."""
 
 
+class TooManyPixelsError(ImageError):
+    """A picture of more pixels than were allowed: nothing of it was decoded."""
+
+
 @dataclass(frozen=True)
 class Decoded:
     """A picture's pixels, and its size as it was stored (upright, in pixels)."""
@@ -76,8 +80,8 @@ def decode(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> Decoded:
     document the first frame or page counts. Takes less than a gigabyte, and prints and warns of nothing. One picture at
     a time may take more than `LARGE` bytes; threads that have another wait.
 
-    Raises ImageError when `data` is no picture of `FORMATS`, is damaged or cut short, or has more than
-    `max_pixels` pixels or needs too much memory; no other exception.
+    Raises ImageError when `data` is no picture of `FORMATS`, is damaged or cut short, or needs too much memory, and
+    TooManyPixelsError, which is one, when it has more than `max_pixels` pixels; no other exception.
     """
     if not data:
         raise ImageError("the file is empty")
@@ -93,7 +97,7 @@ def decode(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> Decoded:
     except ImageError:
         raise
     except Image.DecompressionBombError:
-        raise ImageError(f"more than the {max_pixels:,} pixels allowed: make the picture smaller") from None
+        raise TooManyPixelsError(f"more than the {max_pixels:,} pixels allowed: make the picture smaller") from None
     except UnidentifiedImageError:
         raise ImageError(f"not a picture that can be read ({', '.join(FORMATS)})") from None
     except Exception as error:  # decoders raise nearly anything on damaged bytes; all of it means the same
@@ -106,7 +110,7 @@ def _square(image: ImageFile.ImageFile, data: bytes, size: int, max_pixels: int)
     Colours come after: on a small square they cost next to nothing, and no second copy of a large picture is made.
     """
     if image.width * image.height > max_pixels:
-        raise ImageError(_too_large(image.size, max_pixels))
+        raise TooManyPixelsError(_too_large(image.size, max_pixels))
     shrink = next((shrink for shrink in (8, 4, 2) if min(image.size) >= shrink * KEEP * size), 1)
     stored, bands = image.size, len(image.getbands())
     extent: tuple[float, ...] = stored

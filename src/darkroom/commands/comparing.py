@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from darkroom.commands.entries import Entries
-from darkroom.serving.served import Reference
+from darkroom.serving.served import DIGITS, Reference
 
 Counts = npt.NDArray[np.int64]
 What = Literal["classes", "confidence", "unsure", "of no class"]
@@ -41,7 +41,9 @@ def compare(entries: Entries, reference: Reference, classes: Sequence[str]) -> l
     """Return the findings, of which two need a model with a doubt: how many are unsure, and how many of no class."""
     before, now = np.array(reference.labels), count(entries, classes)
     shift = stability_index(before, now)
-    distance = stats.ks_2samp(reference.confidences, entries.probabilities, method="asymp")
+    # Unrounded, each 0.99998 would be less than the reference's 1.
+    confidences = np.round(entries.probabilities, DIGITS)
+    distance = stats.ks_2samp(reference.confidences, confidences, method="asymp")
     findings = [
         _finding("classes", "population stability index", shift, _chi_square(before, now), (0.1, 0.25)),
         _finding("confidence", "Kolmogorov–Smirnov distance", distance.statistic, distance.pvalue, (0.1, 0.2)),

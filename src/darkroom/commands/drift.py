@@ -74,8 +74,15 @@ def _show_findings(found: Entries, reference: Reference, findings: Sequence[Find
         before, now = _figures(found, reference, finding)
         numbers = f"{_size(finding)}, p {_p(finding.p)}"
         table.add_row(finding.what, before, now, Text(finding.verdict, style=STYLES[finding.verdict]), numbers)
+        if finding.what == "confidence":  # of a sure model the median is 100% whatever moves
+            table.add_row("  lowest tenth below", *_quantiles(found, reference, 0.1))
     console.print()
     console.print(table)
+
+
+def _quantiles(found: Entries, reference: Reference, share: float, words: str = "") -> tuple[str, str]:
+    before, now = (np.quantile(values, share) for values in (reference.confidences, found.probabilities))
+    return f"{before:.1%}{words}", f"{now:.1%}{words}"
 
 
 def _figures(found: Entries, reference: Reference, finding: Finding) -> tuple[str, str]:
@@ -83,8 +90,7 @@ def _figures(found: Entries, reference: Reference, finding: Finding) -> tuple[st
     if finding.what == "classes":
         return "", ""
     if finding.what == "confidence":
-        middles = np.median(reference.confidences), np.median(found.probabilities)
-        return f"{middles[0]:.0%} median", f"{middles[1]:.0%} median"
+        return _quantiles(found, reference, 0.5, " median")
     before, now = comparing.doubtful(found, reference)[finding.what]
     return f"{before / sum(reference.labels):.1%}", f"{now / len(found.confident):.1%}"
 

@@ -26,7 +26,7 @@ curl -F images=@one.png -F images=@two.jpg -F top_k=3 http://localhost:3000/pred
 ```
 
 `BENTOML_PORT=8000`, `BENTOML_HOST=127.0.0.1` (this machine alone; all interfaces without it) and
-`BENTOML_CONFIG_OPTIONS='services.Classifier.workers=4'` (processes, one without it) set it up. There is no password:
+`BENTOML_CONFIG_OPTIONS='services.Classifier.workers=4'` (processes, two without it) set it up. There is no password:
 put it behind something that asks for one where strangers can reach it.
 
 ## As a container

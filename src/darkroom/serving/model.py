@@ -2,13 +2,15 @@
 
 import asyncio
 import io
+import json
 import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +26,10 @@ COST = 4.0
 """Seconds of processor time that opening the images of one request may take; what is left then is refused.
 
 A few bytes can be many pixels: each image is within its limits, and 32 of them would keep every thread for 10 s."""
+QUICK = 0.25
+"""Seconds of them after which a request goes on on the slow thread."""
+QUICK_PIXELS = 25_000_000
+"""The largest image that the quick threads open, about 0.5 s for a PNG; phones make 12 million."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +70,17 @@ class _Cost:
     def __init__(self) -> None:
         self.seconds = 0.0
 
-    def decode(self, model: "Model", upload: Upload) -> npt.NDArray[np.uint8] | Failure:
+    def decode(self, model: "Model", upload: Upload, quick: bool) -> npt.NDArray[np.uint8] | Failure | None:
+        """Open an upload; None for what a quick thread must leave to the slow one."""
+        if quick and self.seconds > QUICK:
+            return None
         if self.seconds > COST:
             return Failure(422, "too_costly", "these images take too long to open: send fewer or smaller ones")
         start = time.thread_time()  # of this thread alone: waiting for others costs nothing
         try:
-            return model.decode(upload)
+            return model.decode(upload, QUICK_PIXELS if quick else None)
+        except images.TooManyPixelsError:
+            return None
         finally:
             self.seconds += time.thread_time() - start
 
@@ -90,13 +101,15 @@ class Model:
         # A pool of its own: decoding and answering keep off the event loop, and however many requests wait, no more
         # pictures than cores are open at once, one of them large (`images.LARGE`).
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="model")
+        # What takes long waits for its like alone: two requests of many large pictures kept a small one for 12 s.
+        self._slow = ThreadPoolExecutor(1, thread_name_prefix="slow")
 
-    async def run(self, function: Callable[..., Result], *arguments: object) -> Result:
+    async def run(self, function: Callable[..., Result], *arguments: object, slow: bool = False) -> Result:
         """Call a function on the model's threads. Raises RequestError 504 when that takes longer than allowed."""
-        limit = self.served.limits.max_seconds
+        limit, pool = self.served.limits.max_seconds, self._slow if slow else self._pool
         try:
             async with asyncio.timeout(limit):
-                return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+                return await asyncio.get_running_loop().run_in_executor(pool, function, *arguments)
         except TimeoutError:
             message = f"no answer within {limit:g} s: send fewer images, or try again later"
             raise RequestError(504, "timeout", message) from None
@@ -108,29 +121,46 @@ class Model:
         """
         size, cost = -(-len(uploads) // self._threads), _Cost()
         shares = [uploads[start : start + size] for start in range(0, len(uploads), size)]
-        answered = await asyncio.gather(*(self.run(self._answer, share, cost) for share in shares))
+        answered = await asyncio.gather(*(self._share(share, cost) for share in shares))
         return [answer for share in answered for answer in share]
+
+    async def open(self, upload: Upload) -> None:
+        """Return when the upload is known to be an image. Raises RequestError when it is none."""
+        if isinstance(pixels := await self.run(self.decode, upload, slow=True), Failure):
+            raise RequestError(pixels.status, pixels.code, pixels.message)
 
     async def explain(self, upload: Upload, label: str | None) -> Explanation:
         """Return why a picture is answered with `label`, or with its most probable class.
 
         `label` is one of the classes. Raises RequestError when the picture cannot be read.
         """
-        return await self.run(self._explain, upload, label)
+        return await self.run(self._explain, upload, label, slow=True)
 
-    def checked(self, label: str) -> str:
-        """Return `label` when it is a class. Raises RequestError otherwise."""
-        if label in self.card.classes:
-            return label
+    def label(self, text: str) -> str | None:
+        """Return the class that the option `label` names, None where it is empty. Raises RequestError for another.
+
+        BentoML's client writes options as JSON: a class in quotes, and null.
+        """
+        if text in self.card.classes:
+            return text
+        with suppress(ValueError, RecursionError):
+            if (value := json.loads(text)) is None or value in self.card.classes:
+                return cast("str | None", value)
+        if not text:
+            return None
         shown = ", ".join(self.card.classes[:10]) + (", …" if len(self.card.classes) > 10 else "")
-        raise RequestError(422, "unknown_label", f"label is {label[:50]!r}: give one of {shown}")
+        raise RequestError(422, "unknown_label", f"label is {text[:50]!r}: give one of {shown}")
 
     def close(self) -> None:
         """End the threads."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._pool, self._slow):
+            pool.shutdown(wait=False, cancel_futures=True)
 
-    def decode(self, upload: Upload) -> npt.NDArray[np.uint8] | Failure:
-        """Return the pixels of one upload, shape (S, S, 3), or why there are none."""
+    def decode(self, upload: Upload, most_pixels: int | None = None) -> npt.NDArray[np.uint8] | Failure:
+        """Return the pixels of one upload, shape (S, S, 3), or why there are none.
+
+        Raises TooManyPixelsError where it has more than `most_pixels`, and that is less than is allowed.
+        """
         limits = self.served.limits
         if len(upload.data) > limits.max_megabytes * MEGABYTE:
             size = f"{len(upload.data) / MEGABYTE:.1f} MB"
@@ -138,15 +168,36 @@ class Model:
             return Failure(413, "file_too_large", reason)
         try:
             max_pixels = int(limits.max_megapixels * 1_000_000)
-            return images.decode(upload.data, self.card.image_size, max_pixels).pixels
+            most = min(most_pixels or max_pixels, max_pixels)
+            return images.decode(upload.data, self.card.image_size, most).pixels
         except images.ImageError as error:
+            if most < max_pixels and isinstance(error, images.TooManyPixelsError):
+                raise
             return Failure(422, "invalid_image", str(error))
 
-    def _answer(self, uploads: Sequence[Upload], cost: _Cost) -> list[Answer | Failure]:
-        decoded = [cost.decode(self, upload) for upload in uploads]
-        pixels = [item for item in decoded if not isinstance(item, Failure)]
+    async def _share(self, uploads: Sequence[Upload], cost: _Cost) -> list[Answer | Failure]:
+        decoded, answers = await self.run(self._answer, uploads, cost, ())
+        if answers is None:
+            _, answers = await self.run(self._answer, uploads, cost, decoded, slow=True)
+        assert answers is not None
+        return answers
+
+    def _answer(
+        self, uploads: Sequence[Upload], cost: _Cost, before: Sequence[npt.NDArray[np.uint8] | Failure | None]
+    ) -> tuple[list[npt.NDArray[np.uint8] | Failure | None], list[Answer | Failure] | None]:
+        """Return what the uploads are when opened, and the answers, which are None where some are not opened yet.
+
+        Those are None, and what is left to the slow thread: it is given what came of the others `before`.
+        """
+        decoded = list(before) or [None] * len(uploads)
+        for place, upload in enumerate(uploads):
+            if decoded[place] is None:
+                decoded[place] = cost.decode(self, upload, quick=not before)
+        if any(item is None for item in decoded):
+            return decoded, None
+        pixels = [item for item in decoded if isinstance(item, np.ndarray)]
         answers = iter(self._judge(np.stack(pixels)) if pixels else ())
-        return [item if isinstance(item, Failure) else next(answers) for item in decoded]
+        return decoded, [item if isinstance(item, Failure) else next(answers) for item in decoded]
 
     def _judge(self, pixels: npt.NDArray[np.uint8]) -> list[Answer]:
         logits = self.predictor.logits(pixels)

@@ -56,6 +56,11 @@ _SCHEMAS: Json = {
         }
     ),
 }
+_SCHEMAS["Refusal"] = _object(
+    {**_SCHEMAS["Error"]["properties"], **_SCHEMAS["Answer"]["properties"]},
+    ["error"],
+    description="The error of the whole request; where each image was looked at, `predictions` has their own.",
+)
 _TEXT = {"type": "string", "nullable": True}
 _INFO = _object(
     {
@@ -107,6 +112,7 @@ def describe(specification: Json, version: str, limits: ServeSettings, classes: 
             _object({"images": images, "top_k": top_k}, ["images"], additionalProperties=False),
             {"application/json": {"schema": {"$ref": "#/components/schemas/Answer"}}},
             {"top_k": top_k},
+            refused="Refusal",
         ),
         "/explain": _post(
             "explain",
@@ -117,6 +123,10 @@ def describe(specification: Json, version: str, limits: ServeSettings, classes: 
             _object({"image": _FILE, "label": any_label}, ["image"], additionalProperties=False),
             {"image/png": {"schema": _FILE}},
             {"label": any_label},
+            headers={
+                "X-Label": {"description": "The class, percent-encoded.", "schema": {"type": "string"}},
+                "X-Strongest": {"description": "How far its probability moves at most.", "schema": _PROBABILITY},
+            },
         ),
         "/info": {
             "get": _get("info", "What answers here: classes, card, metrics, limits and versions", _INFO),
@@ -160,9 +170,17 @@ def _route(name: str, properties: Json, output: Json, *required: str) -> Json:
 
 
 def _post(
-    name: str, summary: str, description: str, form: Json, answer: Json, query: Json, more: dict[str, str] | None = None
+    name: str,
+    summary: str,
+    description: str,
+    form: Json,
+    answer: Json,
+    query: Json,
+    more: dict[str, str] | None = None,
+    refused: str = "Error",
+    headers: Json | None = None,
 ) -> Json:
-    error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    error = {"application/json": {"schema": {"$ref": f"#/components/schemas/{refused}"}}}
     operation = {
         **_get(name, summary, {}),
         "description": description,
@@ -177,7 +195,10 @@ def _post(
         },
     }
     refusals = {status: {"description": text, "content": error} for status, text in (_REFUSALS | (more or {})).items()}
-    operation["responses"] = {"200": {"description": "Answered", "content": answer}, **refusals}
+    operation["responses"] = {
+        "200": {"description": "Answered", "content": answer, "headers": headers or {}},
+        **refusals,
+    }
     return {"post": operation}
 
 

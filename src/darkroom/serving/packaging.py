@@ -17,7 +17,7 @@ from darkroom.packed import Packed, Split
 from darkroom.predictor import Predictor
 from darkroom.serving import examples, served
 from darkroom.serving.quantization import quantize
-from darkroom.serving.served import REFERENCES, Parity, Reference, Served
+from darkroom.serving.served import DIGITS, REFERENCES, Parity, Reference, Served
 from darkroom.serving.settings import PackageSettings, ServeSettings
 
 TOLERANCE = 1e-5
@@ -134,7 +134,7 @@ def refer(logits: npt.NDArray[np.float32], card: Card) -> Reference:
     known, confident = card.doubt.verdicts(logits, card.temperature) if card.doubt else (None, None)
     return Reference(
         labels.tolist(),
-        largest[kept].round(4).tolist(),
+        largest[kept].round(DIGITS).tolist(),
         None if confident is None else int(confident.sum()),
         None if known is None else int(known.sum()),
     )

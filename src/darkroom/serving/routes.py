@@ -60,9 +60,7 @@ def _plain(upload: Upload, answer: Answer | Failure, classes: list[str], top_k: 
 async def explain(request: Request) -> Response:
     """Answer with a picture of the places that speak for a class."""
     model = model_of(request)
-    question = await uploads.read(
-        request, model.served.limits, "image", {"label": lambda text: model.checked(text) if text else None}
-    )
+    question = await uploads.read(request, model.served.limits, "image", {"label": model.label})
     explanation = await model.explain(question.uploads[0], question.options.get("label"))
     headers = {"X-Label": quote(explanation.label), "X-Strongest": f"{explanation.strongest:.4f}"}
     return Response(explanation.png, media_type="image/png", headers=headers)
@@ -75,12 +73,11 @@ async def correct(request: Request) -> JSONResponse:
         raise RequestError(403, "no_log", "corrections are not kept here: the parameter serve.log turns that on")
     if _from_elsewhere(request):
         raise RequestError(403, "cross_site", "another site's page sent this: use the page of this service")
-    question = await uploads.read(request, model.served.limits, "image", {"label": model.checked})
+    question = await uploads.read(request, model.served.limits, "image", {"label": model.label})
     upload = question.uploads[0]
     if (label := question.options.get("label")) is None:
         raise RequestError(422, "no_label", "no label: say in the field label what is on the image")
-    if isinstance(failure := await model.run(model.decode, upload), Failure):
-        raise RequestError(failure.status, failure.code, failure.message)
+    await model.open(upload)
     try:
         await asyncio.to_thread(journal.correct, upload, label)
     except OSError as error:

@@ -48,6 +48,8 @@ class Reference:
 
 REFERENCES = 1_000
 """Confidences that are kept: enough to see a distribution move by a twentieth."""
+DIGITS = 4
+"""Those after the point that are kept of them, and that later ones are rounded to before they are compared."""
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,8 @@ async def _form(request: Request, limits: ServeSettings, max_files: int) -> Form
         return await parser.parse()
     except MultiPartException as error:
         if error.message.startswith("Too many files"):
-            message = f"more than {max_files} images: send them in several requests"
+            most = "one image" if max_files == 1 else f"{max_files} images"
+            message = f"more than {most}: send them in several requests"
             raise RequestError(422, "too_many_images", message) from None
         raise RequestError(400, "bad_form", error.message) from None
 

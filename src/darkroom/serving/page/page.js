@@ -7,7 +7,7 @@ import { ask, count, percent, sentence } from "./words.js";
 const MEGABYTE = 1e6;
 const PER_REQUEST = 8;
 const LABELS = 3;
-const FAINT = 0.05; // as in explaining.py
+const FAINT = 0.05; // a probability that moves no further hangs on no place
 
 const element = (id) => document.getElementById(id);
 const results = element("results");
@@ -64,7 +64,7 @@ function showPrediction(card, file, prediction) {
   card.querySelector(".actions").hidden = false;
   card.querySelector(".why").setAttribute("aria-label", `Why ${labels[0].label}? ${file.name}`);
   card.querySelector(".why").addEventListener("click", () => explain(card, file, labels[0].label));
-  if (state.info?.keeps.answers) offerCorrection(card, file, labels[0].label);
+  if (state.info?.keeps.answers && !file.example) offerCorrection(card, file, labels[0].label);
 }
 
 // Lay over the picture which places speak for the answer, or take that away again.
@@ -199,7 +199,9 @@ function showExamples(examples) {
         const answer = await fetch(image.src);
         if (!answer.ok) throw new Error(`the example cannot be fetched (${answer.status})`);
         const picture = await answer.blob();
-        add([new File([picture], `${label} (example).png`, { type: picture.type })]);
+        const file = new File([picture], `${label} (example).png`, { type: picture.type });
+        file.example = true; // what it is is known
+        add([file]);
       } catch (error) {
         element("bar").hidden = false;
         element("status").textContent = sentence(error.message);
