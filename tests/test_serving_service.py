@@ -114,6 +114,7 @@ REFUSALS = {
     "no images": ({"files": {"top_k": (None, "1")}}, 422, "no_images", "field images"),
     "an address": ({"files": {"images": (None, "http://127.0.0.1/a.png")}}, 422, "not_a_file", "not fetched"),
     "a wrong field": ({"files": [*form(A), ("image", ("a.png", A))]}, 422, "unknown_field", "'image'"),
+    "a wrong option": ({"files": form(A), "params": {"topk": "1"}}, 422, "unknown_field", "'topk'"),
     "a wrong top_k": ({"files": form(A), "data": {"top_k": "few"}}, 422, "invalid_top_k", "'few'"),
     "a wrong top_k beside a right one": (
         {"files": form(A), "data": {"top_k": "1"}, "params": {"top_k": "x"}},

@@ -62,6 +62,11 @@ async def read(
         message = f"content type {media_type[:50]!r} is not supported: send {FORM} with {field}, or one image"
         raise RequestError(415, "unsupported_media_type", message)
     given = request.query_params
+    if unknown := [name for name in given if name not in options]:
+        allowed = " and ".join(options)
+        raise RequestError(
+            422, "unknown_field", f"unknown option {unknown[0][:50]!r} in the address: allowed is {allowed}"
+        )
     values: dict[str, Any] = {name: check(given[name]) for name, check in options.items() if name in given}
     try:
         async with asyncio.timeout(limits.max_seconds):

@@ -58,7 +58,7 @@ export function describe(info) {
     ]),
     build("h3", `${count(info.classes.length, "class", "classes")}`),
     build("p", info.classes.join(", ")),
-    build("h3", "On test pictures, with 95% intervals"),
+    build("h3", "On test pictures, 95% intervals in brackets"),
     list(Object.keys(SHARES).filter((name) => name in test).map((name) => [SHARES[name], withInterval(test, name)])),
     build("h3", "Made from"),
     list([
