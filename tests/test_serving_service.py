@@ -307,8 +307,7 @@ def test_explain_answers_with_a_picture_of_the_places_that_matter(client: Client
     assert (
         body == response.content == client.post("/explain", files={"image": A}, data={"label": best["label"]}).content
     )
-    for nothing in ("", "null"):
-        assert client.post("/explain", files={"image": A}, data={"label": nothing}).content == body
+    assert client.post("/explain", files={"image": A}, data={"label": ""}).content == body
     assert client.post("/explain", files={"image": A}, data={"label": json.dumps(best["label"])}).content == body
     assert client.post("/explain", files={"image": A}, params={"label": others[0]["label"]}).content != body
 
@@ -321,6 +320,7 @@ def test_explain_answers_with_a_picture_of_the_places_that_matter(client: Client
         ("/explain", {"files": [("image", A), ("image", B)]}, 422, "too_many_images"),
         ("/explain", {"files": {"images": A}}, 422, "unknown_field"),
         ("/explain", {"files": {"image": A}, "data": {"label": "unicorn"}}, 422, "unknown_label"),
+        ("/explain", {"files": {"image": A}, "data": {"label": "null"}}, 422, "unknown_label"),
         ("/explain", {"files": {"image": A}, "data": {"label": "9" * 5000}}, 422, "unknown_label"),
         ("/explain", {"files": {"image": A}, "data": {"label": "[" * 99999}}, 422, "unknown_label"),
         ("/explain", {"files": {"image": A}, "data": {"label": '["circle"]'}}, 422, "unknown_label"),

@@ -139,13 +139,13 @@ class Model:
     def label(self, text: str) -> str | None:
         """Return the class that the option `label` names, None where it is empty. Raises RequestError for another.
 
-        BentoML's client writes options as JSON: a class in quotes, and null.
+        BentoML's client writes options as JSON: a class in quotes.
         """
         if text in self.card.classes:
             return text
         with suppress(ValueError, RecursionError):
-            if (value := json.loads(text)) is None or value in self.card.classes:
-                return cast("str | None", value)
+            if (value := json.loads(text)) in self.card.classes:
+                return cast(str, value)
         if not text:
             return None
         shown = ", ".join(self.card.classes[:10]) + (", …" if len(self.card.classes) > 10 else "")
