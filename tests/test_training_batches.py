@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import numpy as np
 import psutil
 import pytest
@@ -35,6 +38,22 @@ def test_images_are_the_same_wherever_they_lie(stored, name):
         assert torch.equal(torch.cat(chunks[0]), expected)
         assert torch.equal(torch.cat(list(far.chunks(size))), near.images)
     assert batches.statistics(near) == batches.statistics(far)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells how much of a file is in memory")
+def test_what_was_copied_from_the_file_is_given_back(tmp_path):
+    np.save(tmp_path / "images.npy", np.ones((10_000, 32, 32, 3), np.uint8))  # 31 MB
+    images = np.load(tmp_path / "images.npy", mmap_mode="r")
+    data = packed.Packed(images, [], [], {})
+    split = packed.Split(["a"], np.zeros(10_000, np.int64), np.full(10_000, "train"), np.zeros(10_000, np.bool_))
+
+    def mapped() -> int:
+        return int(re.findall(r"RssFile:\s+(\d+) kB", Path("/proc/self/status").read_text())[0])
+
+    before = mapped()
+    loaded = batches.load(data, split, "train", CPU, "memory")
+    assert mapped() - before < 10_000
+    assert torch.equal(loaded.images[9], torch.from_numpy(np.array(images[9])))
 
 
 def test_reading_ahead_stops_when_nobody_asks_any_more(stored):

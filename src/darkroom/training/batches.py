@@ -1,5 +1,6 @@
 """Packed images as tensors, in batches, from wherever they fit."""
 
+import mmap
 import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -106,6 +107,8 @@ def load(packed: Packed, split: Split, name: SplitName, device: torch.device, pl
         images = torch.empty((len(rows), *packed.images.shape[1:]), dtype=torch.uint8, device=where)
         for begin in range(0, len(rows), PIECE):  # all at once would need room for them twice
             images[begin : begin + PIECE] = torch.from_numpy(packed.images[rows[begin : begin + PIECE]])
+        if isinstance(pages := packed.images.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            pages.madvise(mmap.MADV_DONTNEED)  # what was read counts as this process's memory until then
         return Data(images, None, labels)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the map is read-only, and nothing here writes

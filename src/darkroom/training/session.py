@@ -147,38 +147,44 @@ def train(job: Job, begin: Begin, out: Path) -> None:
     world = distributed.launched()
     compute = device.choose(job.device, job.deterministic, world)
     with distributed.joined(world, compute.device), device.memory_refused(compute.device):
-        data, split = packed.open_packed(job.packed), packed.read_split(job.split)
-        place = batches.place(data.images.nbytes, compute.device, world.neighbours)
-        training, validation, test = (batches.load(data, split, name, compute.device, place) for name in SPLITS)
-        ground = Ground(training, validation, split, compute, world)
-        start = begin(ground)
-        start.network.to(compute.device)
-        plan = _plan(job, len(training), world)
-        fingerprint = packed.fingerprint(job.packed, job.split)
-        key = _key(job, plan, start, fingerprint, compute, world)
-        keeper = Keeper(job.checkpoints / f"{job.name}.pt", key, job.every)
-        checkpoint.clean(job.checkpoints, job.models)
-        trainer = _trainer(start, ground, plan) if start.epochs else None
-        if not world.leads:
-            if trainer:
-                trainer.run(Watch(), keeper)
-            return
-        with files.whole_directory(out) as folder:
-            _write_augmented(folder, training, plan)
-            done = Done(start.seconds)
-            if trainer:
-                if not job.quiet:
-                    print(_outset(plan, _asked(job), training, place, compute, world), flush=True)
-                done = _run(job, trainer, keeper, start, folder)
-            network = start.network
-            logits = [scoring.predict(network, part).numpy() for part in (validation, test)]
-            candidate.write_predictions(folder, Predictions(*logits))
-            export.write_weights(folder / "weights.safetensors", network)
-            export.write_onnx(folder / "model.onnx", network, data.images.shape[1])
-            for name, content in start.extras.items():
-                files.write_json(folder / name, content)
-            candidate.write_card(folder, _card(job, plan, start, ground, done, fingerprint))
-        keeper.clear()
+        _train(job, begin, out, world, compute)
+    if world.size > 1:
+        distributed.leave()
+
+
+def _train(job: Job, begin: Begin, out: Path, world: World, compute: Compute) -> None:
+    data, split = packed.open_packed(job.packed), packed.read_split(job.split)
+    place = batches.place(data.images.nbytes, compute.device, world.neighbours)
+    training, validation, test = (batches.load(data, split, name, compute.device, place) for name in SPLITS)
+    ground = Ground(training, validation, split, compute, world)
+    start = begin(ground)
+    start.network.to(compute.device)
+    plan = _plan(job, len(training), world)
+    fingerprint = packed.fingerprint(job.packed, job.split)
+    key = _key(job, plan, start, fingerprint, compute, world)
+    keeper = Keeper(job.checkpoints / f"{job.name}.pt", key, job.every)
+    checkpoint.clean(job.checkpoints, job.models)
+    trainer = _trainer(start, ground, plan) if start.epochs else None
+    if not world.leads:
+        if trainer:
+            trainer.run(Watch(), keeper)
+        return
+    with files.whole_directory(out) as folder:
+        _write_augmented(folder, training, plan)
+        done = Done(start.seconds)
+        if trainer:
+            if not job.quiet:
+                print(_outset(plan, _asked(job), training, place, compute, world), flush=True)
+            done = _run(job, trainer, keeper, start, folder)
+        network = start.network
+        logits = [scoring.predict(network, part).numpy() for part in (validation, test)]
+        candidate.write_predictions(folder, Predictions(*logits))
+        export.write_weights(folder / "weights.safetensors", network)
+        export.write_onnx(folder / "model.onnx", network, data.images.shape[1])
+        for name, content in start.extras.items():
+            files.write_json(folder / name, content)
+        candidate.write_card(folder, _card(job, plan, start, ground, done, fingerprint))
+    keeper.clear()
 
 
 @dataclass(frozen=True)
