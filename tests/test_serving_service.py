@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -212,6 +213,22 @@ def test_an_answer_that_takes_too_long_is_given_up(client: Client, monkeypatch: 
     response = client.post("/predict", files=form(A))
     release.set()
     assert (response.status_code, response.json()["error"]["code"]) == (504, "timeout")
+
+
+def test_the_time_counts_from_the_quick_threads_to_the_slow_one(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = threading.Event()
+    model = service.app.state.model
+    monkeypatch.setattr(model, "served", replace(model.served, limits=LIMITS.model_copy(update={"max_seconds": 0.3})))
+    monkeypatch.setattr("darkroom.serving.model.QUICK_PIXELS", 59 * 60)
+    model._slow.submit(release.wait, 10)
+    start = time.perf_counter()
+    response = client.post("/predict", files=form(A, picture(4, 60, 60)))
+    taken = time.perf_counter() - start
+    release.set()
+    assert (response.status_code, response.json()["error"]["code"]) == (504, "timeout")
+    assert 0.3 <= taken < 5
 
 
 def test_a_request_that_costs_too_much_is_not_opened_to_its_end(

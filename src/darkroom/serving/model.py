@@ -5,9 +5,9 @@ import io
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, cast
@@ -104,15 +104,21 @@ class Model:
         # What takes long waits for its like alone: two requests of many large pictures kept a small one for 12 s.
         self._slow = ThreadPoolExecutor(1, thread_name_prefix="slow")
 
-    async def run(self, function: Callable[..., Result], *arguments: object, slow: bool = False) -> Result:
-        """Call a function on the model's threads. Raises RequestError 504 when that takes longer than allowed."""
-        limit, pool = self.served.limits.max_seconds, self._slow if slow else self._pool
+    @asynccontextmanager
+    async def _in_time(self) -> AsyncIterator[None]:
+        """Raise RequestError 504 when the block takes longer than a request may."""
+        limit = self.served.limits.max_seconds
         try:
             async with asyncio.timeout(limit):
-                return await asyncio.get_running_loop().run_in_executor(pool, function, *arguments)
+                yield
         except TimeoutError:
             message = f"no answer within {limit:g} s: send fewer images, or try again later"
             raise RequestError(504, "timeout", message) from None
+
+    async def _run(self, function: Callable[..., Result], *arguments: object, slow: bool = False) -> Result:
+        """Call a function on the model's threads."""
+        pool = self._slow if slow else self._pool
+        return await asyncio.get_running_loop().run_in_executor(pool, function, *arguments)
 
     async def answer(self, uploads: Sequence[Upload]) -> list[Answer | Failure]:
         """Return one answer for each upload; an upload that cannot be read does not disturb the others.
@@ -121,12 +127,15 @@ class Model:
         """
         size, cost = -(-len(uploads) // self._threads), _Cost()
         shares = [uploads[start : start + size] for start in range(0, len(uploads), size)]
-        answered = await asyncio.gather(*(self._share(share, cost) for share in shares))
+        async with self._in_time():
+            answered = await asyncio.gather(*(self._share(share, cost) for share in shares))
         return [answer for share in answered for answer in share]
 
     async def open(self, upload: Upload) -> None:
         """Return when the upload is known to be an image. Raises RequestError when it is none."""
-        if isinstance(pixels := await self.run(self.decode, upload, slow=True), Failure):
+        async with self._in_time():
+            pixels = await self._run(self.decode, upload, slow=True)
+        if isinstance(pixels, Failure):
             raise RequestError(pixels.status, pixels.code, pixels.message)
 
     async def explain(self, upload: Upload, label: str | None) -> Explanation:
@@ -134,7 +143,8 @@ class Model:
 
         `label` is one of the classes. Raises RequestError when the picture cannot be read.
         """
-        return await self.run(self._explain, upload, label, slow=True)
+        async with self._in_time():
+            return await self._run(self._explain, upload, label, slow=True)
 
     def label(self, text: str) -> str | None:
         """Return the class that the option `label` names, None where it is empty. Raises RequestError for another.
@@ -176,9 +186,9 @@ class Model:
             return Failure(422, "invalid_image", str(error))
 
     async def _share(self, uploads: Sequence[Upload], cost: _Cost) -> list[Answer | Failure]:
-        decoded, answers = await self.run(self._answer, uploads, cost, ())
+        decoded, answers = await self._run(self._answer, uploads, cost, ())
         if answers is None:
-            _, answers = await self.run(self._answer, uploads, cost, decoded, slow=True)
+            _, answers = await self._run(self._answer, uploads, cost, decoded, slow=True)
         assert answers is not None
         return answers
 
