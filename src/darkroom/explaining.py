@@ -44,8 +44,8 @@ def occlusion(
 def overlay(image: npt.NDArray[np.uint8], heat: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     """Return the picture in pale grey under its heat, uint8, shape (S, S, 3): orange is for the class, blue against.
 
-    image: uint8, shape (S, S, 3); heat: what `occlusion` returned. The strongest place has the fullest colour,
-    unless nothing moves it further than `FLAT`.
+    image: uint8, shape (S, S, 3); heat: float, shape (S, S), as `occlusion` returns it. The strongest place has the
+    fullest colour, unless nothing moves it further than `FLAT`.
     """
     grey = image @ np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
     pale = np.repeat(64 + 0.75 * grey[..., np.newaxis], 3, axis=2)

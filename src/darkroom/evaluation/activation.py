@@ -65,8 +65,7 @@ class Activation:
     ) -> npt.NDArray[np.float32]:
         assert self.cut is not None
         given = {INPUT: np.repeat(image[np.newaxis], len(features), axis=0), self.cut.name: features}
-        wanted = {each.name for each in self._after.get_inputs()}
-        logits: npt.NDArray[np.float32] = self._after.run(None, {key: given[key] for key in wanted})[0][:, target]
+        logits: npt.NDArray[np.float32] = self._after.run(None, given)[0][:, target]
         return logits
 
 

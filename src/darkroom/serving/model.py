@@ -99,7 +99,7 @@ class Model:
         self.card = self.predictor.card
         self._threads = os.cpu_count() or 1
         # A pool of its own: decoding and answering keep off the event loop, and however many requests wait, no more
-        # pictures than cores are open at once, one of them large (`images.LARGE`).
+        # pictures than cores and one more are open at once, one of them large (`images.LARGE`).
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="model")
         # What takes long waits for its like alone: two requests of many large pictures kept a small one for 12 s.
         self._slow = ThreadPoolExecutor(1, thread_name_prefix="slow")
