@@ -8,7 +8,7 @@ from darkroom.errors import DarkroomError
 from darkroom.training import export, network
 from darkroom.training.models import ZOO
 from darkroom.training.network import Network
-from darkroom.training.settings import SMALLEST_IMAGE, Architecture
+from darkroom.training.settings import ONE_SIZE, SMALLEST_IMAGE, Architecture
 from darkroom.training.zoo.dropout import Dropout
 
 MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.25, 0.3]
@@ -53,6 +53,16 @@ def test_wic_cnn_has_187402_numbers_with_its_statistics():
 
 def test_the_names_that_parameters_may_have_are_those_of_the_zoo():
     assert set(ZOO) == set(get_args(Architecture))
+
+
+@pytest.mark.parametrize("architecture", get_args(Architecture))
+def test_networks_of_one_size_are_those_that_fail_at_another(architecture):
+    model, images = build(architecture), torch.zeros(2, 24, 24, 3)
+    if architecture in ONE_SIZE:
+        with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+            model(images)
+    else:
+        assert model(images).shape == (2, 10)
 
 
 @pytest.mark.parametrize(

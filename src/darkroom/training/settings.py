@@ -42,7 +42,7 @@ SMALLEST_IMAGE: dict[Architecture, int] = {"wic_cnn": 16, "airbench": 12}
 """Side in pixels that a network needs, where the 8 that every data set has are too few."""
 
 
-ONE_SIZE: frozenset[Architecture] = frozenset(get_args(Architecture)) - {"wic_cnn", "vgg_light", "resnet9", "airbench"}
+ONE_SIZE: frozenset[Architecture] = frozenset(get_args(Architecture)) - {"wic_cnn", "resnet9", "airbench"}
 """Networks whose dense layers take images of the one size they were made for."""
 
 
@@ -135,7 +135,7 @@ class RecipeSettings(Section):
     average: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay per step of the exponential average of the weights that is judged; 0 turns it off."""
     compile: bool = False
-    """Compile the network first; pays on GPUs and for long trainings."""
+    """Compile the network first; for GPUs: on processors it takes longer to start and is not faster."""
 
 
 class ScratchSettings(RecipeSettings):
