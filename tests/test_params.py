@@ -84,6 +84,11 @@ def test_a_document_is_typed_frozen_and_has_defaults(tmp_path):
             "datasets.mine.source: a url needs its sha256, so that everyone gets the same bytes.",
         ),
         ("kind: folder", "kind: folder, url: 'http://localhost/a.zip', path: b", "either path or url, not both"),
+        (
+            "lab_cnn",
+            "vgg_light, small_start: 0.75",
+            "small_start: 0.75 is for networks of any size, which vgg_light is not: set it to 1",
+        ),
     ],
 )
 def test_a_mistake_gives_the_key_what_is_allowed_and_the_nearest_name(tmp_path, old, new, message):

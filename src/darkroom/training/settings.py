@@ -150,7 +150,8 @@ class ScratchSettings(RecipeSettings):
     def _fits_together(self) -> "ScratchSettings":
         if self.small_start < 1 and self.architecture in ONE_SIZE:
             raise ValueError(
-                f"small_start: {self.small_start} is for networks of any size, and {self.architecture} is not"
+                f"small_start: {self.small_start} is for networks of any size, which {self.architecture} is not: "
+                "set it to 1"
             )
         return self
 
