@@ -15,8 +15,8 @@ from darkroom.training.network import Network
 from darkroom.training.session import Ground, Start
 from darkroom.training.settings import ScratchSettings
 
-SEEN = 1000
-"""Images that a network may look at before it trains."""
+SEEN, PIXELS = 1000, 2**24
+"""Images that a network may look at before it trains, and how many pixels they may have together."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -30,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         description = {"architecture": settings.architecture, "width": settings.width}
         model = network.build(description, classes, training.size, job.seed)
         whole = Network(model, *batches.statistics(training))
-        some = torch.randperm(len(training), generator=seeds.generator(job.seed, seeds.LOOK))[:SEEN]
+        order = torch.randperm(len(training), generator=seeds.generator(job.seed, seeds.LOOK))
+        some = order[: min(SEEN, max(1, PIXELS // training.size**2))]
         network.prepare(whole, training.take(some).cpu())
         words = f"{settings.architecture}, width {settings.width}, from random weights"
         return Start(whole, optimizer.groups([(whole, 1.0)], settings), description, words)

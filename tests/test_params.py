@@ -89,6 +89,13 @@ def test_a_document_is_typed_frozen_and_has_defaults(tmp_path):
             "vgg_light, small_start: 0.75",
             "small_start: 0.75 is for networks of any size, which vgg_light is not: set it to 1",
         ),
+        ("augment: {}", "augment: {cutout: 64}", "datasets.mine.augment.cutout: 64 is not allowed: it greys out whole"),
+        (
+            "transfer: {}",
+            "transfer: {moved: {architecture: resnet18, optimizer: muon}}",
+            "transfer.moved: optimizer: muon sets the size of every filter anew",
+        ),
+        ("lab_cnn", "lab_cnn, clip: .inf", "clip: inf is not allowed: input should be a finite number"),
     ],
 )
 def test_a_mistake_gives_the_key_what_is_allowed_and_the_nearest_name(tmp_path, old, new, message):

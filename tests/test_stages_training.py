@@ -209,6 +209,23 @@ def test_quiet_is_quiet(place, tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_data_that_are_not_there_or_do_not_belong_together_are_told(place, tmp_path):
+    def run(packed: Path, split: Path) -> None:
+        data = ["--params", f"{place}/params.yaml", "--dataset", "tiny", "--packed", str(packed), "--split", str(split)]
+        scratch.main(["first", *data, "--checkpoints", f"{tmp_path}/checkpoints", "--out", f"{tmp_path}/out"])
+
+    short = tmp_path / "short.csv"
+    short.write_text("".join((place / "split.csv").read_text().splitlines(keepends=True)[:-1]))
+    for packed_folder, split, message in [
+        (tmp_path / "none", place / "split.csv", r"none/images.npy is missing: dvc repro makes it, dvc pull gets it"),
+        (place / "packed", tmp_path / "none.csv", r"none.csv is missing: dvc repro makes it"),
+        (place / "packed", short, r"short.csv has 179 rows and .*/packed 180 images, so they do not belong together"),
+    ]:
+        with pytest.raises(DarkroomError, match=message):
+            run(packed_folder, split)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_wrong_name_is_told_at_once(place, tmp_path):
     with pytest.raises(DarkroomError, match=r"no 'frist' in scratch\. Did you mean 'first'"):
         scratch.main(

@@ -1,4 +1,6 @@
 import os
+import resource
+import signal
 from pathlib import Path
 
 import pytest
@@ -108,7 +110,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused_with_the_reason(tmp_path, cap
     Keeper(path, KEY).save({"step": 3})
     other = Key(**vars(KEY) | {name: "another"})
     assert Keeper(path, other).load() is None
-    assert f"is refused, since it was made with other {name}: training starts anew" in capsys.readouterr().out
+    assert f"is refused, since it was made with other {name}: training starts anew" in capsys.readouterr().err
     assert not path.exists()
 
 
@@ -136,7 +138,7 @@ def test_a_checkpoint_that_is_broken_is_refused_and_nothing_in_it_is_run(tmp_pat
         case "shape":
             torch.save([1, 2], path)
     assert Keeper(path, KEY).load() is None
-    assert "is refused, since it cannot be read" in capsys.readouterr().out
+    assert "is refused, since it cannot be read" in capsys.readouterr().err
     assert not Path("danger").exists()
 
 
@@ -150,6 +152,25 @@ def test_what_is_written_comes_back_and_is_cleared(tmp_path):
     keeper.clear()
     assert keeper.load() is None
     assert not Keeper(tmp_path / "it.pt", KEY, every=100).due()
+
+
+def test_a_full_disk_costs_the_checkpoint_and_nothing_else(tmp_path, capsys):
+    keeper = Keeper(tmp_path / "it.pt", KEY)
+    keeper.save({"step": 3})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**22, before[1]))
+        keeper.save({"step": 4, "tensor": torch.zeros(2**22)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert "it.pt cannot be written (is the disk full?" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["it.pt"]
+    assert keeper.load() == {"step": 3}
+    (tmp_path / "file").touch()
+    Keeper(tmp_path / "file" / "it.pt", KEY).save({})
+    assert "cannot be written (" in capsys.readouterr().err
 
 
 def test_checkpoints_of_models_that_are_gone_are_removed(tmp_path):

@@ -143,6 +143,21 @@ def test_a_process_that_dies_ends_the_training_with_a_message_and_the_next_one_g
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("what", "old", "new"), [("parameters", "params-3.yaml", "params-4.yaml"), ("data", "split.csv", "other.csv")]
+)
+def test_processes_that_are_to_train_something_else_are_refused(place, what, old, new):
+    (place / "params-4.yaml").write_text(PARAMS.replace("EPOCHS", "4").replace("PLACE", str(place)))
+    (place / "other.csv").write_text((place / "split.csv").read_text().replace(",train,", ",test,", 1))
+    before = f"sys.argv = [part.replace({old!r}, {new!r}) if os.environ['RANK'] == '1' else part for part in sys.argv]"
+    process = start(place, "plain", "disagree", 2, before=before)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert f"error: process 1 of 2 has other {what} than process 0: give all machines the same commit" in errors
+    assert not [path for path in place.iterdir() if "disagree" in path.name and path.suffix != ".py"]
+
+
+@pytest.mark.slow
 def test_more_processes_than_a_batch_has_images_for_are_refused(place):
     process = start(place, "small", "refused", 2)
     _, errors = process.communicate(timeout=60)

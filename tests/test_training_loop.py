@@ -1,5 +1,10 @@
+import itertools
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 import torch
+from torch._inductor.exc import InvalidCxxCompiler
 
 from darkroom.candidate import chunk_size
 from darkroom.errors import DarkroomError
@@ -142,6 +147,22 @@ def test_a_loss_that_explodes_says_what_to_lower():
         train(learning_rate=1e20)
 
 
+def test_a_loss_beyond_return_is_refused_too():
+    with pytest.raises(DarkroomError, match=r"training diverged: the loss of epoch 1 is \d.*e\+.* Lower learning_rate"):
+        train(optimizer="adam", learning_rate=1e8)
+
+
+def test_what_cannot_be_compiled_says_what_to_set():
+    class Uncompiled(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            raise InvalidCxxCompiler
+
+    it = trainer()
+    it.model = Uncompiled()
+    with pytest.raises(DarkroomError, match=r"cannot be compiled here .*: set compile: false, or install a C\+\+"):
+        it.run(Watch())
+
+
 def test_biases_and_norms_do_not_decay():
     model = network.build({"architecture": "resnet9", "width": 4}, 3, 16, 0)
     settings = RecipeSettings(learning_rate=0.1, weight_decay=0.01)
@@ -200,7 +221,9 @@ def test_patience_ends_a_training_that_gets_no_better():
     assert scoring.score(whole, data[1], CPU)[1] == history[best - 1].validation_accuracy
 
 
-def test_a_training_that_is_short_of_time_ends_with_a_finished_schedule():
+def test_a_training_that_is_short_of_time_ends_with_a_finished_schedule(monkeypatch):
+    ticks = itertools.count(0, 0.005)  # a look at the clock is one; the machine's own would make this test one of time
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
     it = trainer(epochs=10_000, training=TrainingSettings(max_minutes=1 / 60))
     watch = History()
     it.run(watch)
@@ -239,7 +262,7 @@ def test_a_batch_too_large_for_memory_is_taken_in_parts_with_the_same_result():
     it = trainer(epochs=2, training=TrainingSettings(accumulate=True))
     it.model = Small(it.network, 5)
     assert it.run(Watch()) == best
-    assert it.parts == 4
+    assert it.most == 4
     assert [epoch.train_loss for epoch in it.history] == pytest.approx(
         [epoch.train_loss for epoch in history], rel=1e-4
     )
@@ -254,6 +277,29 @@ def test_class_weights_are_the_same_whole_and_in_parts():
     parts = [targets.part(slice(row, row + 1)).loss(logits[row : row + 1], weight, 0.1) for row in range(12)]
     torch.testing.assert_close(torch.stack(parts).mean(), whole)
     assert not torch.isclose(whole, targets.loss(logits, None, 0.1))
+
+
+def test_a_class_weight_multiplies_the_whole_loss_of_its_images():
+    logits, labels = torch.randn((4, 2), generator=torch.Generator().manual_seed(0)), torch.tensor([0, 0, 1, 0])
+    smoothed = torch.full((4, 2), 0.05) + 0.9 * torch.nn.functional.one_hot(labels, 2)
+    expected = (torch.tensor([0.5, 0.5, 10, 0.5]) * -(smoothed * logits.log_softmax(1)).sum(1)).mean()
+    found = mixing.Targets(labels, labels, 1.0).loss(logits, torch.tensor([0.5, 10]), 0.1)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(("batch", "room"), [(16, 3), (13, 4), (16, 2), (23, 5)])
+@pytest.mark.parametrize("architecture", ["vgg3_bn", "resnet9"])
+def test_no_part_is_too_small_for_batch_norm(architecture, batch, room):
+    it = trainer(epochs=1, architecture=architecture, training=TrainingSettings(accumulate=True))
+    it.plan = replace(it.plan, batch_size=batch)
+    it.steps = it.total = batches.steps(len(it.training), batch)
+    it.model = Small(it.network, room)
+    sizes = []
+    it.network.register_forward_pre_hook(lambda module, given: sizes.append(len(given[0])) if module.training else None)
+    it.run(Watch())
+    assert sum(sizes) == len(it.training)
+    assert min(sizes) >= 2
+    assert max(sizes) <= room
 
 
 def test_not_even_one_image_fits():

@@ -9,6 +9,7 @@ from darkroom.training import export, network
 from darkroom.training.models import ZOO
 from darkroom.training.network import Network
 from darkroom.training.settings import ONE_SIZE, SMALLEST_IMAGE, Architecture
+from darkroom.training.zoo import airbench
 from darkroom.training.zoo.dropout import Dropout
 
 MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.25, 0.3]
@@ -148,6 +149,23 @@ def test_an_onnx_model_holds_no_path_of_this_machine(tmp_path):
     assert b"site-packages" not in data
     assert b"darkroom/training" not in data
     assert data == paths[1].read_bytes()
+
+
+def test_airbench_looks_at_images_piece_by_piece_with_the_same_result(monkeypatch):
+    images = torch.randint(0, 256, (10, 24, 24, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    whole = network.prepare(build("airbench", size=24), images)
+    monkeypatch.setattr(airbench, "PIXELS", 3 * 24 * 24)
+    pieces = network.prepare(build("airbench", size=24), images)
+    torch.testing.assert_close(pieces.model.features[0].weight, whole.model.features[0].weight)
+
+
+def test_a_network_of_ones_own_may_look_at_images():
+    class Mine(torch.nn.Module):
+        def prepare(self, images: torch.Tensor) -> None:
+            self.seen = images.shape
+
+    whole = network.prepare(Network(Mine(), MEAN, STD), torch.zeros((5, 8, 8, 3), dtype=torch.uint8))
+    assert whole.model.seen == (5, 3, 8, 8)
 
 
 def test_airbench_whitens_the_patches_of_training_images():

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from darkroom import files
+from darkroom.errors import DarkroomError
 
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
@@ -69,7 +70,7 @@ class Packed:
 
 def open_packed(folder: Path) -> Packed:
     """Open a packed folder; pixels are read from disk when they are touched."""
-    images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+    images = np.load(_there(folder / "images.npy"), mmap_mode="r", allow_pickle=False)
     records = read_index(folder)
     broken = [Broken(**row) for row in read_rows(folder / "broken.csv")]
     return Packed(images, records, broken, files.read_json(folder / "source.json"))
@@ -149,8 +150,14 @@ def write_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]])
 
 def read_rows(path: Path) -> list[dict[str, str]]:
     """Read a CSV file with a header, one mapping a row."""
-    with path.open(encoding="utf-8", newline="") as file:
+    with _there(path).open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def _there(path: Path) -> Path:
+    if not path.is_file():
+        raise DarkroomError(f"{path} is missing: dvc repro makes it, dvc pull gets it from where it was pushed to")
+    return path
 
 
 def fingerprint(folder: Path, split: Path) -> str:

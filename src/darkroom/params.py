@@ -20,7 +20,9 @@ UNIONS = (typing.Union, types.UnionType)
 class Section(BaseModel):
     """A part of `params.yaml`: frozen, strict about types, and without room for unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 def read(path: Path) -> dict[str, Any]:

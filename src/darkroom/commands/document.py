@@ -78,6 +78,12 @@ class Document(Section):
             raise ValueError(f"model names must differ, and baseline is taken: look at {', '.join(twice)}")
         if not (self.scratch or self.transfer):
             raise ValueError("scratch and transfer are both empty: add a model to serve")
+        for name, data_set in self.datasets.items():
+            if (side := data_set.augment.cutout) >= data_set.pack.image_size:
+                raise ValueError(
+                    f"datasets.{name}.augment.cutout: {side} is not allowed: it greys out whole images, of "
+                    f"{data_set.pack.image_size} pixels; half of that is much already"
+                )
         size = self.datasets[self.dataset].pack.image_size
         for name, settings in self.scratch.items():
             if size < (smallest := SMALLEST_IMAGE.get(settings.architecture, 0)):

@@ -1,6 +1,7 @@
 """Where a training stands, on disk, so that a power cut costs seconds and not hours."""
 
 import hashlib
+import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -49,9 +50,16 @@ class Keeper:
         return time.perf_counter() - self._last >= self.every
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write `state`: tensors, numbers, texts, and mappings and lists of them."""
-        with files.whole_file(self.path) as partial:
-            torch.save({"key": vars(self.key), "state": state}, partial)
+        """Write `state`: tensors, numbers, texts, and mappings and lists of them.
+
+        When it cannot be written, a line says so and the one before stays: a full disk must not end the training.
+        """
+        try:
+            with files.whole_file(self.path) as partial:
+                torch.save({"key": vars(self.key), "state": state}, partial)
+        except (OSError, RuntimeError) as error:  # PyTorch's writer tells a full disk as a RuntimeError
+            reason = error.strerror if isinstance(error, OSError) else f"is the disk full? {str(error).splitlines()[0]}"
+            _warn(f"checkpoint {self.path} cannot be written ({reason}): training goes on, and is tried again")
         self._last = time.perf_counter()
 
     def load(self) -> dict[str, Any] | None:
@@ -79,8 +87,12 @@ class Keeper:
         files.partial_of(self.path).unlink(missing_ok=True)
 
     def _refuse(self, reason: str) -> None:
-        print(f"checkpoint {self.path} is refused, since {reason}: training starts anew", flush=True)
+        _warn(f"checkpoint {self.path} is refused, since {reason}: training starts anew")
         self.clear()
+
+
+def _warn(line: str) -> None:
+    print(f"warning: {line}", file=sys.stderr, flush=True)
 
 
 def clean(folder: Path, names: Iterable[str]) -> None:

@@ -83,6 +83,16 @@ def out_of_memory(error: RuntimeError) -> bool:
     )
 
 
+def refusal(error: RuntimeError) -> str:
+    """Return what to do about an error of PyTorch that a parameter of the training brought about, or nothing."""
+    first = next(iter(str(error).splitlines()), "")
+    if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+        return f"the network cannot be compiled here ({first}): set compile: false, or install a C++ compiler"
+    if "does not have a deterministic implementation" in first:
+        return f"this network cannot be trained deterministically on this device ({first}): set deterministic: false"
+    return ""
+
+
 @contextmanager
 def memory_refused(device: torch.device) -> Iterator[None]:
     """Turn full memory anywhere in a training into one message; a step that does not fit says more, see loop."""

@@ -63,6 +63,13 @@ class World:
         distributed.broadcast_object_list(values, 0)
         return values[0]
 
+    def collect(self, value: T) -> list[T]:
+        """Return the values of all processes by rank: anything that can be pickled."""
+        values = [value] * self.size
+        if self.size > 1:
+            distributed.all_gather_object(values, value)
+        return values
+
     def sum(self, tensor: Tensor) -> Tensor:
         """Return the sum of a tensor over all processes."""
         if self.size > 1:

@@ -19,6 +19,8 @@ from darkroom.training.mixing import Targets
 from darkroom.training.seeds import Draws
 from darkroom.training.settings import AugmentSettings, RecipeSettings, TrainingSettings
 
+DIVERGED = 1e4
+"""Mean loss of an epoch, in nats, from which on no network finds back: guessing costs the logarithm of the classes."""
 LOOK = 20
 """Steps between two looks at the clock and at the loss: a look makes a GPU wait."""
 
@@ -106,7 +108,7 @@ class Trainer:
         self.smallest = max(batches.SMALLEST_BATCH, 2 * world.size)
         self.steps = batches.steps(len(self.training), plan.batch_size, self.smallest)
         self.total = plan.epochs * self.steps
-        self.step, self.seconds, self.parts = 0, 0.0, 1
+        self.step, self.seconds, self.most = 0, 0.0, len(self.training)
         self.loss = torch.zeros((), device=compute.device)
         self.history: list[Epoch] = []
         self.best = Best()
@@ -127,7 +129,7 @@ class Trainer:
         return {
             "step": self.step,
             "seconds": self.seconds,
-            "parts": self.parts,
+            "most": self.most,
             "loss": self.loss * self.world.size,  # the other processes have their own, about as large
             "network": self.network.state_dict(),
             "judged": self.judged.state_dict() if self.judged is not self.network else None,
@@ -138,7 +140,7 @@ class Trainer:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to where `state` was taken."""
-        self.step, self.seconds, self.parts = state["step"], state["seconds"], state["parts"]
+        self.step, self.seconds, self.most = state["step"], state["seconds"], state["most"]
         self.loss = state["loss"].to(self.compute.device) * float(self.world.leads)
         self.network.load_state_dict(state["network"])
         if self.judged is not self.network:
@@ -152,7 +154,7 @@ class Trainer:
     def run(self, watch: Watch, keeper: Keeper | None = None) -> int:
         """Train to the end and leave the network with the weights of its best epoch, whose number is returned.
 
-        Raises DarkroomError when the loss is no longer finite, or a batch does not fit into memory.
+        Raises DarkroomError when the loss is no longer finite or beyond return, or a batch does not fit into memory.
         """
         # One process decides and tells the others, whose folders and processors may be others.
         state = self.world.tell(keeper.load() if keeper and self.world.leads else None)
@@ -179,7 +181,8 @@ class Trainer:
             self._step(images, places, len(batch), number)
             seen += len(batch)
             if self.compute.device.type == "cpu" or self.step % LOOK == 0:
-                _refuse_divergence(number, float(self.loss), self.plan)
+                if not math.isfinite(loss := float(self.loss)):
+                    raise _divergence(number, loss, self.plan)
                 clock = self._look_at_the_clock(clock)
                 if keeper and self.world.leads and keeper.due() and self.way < 1:
                     keeper.save(self.state())
@@ -188,7 +191,8 @@ class Trainer:
                 break
         train_loss = float(self.world.sum(self.loss)) / (self.step - (number - 1) * self.steps)
         speed = seen / (time.perf_counter() - begin)
-        _refuse_divergence(number, train_loss, self.plan)
+        if not train_loss < DIVERGED:  # nor is NaN
+            raise _divergence(number, train_loss, self.plan)
         for buffer in self.judged.buffers():
             self.world.lead(buffer)
         validation_loss, accuracy = scoring.score(self.judged, self.validation, self.compute, self.world)
@@ -232,8 +236,10 @@ class Trainer:
         """Compute gradients, in as many parts as memory needs, and return the loss, both multiplied by `factor`."""
         while True:
             try:
-                return self._backward(images, targets, factor, self.parts)
+                return self._backward(images, targets, factor, self.most)
             except RuntimeError as error:
+                if reason := device.refusal(error):
+                    raise DarkroomError(reason) from error
                 if not device.out_of_memory(error):
                     raise
             if self.world.size > 1:  # the others are waiting in this step, so nothing can be tried again
@@ -241,14 +247,16 @@ class Trainer:
                     f"batches of {self.plan.batch_size} over {self.world.size} processes do not fit into the memory of "
                     f"{self.compute.device.type}: set batch_size to {self.plan.batch_size // 2} or start more processes"
                 )
-            self.parts *= 2
-            if not self.plan.training.accumulate or self.parts > len(images):
+            self.most = min(self.most, len(images)) // 2
+            if not self.plan.training.accumulate or self.most < 2:
                 self._refuse_batch(images, targets)
 
-    def _backward(self, images: Tensor, targets: Targets, factor: float, parts: int) -> Tensor:
+    def _backward(self, images: Tensor, targets: Targets, factor: float, most: int) -> Tensor:
+        """Go through a batch in even parts of at most `most` images, but of two or more, as batch norm needs."""
         self.network.zero_grad(set_to_none=True)
         total = torch.zeros((), device=images.device)
-        for rows in torch.arange(len(images)).chunk(parts):
+        parts = min(math.ceil(len(images) / most), max(1, len(images) // 2))
+        for rows in torch.arange(len(images)).tensor_split(parts):
             part = slice(int(rows[0]), int(rows[-1]) + 1)
             with self.compute.autocast():
                 logits = self.model(images[part])
@@ -260,10 +268,10 @@ class Trainer:
 
     def _refuse_batch(self, images: Tensor, targets: Targets) -> NoReturn:
         """Find how many images fit, and say so."""
-        asked, fits = len(images), len(images) // self.parts
+        asked, fits = len(images), self.most
         while fits > 1:
             try:
-                self._backward(images[:fits], targets.part(slice(fits)), 1.0, 1)
+                self._backward(images[:fits], targets.part(slice(fits)), 1.0, fits)
                 break
             except RuntimeError as error:
                 if not device.out_of_memory(error):
@@ -296,9 +304,8 @@ class Trainer:
         return patience is not None and optimizer.waited(accuracies) >= patience
 
 
-def _refuse_divergence(epoch: int, loss: float, plan: Plan) -> None:
-    if not math.isfinite(loss):
-        raise DarkroomError(
-            f"training diverged: the loss of epoch {epoch} is {loss}. Lower learning_rate, "
-            f"now {plan.settings.learning_rate}, for example to {plan.settings.learning_rate / 4:g}"
-        )
+def _divergence(epoch: int, loss: float, plan: Plan) -> DarkroomError:
+    return DarkroomError(
+        f"training diverged: the loss of epoch {epoch} is {loss:.3g}. Lower learning_rate, "
+        f"now {plan.settings.learning_rate}, for example to {plan.settings.learning_rate / 4:g}"
+    )

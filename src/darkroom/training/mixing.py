@@ -36,8 +36,10 @@ class Targets:
 def _cross_entropy(logits: Tensor, labels: Tensor, weight: Tensor | None, smoothing: float) -> Tensor:
     if weight is None:
         return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
-    each = functional.cross_entropy(logits, labels, weight=weight, label_smoothing=smoothing, reduction="none")
-    return each.mean()
+    # Not PyTorch's own weights: with smoothing those count each share of the target as the class it falls on, which
+    # draws images of common classes to the rare ones.
+    each = functional.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
+    return (weight[labels] * each).mean()
 
 
 def mix(images: Tensor, labels: Tensor, settings: RecipeSettings, seed: int) -> tuple[Tensor, Targets]:

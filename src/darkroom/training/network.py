@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from darkroom.training import models
-from darkroom.training.zoo.airbench import Airbench
 
 
 class Network(nn.Module):
@@ -54,8 +53,8 @@ class Network(nn.Module):
 
 def prepare(network: Network, images: Tensor) -> Network:
     """Let a network that wants to see training images (uint8, (N, S, S, 3)) before it trains on them look at some."""
-    if isinstance(network.model, Airbench):
-        network.model.prepare(network.normalise(images))
+    if callable(look := getattr(network.model, "prepare", None)):
+        look(network.normalise(images))
     return network
 
 

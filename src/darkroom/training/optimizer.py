@@ -27,8 +27,8 @@ def groups(modules: Iterable[tuple[nn.Module, float]], settings: RecipeSettings)
     result: list[dict[str, Any]] = []
     for module, share in modules:
         parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        filters = [parameter for parameter in parameters if muon and parameter.ndim > 2]
-        matrices = [parameter for parameter in parameters if parameter.ndim > 1 and not (muon and parameter.ndim > 2)]
+        filters = [parameter for parameter in parameters if muon and parameter.ndim == 4]
+        matrices = [parameter for parameter in parameters if parameter.ndim > 1 and not (muon and parameter.ndim == 4)]
         others = [parameter for parameter in parameters if parameter.ndim <= 1]
         rate = (settings.adam_learning_rate if muon else settings.learning_rate) * share
         found = [

@@ -75,7 +75,7 @@ def parser(description: str, section: str) -> argparse.ArgumentParser:
     result.add_argument("--checkpoints", type=Path, required=True, help="folder that outlives a broken-off training")
     result.add_argument("--every", type=float, default=EVERY, help="seconds between two checkpoints")
     result.add_argument("--out", type=Path, required=True)
-    result.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    result.add_argument("--quiet", action="store_true", help="print nothing but errors and warnings")
     return result
 
 
@@ -154,13 +154,19 @@ def train(job: Job, begin: Begin, out: Path) -> None:
 
 def _train(job: Job, begin: Begin, out: Path, world: World, compute: Compute) -> None:
     data, split = packed.open_packed(job.packed), packed.read_split(job.split)
+    if len(split.labels) != len(data.images):
+        raise DarkroomError(
+            f"{job.split} has {len(split.labels):,} rows and {job.packed} {len(data.images):,} images, so they do not "
+            "belong together: dvc repro makes both anew"
+        )
+    fingerprint = packed.fingerprint(job.packed, job.split)
+    _agree(job, fingerprint, world)
     place = batches.place(data.images.nbytes, compute.device, world.neighbours)
     training, validation, test = (batches.load(data, split, name, compute.device, place) for name in SPLITS)
     ground = Ground(training, validation, split, compute, world)
     start = begin(ground)
     start.network.to(compute.device)
     plan = _plan(job, len(training), world)
-    fingerprint = packed.fingerprint(job.packed, job.split)
     key = _key(job, plan, start, fingerprint, compute, world)
     keeper = Keeper(job.checkpoints / f"{job.name}.pt", key, job.every)
     checkpoint.clean(job.checkpoints, job.models)
@@ -234,11 +240,26 @@ def _asked(job: Job) -> int:
 
 def _key(job: Job, plan: Plan, start: Start, fingerprint: str, compute: Compute, world: World) -> Key:
     """Return what a checkpoint must agree with to be gone on from."""
-    sections = [section.model_dump() for section in (job.settings, job.augment, job.training)]
-    weights = start.facts.get("weights_sha256")
-    parameters = json.dumps([job.name, job.kind, plan.seed, job.deterministic, weights, *sections], sort_keys=True)
+    parameters = json.dumps([start.facts.get("weights_sha256"), _parameters(job)], sort_keys=True)
     machine = ", ".join([*device.describe(compute).values(), f"{world.size} processes"])
     return Key(checkpoint.digest(parameters), fingerprint, checkpoint.code(), machine)
+
+
+def _parameters(job: Job) -> list[Any]:
+    """Return all that params.yaml says about a training."""
+    sections = [section.model_dump() for section in (job.settings, job.augment, job.training)]
+    return [job.name, job.kind, job.seed, job.deterministic, *sections]
+
+
+def _agree(job: Job, fingerprint: str, world: World) -> None:
+    """Refuse processes with parameters, data or code of their own: they would wait for ever, or train two networks."""
+    mine = {"parameters": _parameters(job), "data": fingerprint, "code": checkpoint.code()}
+    for rank, other in enumerate(found := world.collect(mine)):
+        if names := [name for name in mine if other[name] != found[0][name]]:
+            raise DarkroomError(
+                f"process {rank} of {world.size} has other {' and '.join(names)} than process 0: give all machines the "
+                "same commit and the same dvc pull"
+            )
 
 
 def _outset(plan: Plan, asked: int, training: Data, place: Place, compute: Compute, world: World) -> str:

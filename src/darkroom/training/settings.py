@@ -105,7 +105,7 @@ class RecipeSettings(Section):
     """How a network is trained."""
 
     optimizer: Literal["adam", "adamw", "sgd", "muon"] = "sgd"
-    """`sgd` is with Nesterov momentum 0.9; `muon` is for convolutions, and AdamW for the rest."""
+    """`sgd` is with Nesterov momentum 0.9; `muon`, from random weights only, moves convolutions and AdamW the rest."""
     learning_rate: Annotated[float, Field(gt=0)]
     """Peak learning rate."""
     adam_learning_rate: Annotated[float, Field(gt=0)] = 0.01
@@ -205,6 +205,11 @@ class TransferSettings(RecipeSettings):
             )
         if not self.from_candidate and not self.architecture:
             raise ValueError(f"weights {self.weights_shown!r} need their architecture: {', '.join(get_args(Backbone))}")
+        if self.optimizer == "muon":
+            raise ValueError(
+                "optimizer: muon sets the size of every filter anew, which undoes what pretrained weights know: set it "
+                "to sgd, adam or adamw"
+            )
         if self.from_address and not self.sha256:
             raise ValueError("an address needs its sha256, so that everyone gets the same bytes")
         if self.architecture and (reason := misfit(self.architecture, self.input_size, self.small_start)):

@@ -8,6 +8,8 @@ from darkroom.training.zoo.pooling import GlobalMaxPool
 
 PATCH = 2
 """Side of the patches that the first layer whitens, in pixels."""
+PIXELS = 2**20
+"""Whose patches are taken at a time: together they would need a hundred times the memory of the images."""
 REGULARISER = 5e-4
 """Added to the variances, so that directions without any are not blown up."""
 
@@ -43,8 +45,13 @@ class Airbench(nn.Module):
 
         Its filters are the principal directions of their patches, scaled to variance 1, with both signs.
         """
-        patches = functional.unfold(images, PATCH).transpose(1, 2).reshape(-1, 3 * PATCH**2).double()
-        variances, directions = torch.linalg.eigh(patches.T @ patches / len(patches))
+        size, count = 3 * PATCH**2, 0
+        products = torch.zeros((size, size), dtype=torch.double)
+        for some in images.split(max(1, PIXELS // images[0, 0].numel())):
+            patches = functional.unfold(some, PATCH).transpose(1, 2).reshape(-1, size).double()
+            products += patches.T @ patches
+            count += len(patches)
+        variances, directions = torch.linalg.eigh(products / count)
         filters = (directions / (variances + REGULARISER).sqrt()).T.flip(0).reshape(-1, 3, PATCH, PATCH)
         whitening = self.features[0]
         assert isinstance(whitening, nn.Conv2d)
