@@ -1,6 +1,7 @@
 """Fit the classical baseline: HOG features and a linear classifier.
 
-python stages/baseline.py --packed data/packed --split data/split.csv --out models/candidates/baseline
+    python stages/baseline.py --dataset digits --packed data/packed --split data/split.csv \
+        --out models/candidates/baseline
 """
 
 import argparse
@@ -17,24 +18,26 @@ from darkroom.candidate import Card, Predictions
 from darkroom.errors import run
 from darkroom.packed import SPLITS
 from darkroom.training import baseline
-from darkroom.training.settings import BaselineSettings
+from darkroom.training.settings import BaselineSettings, TrainingSettings
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Compute features, fit, and write the candidate."""
     parser = argparse.ArgumentParser(description="Fit HOG features and a linear classifier.")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--dataset", required=True, help="an entry of datasets in params.yaml")
     parser.add_argument("--packed", type=Path, required=True)
     parser.add_argument("--split", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args(argv)
     settings = params.load(arguments.params, BaselineSettings, "baseline")
+    balance = params.load(arguments.params, TrainingSettings, f"datasets.{arguments.dataset}.training").balance
     clock = time.perf_counter()
     data, split = packed.open_packed(arguments.packed), packed.read_split(arguments.split)
     rows = [split.rows(name) for name in SPLITS]
     train, validation, test = (baseline.features(data.images[part], settings) for part in rows)
     labels = [split.labels[part] for part in rows]
-    model = baseline.fit((train, labels[0]), (validation, labels[1]), len(split.classes), settings)
+    model = baseline.fit((train, labels[0]), (validation, labels[1]), len(split.classes), settings, balance != "none")
     card = Card(
         name="baseline",
         kind="baseline",
@@ -43,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         image_size=int(data.images.shape[1]),
         parameters=model.weights.size + model.bias.size,
         data=packed.fingerprint(arguments.packed, arguments.split),
-        training=settings.model_dump(),
+        training={**settings.model_dump(), "balance": balance},
         seconds=round(time.perf_counter() - clock, 2),
         environment={
             "python": platform.python_version(),

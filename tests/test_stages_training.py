@@ -43,7 +43,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     factories.write_split(top / "split.csv", top / "packed")
     write_params(top)
     data = ["--params", f"{top}/params.yaml", "--packed", f"{top}/packed", "--split", f"{top}/split.csv"]
-    baseline.main([*data, "--out", f"{top}/baseline"])
+    baseline.main(["--dataset", "tiny", *data, "--out", f"{top}/baseline"])
     data += ["--checkpoints", f"{top}/checkpoints"]
     scratch.main(["first", "--dataset", "tiny", *data, "--out", f"{top}/first"])
     write_params(top, files.sha256(top / "first" / "weights.safetensors"))

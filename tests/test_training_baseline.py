@@ -52,3 +52,14 @@ def test_validation_chooses_the_strength():
         probabilities = candidate.softmax(other.logits(features[20:]))
         losses.append(-np.log(probabilities[np.arange(20), labels[20:]]).mean())
     assert linear.strength == settings.strengths[int(np.argmin(losses))]
+
+
+def test_balance_gives_the_rare_class_the_same_say():
+    random = np.random.default_rng(0)
+    labels = np.array([0] * 190 + [1] * 10)
+    features = random.normal(size=(200, 4)).astype(np.float32) + labels[:, None]
+    found = {}
+    for balanced in (False, True):
+        linear = baseline.fit((features, labels), (features, labels), 2, BaselineSettings(), balanced)
+        found[balanced] = (linear.logits(features).argmax(1) == labels)[labels == 1].mean()
+    assert found[True] > found[False] + 0.2

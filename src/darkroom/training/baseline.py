@@ -65,16 +65,19 @@ def fit(
     validation: tuple[Floats, npt.NDArray[np.int64]],
     classes: int,
     settings: BaselineSettings,
+    balanced: bool = False,
 ) -> Linear:
     """Fit one classifier a strength and return the one with the lowest log loss on validation.
 
-    `train` and `validation` are (features, labels). The solver has no random part.
+    `train` and `validation` are (features, labels). With `balanced` all classes have the same say. The solver has no
+    random part.
     """
     scaler = StandardScaler().fit(train[0])
     scaled, judged = scaler.transform(train[0]), scaler.transform(validation[0])
     best, best_loss = None, float("inf")
     for strength in settings.strengths:
-        model = LogisticRegression(C=strength, max_iter=settings.max_iterations, tol=1e-3)
+        weights = "balanced" if balanced else None
+        model = LogisticRegression(C=strength, max_iter=settings.max_iterations, tol=1e-3, class_weight=weights)
         model.fit(scaled, train[1])
         loss = log_loss(validation[1], model.predict_proba(judged), labels=range(classes))
         if loss < best_loss:
