@@ -4,6 +4,7 @@ import pytest
 
 from darkroom import packed
 from darkroom.commands import main
+from darkroom.data import layout
 from darkroom.errors import DarkroomError
 from tests.pictures import encode, pixels, write_folder, write_zip
 from tests.test_commands_init import PARAMS
@@ -134,3 +135,18 @@ def test_where_they_would_not_be_read_nothing_is_copied(place, kind, message):
     with pytest.raises(DarkroomError, match=message):
         main.run(["corrections", "log"])
     assert sorted(place.rglob("*")) == before
+
+
+@pytest.mark.parametrize("around", ["", "photos/", "photos/mine/", "set/Train/"])
+def test_corrections_join_the_class_folders_wherever_they_lie(place, around):
+    old = {f"{around}{label}/{number}.png": RIGHT[number] for number, label in ((0, "cat"), (1, "dog"))}
+    if "Train" in around:
+        old |= {f"set/TEST/{label}/{number}.png": RIGHT[number] for number, label in ((2, "cat"), (3, "dog"))}
+    write_folder(place / "data" / "inbox", old)
+    write_folder(place / "log", sent(("cat", RIGHT[4]), ("dog", RIGHT[5])))
+    main.run(["corrections", "log"])
+    items = layout.arrange(inbox(place), "inbox").items
+    assert len(items) == len(old) + 2
+    assert {item.label for item in items} == set(CLASSES)
+    assert {item.split for item in items} == ({"train", "test"} if "Train" in around else {""})
+    assert all(name.startswith(around) for name in set(inbox(place)) - set(old))

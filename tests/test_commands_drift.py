@@ -226,3 +226,14 @@ def test_mistakes_are_told_in_one_message(tmp_path, model, kind, message):
         model = tmp_path
     with pytest.raises(DarkroomError, match=message):
         main.run(["drift", str(log), "--model", str(model)])
+
+
+@pytest.mark.parametrize(("count", "answers"), [(12, 50), (20, 90), (200, 900)])
+def test_a_move_among_many_classes_is_seen_though_each_has_few_answers(count, answers):
+    names = [f"k{number}" for number in range(count)]
+    reference = Reference([100] * count, [0.5] * 100 * count)
+    half = Entries([names[number % (count // 2)] for number in range(answers)], [0.5] * answers)
+    assert comparing.compare(half, reference, names)[0].verdict == "moved much"
+    random = np.random.default_rng(0)
+    alike = Entries(random.choice(names, answers).tolist(), [0.5] * answers)
+    assert comparing.compare(alike, reference, names)[0].verdict == "within chance"

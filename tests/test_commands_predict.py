@@ -193,3 +193,18 @@ def test_who_has_seen_enough_may_stop_reading(place):
 def test_it_needs_only_the_packages_of_the_service(tmp_path):
     heavy = "torch,torchvision,sklearn,skimage,scipy,pandas,matplotlib,dvc,dvclive,kaggle,onnx,imagehash,safetensors"
     load(["darkroom.commands.main", "darkroom.commands.predict"], heavy, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("photos", "photos is a folder: give --csv"),
+        ("params.txt/a.csv", r"cannot be written \(.*\): give --csv another"),
+    ],
+)
+def test_a_table_that_cannot_be_written_is_one_message(place, table, message):
+    (place / "params.txt").touch()
+    before = sorted(place.rglob("*"))
+    with pytest.raises(DarkroomError, match=message):
+        main.run(["predict", "photos", "--csv", table])
+    assert sorted(place.rglob("*")) == before

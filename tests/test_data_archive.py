@@ -115,3 +115,14 @@ def test_folders_are_no_members(tmp_path):
     assert archive.names(tmp_path / "set.zip") == ["a/"]
     assert dict(archive.read(tmp_path / "set.zip", {"a/"})) == {}
     assert not archive.is_archive(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("second", ["a/1.png", "./a/1.png"])
+def test_a_name_that_is_there_twice_is_refused(tmp_path, second):
+    with tarfile.open(tmp_path / "set.tar", "w") as tar:
+        for name in ("a", "a/1.png", second):
+            info = tarfile.TarInfo(name)
+            info.type = tarfile.DIRTYPE if name == "a" else tarfile.REGTYPE
+            tar.addfile(info)
+    with pytest.raises(DarkroomError, match=r"set.tar holds .*a/1.png twice, as after adding to it: make it anew"):
+        archive.names(tmp_path / "set.tar")

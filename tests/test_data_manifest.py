@@ -106,3 +106,21 @@ def test_a_wrong_manifest_is_told_when_pictures_are_fetched(tmp_path):
         DarkroomError, match=r"manifest.csv cannot be used; correct it:\n  line 4: '9.png' is not there"
     ):
         folder.fetch(FolderSource(), inbox, tmp_path / "downloads", raw)
+
+
+def test_a_label_or_group_is_one_however_its_accents_are_encoded():
+    text = "path,label,group\na/1.png,caf\u00e9,Zo\u00eb\na/2.png,cafe\u0301,Zoe\u0308\nb/3.jpg,tea,\n"
+    items = manifest.parse(text.encode(), "manifest.csv", NAMES)
+    assert [(item.label, item.group) for item in items[:2]] == [("caf\u00e9", "Zo\u00eb")] * 2
+
+
+def test_a_manifest_may_be_written_with_a_capital(tmp_path):
+    write_folder(
+        tmp_path, {"x/1.png": b"1", "x/2.png": b"2", "Manifest.CSV": b"path,label\nx/1.png,cat\nx/2.png,dog\n"}
+    )
+    assert folder.locate(tmp_path) == tmp_path
+    assert "Manifest.CSV" in [name for name, _ in folder.walk(tmp_path)]
+    arranged = manifest.arrange_names(
+        ["x/1.png", "x/2.png", "Manifest.CSV"], "it", lambda n: (tmp_path / n).read_bytes()
+    )
+    assert [item.label for item in arranged.items] == ["cat", "dog"]

@@ -137,3 +137,25 @@ def test_copies_and_groups_count_as_one():
         large = [record(f"{number}", "b", group="large" if number < 30 else "") for number in range(32)]
         splits = divide(many("a", 10) + large, SETTINGS, seed).splits[10:]
         assert set(splits) == {"train", "validation", "test"}
+
+
+def test_a_class_that_a_given_validation_split_lacks_gets_some_from_training():
+    records = [*many("a", 2, "validation"), *many("a", 20), *many("b", 20)]
+    splits = divide(records, SETTINGS, 0).splits
+    assert splits[:2] == ["validation"] * 2
+    assert set(splits[2:22]) == {"train", "test"}
+    assert Counter(splits[22:])["validation"] == 4
+
+
+def test_validation_pictures_that_are_all_test_pictures_are_replaced():
+    records = [*many("a", 20, "train"), *many("b", 20, "train")]
+    for label in ("a", "b"):
+        for split in ("test", "validation"):
+            records += [record(f"{label}{split}{n}", label, f"{label}{n} twice", split) for n in range(5)]
+    counts = Counter(divide(records, SETTINGS, 0).splits)
+    assert counts == {"train": 32, "validation": 8, "test": 10, splitting.LEFT_OUT: 10}
+
+
+def test_a_class_without_a_training_picture_is_told_apart_from_a_small_one():
+    with pytest.raises(DarkroomError, match=r"no picture to train on in b \(5\): the source gives all of them for"):
+        divide([*many("a", 10), *many("b", 5, "test")], SETTINGS, 0)

@@ -84,3 +84,18 @@ def test_an_area_next_to_one_stays_below_it():
     without[0] = 1 - 1e-3
     low, high = jackknife_interval(1 - 1e-9, without)
     assert 0 <= low < high <= 1
+
+
+def test_areas_have_no_interval_where_a_class_has_a_single_image():
+    probabilities, labels = population(30, seed=4)
+    counts = np.bincount(labels)
+    assert {"roc_auc", "average_precision"} <= set(
+        score_intervals(probabilities, labels, rank_classes(probabilities, labels), Bootstrap(30, 0, draws=20))
+    )
+    kept = (labels != 2) | (np.cumsum(labels == 2) == 1)
+    probabilities, labels = probabilities[kept], labels[kept]
+    assert counts[2] > 1
+    assert np.bincount(labels)[2] == 1
+    rankings = rank_classes(probabilities, labels)
+    names = set(score_intervals(probabilities, labels, rankings, Bootstrap(len(labels), 0, draws=20)))
+    assert names == {"macro_recall", "macro_f1", "log_loss", "brier"}

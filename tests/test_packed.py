@@ -27,7 +27,9 @@ def test_a_split_comes_back_as_it_was(tmp_path):
     assert path.read_bytes().startswith(b"row,label,split,leak\n0,b,train,0\n")
 
 
-@pytest.mark.parametrize("name", ["naïve, with comma", '"quoted"', "日本", "line\nbreak", "$5"])
+@pytest.mark.parametrize(
+    "name", ["naïve, with comma", '"quoted"', "日本", "line\nbreak", "carriage\rreturn", "both\r\n", "$5"]
+)
 def test_class_names_in_any_script_survive(tmp_path, name):
     write_split(tmp_path / "split.csv", sorted([name, "other"]), [0, 1], ["train", "test"])
     assert name in read_split(tmp_path / "split.csv").classes

@@ -341,6 +341,16 @@ def test_a_class_without_test_images_and_a_perfect_network(tmp_path):
     assert "only makes no mistake on 16 test images." in markdown
 
 
+def test_areas_stand_without_an_interval_where_classes_have_one_test_image(tmp_path):
+    top = factories.write_project(tmp_path, networks=("only",), per_class=6)
+    evaluate(top)
+    markdown = written(top)
+    area = next(line for line in markdown.splitlines() if "ROC-AUC, one class" in line)
+    assert "–" not in area
+    loss = next(line for line in markdown.splitlines() if line.startswith("| Brier"))
+    assert "–" in loss
+
+
 def test_networks_that_learnt_without_epochs_or_in_vain(project):
     store = project / "models" / "candidates"
     for name, fields in (("small", {"epochs": 0, "best_epoch": 0}), ("large", {"best_epoch": 0})):

@@ -143,8 +143,10 @@ def write_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]])
     """Write a CSV file with LF line ends, whole or not at all."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
+    quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in (header, *rows):
+        # Python before 3.13 leaves a carriage return bare where lines end without one, and readers end the line there.
+        (quoted if any("\r" in value for value in row if isinstance(value, str)) else writer).writerow(row)
     files.write_text(path, text.getvalue())
 
 

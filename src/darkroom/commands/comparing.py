@@ -20,7 +20,9 @@ CHANCE = 0.01
 NEEDED = 50
 """Answers below which nothing is said."""
 LEAST_EXPECTED = 5
-"""Classes with fewer expected answers are taken together in the chi-square test (Cochran 1954)."""
+"""Where a class has fewer expected answers, the distribution of chi-square no longer holds (Cochran 1954)."""
+RESAMPLES = 1999
+"""Drawn tables in its place."""
 
 
 @dataclass(frozen=True)
@@ -93,12 +95,16 @@ def unusual(before: Counts, now: Counts) -> npt.NDArray[np.bool_]:
 
 
 def _chi_square(before: Counts, now: Counts) -> float:
-    """Return the p-value of Pearson's test that two counts are of one distribution."""
-    smaller = min(before.sum(), now.sum())
-    rare = (before + now) * smaller / (before.sum() + now.sum()) < LEAST_EXPECTED
-    table = np.array([[*counts[~rare], counts[rare].sum()] for counts in (before, now)])
-    table = table[:, table.sum(axis=0) > 0]
-    return float(stats.chi2_contingency(table).pvalue) if table.shape[1] > 1 else 1.0
+    """Return the p-value of Pearson's test that two counts are of one distribution.
+
+    Where answers of a class are rare it is the share of random tables of the same sums that are as far off.
+    """
+    table = np.array([before, now])[:, before + now > 0]
+    if table.shape[1] < 2:
+        return 1.0
+    rare = stats.contingency.expected_freq(table).min() < LEAST_EXPECTED
+    method = stats.MonteCarloMethod(n_resamples=RESAMPLES, batch=100, rng=np.random.default_rng(0)) if rare else None
+    return float(stats.chi2_contingency(table, correction=not rare, method=method).pvalue)
 
 
 def _share(what: What, counts: tuple[int, int], totals: tuple[int, int]) -> Finding:

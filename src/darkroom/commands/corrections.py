@@ -9,6 +9,7 @@ from urllib.parse import unquote
 from darkroom import files, images, packed
 from darkroom.commands import document
 from darkroom.data import archive, layout, manifest
+from darkroom.data.sources.folder import walk
 from darkroom.errors import DarkroomError
 
 PARAMS = Path("params.yaml")
@@ -70,14 +71,13 @@ def _inbox() -> Path:
 
 
 def _target(place: Path) -> Path:
-    """Return the folder that holds the class folders of `place`: that of the training pictures where it has splits."""
+    """Return the folder in `place` that holds the class folders, where the pipeline finds them."""
     entries = list(place.iterdir()) if place.is_dir() else []
-    if single := [entry.name for entry in entries if archive.is_archive(entry) or entry.name == manifest.NAME]:
+    if single := [entry.name for entry in entries if archive.is_archive(entry) or manifest.is_manifest(entry.name)]:
         raise DarkroomError(
             f"{place} holds {single[0]}, beside which class folders are not read: unpack it, or add them to it by hand"
         )
-    train = [entry for entry in entries if entry.is_dir() and layout.SPLIT_NAMES.get(entry.name.lower()) == "train"]
-    return train[0] if train else place
+    return place / layout.class_folder([name for name, path in walk(place) if path.is_file()], str(place))
 
 
 def _packed() -> list[packed.Record]:

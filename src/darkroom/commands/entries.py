@@ -96,7 +96,7 @@ def _logs(path: Path) -> list[Path]:
 def _is_probability(value: Any) -> bool:
     try:
         return 0 <= float(value) <= 1
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
 
 

@@ -32,6 +32,8 @@ def predict(paths: Sequence[Path], table: Path | None, top_k: int, model: Path) 
     """
     predictor = Predictor(model, threads=1)
     top_k = min(top_k, len(predictor.card.classes))
+    if table and table.is_dir():
+        raise DarkroomError(f"{table} is a folder: give --csv the name of a file")
     count = sum(answering.count(path) for path in paths)
     if not count:
         listed = ", ".join(map(str, paths))
@@ -42,8 +44,12 @@ def predict(paths: Sequence[Path], table: Path | None, top_k: int, model: Path) 
     with nullcontext(lambda _: None) if rows_move else progress("predict", count, "images") as advance:
         answers = tally.watch(answering.answer(predictor, answering.read(paths), top_k), advance)
         if table:
-            with files.whole_file(table) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-                write_csv(answers, top_k, file)
+            try:
+                with files.whole_file(table) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+                    write_csv(answers, top_k, file)
+            except OSError as error:
+                reason = error.strerror or error
+                raise DarkroomError(f"{table} cannot be written ({reason}): give --csv another place") from None
         elif rows_move and count <= FEW:
             show(answers, Console(file=out, highlight=False))
         else:

@@ -23,12 +23,17 @@ def is_archive(path: Path) -> bool:
 def names(path: Path) -> list[str]:
     """Return the names of all files in an archive, in stored order, and of its folders, ending in a slash.
 
-    Raises DarkroomError when it is no archive, is damaged, or holds a path that climbs out, a link, or a name
-    that is no text.
+    Raises DarkroomError when it is no archive, is damaged, or holds a path that climbs out, a link, a name that is
+    no text, or one twice.
     """
-    found = []
+    found: list[str] = []
+    seen: set[PurePosixPath] = set()
     for name, _ in _walk(path, wanted=()):
         refuse_name(path.name, name)
+        if not name.endswith("/"):
+            if (plain := PurePosixPath(name)) in seen:
+                raise DarkroomError(f"{path.name} holds {name} twice, as after adding to it: make it anew")
+            seen.add(plain)
         found.append(name)
     return found
 

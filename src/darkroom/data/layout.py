@@ -90,6 +90,22 @@ def arrange(names: Iterable[str], archive: str) -> Arrangement:
     return Arrangement(items, set_aside)
 
 
+def class_folder(names: Iterable[str], archive: str) -> PurePosixPath:
+    """Return the folder in which `arrange` finds the class folders, those of the training pictures where it has splits.
+
+    Raises DarkroomError when some outermost folders are splits and others are not.
+    """
+    paths = [PurePosixPath(name) for name in names if PurePosixPath(name).suffix.lower() in images.SUFFIXES | UNREAD]
+    pictures = [path.parts for path in paths if not is_hidden(path)]
+    wrappers = _wrappers(pictures)
+    inside = [path for path in pictures if len(path) >= wrappers + 2]
+    outer = inside[0][:wrappers] if inside else ()
+    if _has_splits([path[wrappers:] for path in pictures], archive):
+        trained = [path[wrappers] for path in inside if SPLIT_NAMES.get(path[wrappers].lower()) == "train"]
+        outer = (*outer, *trained[:1])
+    return PurePosixPath(*outer)
+
+
 def _refuse_classes(items: Sequence[Item], named: set[str], archive: str) -> None:
     """Raise DarkroomError when fewer than two classes have pictures, or a folder or file names another."""
     classes = sorted({item.label for item in items})

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import unicodedata
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -33,6 +34,11 @@ def arrange_names(names: Sequence[str], title: str, read: Callable[[str], bytes]
     if place is None:
         return layout.arrange(names, title)
     return Arrangement(sorted(parse(read(place), place, names), key=lambda item: item.name), [])
+
+
+def is_manifest(name: str) -> bool:
+    """Return whether a file's name is that of a manifest, in capitals or not."""
+    return name.lower() == NAME
 
 
 def parse(data: bytes, place: str, names: Collection[str]) -> list[Item]:
@@ -76,7 +82,7 @@ def parse(data: bytes, place: str, names: Collection[str]) -> list[Item]:
 def _find(names: Sequence[str]) -> str | None:
     """Return the manifest at the top of an archive, or in the folder around all pictures, or None."""
     visible = {PurePosixPath(name): name for name in names if not layout.is_hidden(PurePosixPath(name))}
-    found = [path for path in visible if path.name == NAME]
+    found = [path for path in visible if is_manifest(path.name)]
     top = min(found, key=lambda path: len(path.parts), default=None)
     pictures = (path for path in visible if path.suffix.lower() in images.SUFFIXES)
     return visible[top] if top and all(path.is_relative_to(top.parent) for path in pictures) else None
@@ -101,7 +107,9 @@ def _rows(data: bytes, place: str) -> Iterator[tuple[int, dict[str, str]]]:
                     "put values that hold a comma into double quotes"
                 )
             values = dict(zip(header, (value.strip() for value in row), strict=False))
-            yield reader.line_num, dict.fromkeys(COLUMNS, "") | values
+            # One class or group, however its accents are encoded; a path is as the file system has it.
+            forms = {name: unicodedata.normalize("NFC", text) for name, text in values.items() if name != "path"}
+            yield reader.line_num, dict.fromkeys(COLUMNS, "") | values | forms
     except UnicodeDecodeError:
         raise DarkroomError(f"{place} is not UTF-8: save it as CSV UTF-8") from None
     except csv.Error as error:

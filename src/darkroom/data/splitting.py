@@ -45,7 +45,8 @@ def divide(records: Sequence[Record], copies: Copies, settings: SplitSettings, s
     shares themselves, and give way only as far as a share would be more than `SLACK` off. So pictures that are added
     later move others only where the borders must give way.
 
-    A split that the source brings along is kept, and what it lacks is taken from its training images. Of copies on two
+    A split that the source brings along is kept, and what it lacks is taken from its training images, also the
+    validation images of a single class. Of copies on two
     sides of it the strictest stays and the others are left out. A picture that has a copy under another class is left
     out, unless the source says that it is a test picture.
 
@@ -68,9 +69,11 @@ def divide(records: Sequence[Record], copies: Copies, settings: SplitSettings, s
             strata[_main_class(records, usable)].append(_Unit(unit.place, usable))
     for row in _leaking(records, copies):
         leaks[row] = True
-    for stratum in strata.values():
+    validated = {record.label for record, split in zip(records, splits, strict=True) if split == "validation"}
+    for label, stratum in strata.items():
         stratum.sort(key=lambda unit: unit.place)
-        tests, validations = _borders(stratum, settings, given)
+        # Without a picture of the class on validation, no choice would know it.
+        tests, validations = _borders(stratum, settings, given if label in validated else given - {"validation"})
         for number, unit in enumerate(stratum):
             split: SplitName = "test" if number < tests else "validation" if number < validations else "train"
             judged: set[int] = set()
@@ -155,7 +158,15 @@ def _near_share(sizes: Rows, natural: int, share: float) -> int:
 def _refuse_small(records: Sequence[Record], units: Sequence[_Unit], splits: Sequence[str]) -> None:
     counts = Counter(record.label for record in records)
     trained = {record.label for record, split in zip(records, splits, strict=True) if split == "train"}
-    if small := sorted(set(counts) - trained):
+    small = sorted(set(counts) - trained)
+    given = Counter(record.label for record in records if record.split in ("validation", "test"))
+    if small and all(given[label] == counts[label] for label in small):
+        listed = ", ".join(f"{label} ({counts[label]})" for label in small)
+        raise DarkroomError(
+            f"no picture to train on in {listed}: the source gives all of them for validation or test; give some for "
+            "training, or remove the class"
+        )
+    if small:
         apart = Counter(label for unit in units for label in {records[row].label for row in unit.rows})
         of = {label: f" of {counts[label]}" if counts[label] > apart[label] else "" for label in small}
         listed = ", ".join(f"{label} ({apart[label]}{of[label]})" for label in small)

@@ -104,13 +104,17 @@ def score_intervals(
 ) -> dict[str, Interval]:
     """Return the 95% intervals of the headline scores but shares, by name; arguments as for `score_in_detail`.
 
-    The calibration error has none: each resample repeats rows, which makes its own error larger than the sample's.
+    Those of areas need two images of each class that has any. The calibration error has none: each resample repeats
+    rows, which makes its own error larger than the sample's.
     """
     classes = probabilities.shape[1]
     losses = np.column_stack([log_losses(probabilities, labels), brier_scores(probabilities, labels)])
     intervals = _bootstrapped(probabilities.argmax(axis=1), labels, classes, losses, bootstrap)
     there = [ranking for ranking in rankings if ranking is not None]
-    for name in ("roc_auc", "average_precision") if there else ():
+    counts = np.bincount(labels, minlength=classes)
+    # Of one image nobody can tell how much another would differ, and the jackknife would take it for no difference.
+    told = not ((counts == 1) | (counts == len(labels) - 1)).any()
+    for name in ("roc_auc", "average_precision") if there and told else ():
         value = float(np.mean([getattr(ranking, name) for ranking in there]))
         without = np.mean([getattr(ranking, f"{name}_without") for ranking in there], axis=0)
         intervals[name] = unless_perfect(jackknife_interval(value, without), effective_rows(labels))

@@ -31,8 +31,8 @@ def fetch(settings: FolderSource, inbox: Path, downloads: Path, out: Path) -> Or
                 f"{place} has SHA-256 {found}, not {settings.sha256} as params.yaml says: check which one is right"
             )
     manifest.arrange(path)  # a wrong layout or manifest is told now, before anything is written
-    title = settings.path or settings.url or "Own pictures"
-    return Origin(title=Path(urlsplit(title).path).name or title, source="a person's own pictures", licence="unknown")
+    title = Path(urlsplit(settings.url).path if settings.url else settings.path or "").name
+    return Origin(title=title or settings.url or "Own pictures", source="a person's own pictures", licence="unknown")
 
 
 def locate(place: Path, *, is_inbox: bool = False) -> Path:
@@ -52,7 +52,7 @@ def locate(place: Path, *, is_inbox: bool = False) -> Path:
         raise DarkroomError(f"{place} holds {names}: leave one archive, or class folders alone")
     if archives:
         return archives[0]
-    if not folders and not (place / manifest.NAME).is_file():
+    if not folders and not any(manifest.is_manifest(path.name) for path in entries):
         remedy = "put an archive or class folders there" if is_inbox else layout.EXAMPLE
         raise DarkroomError(f"{place} holds no pictures: {remedy}")
     return place
@@ -69,7 +69,7 @@ def walk(folder: Path) -> Iterator[tuple[str, Path]]:
             continue
         if path.is_symlink():
             raise DarkroomError(f"{path} is a link: put the file or folder itself there")
-        if path.is_dir() or path.suffix.lower() in images.SUFFIXES | layout.UNREAD or path.name == manifest.NAME:
+        if path.is_dir() or path.suffix.lower() in images.SUFFIXES | layout.UNREAD or manifest.is_manifest(path.name):
             yield name.as_posix(), path
 
 
