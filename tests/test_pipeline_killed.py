@@ -18,10 +18,9 @@ from tests.pictures import class_folders, encode, write_zip
 from tests.test_pipeline import clone, environment, quick_digits, ran, run
 from tests.web import Web, serve
 
-pytestmark = pytest.mark.slow
-
 KILLS = int(os.environ.get("DARKROOM_KILLS", "2"))
-"""20 took benchmarks/RESULTS.md; each costs seconds."""
+"""20 took benchmarks/RESULTS.md; each costs seconds, on a slow machine most of a minute."""
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(max(900, 120 * KILLS))]
 BULK = random.Random(0).randbytes(3_000_000)  # Kaggle's client writes a megabyte at once
 
 
