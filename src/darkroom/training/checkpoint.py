@@ -58,8 +58,8 @@ class Keeper:
             with files.whole_file(self.path) as partial:
                 torch.save({"key": vars(self.key), "state": state}, partial)
         except (OSError, RuntimeError) as error:  # PyTorch's writer tells a full disk as a RuntimeError
-            reason = error.strerror if isinstance(error, OSError) else f"is the disk full? {str(error).splitlines()[0]}"
-            _warn(f"checkpoint {self.path} cannot be written ({reason}): training goes on, and is tried again")
+            reason = error.strerror if isinstance(error, OSError) else f"is the disk full? {error}".split("\n")[0]
+            _warn(f"checkpoint {self.path} cannot be written ({reason}): training goes on, and writing is tried again")
         self._last = time.perf_counter()
 
     def load(self) -> dict[str, Any] | None:

@@ -85,7 +85,7 @@ def out_of_memory(error: RuntimeError) -> bool:
 
 def refusal(error: RuntimeError) -> str:
     """Return what to do about an error of PyTorch that a parameter of the training brought about, or nothing."""
-    first = next(iter(str(error).splitlines()), "")
+    first = str(error).partition("\n")[0]
     if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
         return f"the network cannot be compiled here ({first}): set compile: false, or install a C++ compiler"
     if "does not have a deterministic implementation" in first:
