@@ -30,9 +30,9 @@ def main() -> None:
     state = load_file(arguments.candidate / "weights.safetensors")
     whole = Network(network.build(card.network, len(card.classes), card.image_size, 0), card.mean, card.std)
     whole.load_state_dict({name: tensor.half() for name, tensor in state.items()})  # rounded, as others will load them
-    data, split = packed.open_packed(arguments.packed), packed.read_split(arguments.split)
-    test = batches.load(data, split, "test", torch.device("cpu"))
-    _, accuracy = scoring.score(whole, test, device.Compute(torch.device("cpu"), bfloat16=False))
+    images, split = packed.open_images(arguments.packed), packed.read_split(arguments.split)
+    test = batches.load(images, split, "test", torch.device("cpu"))
+    _, accuracy = scoring.score(whole, test, device.Compute(torch.device("cpu")))
     with files.whole_directory(arguments.out) as out:
         export.write_weights(out / "weights.safetensors", whole.half())
         scores = {"test_accuracy": round(accuracy, 4), "test_images": len(test)}

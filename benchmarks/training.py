@@ -88,12 +88,13 @@ def ours(folder: Path, split_path: Path) -> float:
     from darkroom.training.settings import AugmentSettings, RecipeSettings, TrainingSettings
 
     compute = device.choose("cpu")
-    training = batches.load(packed.open_packed(folder), packed.read_split(split_path), "train", compute.device)
+    split = packed.read_split(split_path)
+    training = batches.load(packed.open_images(folder), split, "train", compute.device)
     some = torch.randperm(len(training), generator=torch.Generator().manual_seed(0))[: BATCH * (WARM + STEPS)]
     training = Data(training.images[some], None, training.labels[some])
     few = Data(training.images[:256], None, training.labels[:256])
     model = network.build({"architecture": "wic_cnn", "width": 32}, 10, 32, 0)
-    whole = Network(model, *batches.statistics(training))
+    whole = Network(model, *packed.channel_statistics(folder, split.rows("train")))
     settings = RecipeSettings(optimizer="adam", learning_rate=0.001, schedule="constant")
     plan = Plan(settings, AugmentSettings(flip=True, shift=4), TrainingSettings(), 1, BATCH, 0)
     clock: list[float] = []

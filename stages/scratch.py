@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import torch
 
-from darkroom import params
+from darkroom import packed, params
 from darkroom.errors import run
-from darkroom.training import batches, network, optimizer, seeds, session
+from darkroom.training import jobs, network, optimizer, seeds, session
 from darkroom.training.network import Network
 from darkroom.training.session import Ground, Start
 from darkroom.training.settings import ScratchSettings
@@ -21,15 +21,15 @@ SEEN, PIXELS = 1000, 2**24
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train one entry of `scratch`."""
-    arguments = session.parser("Train a network from random weights.", "scratch").parse_args(argv)
+    arguments = jobs.parser("Train a network from random weights.", "scratch").parse_args(argv)
     settings = params.load(arguments.params, ScratchSettings, f"scratch.{arguments.name}")
-    job = session.job(arguments, "scratch", settings)
+    job = jobs.job(arguments, "scratch", settings)
 
     def begin(ground: Ground) -> Start:
         training, classes = ground.training, len(ground.split.classes)
         description = {"architecture": settings.architecture, "width": settings.width}
         model = network.build(description, classes, training.size, job.seed)
-        whole = Network(model, *batches.statistics(training))
+        whole = Network(model, *packed.channel_statistics(job.packed, ground.split.rows("train")))
         order = torch.randperm(len(training), generator=seeds.generator(job.seed, seeds.LOOK))
         some = order[: min(SEEN, max(1, PIXELS // training.size**2))]
         network.prepare(whole, training.take(some).cpu())

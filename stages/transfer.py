@@ -11,20 +11,20 @@ from pathlib import Path
 
 from darkroom import params
 from darkroom.errors import run
-from darkroom.training import session, transfer
+from darkroom.training import jobs, session, transfer
 from darkroom.training.settings import TransferSettings
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train one entry of `transfer`."""
-    parser = session.parser("Train a network that starts from pretrained weights.", "transfer")
+    parser = jobs.parser("Train a network that starts from pretrained weights.", "transfer")
     parser.add_argument("--pretrained", type=Path, required=True)
     parser.add_argument("--copies", type=Path, required=True)
     parser.add_argument("--features", type=Path, required=True, help="folder that outlives a run, for what is computed")
     arguments = parser.parse_args(argv)
     settings = params.load(arguments.params, TransferSettings, f"transfer.{arguments.name}")
     folds = params.load(arguments.params, int, "select.folds")
-    job = session.job(arguments, "transfer", settings)
+    job = jobs.job(arguments, "transfer", settings)
     source = transfer.Source(arguments.pretrained, arguments.copies, arguments.features, folds)
     session.train(job, partial(transfer.start, source, job, settings), arguments.out)
 

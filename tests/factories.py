@@ -39,13 +39,18 @@ def write_packed(
     patterns = generator.uniform(110, 146, (len(classes), 4, 4, 3)).repeat(size // 4, 1).repeat(size // 4, 2)
     labels = np.arange(len(classes) * per_class) % len(classes)
     images = patterns[labels] + generator.normal(0, noise, (len(labels), size, size, 3))
-    np.save(folder / "images.npy", np.clip(images, 0, 255).astype(np.uint8))
+    pixels = np.clip(images, 0, 255).astype(np.uint8)
+    np.save(folder / "images.npy", pixels)
     rows = [
         (f"{classes[label]}/{row}.png", classes[label], "", size * 2, size, f"{row:064x}", f"{row:016x}", "", "")
         for row, label in enumerate(labels)
     ]
     columns = ("name", "label", "split", "width", "height", "sha256", "phash", "group", "slice")
     packed.write_rows(folder / "index.csv", columns, rows)
+    summary = packed.PixelSummary()
+    for image in pixels:
+        summary.add(image)
+    summary.write(folder)
     broken = [(f"{classes[0]}/broken.png", classes[0], "the file is empty")]
     packed.write_rows(folder / "broken.csv", ("name", "label", "reason"), broken)
     source = {

@@ -51,7 +51,7 @@ def test_the_bytes_do_not_depend_on_the_number_of_processes(tmp_path, monkeypatc
     monkeypatch.setattr(opening, "CHUNK", 3)
     members = {**MEMBERS, "dog/bad.png": b"x"}
     outs = [pack(tmp_path, members, name=f"w{workers}", workers=workers)[0] for workers in (1, 2, 3)]
-    for name in ("images.npy", "index.csv", "broken.csv"):
+    for name in ("images.npy", "index.csv", "broken.csv", "moments.npy", "checksums.json"):
         assert len({(out / name).read_bytes() for out in outs}) == 1
 
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from darkroom import packed
+from darkroom.errors import DarkroomError
 from darkroom.packed import fingerprint, open_packed, read_split, write_split
 from tests import factories
 
@@ -45,6 +46,40 @@ def test_the_fingerprint_follows_pixels_index_and_split(tmp_path):
     second = fingerprint(folder, split)
     factories.write_packed(tmp_path / "packed", seed=1)
     assert len({first, second, fingerprint(folder, split)}) == 3
+
+
+def test_channel_statistics_are_those_of_numpy(tmp_path):
+    folder = factories.write_packed(tmp_path / "packed")
+    rows = np.arange(0, 120, 7)
+    mean, std = packed.channel_statistics(folder, rows)
+    pixels = packed.open_images(folder)[rows].reshape(-1, 3) / 255
+    assert mean == pytest.approx(pixels.mean(0), abs=5.1e-5)
+    assert std == pytest.approx(pixels.std(0), abs=5.1e-5)
+
+
+def test_a_constant_channel_can_be_divided_by(tmp_path):
+    folder = factories.write_packed(tmp_path / "packed")
+    summary, images = packed.PixelSummary(), np.full((2, 4, 4, 3), 255, np.uint8)
+    for image in images:
+        summary.add(image)
+    summary.write(folder)
+    np.save(folder / "images.npy", images)
+    assert packed.channel_statistics(folder, np.arange(2)) == ([1.0] * 3, [0.01] * 3)
+
+
+def test_training_reads_no_pixels_for_fingerprint_and_statistics(tmp_path, monkeypatch):
+    folder = factories.write_packed(tmp_path / "packed")
+    split = factories.write_split(tmp_path / "split.csv", folder)
+    before = fingerprint(folder, split), packed.channel_statistics(folder, np.arange(9))
+    np.save(folder / "images.npy", np.zeros((120, 16, 16, 3), np.uint8))
+    assert (fingerprint(folder, split), packed.channel_statistics(folder, np.arange(9))) == before
+
+
+def test_a_folder_of_an_older_version_says_what_to_do(tmp_path):
+    folder = factories.write_packed(tmp_path / "packed")
+    (folder / "checksums.json").unlink()
+    with pytest.raises(DarkroomError, match=r"checksums.json is missing: dvc repro makes it"):
+        fingerprint(folder, factories.write_split(tmp_path / "split.csv", folder))
 
 
 def test_rows_are_written_with_lf(tmp_path):

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from darkroom.training import batches, checkpoint, network, optimizer
+from darkroom.training import checkpoint, network, optimizer
 from darkroom.training.batches import Data
 from darkroom.training.checkpoint import Keeper, Key
 from darkroom.training.loop import Plan, Trainer
 from darkroom.training.network import Network
 from darkroom.training.settings import AugmentSettings, RecipeSettings, TrainingSettings
-from tests.test_training_loop import CPU, History, blobs
+from tests.test_training_loop import CPU, STATISTICS, History, blobs
 
 KEY = Key("parameters", "data", "code", "machine")
 
@@ -48,7 +48,7 @@ def trainer(**options) -> Trainer:
     data = tuple(Data(part.images.repeat_interleave(2, 1).repeat_interleave(2, 2), None, part.labels) for part in small)
     # With dropout, so that a network's own draws must be the same as well.
     model = network.build({"architecture": "wic_cnn", "width": 4}, 3, 24, 0)
-    whole = Network(model, *batches.statistics(data[0]))
+    whole = Network(model, *STATISTICS)
     changes = AugmentSettings(shift=1, flip="alternating", rotate=5)
     plan = Plan(settings, changes, TrainingSettings(), 4, 16, 0)
     return Trainer(whole, optimizer.groups([(whole, 1.0)], settings), data, plan, CPU)
@@ -104,14 +104,47 @@ def test_steps_that_no_checkpoint_knows_are_taken_again(tmp_path, steps):
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
-@pytest.mark.parametrize("name", ["parameters", "data", "code", "machine"])
-def test_a_checkpoint_that_does_not_fit_is_refused_with_the_reason(tmp_path, capsys, name):
+@pytest.mark.parametrize("name", ["parameters", "data", "code"])
+def test_a_checkpoint_that_does_not_fit_is_refused_with_the_reason_and_kept(tmp_path, capsys, name):
     path = tmp_path / "it.pt"
     Keeper(path, KEY).save({"step": 3})
-    other = Key(**vars(KEY) | {name: "another"})
-    assert Keeper(path, other).load() is None
-    assert f"is refused, since it was made with other {name}: training starts anew" in capsys.readouterr().err
+    other = Keeper(path, Key(**vars(KEY) | {name: "another"}))
+    assert other.load() is None
+    assert f"is refused, since it was made with other {name}: training starts from the" in capsys.readouterr().err
     assert not path.exists()
+    other.refused.rename(path)
+    assert Keeper(path, KEY).load() == {"step": 3}  # nothing was lost
+    Keeper(path, Key(**vars(KEY) | {name: "another"})).load()
+    other.clear()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_training_resumes_on_another_machine_with_a_warning(tmp_path, capsys):
+    path = tmp_path / "it.pt"
+    Keeper(path, Key("parameters", "data", "code", "cpu, 2 threads")).save({"step": 3})
+    assert Keeper(path, Key("parameters", "data", "code", "cpu, 1 thread")).load() == {"step": 3}
+    assert "another kind of machine (cpu, 2 threads) than this one (cpu, 1 thread)" in capsys.readouterr().err
+    assert path.exists()
+
+
+def test_a_checkpoint_that_takes_long_to_write_is_written_seldom(tmp_path, monkeypatch):
+    seconds = 0.0
+    monkeypatch.setattr(checkpoint.time, "perf_counter", lambda: seconds)
+    keeper = Keeper(tmp_path / "it.pt", KEY, every=30)
+
+    def save(state: object, path: Path) -> None:
+        nonlocal seconds
+        seconds += 10  # to a slow disk
+        path.touch()
+
+    monkeypatch.setattr(torch, "save", save)
+    seconds = 30
+    assert keeper.due()
+    keeper.save({})
+    seconds = 239
+    assert not keeper.due()
+    seconds = 240
+    assert keeper.due()
 
 
 class Danger:

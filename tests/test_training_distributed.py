@@ -1,7 +1,6 @@
 """Training with several processes, as torchrun starts them."""
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from darkroom import candidate, files, packed
-from darkroom.training.distributed import ALONE, World
+from darkroom.errors import DarkroomError
+from darkroom.training.distributed import ALONE, World, launched
 from stages import pretrained
 from tests import factories
 
@@ -38,7 +38,7 @@ select: {folds: 0}
 """
 
 
-FLOAT32 = "import darkroom.training.device as device; device._processor_has_bfloat16 = lambda: False"
+FLOAT32 = "import darkroom.training.device as device; device._processor_precision = lambda: device.torch.float32"
 """Rounding to bfloat16 would hide what the number of processes changes."""
 
 
@@ -123,38 +123,82 @@ def test_two_processes_transfer_as_one_does(place):
         assert max(np.abs(one[key] - two[key]).max() for key in one) < 1e-4
 
 
-@pytest.mark.slow
-def test_a_process_that_dies_ends_the_training_with_a_message_and_the_next_one_goes_on(place):
-    numbers = place / "processes"
-    before = f"open({str(numbers)!r} + os.environ['RANK'], 'w').write(str(os.getpid()))"
-    process = start(place, "plain", "dies", 2, epochs=10_000, before=before)
-    assert process.stdout is not None
-    assert any("epoch  20/10000" in line for line in process.stdout)
-    os.kill(int(numbers.with_name("processes1").read_text()), signal.SIGKILL)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode != 0
-    assert "error: process 0 of 2 stops, since another one" in errors
-    assert not [path for path in place.iterdir() if "dies" in path.name and path.suffix != ".py"]
-    process = start(place, "plain", "dies", 2, epochs=10_000)
-    assert process.stdout is not None
-    assert any("goes on from a checkpoint" in line for line in process.stdout)
-    process.terminate()
-    process.communicate(timeout=60)
+def at_step_10(code: str) -> str:
+    """Return Python that lets the second process do something in its tenth step."""
+    return (
+        "from darkroom.training import loop\n_step = loop.Trainer._step\ndef step(self, *arguments):\n"
+        f"    if self.step == 10 and os.environ['RANK'] == '1':\n        {code}\n    _step(self, *arguments)\n"
+        "loop.Trainer._step = step"
+    )
+
+
+OTHER_FILES = "sys.argv = [part.replace({!r}, {!r}) if os.environ['RANK'] == '1' else part for part in sys.argv]"
+LOST = "error: process 0 of 2 stops, since another one or torchrun itself ended. Nothing is lost"
+FAILURES = {
+    "exception": (at_step_10("raise ValueError('broken on purpose')"), "ValueError: broken on purpose"),
+    "killed": (at_step_10("os.kill(os.getpid(), signal.SIGKILL)"), LOST),
+    "disk full": (
+        "import resource\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "os.environ['RANK'] == '0' and resource.setrlimit(resource.RLIMIT_FSIZE, (500, resource.RLIM_INFINITY))",
+        "File too large",
+    ),
+    "code": (
+        "from darkroom.training import checkpoint\ncheckpoint.code = lambda: os.environ['RANK']",
+        "error: process 1 of 2 has other code than process 0: give all machines the same commit",
+    ),
+    "parameters": (OTHER_FILES.format("params-9999.yaml", "params-4.yaml"), "process 1 of 2 has other parameters"),
+    "data": (OTHER_FILES.format("split.csv", "other.csv"), "error: process 1 of 2 has other data than process 0"),
+    "device": (
+        "import torch\nfrom darkroom.training import device\n"
+        "if os.environ['RANK'] == '1': device.choose = lambda *_: device.Compute(torch.device('meta'))",
+        "error: process 1 of 2 trains on meta and process 0 on cpu: set device to one that all have",
+    ),
+}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("what", "old", "new"), [("parameters", "params-3.yaml", "params-4.yaml"), ("data", "split.csv", "other.csv")]
-)
-def test_processes_that_are_to_train_something_else_are_refused(place, what, old, new):
+@pytest.mark.parametrize("kind", FAILURES)
+def test_a_process_that_fails_ends_all_with_one_message_and_no_half_output(place, kind):
+    before, message = FAILURES[kind]
     (place / "params-4.yaml").write_text(PARAMS.replace("EPOCHS", "4").replace("PLACE", str(place)))
     (place / "other.csv").write_text((place / "split.csv").read_text().replace(",train,", ",test,", 1))
-    before = f"sys.argv = [part.replace({old!r}, {new!r}) if os.environ['RANK'] == '1' else part for part in sys.argv]"
-    process = start(place, "plain", "disagree", 2, before=before)
+    process = start(place, "plain", "failed", 2, epochs=9999, before=before)
     _, errors = process.communicate(timeout=60)
     assert process.returncode != 0
-    assert f"error: process 1 of 2 has other {what} than process 0: give all machines the same commit" in errors
-    assert not [path for path in place.iterdir() if "disagree" in path.name and path.suffix != ".py"]
+    assert errors.count(message) == 1, errors
+    assert errors.count("\nerror: ") + errors.startswith("error: ") == int("error: " in message or "process" in message)
+    assert not [path for path in place.iterdir() if "failed" in path.name and path.suffix != ".py"]
+
+
+@pytest.mark.slow
+def test_a_training_whose_process_died_resumes_and_also_with_fewer_processes(place):
+    process = start(place, "plain", "dies", 2, epochs=10_000, before=at_step_10("pass"))
+    assert process.stdout is not None
+    assert any("epoch  20/10000" in line for line in process.stdout)
+    process.terminate()
+    process.communicate(timeout=60)
+    for processes in (2, 1):
+        process = start(place, "plain", "dies", processes, epochs=10_000)
+        assert process.stdout is not None
+        assert any("goes on from a checkpoint" in line for line in process.stdout)
+        process.terminate()
+        _, errors = process.communicate(timeout=60)
+        assert ("written by another kind of machine" in errors) is (processes == 1)
+    assert not (place / "dies").exists()
+
+
+@pytest.mark.slow
+def test_the_first_process_may_take_longer_alone_than_the_others_would_wait_for_it(place):
+    before = (
+        "import datetime, time\nfrom darkroom.training import distributed, transfer\n"
+        "distributed.COLLECTIVE = datetime.timedelta(seconds=20)\nprobe = transfer._probe\n"
+        "transfer._probe = lambda *a: (time.sleep(25), probe(*a))[1]"
+    )
+    packed.write_rows(place / "copies.csv", ("cluster", "name", "label", "copy", "conflict", "split"), [])
+    process = start(place, "tuned", "patient", 2, before=f"{FLOAT32}\n{before}")
+    said, errors = process.communicate(timeout=180)
+    assert process.returncode == 0, errors
+    assert "last layer of strength" in said
 
 
 @pytest.mark.slow
@@ -171,3 +215,35 @@ def test_shares_are_all_of_a_batch_once(count):
     rows = [row for rank in range(3) for row in range(count)[World(rank, 3).share(count)]]
     assert sorted(rows) == list(range(count))
     assert list(range(count)[ALONE.share(count)]) == list(range(count))
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        (
+            {"SLURM_STEP_NUM_TASKS": "4"},
+            r"srun started 4 processes \(SLURM_STEP_NUM_TASKS=4\) that do not know of each",
+        ),
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, "mpirun started 2 processes .*: mpirun torchrun --nnodes=MACHINES"),
+        ({"PMI_SIZE": "3"}, "mpiexec started 3 processes"),
+    ],
+)
+def test_processes_of_another_launcher_are_refused(environment, message):
+    with pytest.raises(DarkroomError, match=message):
+        launched(environment)
+
+
+@pytest.mark.parametrize(
+    ("environment", "world"),
+    [
+        ({}, ALONE),
+        ({"SLURM_STEP_NUM_TASKS": "1", "OMPI_COMM_WORLD_SIZE": "1"}, ALONE),
+        ({"SLURM_NTASKS": "4"}, ALONE),  # a batch script, which srun did not start
+        (
+            {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4", "SLURM_STEP_NUM_TASKS": "2"},
+            World(5, 8, 1, 4),  # torchrun, which srun started on two machines
+        ),
+    ],
+)
+def test_the_world_is_what_torchrun_says(environment, world):
+    assert launched(environment) == world

@@ -15,7 +15,9 @@ from darkroom.training.loop import Plan, Trainer, Watch
 from darkroom.training.network import Network
 from darkroom.training.settings import AugmentSettings, RecipeSettings, TrainingSettings
 
-CPU = Compute(torch.device("cpu"), bfloat16=False)
+CPU = Compute(torch.device("cpu"))
+STATISTICS = [0.3] * 3, [0.2] * 3
+"""Mean and standard deviation of the images below, about."""
 
 
 def blobs(count: int, seed: int) -> Data:
@@ -53,7 +55,7 @@ def trainer(
     settings = RecipeSettings(**{"learning_rate": 0.05, **options})
     data = (blobs(120, 1), blobs(60, 2))
     model = network.build({"architecture": architecture, "width": 4}, 3, 12, seed)
-    whole = Network(model, *batches.statistics(data[0]))
+    whole = Network(model, *STATISTICS)
     plan = Plan(settings, AugmentSettings(shift=1), training or TrainingSettings(), epochs, 16, seed)
     return Trainer(whole, optimizer.groups([(whole, 1.0)], settings), data, plan, compute)
 
@@ -113,7 +115,7 @@ def test_the_seed_decides_every_bit():
 
 
 def test_bfloat16_learns_too_and_predicts_in_full_precision():
-    whole, _, history, data = train(compute=Compute(torch.device("cpu"), bfloat16=True))
+    whole, _, history, data = train(compute=Compute(torch.device("cpu"), torch.bfloat16))
     assert history[-1].validation_accuracy > 0.9
     logits = scoring.predict(whole, data[1])
     assert logits.dtype == torch.float32
@@ -121,18 +123,16 @@ def test_bfloat16_learns_too_and_predicts_in_full_precision():
         torch.testing.assert_close(logits, whole(data[1].images))
 
 
-def test_predictions_are_never_rounded_to_tf32():
-    class Probe(torch.nn.Module):
+def test_predictions_are_computed_on_the_processor():
+    class Elsewhere(torch.nn.Linear):
         def forward(self, images):
-            assert not torch.backends.cudnn.allow_tf32
-            return images.float().mean((1, 2))
+            assert images.device == self.weight.device == torch.device("cpu")
+            return super().forward(images.float().mean((1, 2)))
 
+    whole = Elsewhere(3, 3)
+    on_meta = Data(torch.zeros((600, 32, 32, 3), dtype=torch.uint8), None, torch.zeros(600))
+    assert scoring.predict(whole, on_meta).shape == (600, 3)
     assert torch.get_float32_matmul_precision() == "highest"
-    assert torch.backends.cudnn.allow_tf32  # PyTorch's default, which a GPU would follow
-    assert scoring.predict(
-        Probe(), Data(torch.zeros((600, 32, 32, 3), dtype=torch.uint8), None, torch.zeros(600))
-    ).shape == (600, 3)
-    assert torch.backends.cudnn.allow_tf32
 
 
 @pytest.mark.parametrize(("size", "count"), [(8, 8192), (32, 512), (224, 10), (1024, 1)])
@@ -152,13 +152,51 @@ def test_a_loss_beyond_return_is_refused_too():
         train(optimizer="adam", learning_rate=1e8)
 
 
+def test_float16_with_scaled_losses_learns_and_resumes():
+    it = trainer(compute=Compute(torch.device("cpu"), torch.float16), clip=1.0, epochs=6)
+    it.run(Watch())
+    assert it.best.accuracy > 0.9
+    again = trainer(compute=Compute(torch.device("cpu"), torch.float16), clip=1.0, epochs=6)
+    again.restore(it.state())
+    assert again.gradients.scaler.get_scale() == it.gradients.scaler.get_scale()
+    trainer(epochs=6).restore(it.state())  # another kind of machine needs no scale
+    again.restore(trainer(epochs=6).state())
+
+
+def test_only_whole_batches_of_one_type_are_compiled_and_before_the_clock_starts(monkeypatch):
+    seen: list[tuple[int, int, torch.dtype]] = []
+
+    class Compiled(torch.nn.Module):
+        def __init__(self, model: torch.nn.Module) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            seen.append((*images.shape[:2], images.dtype))
+            return self.model(images)
+
+    monkeypatch.setattr(torch, "compile", lambda model, dynamic: Compiled(model))
+    options = {"architecture": "resnet9", "compile": True, "epochs": 3, "small_start": 0.8}
+    it = trainer(**options)
+    it.training = Data(it.training.images[:101], None, it.training.labels[:101])  # six batches of 16, one of 5
+    it.steps, it.total = 6, 18
+    sides = {10, 11, 12}
+    before = {name: tensor.clone() for name, tensor in it.network.state_dict().items()}
+    it.gradients.warm_up(sides, 3)
+    assert all(torch.equal(before[name], tensor) for name, tensor in it.network.state_dict().items())
+    assert seen == [(16, side, torch.float32) for side in sorted(sides)]
+    it.run(Watch())
+    assert set(seen) == {(16, side, torch.float32) for side in (12,)} | set(seen[:3])
+    assert len(it.history) == 3
+
+
 def test_what_cannot_be_compiled_says_what_to_set():
     class Uncompiled(torch.nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             raise InvalidCxxCompiler
 
     it = trainer()
-    it.model = Uncompiled()
+    it.gradients.model = Uncompiled()
     with pytest.raises(DarkroomError, match=r"cannot be compiled here .*: set compile: false, or install a C\+\+"):
         it.run(Watch())
 
@@ -250,7 +288,7 @@ class Small(torch.nn.Module):
 
 def test_a_batch_too_large_for_memory_says_which_size_fits():
     it = trainer()
-    it.model = Small(it.network, 5)
+    it.gradients.model = Small(it.network, 5)
     with pytest.raises(
         DarkroomError, match=r"a batch of 16 images does not fit .* 4 would: set batch_size to 4, or acc"
     ):
@@ -260,9 +298,9 @@ def test_a_batch_too_large_for_memory_says_which_size_fits():
 def test_a_batch_too_large_for_memory_is_taken_in_parts_with_the_same_result():
     whole, best, history, _ = train(epochs=2)
     it = trainer(epochs=2, training=TrainingSettings(accumulate=True))
-    it.model = Small(it.network, 5)
+    it.gradients.model = Small(it.network, 5)
     assert it.run(Watch()) == best
-    assert it.most == 4
+    assert it.gradients.most == 4
     assert [epoch.train_loss for epoch in it.history] == pytest.approx(
         [epoch.train_loss for epoch in history], rel=1e-4
     )
@@ -292,8 +330,9 @@ def test_a_class_weight_multiplies_the_whole_loss_of_its_images():
 def test_no_part_is_too_small_for_batch_norm(architecture, batch, room):
     it = trainer(epochs=1, architecture=architecture, training=TrainingSettings(accumulate=True))
     it.plan = replace(it.plan, batch_size=batch)
+    it.gradients.batch_size = batch
     it.steps = it.total = batches.steps(len(it.training), batch)
-    it.model = Small(it.network, room)
+    it.gradients.model = Small(it.network, room)
     sizes = []
     it.network.register_forward_pre_hook(lambda module, given: sizes.append(len(given[0])) if module.training else None)
     it.run(Watch())
@@ -304,7 +343,7 @@ def test_no_part_is_too_small_for_batch_norm(architecture, batch, room):
 
 def test_not_even_one_image_fits():
     it = trainer(training=TrainingSettings(accumulate=True))
-    it.model = Small(it.network, 0)
+    it.gradients.model = Small(it.network, 0)
     with pytest.raises(DarkroomError, match="not even two images fit into memory"):
         it.run(Watch())
 
@@ -405,7 +444,7 @@ def test_balance_helps_the_rare_class(balance):
         data = (Data(common.images[rows], None, common.labels[rows]), rare)
         settings = RecipeSettings(learning_rate=0.02)
         model = network.build({"architecture": "lab_cnn", "width": 4}, 3, 12, 0)
-        whole = Network(model, *batches.statistics(data[0]))
+        whole = Network(model, *STATISTICS)
         plan = Plan(settings, AugmentSettings(), TrainingSettings(balance=way), 2, 16, 0)
         Trainer(whole, optimizer.groups([(whole, 1.0)], settings), data, plan, CPU).run(Watch())
         mine = Data(rare.images[rare.labels == 0], None, rare.labels[rare.labels == 0])
@@ -414,19 +453,9 @@ def test_balance_helps_the_rare_class(balance):
     assert recall(balance) > recall("none")
 
 
-def test_statistics_are_those_of_numpy():
-    data = blobs(50, 3)
-    mean, std = batches.statistics(data)
-    pixels = data.images.numpy().reshape(-1, 3) / 255
-    assert mean == pytest.approx(pixels.mean(0), abs=1e-4)
-    assert std == pytest.approx(pixels.std(0), abs=1e-4)
-    flat = Data(torch.zeros((2, 2, 2, 3), dtype=torch.uint8), None, torch.zeros(2))
-    assert batches.statistics(flat)[1] == [0.01] * 3  # nothing is divided by zero
-
-
 def test_a_device_that_is_not_there_is_refused():
     missing = "cuda" if not torch.cuda.is_available() else "mps"
-    with pytest.raises(DarkroomError, match=f"device '{missing}' is not available here. Allowed: auto, .*cpu"):
+    with pytest.raises(DarkroomError, match=f"device '{missing}' is not available here.*. Allowed: auto, .*cpu"):
         device.choose(missing)
     assert device.choose("cpu").device.type == "cpu"
     assert device.choose("auto").device.type in ("cuda", "mps", "cpu")

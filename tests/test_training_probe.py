@@ -15,7 +15,7 @@ from darkroom.training.features import Shelf
 from darkroom.training.network import Network
 from tests import factories
 
-CPU = device.Compute(torch.device("cpu"), bfloat16=False)
+CPU = device.Compute(torch.device("cpu"))
 
 
 def clouds(count=300, classes=3, values=20, spread=1.5, seed=0):
@@ -89,7 +89,7 @@ def place(tmp_path_factory):
 def ground(place):
     data, split = packed.open_packed(place / "packed"), packed.read_split(place / "split.csv")
     whole = Network(network.build({"architecture": "resnet9", "width": 4}, 3, 16, 0), [0.5] * 3, [0.25] * 3)
-    return whole, batches.load(data, split, "train", CPU.device), split.rows("train")
+    return whole, batches.load(data.images, split, "train", CPU.device), split.rows("train")
 
 
 def shelf(folder, whole, limit=10**9):
@@ -174,6 +174,75 @@ def test_other_weights_are_other_features_and_old_ones_make_room(place, tmp_path
     damaged.write_bytes(b"no")
     for view in ("plain", "mirrored"):
         assert len(features.extract(whole, data, rows, view, shelf(tmp_path, whole), CPU)) == len(rows)
+
+
+def test_saving_features_writes_their_rows_and_nothing_else(tmp_path):
+    whole = tmp_path / "features"
+    kept = Shelf(whole, "network", "images", 1000, 10**9)
+    values = np.arange(20, dtype=np.float16).reshape(2, 10)
+    kept.save("plain", np.array([3, 900]), values, 1.0)
+    [path] = whole.iterdir()
+    inode, blocks = path.stat().st_ino, path.stat().st_blocks
+    kept.save("plain", np.array([4, 901]), values + 1, 2.0)
+    assert path.stat().st_ino == inode  # the same file: not written anew
+    assert path.stat().st_blocks == blocks
+    found, known = kept.load("plain", np.array([3, 4, 5, 900, 901]))
+    assert known.tolist() == [True, True, False, True, True]
+    assert found[[0, 3]].tolist() == values.tolist()
+    assert found[[1, 4]].tolist() == (values + 1).tolist()
+    assert kept.spent("plain", np.arange(1000)) == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "other rows"])
+def test_damaged_features_are_computed_again(tmp_path, damage):
+    kept = Shelf(tmp_path, "network", "images", 100, 10**9)
+    kept.save("plain", np.arange(3), np.ones((3, 8), np.float16), 1.0)
+    [path] = tmp_path.iterdir()
+    match damage:
+        case "cut":
+            path.write_bytes(path.read_bytes()[:60])
+        case "empty":
+            path.write_bytes(b"")
+        case "other rows":
+            kept = Shelf(tmp_path, "network", "images", 101, 10**9)
+            path.rename(kept._path("plain"))
+    assert kept.load("plain", np.arange(3))[0] is None
+    kept.save("plain", np.arange(2), np.ones((2, 8), np.float16), 1.0)
+    assert kept.load("plain", np.arange(3))[1].tolist() == [True, True, False]
+
+
+def test_features_that_a_cut_lost_are_unknown(tmp_path):
+    kept = Shelf(tmp_path, "network", "images", 100, 10**9)
+    kept.save("plain", np.arange(100), np.ones((100, 8), np.float16), 1.0)
+    [path] = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    found, known = kept.load("plain", np.arange(100))
+    assert 30 < known.sum() < 60
+    assert (found[known] == 1).all()
+    assert not known[60:].any()
+
+
+def test_a_head_for_very_many_images_is_fitted_to_the_same_share_of_each_class():
+    labels = np.array([0] * 1000 + [1] * 100 + [2] * 6)
+    chosen = probe.sample(labels, 300, 0)
+    assert np.bincount(labels[chosen]).tolist() == [271, 27, 6]
+    assert (np.diff(chosen) > 0).all()
+    assert chosen.tolist() == probe.sample(labels, 300, 0).tolist()
+    assert probe.sample(labels, 300, 1).tolist() != chosen.tolist()
+    assert probe.sample(labels, 2000, 0).tolist() == list(range(1106))
+    assert probe.most_images(1280, 10) == 2**28 // 1280
+    assert probe.most_images(1280, 1000) == 2**35 // 1_280_000
+
+
+def test_features_of_some_images_are_those_of_all(place, tmp_path):
+    whole, data, rows = ground(place)
+    chosen = probe.sample(data.labels.numpy(), 20, 0)
+    part = data.subset(chosen)
+    assert torch.equal(part.images, data.images[torch.from_numpy(chosen)])
+    assert torch.equal(part.labels, data.labels[torch.from_numpy(chosen)])
+    everything = features.extract(whole, data, rows, "plain", shelf(tmp_path / "all", whole), CPU)
+    found = features.extract(whole, part, rows[chosen], "plain", shelf(tmp_path / "some", whole), CPU)
+    np.testing.assert_allclose(found, everything[chosen], rtol=2e-3, atol=1e-3)
 
 
 def test_folds_tell_what_is_learnable_and_keep_families_together():

@@ -12,7 +12,7 @@ import numpy as np
 from darkroom.data import layout, opening
 from darkroom.data.contents import open_contents
 from darkroom.data.settings import PackSettings
-from darkroom.packed import Broken, Record, write_rows
+from darkroom.packed import Broken, PixelSummary, Record, write_rows
 from darkroom.progress import progress
 
 
@@ -30,6 +30,7 @@ def pack(raw: Path, settings: PackSettings, out: Path, workers: int | None = Non
     by_name = {item.name: item for item in items}
     records: list[Record] = []
     broken = list(contents.set_aside)
+    summary = PixelSummary()
     with (out / "images.npy").open("wb") as file, progress("pack", len(items), "images") as advance:
         _write_header(file, len(items), settings.image_size)
         for name, opened in opening.open_all(contents.read(by_name), settings.image_size, workers):
@@ -38,6 +39,7 @@ def pack(raw: Path, settings: PackSettings, out: Path, workers: int | None = Non
                 broken.append(Broken(name, item.label, opened.reason))
             else:
                 file.write(opened.pixels.tobytes())
+                summary.add(opened.pixels)
                 facts = (opened.width, opened.height, opened.sha256, opened.phash)
                 records.append(Record(name, item.label, item.split, *facts, item.group, item.slice))
             advance(1)
@@ -46,6 +48,7 @@ def pack(raw: Path, settings: PackSettings, out: Path, workers: int | None = Non
     layout.refuse_unreadable_classes(items, (record.label for record in records), contents.archive)
     _write_table(out / "index.csv", Record, records)
     _write_table(out / "broken.csv", Broken, sorted(broken, key=lambda item: item.name))
+    summary.write(out)
     shutil.copyfile(raw / "source.json", out / "source.json")
     return len(records), broken
 

@@ -14,13 +14,13 @@ def augment(
 ) -> Tensor:
     """Return changed copies of uint8 images of shape (N, S, S, 3): uint8, or float 0 to 255 when turned or coloured.
 
-    `rows` are the images' places in the training set, int64 (N,); with `epoch` and the seed of `draws` they say which
-    images an alternating flip mirrors.
+    `draws` and `rows` are on the images' device. `rows` are the images' positions in the training set, int64 (N,); with
+    `epoch` and the seed of `draws` they say which images an alternating flip mirrors.
     """
     if settings.flip or settings.shift:
         mirrored = None
         if settings.flip == "alternating":
-            rows = torch.arange(len(images)) if rows is None else rows
+            rows = torch.arange(len(images), device=images.device) if rows is None else rows
             mirrored = geometry.alternating(rows, epoch, draws.seed)
         elif settings.flip:
             mirrored = draws.uniform() < 0.5

@@ -11,8 +11,10 @@ def blend(average: nn.Module, network: nn.Module, decay: float, step: int) -> No
     `step` counts from 0; the decay rises with it from 0.1 to `decay`, so that the random start is soon forgotten.
     """
     decay = min(decay, (1 + step) / (10 + step))
-    for old, new in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
-        if old.is_floating_point():
-            old.lerp_(new, 1 - decay)
-        else:
+    pairs = list(zip(average.state_dict().values(), network.state_dict().values(), strict=True))
+    floats = [pair for pair in pairs if pair[0].is_floating_point()]
+    # One call for all: on a GPU starting hundreds of small kernels would take longer than their work.
+    torch._foreach_lerp_([old for old, _ in floats], [new for _, new in floats], 1 - decay)
+    for old, new in pairs:
+        if not old.is_floating_point():
             old.copy_(new)

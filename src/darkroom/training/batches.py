@@ -15,7 +15,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from darkroom.packed import Packed, Split, SplitName
+from darkroom.packed import Split, SplitName
 from darkroom.training.settings import Balance
 
 FEWEST_STEPS = 16
@@ -24,15 +24,15 @@ SMALLEST_BATCH = 8
 """Images that batch norm needs for its statistics."""
 ROOM = 0.5
 """Share of the free memory that images may take; the rest is for the network and for others."""
-PIECE = 4096
-"""Images that are copied at a time."""
+PIECE = 64 * 2**20
+"""Bytes that are copied at a time."""
 AHEAD = 3
 """Batches that are read before they are asked for."""
 
 Place = Literal["device", "memory", "file"]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Data:
     """One split: images uint8 (N, S, S, 3) wherever they fit, labels int64 (N,) on the device."""
 
@@ -50,15 +50,46 @@ class Data:
         """The images' side in pixels."""
         return self.images.shape[1]
 
-    def take(self, places: Tensor) -> Tensor:
-        """Return the images at `places` of the split (int64, on the processor), on the device."""
-        rows = places if self.rows is None else self.rows[places]
-        device = self.labels.device
-        if self.images.device == device:
-            return self.images[rows.to(device)]
-        images = self.images[rows]
-        # Pinned memory lets the copy run while the device computes.
-        return (images.pin_memory() if device.type == "cuda" else images).to(device, non_blocking=True)
+    @property
+    def device(self) -> torch.device:
+        """The device that trains."""
+        return self.labels.device
+
+    @property
+    def resident(self) -> bool:
+        """Whether the images lie on the device that trains."""
+        return self.images.device == self.device
+
+    def take(self, positions: Tensor) -> Tensor:
+        """Return the images at `positions` of the split (int64), on the device."""
+        if self.resident and self.rows is None:
+            return self.images.index_select(0, positions.to(self.device))
+        positions = positions.cpu()
+        rows = positions if self.rows is None else self.rows[positions]
+        # index_select reads with all threads, images[rows] with one. Pinned memory, which PyTorch keeps for the next
+        # batch, lets the copy run while the GPU computes.
+        cuda = self.device.type == "cuda"
+        images = torch.empty((len(rows), *self.images.shape[1:]), dtype=torch.uint8, pin_memory=cuda)
+        torch.index_select(self.images, 0, rows, out=images)
+        return images.to(self.device, non_blocking=cuda)
+
+    def subset(self, positions: npt.NDArray[np.int64]) -> "Data":
+        """Return the images at `positions` (int64), copied only on the device."""
+        if len(positions) == len(self):
+            return self
+        chosen = torch.from_numpy(positions)
+        if self.resident and self.rows is None:
+            return Data(self.take(chosen), None, self.labels[chosen.to(self.device)])
+        rows = chosen if self.rows is None else self.rows[chosen]
+        return Data(self.images, rows, self.labels[chosen.to(self.device)])
+
+    def leave_device(self) -> bool:
+        """Move the images from a GPU to the processor's memory; False where they are not on one, or find no room."""
+        if self.images.device.type != "cuda" or self.images.nbytes > ROOM * _free_memory():
+            return False
+        self.images = self.images.cpu()
+        torch.cuda.empty_cache()
+        return True
 
     def chunks(self, size: int) -> Iterator[Tensor]:
         """Yield all images in order, `size` at a time, on the device."""
@@ -66,7 +97,7 @@ class Data:
 
     def batches(self, places: Sequence[Tensor]) -> Iterator[Tensor]:
         """Yield the images of each batch of `places`; read ahead where they do not lie on the device."""
-        if self.rows is None and self.images.device == self.labels.device:
+        if self.rows is None and self.resident:
             yield from map(self.take, places)
             return
         with ThreadPoolExecutor(1) as reader:
@@ -98,21 +129,32 @@ def _free_memory() -> int:
     return free
 
 
-def load(packed: Packed, split: Split, name: SplitName, device: torch.device, place: Place = "device") -> Data:
-    """Return one split, its images at `place`."""
+def load(
+    images: npt.NDArray[np.uint8], split: Split, name: SplitName, device: torch.device, place: Place = "device"
+) -> Data:
+    """Return one split of packed `images`, uint8 (N, S, S, 3), at `place`: in the processor's memory, where a GPU's
+    turns out to be full.
+    """
     rows = split.rows(name)
     labels = torch.from_numpy(split.labels[rows]).to(device)
-    if place != "file":
-        where = device if place == "device" else torch.device("cpu")
-        images = torch.empty((len(rows), *packed.images.shape[1:]), dtype=torch.uint8, device=where)
-        for begin in range(0, len(rows), PIECE):  # all at once would need room for them twice
-            images[begin : begin + PIECE] = torch.from_numpy(packed.images[rows[begin : begin + PIECE]])
-        if isinstance(pages := packed.images.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-            pages.madvise(mmap.MADV_DONTNEED)  # what was read counts as this process's memory until then
-        return Data(images, None, labels)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # the map is read-only, and nothing here writes
-        return Data(torch.from_numpy(packed.images), torch.from_numpy(rows), labels)
+    if place == "file":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # the map is read-only, and nothing here writes
+            return Data(torch.from_numpy(images), torch.from_numpy(rows), labels)
+    try:
+        copies = torch.empty((len(rows), *images.shape[1:]), dtype=torch.uint8, device=_where(place, device))
+    except torch.OutOfMemoryError:
+        copies = torch.empty((len(rows), *images.shape[1:]), dtype=torch.uint8)
+    piece = max(1, PIECE // max(1, images[:1].nbytes))
+    for begin in range(0, len(rows), piece):  # all at once would need room for them twice
+        copies[begin : begin + piece] = torch.from_numpy(images[rows[begin : begin + piece]])
+    if isinstance(pages := images.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        pages.madvise(mmap.MADV_DONTNEED)  # what was read counts as this process's memory until then
+    return Data(copies, None, labels)
+
+
+def _where(place: Place, device: torch.device) -> torch.device:
+    return device if place == "device" else torch.device("cpu")
 
 
 def order(
@@ -149,6 +191,11 @@ def fitting_size(count: int, batch_size: int, smallest: int = SMALLEST_BATCH) ->
     return min(batch_size, max(smallest, count // FEWEST_STEPS))
 
 
+def smallest(processes: int) -> int:
+    """Return how many images the last batch of an epoch must have, for batch norm in each of `processes`."""
+    return max(SMALLEST_BATCH, 2 * processes)
+
+
 def class_weights(data: Data, classes: int) -> Tensor:
     """Return float32 weights, shape (classes,), inverse to the number of images, with mean 1 over all images."""
     counts = torch.bincount(data.labels, minlength=classes)
@@ -167,18 +214,3 @@ def steps(count: int, batch_size: int, smallest: int = SMALLEST_BATCH) -> int:
     """Return how many batches `order` gives for `count` images."""
     whole, rest = divmod(count, batch_size)
     return max(1, whole + (rest >= min(batch_size, smallest)))
-
-
-def statistics(data: Data) -> tuple[list[float], list[float]]:
-    """Return mean and standard deviation per channel, on values 0 to 1, rounded to 4 digits."""
-    # Exact integer histograms: no float sum whose result depends on the order of the threads.
-    counts = np.zeros((3, 256), dtype=np.int64)
-    for chunk in data.chunks(PIECE):
-        pixels: npt.NDArray[np.uint8] = chunk.cpu().numpy().reshape(-1, 3)
-        counts += [np.bincount(pixels[:, channel], minlength=256) for channel in range(3)]
-    levels = np.arange(256) / 255
-    shares = counts / counts.sum(1, keepdims=True)
-    means = shares @ levels
-    stds = np.sqrt((shares * (levels - means[:, None]) ** 2).sum(1))
-    # A constant channel must not divide by zero.
-    return [round(float(mean), 4) for mean in means], [max(round(float(std), 4), 1e-2) for std in stds]

@@ -14,13 +14,17 @@ from darkroom import files
 
 EVERY = 30.0
 """Seconds between two checkpoints."""
+SHARE = 20
+"""A checkpoint is written after this many times the seconds that the last one took: large networks on slow disks are
+not to spend their time on writing."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """What must be the same for a training to go on: SHA-256 each, or plain words."""
+    """What a checkpoint belongs to. A training resumes only from one of the same parameters, data and code."""
 
     parameters: str
+    """SHA-256, as are those of data and code."""
     data: str
     code: str
     machine: str
@@ -43,17 +47,18 @@ class Keeper:
 
     def __init__(self, path: Path, key: Key, every: float = EVERY) -> None:
         self.path, self.key, self.every = path, key, every
-        self._last = time.perf_counter()
+        self._last, self._cost = time.perf_counter(), 0.0
 
     def due(self) -> bool:
-        """Return whether `every` seconds have passed since the last checkpoint."""
-        return time.perf_counter() - self._last >= self.every
+        """Return whether `every` seconds have passed since the last checkpoint, or more if writing it took long."""
+        return time.perf_counter() - self._last >= max(self.every, SHARE * self._cost)
 
     def save(self, state: dict[str, Any]) -> None:
         """Write `state`: tensors, numbers, texts, and mappings and lists of them.
 
         When it cannot be written, a line says so and the one before stays: a full disk must not end the training.
         """
+        begin = time.perf_counter()
         try:
             with files.whole_file(self.path) as partial:
                 torch.save({"key": vars(self.key), "state": state}, partial)
@@ -61,11 +66,14 @@ class Keeper:
             reason = error.strerror if isinstance(error, OSError) else f"is the disk full? {error}".split("\n")[0]
             _warn(f"checkpoint {self.path} cannot be written ({reason}): training goes on, and writing is tried again")
         self._last = time.perf_counter()
+        self._cost = self._last - begin
 
     def load(self) -> dict[str, Any] | None:
         """Return the state of a training that was broken off, on the processor, or None where there is none.
 
-        One that does not fit, or cannot be read, is refused in a printed line and removed. Nothing in it is executed.
+        One of other parameters, data or code, or that cannot be read, is refused in a printed line and set aside under
+        another name. From one that another kind of machine wrote training resumes, with a warning. Nothing in it is
+        executed.
         """
         if not self.path.is_file():
             return None
@@ -75,20 +83,34 @@ class Keeper:
         except Exception:  # damaged bytes raise almost anything, and nothing but this file is to blame
             self._refuse("it cannot be read")
             return None
-        if found != self.key:
-            names = [name for name, value in vars(self.key).items() if vars(found)[name] != value]
+        names = [name for name in ("parameters", "data", "code") if vars(found)[name] != vars(self.key)[name]]
+        if names:
             self._refuse(f"it was made with other {' and '.join(names)}")
             return None
+        if found.machine != self.key.machine:
+            _warn(
+                f"checkpoint {self.path} was written by another kind of machine ({found.machine}) than this one "
+                f"({self.key.machine}): training resumes, and its weights will differ from an uninterrupted one's in "
+                "their last bits"
+            )
         return state
 
     def clear(self) -> None:
-        """Remove the file, and what a kill left of one: the training is finished."""
-        self.path.unlink(missing_ok=True)
-        files.partial_of(self.path).unlink(missing_ok=True)
+        """Remove the file, one that was set aside, and what a kill left of one: the training is finished."""
+        for path in (self.path, self.refused, files.partial_of(self.path)):
+            path.unlink(missing_ok=True)
+
+    @property
+    def refused(self) -> Path:
+        """Where a file that does not fit is set aside, until the training is finished or sets aside another."""
+        return self.path.with_suffix(".refused")
 
     def _refuse(self, reason: str) -> None:
-        _warn(f"checkpoint {self.path} is refused, since {reason}: training starts anew")
-        self.clear()
+        self.path.replace(self.refused)
+        _warn(
+            f"checkpoint {self.path} is refused, since {reason}: training starts from the beginning, and the file is "
+            f"kept as {self.refused} until the training has finished"
+        )
 
 
 def _warn(line: str) -> None:
@@ -98,6 +120,6 @@ def _warn(line: str) -> None:
 def clean(folder: Path, names: Iterable[str]) -> None:
     """Remove the checkpoints of models that are no longer in params.yaml, `names` being those that are."""
     known = set(names)
-    for path in sorted(folder.glob("*.pt")):
+    for path in sorted([*folder.glob("*.pt"), *folder.glob("*.refused")]):
         if path.stem not in known:
             path.unlink(missing_ok=True)

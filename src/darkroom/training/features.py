@@ -15,8 +15,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
 from darkroom import files
@@ -53,49 +51,57 @@ class Shelf:
 
     def load(self, view: View, rows: npt.NDArray[np.int64]) -> tuple[Features | None, npt.NDArray[np.bool_]]:
         """Return the features of packed `rows`, or None where there are none, and for which rows they are known."""
-        content = self._read(view)
+        content = self._open(view)
         if content is None:
             return None, np.zeros(len(rows), dtype=np.bool_)
         return content["features"][rows], content["known"][rows].astype(np.bool_)
 
     def spent(self, view: View, rows: npt.NDArray[np.int64]) -> float:
         """Return the seconds that it took once to compute what is known of packed `rows`."""
-        content = self._read(view)
-        return float(content["seconds"][rows].sum()) if content else 0.0
+        content = self._open(view)
+        return float(content["seconds"][rows].sum()) if content is not None else 0.0
 
     def save(self, view: View, rows: npt.NDArray[np.int64], features: Features, seconds: float) -> None:
-        """Add the features of packed `rows`, which took `seconds`, to those that are known, and make room for them."""
-        content = self._read(view) or {
-            "features": np.zeros((self.count, features.shape[1]), dtype=np.float16),
-            "known": np.zeros(self.count, dtype=np.uint8),
-            "seconds": np.zeros(self.count, dtype=np.float32),
-        }
-        content["features"][rows], content["known"][rows] = features, 1
-        content["seconds"][rows] = seconds / len(rows)
+        """Add the features of packed `rows`, which took `seconds`, to those that are known, and make room for them.
+
+        They are written where they belong in the file, so saving takes the same time however many are known.
+        """
         path = self._path(view)
-        with files.whole_file(path) as partial:
-            save_file(content, partial)
+        content = self._open(view)
+        if content is None or content["features"].shape[1] != features.shape[1]:
+            values = features.shape[1]
+            kind = np.dtype([("features", "<f2", (values,)), ("seconds", "<f4"), ("known", "<u4")])
+            with files.whole_file(path) as partial:
+                np.lib.format.open_memmap(partial, mode="w+", dtype=kind, shape=(self.count,)).flush()
+            content = np.lib.format.open_memmap(path, mode="r+")
+        content["features"][rows], content["seconds"][rows] = features, seconds / len(rows)
+        content.flush()  # or after a power cut rows might be marked whose features were never written
+        content["known"][rows] = 1
+        content.flush()
         self._clean(path)
 
     def _path(self, view: View) -> Path:
         key = hashlib.sha256(f"{self.network} {self.images} {view}".encode()).hexdigest()
-        return self.folder / f"{key[:32]}.safetensors"
+        return self.folder / f"{key[:32]}.npy"
 
-    def _read(self, view: View) -> dict[str, npt.NDArray[Any]] | None:
+    def _open(self, view: View) -> np.memmap[Any, Any] | None:
+        """Return a memory map of the file, one record for each packed row, or None where there is none."""
         path = self._path(view)
         if not path.is_file():
             return None
         try:
-            content = load_file(path)
-        except SafetensorError:  # a damaged file is worth no more than none
-            path.unlink()
-            return None
-        path.touch()
-        return dict(content)
+            content: np.memmap[Any, Any] = np.lib.format.open_memmap(path, mode="r+")
+            if content.shape == (self.count,) and content.dtype.names == ("features", "seconds", "known"):
+                path.touch()
+                return content
+        except ValueError:  # no header, or a file that was cut short
+            pass
+        path.unlink()  # a damaged file is worth no more than none
+        return None
 
     def _clean(self, newest: Path) -> None:
         room = self.limit - newest.stat().st_size
-        others = [path for path in self.folder.glob("*.safetensors") if path != newest]
+        others = [path for path in self.folder.glob("*.npy") if path != newest]
         for path in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True):
             room -= path.stat().st_size
             if room < 0:

@@ -4,7 +4,7 @@ import copy
 import math
 import time
 from dataclasses import asdict, dataclass, field
-from typing import Any, NoReturn, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from darkroom.training.batches import Data
 from darkroom.training.checkpoint import Keeper
 from darkroom.training.device import Compute
 from darkroom.training.distributed import ALONE, World
-from darkroom.training.mixing import Targets
+from darkroom.training.gradients import Gradients
 from darkroom.training.seeds import Draws
 from darkroom.training.settings import AugmentSettings, RecipeSettings, TrainingSettings
 
@@ -97,18 +97,19 @@ class Trainer:
     ) -> None:
         self.network, self.plan, self.compute, self.world = network, plan, compute, world
         self.training, self.validation = data
-        self.model = world.wrap(network)
-        if plan.settings.compile:
-            self.model = cast(nn.Module, torch.compile(self.model))
-        self.optimizers = optimizer.build(groups, plan.settings)
+        self.optimizers = optimizer.build(groups, plan.settings, fused=compute.device.type == "cuda")
         self.groups = [group for each in self.optimizers for group in each.param_groups]
         self.rates = [float(group["lr"]) for group in self.groups]
         self.judged = copy.deepcopy(network) if plan.settings.average else network
-        self.weights, self.chances = batches.balance(self.training, plan.training.balance)
-        self.smallest = max(batches.SMALLEST_BATCH, 2 * world.size)
+        weights, self.chances = batches.balance(self.training, plan.training.balance)
+        self.gradients = Gradients(
+            *(network, plan.settings, self.training, plan.batch_size, weights, compute, world),
+            accumulate=plan.training.accumulate,
+        )
+        self.smallest = batches.smallest(world.size)
         self.steps = batches.steps(len(self.training), plan.batch_size, self.smallest)
         self.total = plan.epochs * self.steps
-        self.step, self.seconds, self.most = 0, 0.0, len(self.training)
+        self.step, self.seconds = 0, 0.0
         self.loss = torch.zeros((), device=compute.device)
         self.history: list[Epoch] = []
         self.best = Best()
@@ -129,7 +130,8 @@ class Trainer:
         return {
             "step": self.step,
             "seconds": self.seconds,
-            "most": self.most,
+            "most": self.gradients.most,
+            "scaler": self.gradients.scaler.state_dict(),
             "loss": self.loss * self.world.size,  # the other processes have their own, about as large
             "network": self.network.state_dict(),
             "judged": self.judged.state_dict() if self.judged is not self.network else None,
@@ -140,7 +142,9 @@ class Trainer:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to where `state` was taken."""
-        self.step, self.seconds, self.most = state["step"], state["seconds"], state["most"]
+        self.step, self.seconds, self.gradients.most = state["step"], state["seconds"], state["most"]
+        if state["scaler"] and self.gradients.scaler.is_enabled():
+            self.gradients.scaler.load_state_dict(state["scaler"])
         self.loss = state["loss"].to(self.compute.device) * float(self.world.leads)
         self.network.load_state_dict(state["network"])
         if self.judged is not self.network:
@@ -163,6 +167,8 @@ class Trainer:
             watch.resume(self.way, self.history)
         device = self.compute.device
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            sides = {optimizer.size(self.plan.settings, self.training.size, way) for way in (0, *optimizer.GROWS)}
+            self.gradients.warm_up(sides, int(self.training.labels.max()) + 1)
             while self.way < 1 and not self._out_of_patience():
                 self._epoch(watch, keeper)
         self.network.load_state_dict(self.best.state)
@@ -174,11 +180,14 @@ class Trainer:
         order = batches.order(self.training, self.plan.batch_size, generator, self.chances, self.smallest)
         order = order[self.step - (number - 1) * self.steps :]
         shares = [batch[self.world.share(len(batch))] for batch in order]
+        # One transfer an epoch: to move each batch's numbers would make a GPU wait in every step.
+        moved = device.put(torch.cat(shares), self.compute.device).split([len(share) for share in shares])
+        wanted = moved if self.training.resident else shares
         begin = clock = time.perf_counter()
         seen = 0
-        self.model.train()
-        for images, places, batch in zip(self.training.batches(shares), shares, order, strict=True):
-            self._step(images, places, len(batch), number)
+        self.gradients.model.train()
+        for images, positions, batch in zip(self.training.batches(wanted), moved, order, strict=True):
+            self._step(images, positions, len(batch), number)
             seen += len(batch)
             if self.compute.device.type == "cpu" or self.step % LOOK == 0:
                 if not math.isfinite(loss := float(self.loss)):
@@ -204,85 +213,41 @@ class Trainer:
         self._look_at_the_clock(clock)
         watch.epoch(self.history[-1])
 
-    def _step(self, images: Tensor, places: Tensor, count: int, epoch: int) -> None:
-        """Take one step with the images at `places`, this process's share of a batch of `count`."""
+    def _step(self, images: Tensor, positions: Tensor, count: int, epoch: int) -> None:
+        """Take one step with the images at `positions`, this process's share of a batch of `count`."""
         seed, settings = self.plan.seed, self.plan.settings
-        labels = self.training.labels[places.to(self.compute.device)]
-        draws = Draws(seed, self.step, count, self.world.share(count))
-        images = augment.augment(images, self.plan.augment, draws, places, epoch)
+        labels = self.training.labels[positions]
+        draws = Draws(seed, self.step, count, self.world.share(count), self.compute.device)
+        images = augment.augment(images, self.plan.augment, draws, positions, epoch)
         images = augment.shrink(images, optimizer.size(settings, images.shape[1], self.way))
         images, targets = mixing.mix(images, labels, settings, seeds.derive(seed, seeds.MIX, self.step))
         torch.manual_seed(seeds.derive(seed, seeds.DROPOUT, self.step, self.world.rank))
         # Gradients are averaged over processes, whose shares may differ by an image.
-        loss = self._descend(images, targets, len(labels) * self.world.size / count)
-        if settings.clip:
-            nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip)
-        share = self._share()
-        for group, rate in zip(self.groups, self.rates, strict=True):
-            group["lr"] = rate * share
-        for each in self.optimizers:
-            each.step()
+        loss = self.gradients.compute_all(images, targets, len(labels) * self.world.size / count)
+        self._move()
         if self.judged is not self.network:
             averaging.blend(self.judged, self.network, settings.average, self.step)
         self.loss += loss / self.world.size
         self.step += 1
 
+    def _move(self) -> None:
+        """Move the weights along their gradients, at this step's learning rate."""
+        settings, scaler = self.plan.settings, self.gradients.scaler
+        if settings.clip:
+            for each in self.optimizers:
+                scaler.unscale_(each)
+            nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip)
+        share = self._share()
+        for group, rate in zip(self.groups, self.rates, strict=True):
+            group["lr"] = rate * share
+        for each in self.optimizers:
+            scaler.step(each)
+        scaler.update()
+
     def _share(self) -> float:
         """Return the share of the peak learning rate for this step: that of its middle, so that none is zero."""
         accuracies = [epoch.validation_accuracy for epoch in self.history]
         return optimizer.share(self.plan.settings, min(1.0, self.way + 0.5 / self.total), accuracies)
-
-    def _descend(self, images: Tensor, targets: Targets, factor: float) -> Tensor:
-        """Compute gradients, in as many parts as memory needs, and return the loss, both multiplied by `factor`."""
-        while True:
-            try:
-                return self._backward(images, targets, factor, self.most)
-            except RuntimeError as error:
-                if reason := device.refusal(error):
-                    raise DarkroomError(reason) from error
-                if not device.out_of_memory(error):
-                    raise
-            if self.world.size > 1:  # the others are waiting in this step, so nothing can be tried again
-                raise DarkroomError(
-                    f"batches of {self.plan.batch_size} over {self.world.size} processes do not fit into the memory of "
-                    f"{self.compute.device.type}: set batch_size to {self.plan.batch_size // 2} or start more processes"
-                )
-            self.most = min(self.most, len(images)) // 2
-            if not self.plan.training.accumulate or self.most < 2:
-                self._refuse_batch(images, targets)
-
-    def _backward(self, images: Tensor, targets: Targets, factor: float, most: int) -> Tensor:
-        """Go through a batch in even parts of at most `most` images, but of two or more, as batch norm needs."""
-        self.network.zero_grad(set_to_none=True)
-        total = torch.zeros((), device=images.device)
-        parts = min(math.ceil(len(images) / most), max(1, len(images) // 2))
-        for rows in torch.arange(len(images)).tensor_split(parts):
-            part = slice(int(rows[0]), int(rows[-1]) + 1)
-            with self.compute.autocast():
-                logits = self.model(images[part])
-            loss = targets.part(part).loss(logits, self.weights, self.plan.settings.label_smoothing)
-            loss = loss * (factor * len(rows) / len(images))
-            loss.backward()
-            total += loss.detach()
-        return total
-
-    def _refuse_batch(self, images: Tensor, targets: Targets) -> NoReturn:
-        """Find how many images fit, and say so."""
-        asked, fits = len(images), self.most
-        while fits > 1:
-            try:
-                self._backward(images[:fits], targets.part(slice(fits)), 1.0, fits)
-                break
-            except RuntimeError as error:
-                if not device.out_of_memory(error):
-                    raise
-                fits //= 2
-        if fits < 2:
-            raise DarkroomError("not even two images fit into memory: lower the image size or the width") from None
-        raise DarkroomError(
-            f"a batch of {asked} images does not fit into the memory of {self.compute.device.type}, {fits} would: "
-            f"set batch_size to {fits}, or accumulate: true to take it in parts"
-        )
 
     def _look_at_the_clock(self, last: float) -> float:
         """Add the time since `last` and return the time now; all processes go by the clock of the first."""

@@ -1,6 +1,6 @@
 """Muon: momentum whose step is made orthogonal, for the filters of convolutions."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -25,30 +25,50 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # never called with a closure
         """Move every parameter that has a gradient."""
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                state = self.state[parameter]
-                if "momentum_buffer" not in state:
-                    state["momentum_buffer"] = torch.zeros_like(parameter)
-                buffer = state["momentum_buffer"].mul_(group["momentum"]).add_(parameter.grad)
-                update = parameter.grad.add(buffer, alpha=group["momentum"])
-                parameter.mul_(len(parameter) ** 0.5 / parameter.norm().clamp(min=1e-7))
-                update = orthogonal(update.reshape(len(update), -1)).view_as(parameter)
-                parameter.add_(update, alpha=-group["lr"])
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if not parameters:
+                continue
+            for parameter in parameters:
+                if "momentum_buffer" not in self.state[parameter]:
+                    self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+            gradients = [parameter.grad for parameter in parameters]
+            buffers = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
+            # All at once: on a GPU starting a kernel takes longer than its work on one filter bank.
+            torch._foreach_mul_(buffers, group["momentum"])
+            torch._foreach_add_(buffers, gradients)
+            updates = torch._foreach_add(gradients, buffers, alpha=group["momentum"])
+            norms = torch._foreach_norm(parameters)
+            torch._foreach_clamp_min_(norms, 1e-7)
+            torch._foreach_mul_(parameters, [len(parameter) ** 0.5 for parameter in parameters])
+            torch._foreach_div_(parameters, norms)
+            steps = _orthogonal_by_shape(updates)
+            torch._foreach_add_(parameters, steps, alpha=-group["lr"])
 
 
-def orthogonal(matrix: Tensor, steps: int = STEPS) -> Tensor:
-    """Return a matrix of the same singular vectors whose singular values are all near 1.
+def _orthogonal_by_shape(updates: Sequence[Tensor]) -> list[Tensor]:
+    """Return the updates made orthogonal, those of one shape together."""
+    places: dict[torch.Size, list[int]] = {}
+    for place, update in enumerate(updates):
+        places.setdefault(update.shape, []).append(place)
+    result = list(updates)
+    for same in places.values():
+        matrices = torch.stack([updates[place].flatten(1) for place in same])
+        for place, matrix in zip(same, orthogonal(matrices), strict=True):
+            result[place] = matrix.view_as(updates[place])
+    return result
+
+
+def orthogonal(matrices: Tensor, steps: int = STEPS) -> Tensor:
+    """Return matrices of the same singular vectors whose singular values are all near 1; shape (..., rows, columns).
 
     The quintic Newton-Schulz iteration of the paper, in bfloat16.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.bfloat16()
-    x = (x.T if tall else x) / (x.norm() + 1e-7)
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    x = matrices.bfloat16()
+    x = (x.mT if tall else x) / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(steps):
-        square = x @ x.T
+        square = x @ x.mT
         x = a * x + (b * square + c * square @ square) @ x
-    result: Tensor = (x.T if tall else x).to(matrix.dtype)
+    result: Tensor = (x.mT if tall else x).to(matrices.dtype)
     return result

@@ -40,19 +40,22 @@ def groups(modules: Iterable[tuple[nn.Module, float]], settings: RecipeSettings)
     return result
 
 
-def build(groups: list[dict[str, Any]], settings: RecipeSettings) -> list[torch.optim.Optimizer]:
-    """Return the optimisers that the settings name: one, or with `muon` another for all that is no filter."""
+def build(groups: list[dict[str, Any]], settings: RecipeSettings, fused: bool = False) -> list[torch.optim.Optimizer]:
+    """Return the optimisers that the settings name: one, or with `muon` another for all that is no filter.
+
+    `fused` ones move all weights in one kernel, for GPUs.
+    """
     match settings.optimizer:
         case "adam":
-            return [torch.optim.Adam(groups)]
+            return [torch.optim.Adam(groups, fused=fused)]
         case "adamw":
-            return [torch.optim.AdamW(groups)]
+            return [torch.optim.AdamW(groups, fused=fused)]
         case "sgd":
-            return [torch.optim.SGD(groups, momentum=0.9, nesterov=True)]
+            return [torch.optim.SGD(groups, momentum=0.9, nesterov=True, fused=fused)]
         case "muon":
             filters = [group for group in groups if "orthogonal" in group]
             others = [group for group in groups if "orthogonal" not in group]
-            return [Muon(filters), torch.optim.AdamW(others, betas=(0.9, 0.95))]
+            return [Muon(filters), torch.optim.AdamW(others, betas=(0.9, 0.95), fused=fused)]
 
 
 def share(settings: RecipeSettings, way: float, accuracies: Sequence[float]) -> float:

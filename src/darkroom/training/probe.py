@@ -31,6 +31,10 @@ SMALL = 100_000_000
 """Multiplications a step below which one thread fits: on a busy machine, threads waited for one another ten times as
 long as all the work took."""
 
+VALUES, PRODUCTS = 2**28, 2**35
+"""Most feature values that a head is fitted to (1 GB of them in float32), and most multiplications a step: with a
+thousand classes, one to two seconds on two cores."""
+
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
@@ -79,6 +83,26 @@ def scaling(features: Features, centred: bool = True) -> Scaling:
     spread = floats.std(axis=0)
     centre = floats.mean(axis=0) if centred else np.zeros_like(spread)
     return Scaling(centre, np.maximum(spread, max(float(spread.mean()) / 10, 1e-6)))
+
+
+def most_images(values: int, classes: int) -> int:
+    """Return to how many training images a head is fitted, each with so many feature values."""
+    return min(VALUES // values, PRODUCTS // (values * classes))
+
+
+def sample(labels: Labels, most: int, seed: int) -> npt.NDArray[np.int64]:
+    """Return at most about `most` positions in `labels`, ascending: all, or the same share of each class at random.
+
+    A class keeps ten images, or all it has.
+    """
+    if len(labels) <= most:
+        return np.arange(len(labels))
+    generator, kept = np.random.default_rng(seed), []
+    for number in np.unique(labels):
+        positions = np.flatnonzero(labels == number)
+        count = min(len(positions), max(10, len(positions) * most // len(labels)))
+        kept.append(generator.choice(positions, count, replace=False))
+    return np.sort(np.concatenate(kept))
 
 
 def fit(

@@ -1,6 +1,5 @@
 """One training from packed images to a whole candidate folder, for networks from scratch and by transfer."""
 
-import argparse
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,8 +8,8 @@ from typing import Any
 
 import torch
 
-from darkroom import candidate, files, packed, params
-from darkroom.candidate import Card, Kind, Predictions
+from darkroom import candidate, files, packed
+from darkroom.candidate import Card, Predictions
 from darkroom.errors import DarkroomError
 from darkroom.packed import SPLITS, Split
 from darkroom.training import (
@@ -26,79 +25,13 @@ from darkroom.training import (
     watching,
 )
 from darkroom.training.batches import Data, Place
-from darkroom.training.checkpoint import EVERY, Keeper, Key
+from darkroom.training.checkpoint import Keeper, Key
 from darkroom.training.device import Compute
 from darkroom.training.distributed import World
+from darkroom.training.jobs import Job
 from darkroom.training.loop import Plan, Trainer, Watch
 from darkroom.training.network import Network
 from darkroom.training.seeds import Draws
-from darkroom.training.settings import (
-    AugmentSettings,
-    Device,
-    ScratchSettings,
-    TrainingSettings,
-    TransferSettings,
-)
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is to be trained, on what, with what."""
-
-    name: str
-    kind: Kind
-    settings: ScratchSettings | TransferSettings
-    augment: AugmentSettings
-    training: TrainingSettings
-    seed: int
-    device: Device
-    deterministic: bool
-    packed: Path
-    split: Path
-    checkpoints: Path
-    """Folder for the state of a training that is broken off."""
-    every: float
-    """Seconds between two checkpoints."""
-    models: list[str]
-    """All that params.yaml trains: only theirs are checkpoints to keep."""
-    quiet: bool
-
-
-def parser(description: str, section: str) -> argparse.ArgumentParser:
-    """Return the command line that all training stages share; `section` is where NAME is looked up."""
-    result = argparse.ArgumentParser(description=description)
-    result.add_argument("name", help=f"an entry of {section} in params.yaml")
-    result.add_argument("--params", type=Path, default=Path("params.yaml"))
-    result.add_argument("--dataset", required=True, help="an entry of datasets in params.yaml")
-    result.add_argument("--packed", type=Path, required=True)
-    result.add_argument("--split", type=Path, required=True)
-    result.add_argument("--checkpoints", type=Path, required=True, help="folder that outlives a broken-off training")
-    result.add_argument("--every", type=float, default=EVERY, help="seconds between two checkpoints")
-    result.add_argument("--out", type=Path, required=True)
-    result.add_argument("--quiet", action="store_true", help="print nothing but errors and warnings")
-    return result
-
-
-def job(arguments: argparse.Namespace, kind: Kind, settings: ScratchSettings | TransferSettings) -> Job:
-    """Return the job of a command line; raises DarkroomError for a wrong parameter."""
-    path, data_set = arguments.params, f"datasets.{arguments.dataset}"
-    document = params.read(path)
-    return Job(
-        name=arguments.name,
-        kind=kind,
-        settings=settings,
-        augment=params.load(path, AugmentSettings, f"{data_set}.augment"),
-        training=params.load(path, TrainingSettings, f"{data_set}.training"),
-        seed=params.load(path, int, "seed"),
-        device=params.load(path, Device, "device"),
-        deterministic=params.load(path, bool, "deterministic"),
-        packed=arguments.packed,
-        split=arguments.split,
-        checkpoints=arguments.checkpoints,
-        every=arguments.every,
-        models=[str(name) for section in ("scratch", "transfer") for name in document.get(section) or {}],
-        quiet=arguments.quiet,
-    )
 
 
 @dataclass(frozen=True)
@@ -146,28 +79,29 @@ def train(job: Job, begin: Begin, out: Path) -> None:
     """
     world = distributed.launched()
     compute = device.choose(job.device, job.deterministic, world)
-    with distributed.joined(world, compute.device), device.memory_refused(compute.device):
+    identity = device.identity(compute.device)
+    with distributed.joined(world, compute.device, identity) as world, device.memory_refused(compute.device):
         _train(job, begin, out, world, compute)
     if world.size > 1:
         distributed.leave()
 
 
 def _train(job: Job, begin: Begin, out: Path, world: World, compute: Compute) -> None:
-    data, split = packed.open_packed(job.packed), packed.read_split(job.split)
-    if len(split.labels) != len(data.images):
+    images, split = packed.open_images(job.packed), packed.read_split(job.split)
+    if len(split.labels) != len(images):
         raise DarkroomError(
-            f"{job.split} has {len(split.labels):,} rows and {job.packed} {len(data.images):,} images, so they do not "
+            f"{job.split} has {len(split.labels):,} rows and {job.packed} {len(images):,} images, so they do not "
             "belong together: dvc repro makes both anew"
         )
     fingerprint = packed.fingerprint(job.packed, job.split)
     _agree(job, fingerprint, world)
-    place = batches.place(data.images.nbytes, compute.device, world.neighbours)
-    training, validation, test = (batches.load(data, split, name, compute.device, place) for name in SPLITS)
+    place = batches.place(images.nbytes, compute.device, world.neighbours)
+    training, validation, test = (batches.load(images, split, name, compute.device, place) for name in SPLITS)
     ground = Ground(training, validation, split, compute, world)
     start = begin(ground)
     start.network.to(compute.device)
     plan = _plan(job, len(training), world)
-    key = _key(job, plan, start, fingerprint, compute, world)
+    key = _key(job, plan, start, len(training), fingerprint, compute, world)
     keeper = Keeper(job.checkpoints / f"{job.name}.pt", key, job.every)
     checkpoint.clean(job.checkpoints, job.models)
     trainer = _trainer(start, ground, plan) if start.epochs else None
@@ -180,13 +114,13 @@ def _train(job: Job, begin: Begin, out: Path, world: World, compute: Compute) ->
         done = Done(start.seconds)
         if trainer:
             if not job.quiet:
-                print(_outset(plan, _asked(job), training, place, compute, world), flush=True)
+                print(_outset(plan, job.batch_size, training, place, compute, world), flush=True)
             done = _run(job, trainer, keeper, start, folder)
         network = start.network
         logits = [scoring.predict(network, part).numpy() for part in (validation, test)]
         candidate.write_predictions(folder, Predictions(*logits))
         export.write_weights(folder / "weights.safetensors", network)
-        export.write_onnx(folder / "model.onnx", network, data.images.shape[1])
+        export.write_onnx(folder / "model.onnx", network, images.shape[1])
         for name, content in start.extras.items():
             files.write_json(folder / name, content)
         candidate.write_card(folder, _card(job, plan, start, ground, done, fingerprint))
@@ -224,7 +158,7 @@ def _run(job: Job, trainer: Trainer, keeper: Keeper, start: Start, folder: Path)
 
 def _plan(job: Job, count: int, world: World) -> Plan:
     epochs = max(1, round(job.training.epochs * job.settings.epochs_factor))
-    batch_size = batches.fitting_size(count, _asked(job), max(batches.SMALLEST_BATCH, 2 * world.size))
+    batch_size = batches.fitting_size(count, job.batch_size, batches.smallest(world.size))
     if min(batch_size, count) < 2 * world.size:
         raise DarkroomError(
             f"launch starts {world.size} processes, and batches of {min(batch_size, count)} images leave less than two "
@@ -233,27 +167,21 @@ def _plan(job: Job, count: int, world: World) -> Plan:
     return Plan(job.settings, job.augment, job.training, epochs, batch_size, job.seed)
 
 
-def _asked(job: Job) -> int:
-    """Return the batch size that the parameters name."""
-    return job.settings.batch_size or job.training.batch_size
+def _key(job: Job, plan: Plan, start: Start, count: int, fingerprint: str, compute: Compute, world: World) -> Key:
+    """Return what a checkpoint must agree with to be resumed from.
 
-
-def _key(job: Job, plan: Plan, start: Start, fingerprint: str, compute: Compute, world: World) -> Key:
-    """Return what a checkpoint must agree with to be gone on from."""
-    parameters = json.dumps([start.facts.get("weights_sha256"), _parameters(job)], sort_keys=True)
+    The number of processes decides batches and steps where images are few, so these are among the parameters.
+    """
+    steps = batches.steps(count, plan.batch_size, batches.smallest(world.size))
+    sizes = [plan.batch_size, steps]
+    parameters = json.dumps([start.facts.get("weights_sha256"), job.parameters, sizes], sort_keys=True)
     machine = ", ".join([*device.describe(compute).values(), f"{world.size} processes"])
     return Key(checkpoint.digest(parameters), fingerprint, checkpoint.code(), machine)
 
 
-def _parameters(job: Job) -> list[Any]:
-    """Return all that params.yaml says about a training."""
-    sections = [section.model_dump() for section in (job.settings, job.augment, job.training)]
-    return [job.name, job.kind, job.seed, job.deterministic, *sections]
-
-
 def _agree(job: Job, fingerprint: str, world: World) -> None:
     """Refuse processes with parameters, data or code of their own: they would wait for ever, or train two networks."""
-    mine = {"parameters": _parameters(job), "data": fingerprint, "code": checkpoint.code()}
+    mine = {"parameters": job.parameters, "data": fingerprint, "code": checkpoint.code()}
     for rank, other in enumerate(found := world.collect(mine)):
         if names := [name for name in mine if other[name] != found[0][name]]:
             raise DarkroomError(
@@ -306,8 +234,10 @@ def _card(job: Job, plan: Plan, start: Start, ground: Ground, done: Done, finger
 def _write_augmented(out: Path, training: Data, plan: Plan) -> None:
     """Draw what the first step sees, up to 64 images of it."""
     chances = batches.balance(training, plan.training.balance)[1]
-    places = batches.order(training, plan.batch_size, seeds.generator(plan.seed, seeds.ORDER, 1), chances)[0]
-    images = augment.augment(training.take(places), plan.augment, Draws(plan.seed, 0, len(places)), places, 1)
+    positions = batches.order(training, plan.batch_size, seeds.generator(plan.seed, seeds.ORDER, 1), chances)[0]
+    positions = positions.to(training.device)
+    draws = Draws(plan.seed, 0, len(positions), device=training.device)
+    images = augment.augment(training.take(positions), plan.augment, draws, positions, 1)
     export.write_montage(out / "augmented.png", images)
 
 

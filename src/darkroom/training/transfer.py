@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from darkroom import files
+from darkroom import packed
 from darkroom.candidate import Folds
 from darkroom.training import features, folds, optimizer, pretrained, probe, weights
 from darkroom.training.features import Features, Shelf, View
+from darkroom.training.jobs import Job
 from darkroom.training.network import Network
-from darkroom.training.session import Ground, Job, Start
+from darkroom.training.session import Ground, Start
 from darkroom.training.settings import Method, TransferSettings
 
 FEW = 5_000
@@ -50,16 +51,12 @@ def start(source: Source, job: Job, settings: TransferSettings, ground: Ground) 
     if ground.world.leads and not job.quiet:
         print(f"{job.name}: {method}, {reason}", flush=True)
     origin = pretrained.read_origin(source.pretrained)
-    head, extras, spent = None, {}, time.perf_counter() - begin
-    if ground.world.leads:
-        head, judged, seconds = _probe(source, job, whole, ground, with_folds=method == "probe")
-        extras, spent = {"folds.json": asdict(judged)} if judged else {}, spent + seconds
-        if not job.quiet:
-            print(f"{job.name}: last layer of strength {head.strength:g}, validation accuracy {head.accuracy:.1%}")
-    if method != "probe":
-        head = ground.world.tell(head)
-    if head:
-        _write(head, whole.model)
+    spent = time.perf_counter() - begin
+    with_folds = method == "probe"
+    head, scored, seconds = ground.world.first("probe", lambda: _probe(source, job, whole, ground, with_folds))
+    if ground.world.leads and not job.quiet:
+        print(f"{job.name}: last layer of strength {head.strength:g}, validation accuracy {head.accuracy:.1%}")
+    _write(head, whole.model)
     return Start(
         network=whole,
         groups=optimizer.groups(shares(whole.model, settings), settings),
@@ -69,12 +66,12 @@ def start(source: Source, job: Job, settings: TransferSettings, ground: Ground) 
         contends=method == "probe+finetune",
         facts={
             "method": method,
-            "strength": head.strength if head else None,
+            "strength": head.strength,
             "weights": origin.weights,
             "weights_sha256": origin.sha256,
         },
-        extras=extras,
-        seconds=spent,
+        extras={"folds.json": asdict(scored)} if scored else {},
+        seconds=spent + seconds,
     )
 
 
@@ -100,13 +97,20 @@ def _probe(
     begin, spared = time.perf_counter(), 0.0
     whole.to(ground.compute.device)
     rows = {name: ground.split.rows(name) for name in ("train", "validation")}
+    views: list[View] = ["plain", "mirrored"] if job.augment.flip else ["plain"]
+    classes, layer = len(ground.split.classes), _head(whole.model)
+    most = probe.most_images(layer.in_features * len(views), classes)
+    chosen = probe.sample(ground.split.labels[rows["train"]], most, job.seed)
+    if len(chosen) < len(rows["train"]) and not job.quiet:
+        print(f"{job.name}: fitted to {len(chosen):,} of {len(rows['train']):,} training images, as many of each class")
+    rows["train"] = rows["train"][chosen]
     shelf = Shelf(
         source.shelf,
         features.fingerprint(whole, ground.compute),
-        files.sha256(job.packed / "images.npy"),
+        packed.pixels_checksum(job.packed),
         len(ground.split.labels),
     )
-    parts = {"train": ground.training, "validation": ground.validation}
+    parts = {"train": ground.training.subset(chosen), "validation": ground.validation}
 
     def seen(name: str, view: View) -> Features:
         nonlocal spared
@@ -114,9 +118,7 @@ def _probe(
         return features.extract(whole, parts[name], rows[name], view, shelf, ground.compute)
 
     labels = {name: ground.split.labels[rows[name]] for name in rows}
-    views: list[View] = ["plain", "mirrored"] if job.augment.flip else ["plain"]
     balanced = job.training.balance != "none"
-    classes, layer = len(ground.split.classes), _head(whole.model)
     training = np.concatenate([seen("train", view) for view in views])
     targets, judged = np.tile(labels["train"], len(views)), (seen("validation", "plain"), labels["validation"])
     head = probe.fit((training, targets), judged, classes, balanced, layer.bias is not None)

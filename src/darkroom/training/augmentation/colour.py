@@ -16,7 +16,7 @@ GREY = (0.2989, 0.587, 0.114)
 
 def jitter(images: Tensor, settings: AugmentSettings, draws: Draws) -> Tensor:
     """Change brightness, contrast, saturation and hue, in this order, each by a random amount within its bound."""
-    amounts = (draws.uniform(4) * 2 - 1).to(images.device)
+    amounts = draws.uniform(4) * 2 - 1
     images = images.float()
     bounds = (settings.brightness, settings.contrast, settings.saturation)
     for change, bound, amount in zip((brightness, contrast, saturation), bounds, amounts, strict=False):

@@ -27,11 +27,11 @@ def flip_and_shift(images: Tensor, mirrored: Tensor | None, shift: int, draws: D
     """Mirror and move in one gather: the same as cropping from an image with a reflected border."""
     count, size = images.shape[:2]
     reach = min(shift, size - 1)
-    moves = draws.integers(-reach, reach + 1, 2)[..., None].to(images.device)
+    moves = draws.integers(-reach, reach + 1, 2)[..., None]
     places = torch.arange(size, device=images.device).expand(count, size)
     rows, columns = (_reflect(places + move, size) for move in moves)
     if mirrored is not None:
-        columns = torch.where(mirrored.to(images.device)[:, None], columns.flip(1), columns)
+        columns = torch.where(mirrored[:, None], columns.flip(1), columns)
     each = torch.arange(count, device=images.device)[:, None]
     # One index a pixel: on a processor five times as fast as indexing with three tensors.
     pixels = ((each * size + rows) * size)[:, :, None] + columns[:, None, :]
@@ -49,7 +49,11 @@ def turn(images: Tensor, settings: AugmentSettings, draws: Draws) -> Tensor:
     angle, scale = draws.uniform(2) * 2 - 1
     angles = angle * math.radians(settings.rotate)
     scales = 1 / (1 + scale * settings.zoom)
-    cosine, sine, zero = torch.cos(angles) * scales, torch.sin(angles) * scales, torch.zeros(count)
+    cosine, sine, zero = (
+        torch.cos(angles) * scales,
+        torch.sin(angles) * scales,
+        torch.zeros(count, device=images.device),
+    )
     matrices = torch.stack([torch.stack([cosine, -sine, zero], 1), torch.stack([sine, cosine, zero], 1)], 1)
     if settings.crop:
         sides, centres = _boxes(settings.crop, draws)
@@ -76,7 +80,7 @@ def sample(images: Tensor, matrices: Tensor) -> Tensor:
     `matrices` has shape (N, 2, 3). Bilinear, with a reflected border.
     """
     channels_first = images.permute(0, 3, 1, 2).float()
-    grid = functional.affine_grid(matrices.to(images.device), list(channels_first.shape), align_corners=False)
+    grid = functional.affine_grid(matrices, list(channels_first.shape), align_corners=False)
     sampled = functional.grid_sample(channels_first, grid, padding_mode="reflection", align_corners=False)
     return sampled.permute(0, 2, 3, 1)
 
@@ -84,7 +88,7 @@ def sample(images: Tensor, matrices: Tensor) -> Tensor:
 def cut_out(images: Tensor, side: int, draws: Draws) -> Tensor:
     """Grey out one square whose centre lies anywhere in the image (DeVries and Taylor, arXiv 1708.04552)."""
     size = images.shape[1]
-    centres = draws.integers(0, size, 2)[..., None].to(images.device)
+    centres = draws.integers(0, size, 2)[..., None]
     places = torch.arange(size, device=images.device)
     inside = [((places - centre) >= -(side // 2)) & ((places - centre) < side - side // 2) for centre in centres]
     square = (inside[0][:, :, None] & inside[1][:, None, :])[..., None]

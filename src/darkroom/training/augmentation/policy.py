@@ -24,13 +24,11 @@ def randaugment(images: Tensor, magnitude: int, draws: Draws) -> Tensor:
     images = images.round().to(torch.uint8).clone() if images.is_floating_point() else images.clone()
     names = list(OPERATIONS)
     for _ in range(STEPS):
-        chosen = draws.integers(0, len(names))
+        groups = draws.groups(len(names))
         signs = draws.integers(0, 2) * 2.0 - 1
-        for number, name in enumerate(names):
-            members = (chosen == number).nonzero()[:, 0]
+        for name, members in zip(names, groups, strict=True):
             if len(members) and name != "identity":
-                strengths = (signs[members] * magnitude / STRONGEST).to(images.device)
-                members = members.to(images.device)
+                strengths = signs[members] * magnitude / STRONGEST
                 images[members] = apply(name, images[members], strengths)
     return images
 
