@@ -60,6 +60,20 @@ def test_a_document_is_typed_frozen_and_has_defaults(tmp_path):
             "datasets.mine.source.kind: 'foldr' is not one of the choices. "
             "Did you mean 'folder'? Allowed: cifar10, digits, folder, kaggle.",
         ),
+        ("kind: folder", "kind: folder, 'pth\u202e': x", r"datasets.mine.source.pth\u202e: unknown key. Did you mean"),
+        ("kind: folder", f"kind: {'x' * 5000}", f"source.kind: '{'x' * 99}…{'x' * 98}' is not one of the choices."),
+        ("small:", f"{'y' * 500}.:", f"name '{'y' * 100}…{'y' * 98}.' must be letters"),
+        ("dataset: mine", f'dataset: "{"z" * 300}"', f"dataset: '{'z' * 100}…{'z' * 99}' has no entry"),
+        (
+            "kind: folder",
+            "kind: kaggle, dataset: a/b, classes: {a: 'b\u202e', c: \"d\\e\"}",
+            "classes.c: 'd\\x1b' is not",
+        ),
+        (
+            "kind: folder",
+            'kind: kaggle, dataset: a/b, title: "\\uFFFE"',
+            "title: '\\ufffe' is not allowed: it holds the",
+        ),
         ("kind: folder", "kind: folder, pth: x", "datasets.mine.source.pth: unknown key. Did you mean 'path'?"),
         (
             "lab_cnn",

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from darkroom import params
+from darkroom import naming, params
 from darkroom.data.settings import PackSettings, Source, SplitSettings
 from darkroom.evaluation.settings import ReportSettings, RobustnessSettings, SelectSettings
 from darkroom.params import Section
@@ -67,15 +67,19 @@ class Document(Section):
     def _fits_together(self) -> "Document":
         if self.dataset not in self.datasets:
             choices = params.choices(self.dataset, list(self.datasets))
-            raise ValueError(f"dataset: {self.dataset!r} has no entry under datasets. {choices.rstrip('.')}")
+            raise ValueError(
+                f"dataset: '{naming.shown(self.dataset)}' has no entry under datasets. {choices.rstrip('.')}"
+            )
         names = [*self.scratch, *self.transfer, "baseline"]
         for name in [*names, *self.datasets]:
             if not NAME.fullmatch(name):
-                raise ValueError(f"name {name!r} must be letters, digits, _ and -: DVC takes a dot for a section")
+                raise ValueError(
+                    f"name '{naming.shown(name)}' must be letters, digits, _ and -: DVC takes a dot for a section"
+                )
         # Some file systems do not tell upper from lower case, and a model's name is that of its folder.
         folded = [name.casefold() for name in names]
         if twice := sorted({name for name in names if folded.count(name.casefold()) > 1}):
-            raise ValueError(f"model names must differ, and baseline is taken: look at {', '.join(twice)}")
+            raise ValueError(f"model names must differ, and baseline is taken: look at {naming.listed(twice)}")
         if not (self.scratch or self.transfer):
             raise ValueError("scratch and transfer are both empty: add a model to serve")
         for name, data_set in self.datasets.items():
