@@ -30,8 +30,14 @@ def run(main: Callable[[Sequence[str] | None], None]) -> NoReturn:
     try:
         main(None)
     except DarkroomError as error:
-        print(f"error: {naming.escape_lines(str(error))}", file=sys.stderr)
+        print(f"error: {_safe(str(error))}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0)
+
+
+def _safe(message: str) -> str:
+    """Return a message in which nothing acts on the terminal and no line but the first looks like a new message."""
+    first, *others = naming.escape_lines(message).split("\n")
+    return "\n".join([first, *(line if line.startswith("  ") else f"  {line}" for line in others)])

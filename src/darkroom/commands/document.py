@@ -21,8 +21,9 @@ from darkroom.training.settings import (
     TransferSettings,
 )
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-"""What a data set or a model may be called."""
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+"""What a data set or a model may be called: the name is a folder's, an argument's and a section's."""
+NAMING = "use letters, digits, _ and -, at most 100, and begin with a letter or digit"
 
 
 class Dataset(Section):
@@ -74,7 +75,7 @@ class Document(Section):
         for name in [*names, *self.datasets]:
             if not NAME.fullmatch(name):
                 raise ValueError(
-                    f"name '{naming.shown(name)}' must be letters, digits, _ and -: DVC takes a dot for a section"
+                    f"name '{naming.shown(name)}' is not allowed: {NAMING} (DVC takes a dot for a section)"
                 )
         # Some file systems do not tell upper from lower case, and a model's name is that of its folder.
         folded = [name.casefold() for name in names]

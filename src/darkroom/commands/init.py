@@ -119,7 +119,7 @@ def _source(photos: Path) -> str | None:
 
 def _refuse_name(entry: str, current: document.Document) -> None:
     if not document.NAME.fullmatch(entry):
-        raise DarkroomError(f"--name '{naming.shown(entry)}' is not allowed: use letters, digits, _ and -")
+        raise DarkroomError(f"--name '{naming.shown(entry)}' is not allowed: {document.NAMING}")
     if entry in current.datasets and (kind := current.datasets[entry].source.kind) != "folder":
         raise DarkroomError(f"--name {entry}: datasets.{entry} in {PARAMS} is of kind {kind}: give another name")
 
