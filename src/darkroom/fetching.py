@@ -100,7 +100,7 @@ def place(path: Path, target: Path) -> None:
 
 def shown(url: str) -> str:
     """Return an address as messages show it, without what may be secret in it: user, password and query."""
-    return naming.shown(re.sub(r"(?<=//)[^/?#]*@|[?#].*", "", url))
+    return naming.escape(re.sub(r"(?<=//)[^/?#]*@|[?#].*", "", url))
 
 
 def _complete(url: str, checksum: Checksum, part: Path, limit: int) -> None:
