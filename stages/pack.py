@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if broken:
         print(f"{len(broken):,} could not be read and are set aside, listed in {arguments.out / 'broken.csv'}:")
         for item in broken[:5]:
-            print(f"  {naming.shown(item.name)}: {item.reason}")
+            print(f"  {naming.shown(item.name)}: {naming.shown(item.reason)}")
 
 
 if __name__ == "__main__":

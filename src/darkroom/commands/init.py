@@ -103,7 +103,7 @@ def _remarks(found: Survey, counts: Counter[str]) -> list[str]:
         lines.append(f"Fewer than 30 pictures, so hard to learn and to judge: {naming.listed(few, most=3)}")
     if found.broken:
         lines.append(f"{len(found.broken):,} cannot be read and are left out:")
-        lines += [f"  {naming.shown(item.name)}: {item.reason}" for item in found.broken[:MOST_BROKEN]]
+        lines += [f"  {naming.shown(item.name)}: {naming.shown(item.reason)}" for item in found.broken[:MOST_BROKEN]]
         if len(found.broken) > MOST_BROKEN:
             lines.append(f"  and {len(found.broken) - MOST_BROKEN:,} more")
     return lines

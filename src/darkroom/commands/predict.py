@@ -86,7 +86,7 @@ def show(answers: Iterable[Answer], console: Console) -> None:
     errors = []
     for item in answers:
         if item.error:
-            errors.append(Text.assemble(f"{naming.shown(item.name)}: ", (item.error, "red")))
+            errors.append(Text.assemble(f"{naming.shown(item.name)}: ", (naming.shown(item.error), "red")))
         for place, (label, probability) in enumerate(item.labels):
             name, remark = (naming.shown(item.name), _remark(item)) if place == 0 else ("", "")
             table.add_row(
