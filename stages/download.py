@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from darkroom import files, params
+from darkroom import files, naming, params
 from darkroom.data.origin import find_archive, write_origin
 from darkroom.data.settings import CifarSource, DigitsSource, FolderSource, KaggleSource, Source
 from darkroom.data.sources import cifar10, digits, folder, kaggle
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         write_origin(out, origin)
     shutil.rmtree(arguments.downloads, ignore_errors=True)
     archive = find_archive(arguments.out)
-    print(f"{archive.name}: {archive.stat().st_size / 1e6:.1f} MB")
+    print(f"{naming.shown(archive.name)}: {archive.stat().st_size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

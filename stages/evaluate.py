@@ -19,7 +19,7 @@ from darkroom.evaluation.reviewing import review
 from darkroom.evaluation.roster import BASELINE, read_names
 from darkroom.evaluation.selection import caution, choose, decide
 from darkroom.evaluation.settings import SelectSettings
-from darkroom.packed import open_packed, read_split, write_rows
+from darkroom.packed import open_packed, read_split, write_rows, write_sheet
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -53,10 +53,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     files.write_json(arguments.metrics, found)
     write_rows(arguments.curves, tables.CURVES, tables.curves(judged))
     write_rows(arguments.confusion, tables.CONFUSION, tables.confusion(best, labels))
-    write_rows(arguments.per_class, tables.PER_CLASS, tables.per_class(judged, labels))
+    write_sheet(arguments.per_class, tables.PER_CLASS, tables.per_class(judged, labels))
     with files.whole_directory(arguments.tables) as out:
         for name, (header, rows) in tables.lists(judged, labels, reviewed, data.records, split).items():
-            write_rows(out / f"{name}.csv", header, rows)
+            write_sheet(out / f"{name}.csv", header, rows)
     drawings = gallery.draw(judged, best, labels, worth)
     drawings |= gallery.show(data.images, reviewed.mistakes, reviewed.label_issues)
     with files.whole_directory(arguments.figures) as out:

@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from darkroom import files, params
+from darkroom import files, naming, params
 from darkroom.data import packing
 from darkroom.data.settings import PackSettings
 from darkroom.errors import run
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if broken:
         print(f"{len(broken):,} could not be read and are set aside, listed in {arguments.out / 'broken.csv'}:")
         for item in broken[:5]:
-            print(f"  {item.name}: {item.reason}")
+            print(f"  {naming.shown(item.name)}: {naming.shown(item.reason)}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from darkroom import files, params
+from darkroom import files, naming, params
 from darkroom.errors import run
 from darkroom.training import pretrained
 from darkroom.training.settings import TransferSettings
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         origin = pretrained.fetch(settings, arguments.backbones, arguments.downloads, out)
         size = (out / origin.file).stat().st_size
     shutil.rmtree(arguments.downloads, ignore_errors=True)
-    print(f"{arguments.name}: {origin.architecture or origin.weights}, {size / 1e6:.1f} MB")
+    print(f"{arguments.name}: {naming.shown(origin.architecture or origin.weights)}, {size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

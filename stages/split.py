@@ -12,7 +12,7 @@ from darkroom import files, params
 from darkroom.data import duplicates, splitting, summary
 from darkroom.data.settings import SplitSettings
 from darkroom.errors import run
-from darkroom.packed import open_packed, write_rows, write_split
+from darkroom.packed import open_packed, write_sheet, write_split
 
 FOUND = {
     "copies": "exact copies",
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     classes = sorted({record.label for record in packed.records})
     labels = [classes.index(record.label) for record in packed.records]
     write_split(arguments.out, classes, labels, division.splits, division.leaks)
-    write_rows(arguments.copies, summary.COPIES, summary.list_copies(packed, copies, division))
+    write_sheet(arguments.copies, summary.COPIES, summary.list_copies(packed, copies, division))
     metrics = summary.summarise(packed, copies, division, arguments.packed, arguments.out)
     files.write_json(arguments.metrics, metrics)
     print(", ".join(f"{metrics[split]:,} {split}" for split in ("train", "validation", "test")))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from darkroom import candidate
-from darkroom.commands import comparing, main
+from darkroom.commands import answering, comparing, entries, main, predict
 from darkroom.commands.entries import Entries
 from darkroom.doubt import Doubt
 from darkroom.errors import DarkroomError
@@ -167,6 +167,13 @@ def test_the_table_of_predict_can_be_compared_too(tmp_path, model, capsys):
     found = findings(capsys, path, model)
     assert found["classes"]["verdict"] == "moved much"
     assert "of no class" in found
+
+
+def test_labels_that_predict_keeps_from_being_formulas_are_read_as_they_are(tmp_path):
+    answered = [answering.Answer("a.png", [(label, 0.5)]) for label in ("=x", "'=x", "cat")]
+    with (tmp_path / "out.csv").open("w", encoding="utf-8", newline="") as file:
+        predict.write_csv(answered, 1, file)
+    assert entries.read(tmp_path / "out.csv", ["=x", "'=x", "cat"], "1").labels == ["=x", "'=x", "cat"]
 
 
 @pytest.mark.filterwarnings("ignore:pythonjsonlogger.jsonlogger:DeprecationWarning")  # BentoML 1.4's own

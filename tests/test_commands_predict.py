@@ -1,4 +1,5 @@
 import csv
+import io
 import os
 import pty
 import subprocess
@@ -7,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from darkroom import candidate, images
-from darkroom.commands import answering, main
+from darkroom.commands import answering, main, predict
 from darkroom.doubt import Doubt
 from darkroom.errors import DarkroomError
 from darkroom.predictor import Predictor
@@ -208,3 +210,27 @@ def test_a_table_that_cannot_be_written_is_one_message(place, table, message):
     with pytest.raises(DarkroomError, match=message):
         main.run(["predict", "photos", "--csv", table])
     assert sorted(place.rglob("*")) == before
+
+
+HOSTILE = {"=1+1.png": b"x", "\x1b[31m\u202e.png": b"x", "line\nbreak.png": b"x", "-rf.png": PICTURES["0/00.png"]}
+
+
+def test_names_are_no_formulas_and_no_escape_sequences(place, tmp_path, monkeypatch):
+    monkeypatch.chdir(write_folder(tmp_path, HOSTILE))
+    main.run(["predict", ".", "--csv", "out.csv", "--model", str(place / "models" / "served")])
+    names = [row["name"] for row in rows(Path("out.csv").read_text(encoding="utf-8"))]
+    assert names == ["\\x1b[31m\\u202e.png", "'-rf.png", "'=1+1.png", "line\\nbreak.png"]
+    out = io.StringIO()
+    predict.write_csv([answering.Answer("a", [("=cat", 0.5), ("-1", 0.25)])], 2, out)
+    assert out.getvalue().splitlines()[1] == "a,'=cat,0.500000,'-1,0.250000,,,"
+
+
+def test_a_table_on_a_terminal_shows_names_without_harm(place, tmp_path):
+    write_folder(tmp_path, HOSTILE)
+    console = Console(file=io.StringIO(), width=200)
+    items = [answering.Answer(name, [("=cat\u202e", 0.5)], error="") for name in HOSTILE]
+    predict.show([*items, answering.Answer("\x1b[2J", [], error="broken")], console)
+    shown = console.file.getvalue()
+    assert "\x1b" not in shown
+    for part in ("\\x1b[31m\\u202e.png", "line\\nbreak.png", "=cat\\u202e", "\\x1b[2J: broken"):
+        assert part in shown

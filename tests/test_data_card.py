@@ -54,3 +54,11 @@ def test_uneven_classes_and_sizes_are_told():
     text = card.describe(packed([(8, 9), (20, 10), (30, 40), (12, 11)], "aaab"), METRICS)
     assert "The largest class, a, has 3 images, the smallest, b, 1: 3.0 to 1." in text
     assert "They came with 8 to 30 pixels along the shorter side, 10 in the middle." in text
+
+
+def test_file_names_are_shown_and_do_nothing():
+    broken = [Broken("a/\x1b[2J\u202e.png", "a", "the file is empty"), Broken(f"a/{'x' * 5000}.png", "a", "empty")]
+    found = packed([(8, 8)] * 4)
+    text = card.describe(Packed(found.images, found.records, broken, {}), METRICS)
+    assert "  - a/\\\\x1b\\[2J\\\\u202e.png: the file is empty\n" in text
+    assert f"  - a/{'x' * 98}…{'x' * 95}.png: empty\n" in text

@@ -42,6 +42,16 @@ def test_columns_may_stand_in_any_order_and_lack(text, expected):
         ("path,label\n,cat\n", "line 2: no path"),
         ("path,label\nnotes.txt,cat\n", r"line 2: 'notes.txt' is no picture \(\.bmp, "),
         ("path,label\na/1.png, \n", "line 2: 'a/1.png' has no label"),
+        ("path,label\na/1.png,c\ufffet\n", r"line 2: label 'c\\ufffet' holds the character U\+FFFE, which cannot be"),
+        ('path,label\na/1.png,"c\nt"\n', r"line 3: label 'c\\nt' holds the character U\+000A"),
+        ("path,label,group\na/1.png,cat,\x1b[m\n", r"line 2: group '\\x1b\[m' holds the character U\+001B"),
+        ("path,label,slice\na/1.png,cat,\ufdd0\n", r"line 2: slice '\\ufdd0' holds the character U\+FDD0"),
+        (
+            f"path,label\na/1.png,{'x' * 5000}\n",
+            "line 2: label 'x{100}…x{99}' is 5,000 bytes long, and 255 are allowed",
+        ),
+        (f"path,label\n{'x' * 5000}.png,cat\n", r"line 2: 'x{100}…x{95}\.png' is not there"),
+        ("path,label\n\x1b[2J\u202e.png,cat\n", r"line 2: '\\x1b\[2J\\u202e\.png' is not there"),
         ("path,label,split\na/1.png,cat,exam\n", "line 2: split 'exam' is not one of train, training, val"),
         ("path,label\na/1.png,cat\na/2.png,dog\na/1.png,dog\n", "line 4: 'a/1.png' is listed on line 2 already"),
         (

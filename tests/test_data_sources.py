@@ -1,5 +1,6 @@
 import hashlib
 import http.server
+import re
 import threading
 from functools import partial
 
@@ -206,3 +207,35 @@ def test_the_origin_stands_beside_its_archive(tmp_path):
     path.unlink()
     with pytest.raises(DarkroomError, match="must hold one archive, not 0"):
         origin.find_archive(tmp_path)
+
+
+@pytest.mark.parametrize("letter", ["\ufffe", "\uffff", "\ufdd0", "\U0010ffff", "\x1b", "\n", "\u2028"], ids=ascii)
+@pytest.mark.parametrize("form", ["folder", "zip", "tar", "manifest"])
+def test_a_class_name_that_cannot_be_printed_is_refused_at_download(places, form, letter):
+    inbox, downloads, out = places
+    label = f"do{letter}g"
+    members = {name.replace("dog", label): data for name, data in MEMBERS.items()}
+    rows = "".join(f'{name},"{name[:3].replace("dog", label)}"\n' for name in MEMBERS)
+    match form:
+        case "folder":
+            write_folder(inbox, members)
+        case "zip":
+            write_zip(inbox / "set.zip", members)
+        case "tar":
+            write_tar(inbox / "set.tar", members)
+        case "manifest":
+            write_folder(inbox, {**MEMBERS, "manifest.csv": f"path,label\n{rows}".encode()})
+    message = (
+        rf"'do{re.escape(ascii(letter)[1:-1])}g' holds the character U\+{ord(letter):04X}, which cannot be printed"
+    )
+    with pytest.raises(DarkroomError, match=message):
+        folder.fetch(FolderSource(), inbox, downloads, out)
+
+
+def test_an_archive_whose_own_name_is_no_text_is_refused(places):
+    inbox, downloads, out = places
+    write_zip(inbox / "a\udcff.zip", MEMBERS)
+    for path in (None, str(inbox / "a\udcff.zip")):
+        with pytest.raises(DarkroomError, match=r"inbox holds 'a\\udcff\.zip', a name that is not UTF-8: rename it"):
+            folder.fetch(FolderSource(path=path), inbox, downloads, out)
+    assert list(out.iterdir()) == []

@@ -4,10 +4,16 @@ import json
 import shutil
 import subprocess
 import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
+from darkroom import packed
+from darkroom.evaluation import plot_labels, tables
 from tests.imports import ROOT
 
 CURVES = "candidate,epoch,train_loss,validation_loss,validation_accuracy\n"
@@ -83,6 +89,35 @@ def test_curves_have_a_line_a_candidate_and_a_dash_a_revision(repository):
     assert confusion["content"]["spec"]["encoding"]["x"]["field"] == "actual"
 
 
+HOSTILE = ["</script><script>document.title = 'attacked'</script>", "<!--<script>", "<\\/script>", "a < b"]
+
+
+def write_confusion(repository, classes):
+    labels = np.arange(len(classes))
+    best = SimpleNamespace(card=SimpleNamespace(classes=classes), predicted=labels)
+    packed.write_rows(repository / "plots" / "confusion.csv", tables.CONFUSION, tables.confusion(best, labels))
+
+
+def scripts(page):
+    """Return the scripts of a page as a browser finds them."""
+    found = []
+    parser = HTMLParser()
+    parser.handle_starttag = lambda tag, attributes: found.append("") if tag == "script" else None
+    parser.handle_data = lambda text: found.append(found.pop() + text) if parser.cdata_elem == "script" else None
+    parser.feed(page)
+    return found
+
+
+def test_a_class_name_runs_nothing_in_the_page(repository):
+    write_confusion(repository, HOSTILE)
+    address = dvc(repository, "plots", "show").strip()
+    page = Path(address.removeprefix("file://")).read_text(encoding="utf-8")
+    (plot,) = [script for script in scripts(page) if "attacked" in script]
+    values = json.loads(plot.partition("var spec = ")[2].partition(";\n")[0])["data"]["values"]
+    assert [plot_labels.restore(value["actual"]) for value in values] == HOSTILE
+    assert "<!--" not in plot, "with it the script would not end where it should"
+
+
 @pytest.mark.browser
 def test_the_page_draws_every_chart_without_a_network(repository):
     chromium = shutil.which("chromium")
@@ -90,6 +125,7 @@ def test_the_page_draws_every_chart_without_a_network(repository):
         pytest.skip("Chromium is not installed")
     from playwright.sync_api import sync_playwright
 
+    write_confusion(repository, HOSTILE)
     address = dvc(repository, "plots", "show").strip()
     options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     with sync_playwright() as playwright, playwright.chromium.launch(executable_path=chromium, args=options) as browser:
@@ -100,5 +136,6 @@ def test_the_page_draws_every_chart_without_a_network(repository):
         page.goto(address)
         page.locator("canvas").nth(7).wait_for()
         assert page.locator("canvas").count() == 8
+        assert page.title() != "attacked"
     assert problems == []
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []

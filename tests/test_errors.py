@@ -39,6 +39,12 @@ def test_a_terminated_stage_leaves_nothing_behind(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_nothing_in_a_message_acts_on_the_terminal(capsys):
+    with pytest.raises(SystemExit):
+        run(lambda argv: _raise(DarkroomError("a\x1b[2J\u202e.zip\n  line 2: \ufffe\nerror: forged")))
+    assert capsys.readouterr().err == "error: a\\x1b[2J\\u202e.zip\n  line 2: \\ufffe\n  error: forged\n"
+
+
 def test_a_bug_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError):
         run(lambda argv: _raise(ZeroDivisionError()))

@@ -13,7 +13,7 @@ from darkroom import candidate, images, packed
 from darkroom.doubt import Doubt
 from darkroom.errors import DarkroomError
 from darkroom.predictor import Predictor
-from darkroom.serving import examples, packaging, served
+from darkroom.serving import examples, handover, packaging, served
 from darkroom.serving.settings import PackageSettings
 from tests.factories_serving import BEST, EVALUATION, LIMITS, write_judged, write_served
 
@@ -142,3 +142,11 @@ def test_a_served_folder_that_does_not_fit_says_what_to_do(tmp_path: Path, conte
         (tmp_path / "service.json").write_text(content)
     with pytest.raises(DarkroomError, match=words):
         served.read(tmp_path)
+
+
+def test_class_names_are_no_markup_in_the_readme(tmp_path: Path) -> None:
+    folder = write_served(tmp_path) / served.FOLDER
+    card = candidate.read_card(folder)
+    candidate.write_card(folder, replace(card, classes=["<script>", "[x](http://a)", "a\u202eb"]))
+    text = handover.readme(folder, "1")
+    assert "tells 3 classes apart: \\<script\\>, \\[x\\](http\\://a), a\\\\u202eb.\n" in text

@@ -12,18 +12,28 @@ from pptx import Presentation
 from pptx.enum.shapes import MSO_SHAPE_TYPE
 from pptx.util import Inches
 
-from darkroom import files
+from darkroom import files, naming
 from darkroom.candidate import Predictions, read_predictions, write_predictions
 from darkroom.evaluation.facts import Sources, gather
 from darkroom.evaluation.rendering import render
 from darkroom.evaluation.roster import read_names
 from darkroom.evaluation.settings import ReportSettings
+from darkroom.packed import read_sheet
 from stages import report
 from tests import factories
 from tests.test_stage_evaluate import run as evaluate
 from tests.test_stage_evaluate import write_right
 
-NASTY = ("$5|note*", "<b>cat</b>", "猫_犬")
+NASTY = (
+    "$5|note*",
+    "<b>cat</b>",
+    "猫_犬",
+    "</script><script>alert(1)</script>",
+    "=1+1",
+    '#eval("1") @ref',
+    "[x](javascript:alert(1))",
+    "a\u202eb",
+)
 
 
 def run(top):
@@ -168,8 +178,13 @@ def test_names_from_people_are_printed_as_they_are(tmp_path):
     ]
     plain = subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout
     for name in NASTY:
-        assert re.search(rf"^\s*{re.escape(name)}  +8  +\d", plain, re.MULTILINE), name
-    assert "3 classes have fewer than 30 test images: their scores say little." in plain
+        assert re.search(rf"^\s*{re.escape(naming.escape(name))}  +8  +\d", plain, re.MULTILINE), name
+    page = (top / "reports" / "report.html").read_text(encoding="utf-8")
+    assert not re.search(r"<script|href=\"(?!#)", page)
+    assert "\u202e" not in page + "".join(slides(top))
+    assert [row["class"] for row in read_sheet(top / "plots" / "per_class.csv")] == sorted(NASTY) * 2
+    assert ",'=1+1," in (top / "plots" / "per_class.csv").read_text(encoding="utf-8")
+    assert "8 classes have fewer than 30 test images: their scores say little." in plain
     assert "1 network tries to clear it" in plain
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from darkroom import naming
 from darkroom.errors import DarkroomError
 from darkroom.progress import progress
 
@@ -70,7 +71,7 @@ def fetch(urls: Sequence[str], checksum: Checksum, downloads: Path, target: Path
     """
     for url in urls:
         if not re.match("https?://", url):
-            raise DarkroomError(f"url {shown(url)!r} must begin with http:// or https://")
+            raise DarkroomError(f"url '{shown(url)}' must begin with http:// or https://")
     downloads.mkdir(parents=True, exist_ok=True)
     part = downloads / checksum.digest
     reasons = []
@@ -78,7 +79,7 @@ def fetch(urls: Sequence[str], checksum: Checksum, downloads: Path, target: Path
         try:
             _complete(url, checksum, part, limit)
         except _RefusedError as error:
-            reasons.append(f"{shown(url)} {error}")
+            reasons.append(f"{shown(url)} {naming.escape(str(error))}")
             if url != urls[-1]:
                 print(f"{reasons[-1]}; trying the next address", file=sys.stderr)
         else:
@@ -98,8 +99,8 @@ def place(path: Path, target: Path) -> None:
 
 
 def shown(url: str) -> str:
-    """Return an address without what may be secret in it: user, password and query."""
-    return re.sub(r"(?<=//)[^/?#]*@|[?#].*", "", url)
+    """Return an address as messages show it, without what may be secret in it: user, password and query."""
+    return naming.escape(re.sub(r"(?<=//)[^/?#]*@|[?#].*", "", url))
 
 
 def _complete(url: str, checksum: Checksum, part: Path, limit: int) -> None:

@@ -2,6 +2,8 @@
 
 import re
 
+from darkroom import naming
+
 
 def count(number: int, noun: str, plural: str = "") -> str:
     """Return "1 image", "1,797 images"; `plural` is for nouns that do not simply take an s."""
@@ -9,7 +11,7 @@ def count(number: int, noun: str, plural: str = "") -> str:
 
 
 def text(value: object) -> str:
-    """Return `value` on one line, escaped so that Markdown prints it as it is."""
-    line = " ".join(str(value).split())
+    """Return `value` on one line, escaped so that Markdown prints it as it is and nothing in it acts on the rest."""
+    line = naming.escape(" ".join(str(value).split()))
     line = re.sub(r"[\\`*_{}\[\]<>|#$~&]|:(?=//)", r"\\\g<0>", line)
     return re.sub(r"^(\d*)([-+=.)])(?=[-=\s]|$)", r"\1\\\2", line)  # what would open a list or draw a rule

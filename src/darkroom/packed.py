@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from darkroom import files
+from darkroom import files, spreadsheets
 from darkroom.errors import DarkroomError
 
 SplitName = Literal["train", "validation", "test"]
@@ -74,7 +74,7 @@ class Packed:
 def open_packed(folder: Path) -> Packed:
     """Open a packed folder; pixels are read from disk when they are touched."""
     images, records = open_images(folder), read_index(folder)
-    broken = [Broken(**row) for row in read_rows(folder / "broken.csv")]
+    broken = [Broken(**row) for row in read_sheet(folder / "broken.csv")]
     return Packed(images, records, broken, files.read_json(folder / "source.json"))
 
 
@@ -173,6 +173,16 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     """Read a CSV file with a header, one mapping a row."""
     with _there(path).open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def write_sheet(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Write a CSV file with names in it for people, in which no name is a formula; `read_sheet` reads it."""
+    write_rows(path, header, [[spreadsheets.neutral(value) for value in row] for row in rows])
+
+
+def read_sheet(path: Path) -> list[dict[str, str]]:
+    """Read what `write_sheet` wrote, as it was given."""
+    return [{key: spreadsheets.original(cell) for key, cell in row.items()} for row in read_rows(path)]
 
 
 def _there(path: Path) -> Path:

@@ -6,15 +6,18 @@ import typing
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from darkroom import naming
 from darkroom.errors import DarkroomError
 
 T = TypeVar("T")
 UNIONS = (typing.Union, types.UnionType)
+MOST_CHOICES = 50
+"""Right names that a message lists: more than any section has keys."""
 
 
 class Section(BaseModel):
@@ -25,6 +28,17 @@ class Section(BaseModel):
     )
 
 
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    if reason := naming.unprintable(line):
+        raise ValueError(f"it {reason}")
+    return line
+
+
+ONE_LINE = AfterValidator(_one_line)
+"""For text that the report prints: line breaks become blanks, and what cannot be printed is refused."""
+
+
 def read(path: Path) -> dict[str, Any]:
     """Read `path` as YAML 1.2, with the same parser as DVC.
 
@@ -33,11 +47,11 @@ def read(path: Path) -> dict[str, Any]:
     try:
         document = YAML(typ="safe", pure=True).load(path)
     except FileNotFoundError:
-        raise DarkroomError(f"{path} is missing: run from the project's top folder") from None
+        raise DarkroomError(f"{naming.shown(path)} is missing: run from the project's top folder") from None
     except YAMLError as error:
-        raise DarkroomError(f"{path} is not valid YAML: {error}") from None
+        raise DarkroomError(f"{naming.shown(path)} is not valid YAML: {error}") from None
     if not isinstance(document, dict):
-        raise DarkroomError(f"{path} must be a mapping of parameters, not {type(document).__name__}")
+        raise DarkroomError(f"{naming.shown(path)} must be a mapping of parameters, not {type(document).__name__}")
     return document
 
 
@@ -56,21 +70,28 @@ def load(path: Path, kind: Any, key: str = "") -> Any:
         if not isinstance(value, dict) or part not in value:
             where = ".".join(parts[:done]) or "the document"
             names = [str(name) for name in value] if isinstance(value, dict) else []
-            raise DarkroomError(f"{path}: no {part!r} in {where}. {choices(part, names)}")
+            raise DarkroomError(f"{naming.shown(path)}: no {_quoted(part)} in {where}. {choices(part, names)}")
         value = value[part]
     adapter = TypeAdapter(kind)
     try:
         return adapter.validate_python(value)
     except ValidationError as error:
         lines = [_explain(kind, parts, details) for details in error.errors()]
-        raise DarkroomError(f"{path} has {_count(lines)}:\n" + "\n".join(f"  {line}" for line in lines)) from None
+        raise DarkroomError(
+            f"{naming.shown(path)} has {_count(lines)}:\n" + "\n".join(f"  {line}" for line in lines)
+        ) from None
 
 
 def choices(name: str, allowed: list[str]) -> str:
     """Return what is allowed in words, the name nearest to a wrong one first."""
     near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
-    hint = f"Did you mean {near[0]!r}? " if near else ""
-    return f"{hint}Allowed: {', '.join(sorted(allowed)) or 'nothing'}."
+    hint = f"Did you mean {_quoted(near[0])}? " if near else ""
+    return f"{hint}Allowed: {naming.listed(sorted(allowed), most=MOST_CHOICES) or 'nothing'}."
+
+
+def _quoted(value: object) -> str:
+    """Return a value as Python writes it, at most a line long."""
+    return naming.shown(repr(value))
 
 
 def _count(lines: list[str]) -> str:
@@ -78,7 +99,7 @@ def _count(lines: list[str]) -> str:
 
 
 def _explain(kind: Any, prefix: list[str], details: ErrorDetails) -> str:
-    where = ".".join([*prefix, *_path(kind, details["loc"])])
+    where = naming.shown(".".join([*prefix, *_path(kind, details["loc"])]))
     value = details["input"]
     if details["type"] == "extra_forbidden":
         section = _section_at(kind, details["loc"][:-1])
@@ -88,14 +109,14 @@ def _explain(kind: Any, prefix: list[str], details: ErrorDetails) -> str:
         return f"{where}: missing. Add it."
     if details["type"] == "literal_error":
         allowed = [part.strip("' ") for part in details["ctx"]["expected"].replace(" or ", ",").split(",")]
-        return f"{where}: {value!r} is not one of the choices. {choices(str(value), allowed)}"
+        return f"{where}: {_quoted(value)} is not one of the choices. {choices(str(value), allowed)}"
     if details["type"] == "union_tag_invalid":
         tag, allowed = details["ctx"]["tag"], details["ctx"]["expected_tags"].replace("'", "").split(", ")
-        return f"{where}.kind: {tag!r} is not one of the choices. {choices(str(tag), allowed)}"
+        return f"{where}.kind: {_quoted(tag)} is not one of the choices. {choices(str(tag), allowed)}"
     message = details["msg"].removeprefix("Value error, ")
     if isinstance(value, dict):  # parts of a section that do not fit together: the message names them
         return f"{where}: {message}." if where else f"{message}."
-    return f"{where}: {value!r} is not allowed: {message[:1].lower()}{message[1:]}."
+    return f"{where}: {_quoted(value)} is not allowed: {message[:1].lower()}{message[1:]}."
 
 
 def _path(kind: Any, loc: tuple[int | str, ...]) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from darkroom import candidate
+from darkroom import candidate, naming
 from darkroom.errors import DarkroomError
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -26,7 +26,7 @@ class Predictor:
     def __init__(self, folder: Path, threads: int = 0, temperature: float | None = None) -> None:
         model = folder / "model.onnx"
         if not model.is_file():
-            raise DarkroomError(f"{model} is missing: run `dvc repro` first")
+            raise DarkroomError(f"{naming.shown(model)} is missing: run `dvc repro` first")
         import onnxruntime
 
         card = candidate.read_card(folder)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from darkroom import candidate, images
+from darkroom import candidate, images, naming
 from darkroom.data import archive, layout
 from darkroom.errors import DarkroomError
 from darkroom.predictor import Predictor
@@ -39,7 +39,7 @@ def count(path: Path) -> int:
     if path.is_dir():
         return sum(1 for _ in _walk(path))
     if not path.exists():
-        raise DarkroomError(f"{path} does not exist: give pictures, or folders or archives of them")
+        raise DarkroomError(f"{naming.shown(path)} does not exist: give pictures, or folders or archives of them")
     return len(_members(path)) if archive.is_archive(path) else 1
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
-from darkroom import files, images, packed
+from darkroom import files, images, naming, packed
 from darkroom.commands import document
 from darkroom.data import archive, layout, manifest
 from darkroom.data.sources.folder import walk
@@ -29,7 +29,8 @@ def corrections(log: Path, to: Path | None) -> list[str]:
     folder = log if log.name == "corrections" else log / "corrections"
     if not folder.is_dir():
         raise DarkroomError(
-            f"{log} holds no corrections: give the folder that serve.log names (if it is that, none have been sent yet)"
+            f"{naming.shown(log)} holds no corrections: give the folder that serve.log names (if it is that, "
+            "none have been sent yet)"
         )
     target = _target(to or _inbox())
     known = {record.sha256: record.label for record in _packed()}
@@ -37,16 +38,18 @@ def corrections(log: Path, to: Path | None) -> list[str]:
     copied: Counter[str] = Counter()
     there, refused = 0, []
     for path, label, digest in _find(folder):
-        name = f"{label}/{path.name}"
+        name = naming.shown(f"{label}/{path.name}")
         place = target / label / path.name
         if "/" in label or label in (".", ".."):
             refused.append(f"{name}: no folder can have this class for a name, so add the picture by hand")
         elif len(told[digest]) > 1:
-            refused.append(f"{name}: sent as {' and as '.join(sorted(told[digest]))}")
+            refused.append(f"{name}: sent as {' and as '.join(map(naming.shown, sorted(told[digest])))}")
         elif classes and label not in classes:
-            refused.append(f"{name}: the data have no class {label!r}")
+            refused.append(f"{name}: the data have no class '{naming.shown(label)}'")
         elif known.get(digest, label) != label:
-            refused.append(f"{name}: the data have it as {known[digest]!r}; move it there if that is wrong")
+            refused.append(
+                f"{name}: the data have it as '{naming.shown(known[digest])}'; move it there if that is wrong"
+            )
         elif digest in known or place.exists():
             there += 1
         elif reason := _unreadable(path):
@@ -66,7 +69,9 @@ def _inbox() -> Path:
     if source.kind != "folder":
         raise DarkroomError(f"{name} is of kind {source.kind}, which takes no pictures of yours: say where with --to")
     if place := source.path or source.url:
-        raise DarkroomError(f"{name} is {place}, not {INBOX}: say --to and the folder that they shall go to")
+        raise DarkroomError(
+            f"{name} is {naming.shown(place)}, not {INBOX}: say --to and the folder that they shall go to"
+        )
     return INBOX
 
 
@@ -75,9 +80,10 @@ def _target(place: Path) -> Path:
     entries = list(place.iterdir()) if place.is_dir() else []
     if single := [entry.name for entry in entries if archive.is_archive(entry) or manifest.is_manifest(entry.name)]:
         raise DarkroomError(
-            f"{place} holds {single[0]}, beside which class folders are not read: unpack it, or add them to it by hand"
+            f"{naming.shown(place)} holds {naming.shown(single[0])}, beside which class folders are not read: "
+            "unpack it, or add them to it by hand"
         )
-    return place / layout.class_folder([name for name, path in walk(place) if path.is_file()], str(place))
+    return place / layout.class_folder([name for name, path in walk(place) if path.is_file()], naming.shown(place))
 
 
 def _packed() -> list[packed.Record]:
@@ -112,8 +118,8 @@ def _unreadable(path: Path) -> str:
 def _words(target: Path, copied: Counter[str], there: int, refused: list[str]) -> list[str]:
     lines = []
     if copied:
-        listed = ", ".join(f"{label} {count:,}" for label, count in sorted(copied.items()))
-        lines.append(f"{copied.total():,} pictures copied into {target}: {listed}")
+        listed = naming.listed([f"{label} {count:,}" for label, count in sorted(copied.items())])
+        lines.append(f"{copied.total():,} pictures copied into {naming.shown(target)}: {listed}")
     if there:
         lines.append(f"{there:,} are there already")
     if refused:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from darkroom import params
+from darkroom import naming, params
 from darkroom.data.settings import PackSettings, Source, SplitSettings
 from darkroom.evaluation.settings import ReportSettings, RobustnessSettings, SelectSettings
 from darkroom.params import Section
@@ -21,8 +21,9 @@ from darkroom.training.settings import (
     TransferSettings,
 )
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-"""What a data set or a model may be called."""
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+"""What a data set or a model may be called: the name is a folder's, an argument's and a section's."""
+NAMING = "use letters, digits, _ and -, at most 100, and begin with a letter or digit"
 
 
 class Dataset(Section):
@@ -67,15 +68,19 @@ class Document(Section):
     def _fits_together(self) -> "Document":
         if self.dataset not in self.datasets:
             choices = params.choices(self.dataset, list(self.datasets))
-            raise ValueError(f"dataset: {self.dataset!r} has no entry under datasets. {choices.rstrip('.')}")
+            raise ValueError(
+                f"dataset: '{naming.shown(self.dataset)}' has no entry under datasets. {choices.rstrip('.')}"
+            )
         names = [*self.scratch, *self.transfer, "baseline"]
         for name in [*names, *self.datasets]:
             if not NAME.fullmatch(name):
-                raise ValueError(f"name {name!r} must be letters, digits, _ and -: DVC takes a dot for a section")
+                raise ValueError(
+                    f"name '{naming.shown(name)}' is not allowed: {NAMING} (DVC takes a dot for a section)"
+                )
         # Some file systems do not tell upper from lower case, and a model's name is that of its folder.
         folded = [name.casefold() for name in names]
         if twice := sorted({name for name in names if folded.count(name.casefold()) > 1}):
-            raise ValueError(f"model names must differ, and baseline is taken: look at {', '.join(twice)}")
+            raise ValueError(f"model names must differ, and baseline is taken: look at {naming.listed(twice)}")
         if not (self.scratch or self.transfer):
             raise ValueError("scratch and transfer are both empty: add a model to serve")
         for name, data_set in self.datasets.items():

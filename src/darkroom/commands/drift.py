@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from darkroom import candidate
+from darkroom import candidate, naming
 from darkroom.commands import comparing, entries
 from darkroom.commands.comparing import NEEDED, Counts, Finding
 from darkroom.commands.entries import Entries
@@ -33,7 +33,9 @@ def drift(log: Path, model: Path, *, as_json: bool) -> None:
     """
     facts, classes = served.read(model), candidate.read_card(model).classes
     if facts.reference is None:
-        raise DarkroomError(f"{model} does not say how validation was answered: package it again with `dvc repro`")
+        raise DarkroomError(
+            f"{naming.shown(model)} does not say how validation was answered: package it again with `dvc repro`"
+        )
     found = entries.read(log, classes, facts.version)
     enough = len(found.labels) >= NEEDED
     findings = comparing.compare(found, facts.reference, classes) if enough else []
@@ -52,9 +54,12 @@ def drift(log: Path, model: Path, *, as_json: bool) -> None:
 
 
 def _show_counts(found: Entries, reference: Reference, version: str, console: Console) -> None:
-    when = f", {found.first[:16]} to {found.last[:16]}" if found.first else ""
+    when = f", {naming.escape(found.first[:16])} to {naming.escape(found.last[:16])}" if found.first else ""
     total = sum(reference.labels)
-    console.print(f"{len(found.labels):,} answers of {version}{when}, beside {total:,} on validation", soft_wrap=True)
+    console.print(
+        f"{len(found.labels):,} answers of {naming.shown(version)}{when}, beside {total:,} on validation",
+        soft_wrap=True,
+    )
     left_out = [
         f"{count:,} {what}"
         for count, what in (
@@ -119,7 +124,9 @@ def _show_classes(found: Entries, reference: Reference, classes: Sequence[str], 
         remark = ("more" if new[place] > old[place] else "fewer") if unusual[place] else ""
         bars = [Bar(scale, 0, float(share), width=16, color="cyan") for share in (old[place], new[place])]
         share = f"{old[place]:.1%}", f"{new[place]:.1%}"
-        table.add_row(Text(classes[place]), share[0], bars[0], share[1], bars[1], Text(remark, style="red"))
+        table.add_row(
+            Text(naming.shown(classes[place])), share[0], bars[0], share[1], bars[1], Text(remark, style="red")
+        )
     console.print()
     console.print(table)
     if len(classes) > MOST_CLASSES:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from darkroom import naming, spreadsheets
 from darkroom.errors import DarkroomError
 
 VERDICTS = {"true": True, "false": False}
@@ -55,8 +56,9 @@ def read(path: Path, classes: Sequence[str], version: str) -> Entries:
             _add(entries, row)
     if not entries.labels:
         raise DarkroomError(
-            f"{path} holds no answer of the model {version} ({entries.other:,} of others, {entries.unreadable:,} lines "
-            "that are none): give its log, or name its folder with --model"
+            f"{naming.shown(path)} holds no answer of the model {naming.shown(version)} "
+            f"({entries.other:,} of others, {entries.unreadable:,} lines that are none): "
+            "give its log, or name its folder with --model"
         )
     return entries
 
@@ -66,9 +68,12 @@ def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
     if path.suffix.lower() == ".csv" and path.is_file():
         with path.open(encoding="utf-8", errors="replace", newline="") as file:
             try:
-                yield from csv.DictReader(file)
+                for row in csv.DictReader(file):
+                    yield row | {"label": spreadsheets.original(row.get("label") or "")}
             except csv.Error as error:
-                raise DarkroomError(f"{path} is no CSV file of `darkroom predict` ({error}): give another") from None
+                raise DarkroomError(
+                    f"{naming.shown(path)} is no CSV file of `darkroom predict` ({error}): give another"
+                ) from None
         return
     for file_path in _logs(path):
         with file_path.open(encoding="utf-8", errors="replace") as lines:
@@ -88,7 +93,8 @@ def _logs(path: Path) -> list[Path]:
     if not logs:
         there = "holds no log (data/*.log)" if path.is_dir() else "does not exist"
         raise DarkroomError(
-            f"{path} {there}: give the folder that serve.log names, a log file, or a CSV file of `darkroom predict`"
+            f"{naming.shown(path)} {there}: give the folder that serve.log names, a log file, or a CSV file of "
+            "`darkroom predict`"
         )
     return logs
 

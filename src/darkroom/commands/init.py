@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from darkroom import files, packed
+from darkroom import files, naming, packed
 from darkroom.commands import document, editing, proposal
 from darkroom.data import splitting
 from darkroom.data.settings import SplitSettings
@@ -36,7 +36,9 @@ def init(photos: Path, entry: str, *, yes: bool, offline: bool) -> None:
     current = document.load(PARAMS)
     _refuse_name(entry, current)
     if not photos.exists():
-        raise DarkroomError(f"{photos} does not exist: give the folder or the archive that holds your pictures")
+        raise DarkroomError(
+            f"{naming.shown(photos)} does not exist: give the folder or the archive that holds your pictures"
+        )
     settings = current.datasets[entry].split if entry in current.datasets else SplitSettings()
     found = survey(photos, settings.near_copies)
     console = Console(highlight=False, markup=False, emoji=False)
@@ -78,7 +80,7 @@ def _chart(counts: Counter[str]) -> Table:
     table.add_column(width=30)
     largest = max(counts.values())
     for label, count in counts.most_common(MOST_CLASSES):
-        table.add_row(Text(label), f"{count:,}", Bar(largest, 0, count, color="cyan"))
+        table.add_row(Text(naming.shown(label)), f"{count:,}", Bar(largest, 0, count, color="cyan"))
     if len(counts) > MOST_CLASSES:
         rest = counts.most_common()[MOST_CLASSES:]
         table.add_row(Text(f"and {len(rest):,} more"), f"{rest[-1][1]:,} to {rest[0][1]:,}", "")
@@ -94,19 +96,17 @@ def _remarks(found: Survey, counts: Counter[str]) -> list[str]:
         lines.append(f"{exact:,} exact and {near:,} near copies: copies stay on one side of the split")
     if conflicts := int(found.copies.conflicts.sum()):
         names = [record.name for record, bad in zip(found.records, found.copies.conflicts, strict=True) if bad]
-        lines.append(f"{conflicts:,} pictures have a copy under another class and are left out: {_some(names)}")
+        lines.append(
+            f"{conflicts:,} pictures have a copy under another class and are left out: {naming.listed(names, most=3)}"
+        )
     if few := [f"{label} ({count})" for label, count in counts.items() if count < 30]:
-        lines.append(f"Fewer than 30 pictures, so hard to learn and to judge: {_some(few)}")
+        lines.append(f"Fewer than 30 pictures, so hard to learn and to judge: {naming.listed(few, most=3)}")
     if found.broken:
         lines.append(f"{len(found.broken):,} cannot be read and are left out:")
-        lines += [f"  {item.name}: {item.reason}" for item in found.broken[:MOST_BROKEN]]
+        lines += [f"  {naming.shown(item.name)}: {naming.shown(item.reason)}" for item in found.broken[:MOST_BROKEN]]
         if len(found.broken) > MOST_BROKEN:
             lines.append(f"  and {len(found.broken) - MOST_BROKEN:,} more")
     return lines
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
 
 
 def _source(photos: Path) -> str | None:
@@ -119,7 +119,7 @@ def _source(photos: Path) -> str | None:
 
 def _refuse_name(entry: str, current: document.Document) -> None:
     if not document.NAME.fullmatch(entry):
-        raise DarkroomError(f"--name {entry!r} is not allowed: use letters, digits, _ and -")
+        raise DarkroomError(f"--name '{naming.shown(entry)}' is not allowed: {document.NAMING}")
     if entry in current.datasets and (kind := current.datasets[entry].source.kind) != "folder":
         raise DarkroomError(f"--name {entry}: datasets.{entry} in {PARAMS} is of kind {kind}: give another name")
 
@@ -138,13 +138,13 @@ def _check(text: str) -> None:
 def _show_changes(old: str, new: str, reasons: Sequence[tuple[str, str]], console: Console) -> None:
     table = Table.grid(padding=(0, 2))
     for what, why in reasons:
-        table.add_row(Text(what, style="bold"), Text(why))
+        table.add_row(Text(what, style="bold"), Text(naming.escape(why)))
     console.print(f"\nProposed for {PARAMS}, with the reasons:\n")
     console.print(table)
     console.print()
     styles = {"+": "green", "-": "red", "@": "cyan"}
     for line in list(difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=1))[2:]:
-        console.print(line, style=styles.get(line[0], ""), soft_wrap=True)
+        console.print(naming.escape(line), style=styles.get(line[0], ""), soft_wrap=True)
 
 
 def _ask(*, yes: bool) -> None:

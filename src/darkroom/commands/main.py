@@ -5,8 +5,9 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
-from darkroom import errors
+from darkroom import errors, naming
 
 
 def main() -> None:
@@ -16,7 +17,7 @@ def main() -> None:
 
 def run(argv: Sequence[str] | None = None) -> None:
     """Parse `argv` and run the subcommand it names."""
-    parser = argparse.ArgumentParser(prog="darkroom", description="What is typed beside dvc and bentoml.")
+    parser = _Parser(prog="darkroom", description="What is typed beside dvc and bentoml.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("init", help="look at your pictures, and fit params.yaml to them")
@@ -57,6 +58,13 @@ def run(argv: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose messages show arguments, such as the files that a shell put in place of `*`, without harm."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(naming.escape(message))
+
+
 def _add_model(command: argparse.ArgumentParser) -> None:
     text = "folder of the model (models/served)"
     command.add_argument("--model", type=Path, default=Path("models/served"), metavar="FOLDER", help=text)
@@ -93,13 +101,13 @@ def _corrections(arguments: argparse.Namespace) -> None:
     from darkroom.commands import corrections
 
     for words in corrections.corrections(arguments.log, arguments.to):
-        print(words)
+        print(naming.escape(words))
 
 
 def _summary(_: argparse.Namespace) -> None:
     from darkroom.commands import summary
 
-    print(summary.summary())
+    print(naming.escape_lines(summary.summary()))
 
 
 def _mend(_: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from darkroom import files, images
+from darkroom import files, images, naming, spreadsheets
 from darkroom.commands import answering
 from darkroom.commands.answering import Answer
 from darkroom.errors import DarkroomError
@@ -33,11 +33,12 @@ def predict(paths: Sequence[Path], table: Path | None, top_k: int, model: Path) 
     predictor = Predictor(model, threads=1)
     top_k = min(top_k, len(predictor.card.classes))
     if table and table.is_dir():
-        raise DarkroomError(f"{table} is a folder: give --csv the name of a file")
+        raise DarkroomError(f"{naming.shown(table)} is a folder: give --csv the name of a file")
     count = sum(answering.count(path) for path in paths)
     if not count:
-        listed = ", ".join(map(str, paths))
-        raise DarkroomError(f"{listed}: no pictures there ({', '.join(sorted(images.SUFFIXES))}): give another path")
+        raise DarkroomError(
+            f"{naming.listed(paths)}: no pictures there ({', '.join(sorted(images.SUFFIXES))}): give another path"
+        )
     out = sys.stdout  # now, since a bar on the other stream takes it over
     tally = Tally()
     rows_move = not table and out.isatty()  # rows on a terminal show by themselves how far it is
@@ -49,18 +50,23 @@ def predict(paths: Sequence[Path], table: Path | None, top_k: int, model: Path) 
                     write_csv(answers, top_k, file)
             except OSError as error:
                 reason = error.strerror or error
-                raise DarkroomError(f"{table} cannot be written ({reason}): give --csv another place") from None
+                raise DarkroomError(
+                    f"{naming.shown(table)} cannot be written ({reason}): give --csv another place"
+                ) from None
         elif rows_move and count <= FEW:
             show(answers, Console(file=out, highlight=False))
         else:
             write_csv(answers, top_k, out)
-    print(tally.words() + (f"; see {table}" if table else ""), file=sys.stderr)
+    print(tally.words() + (f"; see {naming.shown(table)}" if table else ""), file=sys.stderr)
     if not tally.answered:
         raise DarkroomError(f"none of the pictures can be read ({tally.first_error}): give others")
 
 
 def write_csv(answers: Iterable[Answer], top_k: int, file: TextIO) -> None:
-    """Write a line an answer: name, labels with probabilities, confident, in_distribution, error."""
+    """Write a line an answer: name, labels with probabilities, confident, in_distribution, error.
+
+    What is no plain text in a name is escaped, since the lines may go to a terminal, and no cell is a formula.
+    """
     labels = [f"{part}{number}" for number in ("", *range(2, top_k + 1)) for part in ("label", "probability")]
     labels = [re.sub(r"(\d+)$", r"_\1", name) for name in labels]
     writer = csv.writer(file, lineterminator="\n")
@@ -70,12 +76,8 @@ def write_csv(answers: Iterable[Answer], top_k: int, file: TextIO) -> None:
         verdicts = [
             "" if verdict is None else str(verdict).lower() for verdict in (item.confident, item.in_distribution)
         ]
-        writer.writerow([_text(item.name), *(found or [""] * len(labels)), *verdicts, item.error])
-
-
-def _text(name: str) -> str:
-    """Return a file's name as text, also one that is not UTF-8."""
-    return name.encode("utf-8", "backslashreplace").decode()
+        cells = [naming.escape(item.name), *(found or [""] * len(labels)), *verdicts, naming.escape(item.error)]
+        writer.writerow(map(spreadsheets.neutral, cells))
 
 
 def show(answers: Iterable[Answer], console: Console) -> None:
@@ -84,10 +86,12 @@ def show(answers: Iterable[Answer], console: Console) -> None:
     errors = []
     for item in answers:
         if item.error:
-            errors.append(Text.assemble(f"{_text(item.name)}: ", (item.error, "red")))
+            errors.append(Text.assemble(f"{naming.shown(item.name)}: ", (naming.shown(item.error), "red")))
         for place, (label, probability) in enumerate(item.labels):
-            name, remark = (_text(item.name), _remark(item)) if place == 0 else ("", "")
-            table.add_row(Text(name), Text(label), f"{probability:.1%}", Bar(1, 0, probability, width=20), remark)
+            name, remark = (naming.shown(item.name), _remark(item)) if place == 0 else ("", "")
+            table.add_row(
+                Text(name), Text(naming.shown(label)), f"{probability:.1%}", Bar(1, 0, probability, width=20), remark
+            )
     console.print(table)
     for line in errors:
         console.print(line, soft_wrap=True)
@@ -113,7 +117,7 @@ class Tally:
             self.failed += bool(item.error)
             self.unknown += item.in_distribution is False
             self.unsure += item.confident is False and item.in_distribution is not False
-            self.first_error = self.first_error or (item.error and f"{_text(item.name)}: {item.error}")
+            self.first_error = self.first_error or (item.error and f"{naming.shown(item.name)}: {item.error}")
             advance(1)
             yield item
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from darkroom import packed
+from darkroom import naming, packed
 from darkroom.commands.document import Document
 from darkroom.data import splitting
 from darkroom.data.settings import SplitSettings
@@ -86,7 +86,7 @@ def propose(
 def _why_flip(one_way: Sequence[str]) -> str:
     if not one_way:
         return "photographs show the same in a mirror; say false if yours do not"
-    return f"{', '.join(one_way[:3])}{' …' if len(one_way) > 3 else ''} would be something else in a mirror"
+    return f"{naming.listed(one_way, most=3)} would be something else in a mirror"
 
 
 def _propose_models(

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 
+from darkroom import naming
 from darkroom.errors import DarkroomError
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -32,7 +33,9 @@ def names(path: Path) -> list[str]:
         refuse_name(path.name, name)
         if not name.endswith("/"):
             if (plain := PurePosixPath(name)) in seen:
-                raise DarkroomError(f"{path.name} holds {name} twice, as after adding to it: make it anew")
+                raise DarkroomError(
+                    f"{path.name} holds {naming.shown(name)} twice, as after adding to it: make it anew"
+                )
             seen.add(plain)
         found.append(name)
     return found
@@ -98,13 +101,18 @@ def _walk_tar(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes 
 def refuse_name(title: str, name: str) -> None:
     """Raise DarkroomError for a name that is no text or climbs out; `title` is what the message calls the archive."""
     if not name.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in name):
-        raise DarkroomError(f"{title} holds {name!a}, a name that is not UTF-8: rename it and make it again")
+        raise DarkroomError(
+            f"{title} holds '{naming.shown(name)}', a name that is not UTF-8: rename it and make it again"
+        )
     pure = PurePosixPath(name.replace("\\", "/"))
     if pure.is_absolute() or ".." in pure.parts or (pure.parts and pure.parts[0].endswith(":")):
         raise DarkroomError(
-            f"{title} holds {name!r}, a path that leads out of the archive: make it again from the folder itself"
+            f"{title} holds '{naming.shown(name)}', a path that leads out of the archive: make it again from the "
+            "folder itself"
         )
 
 
 def _link_message(path: Path, name: str) -> str:
-    return f"{path.name} holds the link {name!r}: make the archive again with the files themselves (tar -h)"
+    return (
+        f"{path.name} holds the link '{naming.shown(name)}': make the archive again with the files themselves (tar -h)"
+    )

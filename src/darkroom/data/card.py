@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from darkroom import naming
 from darkroom.markdown import count, text
 from darkroom.packed import Broken, Packed, Record
 
@@ -85,6 +86,6 @@ def _set_aside(broken: Sequence[Broken], metrics: dict[str, Any]) -> str:
     if number := len(broken):
         first = ", the first ten being" if number > MOST_BROKEN else ""
         are = "is" if number == 1 else "are"
-        names = [f"  - {text(item.name)}: {text(item.reason)}" for item in broken[:MOST_BROKEN]]
+        names = [f"  - {text(naming.shown(item.name))}: {text(item.reason)}" for item in broken[:MOST_BROKEN]]
         lines += [f"- {count(number, 'file')} could not be read and {are} set aside{first}:", "", *names]
     return "\n".join(lines) or "Every file could be read, and no image was found to repeat another one."

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from darkroom import naming
 from darkroom.data import archive, cifar, layout, manifest
 from darkroom.data.layout import Item
 from darkroom.data.origin import find_archive, read_origin
@@ -30,8 +31,9 @@ def open_contents(raw: Path) -> Contents:
     Raises DarkroomError when the archive is damaged or has a wrong layout.
     """
     path, origin = find_archive(raw), read_origin(raw)
+    title = naming.shown(path.name)
     if origin.form == "cifar10":
-        return Contents(path.name, cifar.items(path), [], partial(cifar.read, path))
+        return Contents(title, cifar.items(path), [], partial(cifar.read, path))
     arrangement = manifest.arrange(path)
-    items = layout.rename(arrangement.items, origin.classes, path.name)
-    return Contents(path.name, items, arrangement.set_aside, partial(archive.read, path))
+    items = layout.rename(arrangement.items, origin.classes, title)
+    return Contents(title, items, arrangement.set_aside, partial(archive.read, path))

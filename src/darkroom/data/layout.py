@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from darkroom import images
+from darkroom import images, naming
 from darkroom.errors import DarkroomError
 from darkroom.packed import Broken
 
@@ -62,7 +62,7 @@ def arrange(names: Iterable[str], archive: str) -> Arrangement:
     call it.
 
     Raises DarkroomError when no class folders are found, only one, one without a picture, or others beside
-    train and test.
+    train and test, or when a class has a name that cannot be printed or is too long.
     """
     visible = sorted(name for name in names if not is_hidden(PurePosixPath(name)))
     pictures = [name for name in visible if PurePosixPath(name).suffix.lower() in images.SUFFIXES | UNREAD]
@@ -109,13 +109,16 @@ def class_folder(names: Iterable[str], archive: str) -> PurePosixPath:
 def _refuse_classes(items: Sequence[Item], named: set[str], archive: str) -> None:
     """Raise DarkroomError when fewer than two classes have pictures, or a folder or file names another."""
     classes = sorted({item.label for item in items})
+    for label in sorted({*classes, *named}):
+        if reason := naming.fault(label):
+            raise DarkroomError(f"{archive}: the class folder '{naming.shown(label)}' {reason}: rename the folder")
     if empty := sorted(named - set(classes)):
         raise DarkroomError(
-            f"{archive}: the class folder {empty[0]!r} holds no picture that is read "
+            f"{archive}: the class folder '{naming.shown(empty[0])}' holds no picture that is read "
             f"({', '.join(sorted(images.SUFFIXES))}): add some, convert them, or remove the folder"
         )
     if len(classes) < 2:
-        found = f"only the class folder {classes[0]!r}" if classes else "pictures but no class folders"
+        found = f"only the class folder '{naming.shown(classes[0])}'" if classes else "pictures but no class folders"
         remedy = f"{EXAMPLE}, or add a manifest.csv (path,label) beside them"
         raise DarkroomError(f"{archive} holds {found}, and a classifier needs two classes: {remedy}")
 
@@ -128,12 +131,14 @@ def rename(items: Sequence[Item], classes: Mapping[str, str], archive: str) -> l
     folders = {item.label for item in items}
     if unknown := sorted(set(classes) - folders):
         raise DarkroomError(
-            f"source.classes renames {', '.join(unknown)}, but {archive} has no such class folder. "
-            f"Its class folders: {', '.join(sorted(folders))}"
+            f"source.classes renames {naming.listed(unknown)}, but {archive} has no such class folder. "
+            f"Its class folders: {naming.listed(sorted(folders))}"
         )
     renamed = [replace(item, label=classes.get(item.label, item.label)) for item in items]
     if len({item.label for item in renamed}) < 2:
-        raise DarkroomError(f"source.classes leaves only the class {renamed[0].label!r}: name at least two")
+        raise DarkroomError(
+            f"source.classes leaves only the class '{naming.shown(renamed[0].label)}': name at least two"
+        )
     return renamed
 
 
@@ -158,8 +163,8 @@ def refuse_unreadable_classes(wanted: Sequence[Item], readable: Iterable[str], a
     if empty := sorted(set(counts) - set(readable)):
         first = next(item.name for item in wanted if item.label == empty[0])
         raise DarkroomError(
-            f"{archive}: no picture of class {empty[0]!r} can be read ({counts[empty[0]]} tried, the first is "
-            f"{first}): replace them, or remove the folder"
+            f"{archive}: no picture of class '{naming.shown(empty[0])}' can be read ({counts[empty[0]]} tried, "
+            f"the first is {naming.shown(first)}): replace them, or remove the folder"
         )
 
 
@@ -186,7 +191,7 @@ def _has_splits(paths: list[tuple[str, ...]], archive: str) -> bool:
     splits = {path[0] for path in paths if len(path) >= 3 and path[0].lower() in SPLIT_NAMES}
     if splits and (others := sorted(name for name in outermost if name.lower() not in SPLIT_NAMES)):
         raise DarkroomError(
-            f"{archive} holds {', '.join(sorted(splits))} beside {', '.join(others)}: train, validation and test "
-            "are taken for splits, so move the others into them, or rename them if they are classes"
+            f"{archive} holds {naming.listed(sorted(splits))} beside {naming.listed(others)}: train, validation and "
+            "test are taken for splits, so move the others into them, or rename them if they are classes"
         )
     return bool(splits)

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from darkroom import images
+from darkroom import images, naming
 from darkroom.data import archive, layout
 from darkroom.data.layout import SPLIT_NAMES, Arrangement, Item
 from darkroom.errors import DarkroomError
@@ -25,7 +25,9 @@ def arrange(path: Path) -> Arrangement:
     Raises DarkroomError when the archive is damaged, when its manifest is wrong (with the lines), or when it has
     neither a manifest nor class folders.
     """
-    return arrange_names(archive.names(path), path.name, lambda name: dict(archive.read(path, {name}))[name])
+    return arrange_names(
+        archive.names(path), naming.shown(path.name), lambda name: dict(archive.read(path, {name}))[name]
+    )
 
 
 def arrange_names(names: Sequence[str], title: str, read: Callable[[str], bytes]) -> Arrangement:
@@ -47,9 +49,11 @@ def parse(data: bytes, place: str, names: Collection[str]) -> list[Item]:
     `place` is its name inside the archive, from whose folder its paths start; `names` are all the archive's files.
 
     Raises DarkroomError that names the lines: a wrong header, a path that is empty, missing, no picture or listed
-    twice, no label, an unknown split, a group in two splits, fewer than two classes.
+    twice, no label, an unknown split, a label, group or slice that cannot be printed or is too long, a group in two
+    splits, fewer than two classes.
     """
-    rows = _rows(data, place)
+    title = naming.shown(place)
+    rows = _rows(data, title)
     stored = {str(PurePosixPath(name)): name for name in names}  # tar may write ./cats/1.jpg
     items: list[Item] = []
     lines: dict[str, int] = {}
@@ -62,20 +66,20 @@ def parse(data: bytes, place: str, names: Collection[str]) -> list[Item]:
         if mistake := _mistake(row, known=name in stored):
             wrong.append(f"line {line}: {mistake}")
         elif name in lines:
-            wrong.append(f"line {line}: {row['path']!r} is listed on line {lines[name]} already")
+            wrong.append(f"line {line}: '{naming.shown(row['path'])}' is listed on line {lines[name]} already")
         elif row["group"] and side != split:
             wrong.append(
-                f"line {line}: group {row['group']!r} is in {split or 'no split'} here and in "
+                f"line {line}: group '{naming.shown(row['group'])}' is in {split or 'no split'} here and in "
                 f"{side or 'no split'} on line {first}, and a group stays in one"
             )
         lines.setdefault(name, line)
         items.append(Item(stored.get(name, name), row["label"], split, row["group"], row["slice"]))
     if wrong:
         more = f"\n  and {len(wrong) - SHOWN:,} more" if len(wrong) > SHOWN else ""
-        raise DarkroomError(f"{place} cannot be used; correct it:\n  " + "\n  ".join(wrong[:SHOWN]) + more)
+        raise DarkroomError(f"{title} cannot be used; correct it:\n  " + "\n  ".join(wrong[:SHOWN]) + more)
     if len(classes := {item.label for item in items}) < 2:
-        found = f"only the label {classes.pop()!r}" if classes else "no pictures"
-        raise DarkroomError(f"{place} lists {found}, and a classifier needs two classes: add the pictures of another")
+        found = f"only the label '{naming.shown(classes.pop())}'" if classes else "no pictures"
+        raise DarkroomError(f"{title} lists {found}, and a classifier needs two classes: add the pictures of another")
     return items
 
 
@@ -95,8 +99,8 @@ def _rows(data: bytes, place: str) -> Iterator[tuple[int, dict[str, str]]]:
         header = [name.strip().lower() for name in next(reader, [])]
         if not {"path", "label"} <= set(header) <= set(COLUMNS) or len(set(header)) < len(header):
             raise DarkroomError(
-                f"{place}: its first line is {','.join(header)!r} and must be path,label and, if wanted, split, "
-                "group and slice, separated by commas"
+                f"{place}: its first line is '{naming.shown(','.join(header))}' and must be path,label and, if "
+                "wanted, split, group and slice, separated by commas"
             )
         for row in reader:
             if not any(row):
@@ -118,15 +122,18 @@ def _rows(data: bytes, place: str) -> Iterator[tuple[int, dict[str, str]]]:
 
 def _mistake(row: dict[str, str], *, known: bool) -> str:
     """Return what is wrong with one line by itself, or nothing."""
-    path, split = row["path"], row["split"]
+    path = row["path"]
     if not path:
         return "no path"
     if not known:
-        return f"{path!r} is not there (paths start at the manifest's own folder)"
+        return f"'{naming.shown(path)}' is not there (paths start at the manifest's own folder)"
     if PurePosixPath(path).suffix.lower() not in images.SUFFIXES:
-        return f"{path!r} is no picture ({', '.join(sorted(images.SUFFIXES))})"
+        return f"'{naming.shown(path)}' is no picture ({', '.join(sorted(images.SUFFIXES))})"
     if not row["label"]:
-        return f"{path!r} has no label"
-    if split and split.lower() not in SPLIT_NAMES:
-        return f"split {split!r} is not one of {', '.join(SPLIT_NAMES)}, or empty"
+        return f"'{naming.shown(path)}' has no label"
+    if (split := row["split"]) and split.lower() not in SPLIT_NAMES:
+        return f"split '{naming.shown(split)}' is not one of {', '.join(SPLIT_NAMES)}, or empty"
+    for column in ("label", "group", "slice"):
+        if reason := naming.fault(row[column]):
+            return f"{column} '{naming.shown(row[column])}' {reason}: write another"
     return ""

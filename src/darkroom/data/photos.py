@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
 
+from darkroom import naming
 from darkroom.data import archive, manifest
 from darkroom.data.contents import Contents
 from darkroom.data.sources import folder
@@ -19,14 +20,19 @@ def open_photos(place: Path) -> Contents:
         found = folder.locate(place)
         if found.is_file():
             arrangement = manifest.arrange(found)
-            return Contents(found.name, arrangement.items, arrangement.set_aside, partial(archive.read, found))
+            return Contents(
+                naming.shown(found.name), arrangement.items, arrangement.set_aside, partial(archive.read, found)
+            )
         names = [f"{name}/" if path.is_dir() else name for name, path in folder.walk(found)]
     except OSError as error:
-        raise DarkroomError(f"{error.filename or place} cannot be read ({error.strerror}): change that") from None
+        raise DarkroomError(
+            f"{naming.shown(error.filename or place)} cannot be read ({error.strerror}): change that"
+        ) from None
+    title = naming.shown(place)
     for name in names:
-        archive.refuse_name(str(place), name)
-    arrangement = manifest.arrange_names(names, str(place), lambda name: (found / name).read_bytes())
-    return Contents(str(place), arrangement.items, arrangement.set_aside, partial(_read, found))
+        archive.refuse_name(title, name)
+    arrangement = manifest.arrange_names(names, title, lambda name: (found / name).read_bytes())
+    return Contents(title, arrangement.items, arrangement.set_aside, partial(_read, found))
 
 
 def _read(place: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
@@ -35,4 +41,6 @@ def _read(place: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
         try:
             yield name, path.read_bytes() if path.stat().st_size <= archive.MAX_MEMBER else b""
         except OSError as error:
-            raise DarkroomError(f"{path} cannot be read ({error.strerror}): change that, or remove it") from None
+            raise DarkroomError(
+                f"{naming.shown(path)} cannot be read ({error.strerror}): change that, or remove it"
+            ) from None

@@ -3,9 +3,10 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from darkroom.params import Section
+from darkroom import naming
+from darkroom.params import ONE_LINE, Section
 
 
 class DigitsSource(Section):
@@ -42,17 +43,23 @@ class CifarSource(Section):
     """Address or path of `cifar-10-python.tar.gz`, tried first, as is what `DARKROOM_CIFAR10_MIRROR` says."""
 
 
+def _class_name(name: str) -> str:
+    if reason := naming.fault(name):
+        raise ValueError(f"it {reason}")
+    return name
+
+
 class KaggleSource(Section):
     """An image set of Kaggle's in class folders, fetched by its own client."""
 
     kind: Literal["kaggle"] = "kaggle"
     dataset: str
     """OWNER/NAME as in the set's address on kaggle.com, or OWNER/NAME/VERSION."""
-    classes: dict[str, Annotated[str, Field(min_length=1)]] = {}
+    classes: dict[str, Annotated[str, Field(min_length=1), AfterValidator(_class_name)]] = {}
     """Class names in place of folder names, as FOLDER: CLASS; folders that are not listed keep theirs."""
-    title: str | None = None
+    title: Annotated[str, ONE_LINE] | None = None
     """Name of the data set in the report."""
-    licence: str = "see its page on Kaggle"
+    licence: Annotated[str, ONE_LINE] = "see its page on Kaggle"
     """Licence of the pictures, for the report."""
 
     @field_validator("dataset")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from darkroom import naming
 from darkroom.data.duplicates import Copies, Rows, connect
 from darkroom.data.settings import SplitSettings
 from darkroom.errors import DarkroomError
@@ -161,7 +162,7 @@ def _refuse_small(records: Sequence[Record], units: Sequence[_Unit], splits: Seq
     small = sorted(set(counts) - trained)
     given = Counter(record.label for record in records if record.split in ("validation", "test"))
     if small and all(given[label] == counts[label] for label in small):
-        listed = ", ".join(f"{label} ({counts[label]})" for label in small)
+        listed = naming.listed([f"{label} ({counts[label]})" for label in small])
         raise DarkroomError(
             f"no picture to train on in {listed}: the source gives all of them for validation or test; give some for "
             "training, or remove the class"
@@ -169,7 +170,7 @@ def _refuse_small(records: Sequence[Record], units: Sequence[_Unit], splits: Seq
     if small:
         apart = Counter(label for unit in units for label in {records[row].label for row in unit.rows})
         of = {label: f" of {counts[label]}" if counts[label] > apart[label] else "" for label in small}
-        listed = ", ".join(f"{label} ({apart[label]}{of[label]})" for label in small)
+        listed = naming.listed([f"{label} ({apart[label]}{of[label]})" for label in small])
         raise DarkroomError(
             f"too few different pictures to train on in {listed}: a class needs at least 3, better 30, and copies or "
             "pictures of one group count as one; add pictures, remove the class, or lower split.near_copies if they "

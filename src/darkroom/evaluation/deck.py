@@ -13,7 +13,7 @@ from pptx.enum.text import MSO_ANCHOR, PP_ALIGN
 from pptx.slide import Slide
 from pptx.util import Inches, Length, Pt
 
-from darkroom import files
+from darkroom import files, naming
 
 LEFT, TOP, WIDTH, HEIGHT = Inches(0.5), Inches(1.05), Inches(9.0), Inches(4.1)
 """Where a slide's content may stand."""
@@ -41,8 +41,8 @@ class Deck:
         for shape in list(slide.placeholders):
             if shape.placeholder_format.idx > 1:
                 shape.element.getparent().remove(shape.element)
-        slide.shapes.title.text = title
-        slide.notes_slide.notes_text_frame.text = notes
+        slide.shapes.title.text = naming.escape(title)
+        slide.notes_slide.notes_text_frame.text = naming.escape_lines(notes)
         return slide
 
     def picture(
@@ -79,7 +79,7 @@ def text(slide: Slide, lines: Sequence[str], left: Length = LEFT, width: Length 
         paragraph = frame.paragraphs[0] if not place else frame.add_paragraph()
         paragraph.space_after = Pt(size * 0.6)
         run = paragraph.add_run()
-        run.text, run.font.size, run.font.color.rgb = line, Pt(size), INK
+        run.text, run.font.size, run.font.color.rgb = naming.escape(line), Pt(size), INK
 
 
 def _fitting(lines: Sequence[str], width: Length) -> int:
@@ -119,5 +119,5 @@ def table(
             paragraph = cell.text_frame.paragraphs[0]
             paragraph.alignment = PP_ALIGN.LEFT if column < words else PP_ALIGN.RIGHT
             run = paragraph.add_run()
-            run.text, run.font.size, run.font.bold = value, Pt(size if row else 10), not row
+            run.text, run.font.size, run.font.bold = naming.escape(value), Pt(size if row else 10), not row
             run.font.color.rgb = INK if row else MUTED

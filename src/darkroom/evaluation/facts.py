@@ -9,6 +9,7 @@ from typing import Any
 
 from darkroom import candidate, files, packed
 from darkroom.candidate import Card, Epoch
+from darkroom.evaluation import plot_labels
 from darkroom.evaluation.architecture import Step, steps
 from darkroom.evaluation.settings import ReportSettings
 
@@ -176,7 +177,7 @@ def gather(sources: Sources, names: Sequence[str], settings: ReportSettings, dat
     robustness = files.read_json(sources.robustness)
     entries = [_entry(sources.candidates / name, evaluation["candidates"][name]) for name in names]
     best = next(entry for entry in entries if entry.card.name == choice["name"])
-    by_class = [row for row in packed.read_rows(sources.per_class) if row["candidate"] == choice["name"]]
+    by_class = [row for row in packed.read_sheet(sources.per_class) if row["candidate"] == choice["name"]]
     return Facts(
         title=settings.title,
         author=settings.author,
@@ -193,9 +194,9 @@ def gather(sources: Sources, names: Sequence[str], settings: ReportSettings, dat
         confusions=_confusions(packed.read_rows(sources.confusion)),
         worth=evaluation["best"].get("doubt"),
         robustness=robustness if robustness["images"] else None,
-        slices=[_slice_row(row) for row in packed.read_rows(sources.tables / "slices.csv")],
+        slices=[_slice_row(row) for row in packed.read_sheet(sources.tables / "slices.csv")],
         label_issues=evaluation["best"]["label_issues"],
-        listed_issues=len(packed.read_rows(sources.tables / "label_issues.csv")),
+        listed_issues=len(packed.read_sheet(sources.tables / "label_issues.csv")),
         prices=_prices(sources.cost / "cost.csv") if sources.cost else {},
         quantization=_quantization(sources.served / "quantization.json") if sources.served else None,
         seed=seed,
@@ -239,6 +240,7 @@ def _slice_row(row: dict[str, str]) -> SliceRow:
 
 
 def _confusions(rows: Sequence[dict[str, str]]) -> list[Confusion]:
-    pairs = Counter((row["actual"], row["predicted"]) for row in rows if row["actual"] != row["predicted"])
+    labels = [(plot_labels.restore(row["actual"]), plot_labels.restore(row["predicted"])) for row in rows]
+    pairs = Counter((actual, predicted) for actual, predicted in labels if actual != predicted)
     ranked = sorted(pairs.items(), key=lambda item: (-item[1], item[0]))
     return [Confusion(actual, predicted, count) for (actual, predicted), count in ranked]

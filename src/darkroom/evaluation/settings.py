@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from darkroom.params import Section
+from darkroom.params import ONE_LINE, Section
 
 
 class SelectSettings(Section):
@@ -37,7 +37,7 @@ class RobustnessSettings(Section):
 class ReportSettings(Section):
     """What stands on the report's first page."""
 
-    title: Annotated[str, Field(min_length=1)] = "Image classification"
+    title: Annotated[str, Field(min_length=1), ONE_LINE] = "Image classification"
     """Stands above the report and on the first slide."""
-    author: str = ""
+    author: Annotated[str, ONE_LINE] = ""
     """Printed under the title when it is not empty."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from pptx.enum.text import MSO_ANCHOR
 from pptx.util import Inches, Pt
 
+from darkroom import naming
 from darkroom.evaluation import deck as look
 from darkroom.evaluation import insights, sentences
 from darkroom.evaluation.deck import BLUE, HEIGHT, INK, LEFT, MUTED, TOP, Deck
@@ -47,7 +48,7 @@ def _of(facts: Facts, part: list[Entry]) -> str:
 def _open(deck: Deck, facts: Facts) -> None:
     said = sentences.summary(facts)
     slide = deck.add(facts.title, "\n".join(said), "Title Slide")
-    slide.placeholders[1].text = " · ".join(filter(None, (facts.data["dataset"], facts.author)))
+    slide.placeholders[1].text = naming.escape(" · ".join(filter(None, (facts.data["dataset"], facts.author))))
     best = facts.best
     slide = deck.add("In short", "\n".join(said))
     big = slide.shapes.add_textbox(LEFT, TOP, Inches(2.9), HEIGHT).text_frame

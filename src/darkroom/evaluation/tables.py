@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from darkroom.doubt import Doubt
+from darkroom.evaluation import plot_labels
 from darkroom.evaluation.calibration import reliability
 from darkroom.evaluation.comparison import Comparison
 from darkroom.evaluation.detail import Detailed
@@ -107,7 +108,7 @@ def curves(judged: Sequence[Judged]) -> list[tuple[Any, ...]]:
 
 def confusion(best: Judged, labels: npt.NDArray[np.int64]) -> list[tuple[str, str]]:
     """Return the rows of `plots/confusion.csv`, one a test image."""
-    names = best.card.classes
+    names = list(map(plot_labels.defuse, best.card.classes))
     return [(names[actual], names[predicted]) for actual, predicted in zip(labels, best.predicted, strict=True)]
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from darkroom import candidate
+from darkroom.markdown import text
 from darkroom.serving import served
 from darkroom.serving.settings import Precision
 
@@ -50,7 +51,7 @@ def readme(served_folder: Path, bento: str) -> str:
     return _TEMPLATE.format(
         name=card.name,
         count=len(card.classes),
-        classes=", ".join(card.classes[:_MOST]) + (f" and {more} more" if more > 0 else ""),
+        classes=", ".join(map(text, card.classes[:_MOST])) + (f" and {more} more" if more > 0 else ""),
         accuracy=_accuracy(found.metrics.get("test", {}), found.precision),
         version=found.version,
         card=_CARD if (served_folder / "model_card.md").is_file() else "",

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from darkroom import files
+from darkroom import files, naming
 from darkroom.errors import DarkroomError
 from darkroom.serving.settings import Precision, ServeSettings
 
@@ -85,6 +85,8 @@ def read(folder: Path) -> Served:
     try:
         return _ADAPTER.validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise DarkroomError(f"{path} is missing: run `dvc repro` first") from None
+        raise DarkroomError(f"{naming.shown(path)} is missing: run `dvc repro` first") from None
     except ValidationError as error:
-        raise DarkroomError(f"{path} does not fit this version: run `dvc repro` again ({error})") from None
+        raise DarkroomError(
+            f"{naming.shown(path)} does not fit this version: run `dvc repro` again ({error})"
+        ) from None

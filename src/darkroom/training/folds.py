@@ -75,7 +75,7 @@ def families(folder: Path, copies: Path) -> npt.NDArray[np.int64]:
     records = packed.read_index(folder)
     places: dict[tuple[str, str], int] = {}
     links: list[tuple[int, int]] = []
-    clusters = {row["name"]: row["cluster"] for row in packed.read_rows(copies)}
+    clusters = {row["name"]: row["cluster"] for row in packed.read_sheet(copies)}
     for row, record in enumerate(records):
         for kind, key in (("bytes", record.sha256), ("group", record.group), ("copy", clusters.get(record.name, ""))):
             if key:

@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from darkroom import fetching
+from darkroom import fetching, naming
 from darkroom.data.origin import Origin
 from darkroom.data.settings import CifarSource
 from darkroom.errors import DarkroomError
@@ -51,7 +51,9 @@ def fetch(settings: CifarSource, downloads: Path, out: Path) -> Origin:
 
 def _bring(path: Path, target: Path) -> None:
     if not path.is_file():
-        raise DarkroomError(f"{path} is not there: set source.mirror or {MIRROR} to an address or a path of {NAME}")
+        raise DarkroomError(
+            f"{naming.shown(path)} is not there: set source.mirror or {MIRROR} to an address or a path of {NAME}"
+        )
     if not MD5.of(path):
-        raise DarkroomError(f"{path} does not have {MD5}: it is cut short, or not the official {NAME}")
+        raise DarkroomError(f"{naming.shown(path)} does not have {MD5}: it is cut short, or not the official {NAME}")
     shutil.copyfile(path, target)

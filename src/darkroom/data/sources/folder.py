@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from darkroom import fetching, files, images
+from darkroom import fetching, files, images, naming
 from darkroom.data import archive, layout, manifest
 from darkroom.data.origin import Origin
 from darkroom.data.settings import FolderSource
@@ -28,11 +28,14 @@ def fetch(settings: FolderSource, inbox: Path, downloads: Path, out: Path) -> Or
         path = _bring(place, out, is_inbox=settings.path is None)
         if settings.sha256 and (found := files.sha256(path)) != settings.sha256:
             raise DarkroomError(
-                f"{place} has SHA-256 {found}, not {settings.sha256} as params.yaml says: check which one is right"
+                f"{naming.shown(place)} has SHA-256 {found}, not {settings.sha256} as params.yaml says: "
+                "check which one is right"
             )
     manifest.arrange(path)  # a wrong layout or manifest is told now, before anything is written
     title = Path(urlsplit(settings.url).path if settings.url else settings.path or "").name
-    return Origin(title=title or settings.url or "Own pictures", source="a person's own pictures", licence="unknown")
+    return Origin(
+        title=naming.shown(title) or settings.url or "Own pictures", source="a person's own pictures", licence="unknown"
+    )
 
 
 def locate(place: Path, *, is_inbox: bool = False) -> Path:
@@ -41,20 +44,22 @@ def locate(place: Path, *, is_inbox: bool = False) -> Path:
     Raises DarkroomError when there is nothing, or more than one of them.
     """
     if place.is_file():
+        archive.refuse_name(naming.shown(place.parent), place.name)
         return place
     if not place.is_dir():
-        raise DarkroomError(f"{place} does not exist: set source.path to a folder or an archive")
+        raise DarkroomError(f"{naming.shown(place)} does not exist: set source.path to a folder or an archive")
     entries = sorted(path for path in place.iterdir() if not path.name.startswith("."))
     archives = [path for path in entries if path.is_file() and archive.is_archive(path)]
     folders = [path for path in entries if path.is_dir()]
     if len(archives) > 1 or (archives and folders):
-        names = ", ".join(path.name for path in [*archives, *folders])
-        raise DarkroomError(f"{place} holds {names}: leave one archive, or class folders alone")
+        names = naming.listed([path.name for path in (*archives, *folders)])
+        raise DarkroomError(f"{naming.shown(place)} holds {names}: leave one archive, or class folders alone")
     if archives:
+        archive.refuse_name(naming.shown(place), archives[0].name)
         return archives[0]
     if not folders and not any(manifest.is_manifest(path.name) for path in entries):
         remedy = "put an archive or class folders there" if is_inbox else layout.EXAMPLE
-        raise DarkroomError(f"{place} holds no pictures: {remedy}")
+        raise DarkroomError(f"{naming.shown(place)} holds no pictures: {remedy}")
     return place
 
 
@@ -68,7 +73,7 @@ def walk(folder: Path) -> Iterator[tuple[str, Path]]:
         if any(part.startswith(".") for part in name.parts):
             continue
         if path.is_symlink():
-            raise DarkroomError(f"{path} is a link: put the file or folder itself there")
+            raise DarkroomError(f"{naming.shown(path)} is a link: put the file or folder itself there")
         if path.is_dir() or path.suffix.lower() in images.SUFFIXES | layout.UNREAD or manifest.is_manifest(path.name):
             yield name.as_posix(), path
 
@@ -101,7 +106,7 @@ def _pack_folder(folder: Path, path: Path) -> Path:
 def _download(url: str, sha256: str, downloads: Path, out: Path) -> Path:
     name = Path(urlsplit(url).path).name
     if not archive.is_archive(Path(name)):
-        raise DarkroomError(f"url {fetching.shown(url)!r} must end in one of {', '.join(archive.SUFFIXES)}")
+        raise DarkroomError(f"url '{fetching.shown(url)}' must end in one of {', '.join(archive.SUFFIXES)}")
     checksum = fetching.Checksum("sha256", sha256)
     fetching.fetch(
         [url], checksum, downloads, out / name, MAX_DOWNLOAD, "check the address, the network and the checksum"

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from darkroom import fetching
+from darkroom import fetching, naming
 from darkroom.data import layout, manifest
 from darkroom.data.origin import Origin
 from darkroom.data.settings import KaggleSource
@@ -128,7 +128,7 @@ def _run(command: Sequence[str]) -> Ended:
                 if "%|" not in line:
                     kept.append(line.strip())
                 elif sys.stderr.isatty():
-                    print(f"\r{line.rstrip()}", end="", file=sys.stderr)
+                    print(f"\r{naming.shown(line.rstrip())}", end="", file=sys.stderr)
             return Ended(process.wait(), [line for line in kept if line])
         except queue.Empty:
             raise DarkroomError(
@@ -149,7 +149,7 @@ def _fault(path: Path) -> str | None:
     try:
         with zipfile.ZipFile(path) as opened:
             damaged = opened.testzip()
-            return f"{damaged} is damaged" if damaged else None
+            return f"{naming.shown(damaged)} is damaged" if damaged else None
     # RuntimeError stands for a password, NotImplementedError for a compression that Python does not have.
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
         return str(error) or type(error).__name__
@@ -180,7 +180,7 @@ def _explain(dataset: str, path: Path, ended: Ended) -> tuple[str, str, bool]:
             return f"the download of {dataset} was cut after {come:.1f} MB", "run again, and it continues there", False
         case "unreachable":
             return "Kaggle cannot be reached", "check the network and the proxy", False
-    last = _without_secrets(ended.lines[-1]) if ended.lines else "nothing"
+    last = naming.shown(_without_secrets(ended.lines[-1])) if ended.lines else "nothing"
     problem = f"the kaggle command brought no archive (status {ended.status}); its last words: {last}"
     return problem, f"try it by hand: kaggle datasets download {dataset}", False
 

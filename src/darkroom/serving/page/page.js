@@ -90,13 +90,20 @@ async function explain(card, file, label) {
     heat.src = URL.createObjectURL(await answer.blob());
     card.querySelector(".thumb").append(heat);
     const strongest = Number(answer.headers.get("X-Strongest"));
-    legend.textContent = `Orange speaks for ${label}, blue against it.`;
-    if (strongest < FAINT) legend.textContent += " But no place matters much alone.";
+    legend.replaceChildren("Orange speaks for ", isolated(label), ", blue against it.");
+    if (strongest < FAINT) legend.append(" But no place matters much alone.");
     button.setAttribute("aria-pressed", "true");
   } catch (error) {
     legend.textContent = sentence(error.message);
   }
   button.disabled = false;
+}
+
+// A class name inside a sentence: marks for right-to-left text in it do not reorder the rest.
+function isolated(name) {
+  const made = document.createElement("bdi");
+  made.textContent = name;
+  return made;
 }
 
 // Where the service keeps a log: let the user say what it really is.
@@ -120,7 +127,7 @@ function offerCorrection(card, file, label) {
     note.hidden = false;
     try {
       await ask("correct", sent);
-      note.textContent = `Thank you: kept as ${select.value}, for the next training.`;
+      note.replaceChildren("Thank you: kept as ", isolated(select.value), ", for the next training.");
       form.remove();
       button.remove();
       card.querySelector(".why").focus();
