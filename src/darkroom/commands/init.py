@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from darkroom import files, packed
+from darkroom import files, launching, packed
 from darkroom.commands import document, editing, proposal
 from darkroom.data import splitting
 from darkroom.data.settings import SplitSettings
@@ -118,7 +118,7 @@ def _source(photos: Path) -> str | None:
 
 
 def _refuse_name(entry: str, current: document.Document) -> None:
-    if not document.NAME.fullmatch(entry):
+    if not launching.NAME.fullmatch(entry):
         raise DarkroomError(f"--name {entry!r} is not allowed: use letters, digits, _ and -")
     if entry in current.datasets and (kind := current.datasets[entry].source.kind) != "folder":
         raise DarkroomError(f"--name {entry}: datasets.{entry} in {PARAMS} is of kind {kind}: give another name")
