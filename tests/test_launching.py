@@ -52,8 +52,9 @@ def test_an_experiment_in_a_folder_of_its_own_runs_the_code_that_is_hashed(other
     [
         ("python", "stages/validate.py", "--schema", "params.schema.json"),
         ("python", "-c", "from darkroom.commands.main import main; main()", "summary"),
+        ("bentoml", "serve"),
     ],
-    ids=["stage", "command"],
+    ids=["stage", "command", "service"],
 )
 def test_what_would_run_the_library_of_another_checkout_is_refused(other, command):
     result = start(other, *command)
