@@ -31,8 +31,10 @@ MENDABLE = {
     errno.ENFILE: "too many files are open on this machine: end other programs",
 }
 """What an error number of the operating system means for a user, and the remedy."""
-NUMBERED = re.compile(r"\(os error (\d+)\)")
-"""How libraries written in Rust end the message of an operating system's error."""
+NUMBERED = re.compile(r"\bos error (\d+)\)|\bsystem error number (\d+)")
+"""How libraries in Rust, and ONNX Runtime, write an error of the operating system into their own."""
+PARTIAL = re.compile(r"\.([^/\\]+)\.partial(?=[/\\]|$)")
+"""The name of what `files` has not finished, around its real one."""
 
 
 class DarkroomError(Exception):
@@ -86,20 +88,28 @@ def check_checkout(folder: Path) -> None:
 
 def mendable(error: BaseException) -> str | None:
     """Return the message for an error of the operating system that a user can mend, None for any other exception."""
-    number = system_number(error)
-    path = getattr(error, "filename2", None) or getattr(error, "filename", None)
-    where = path.decode(errors="replace") if isinstance(path, bytes) else str(path or "")
+    number, path = system_number(error), _path(error)
     if number in FULL:
         what = "the disk is full" if number == errno.ENOSPC else "your share of the disk is used up"
         return (
-            f"{where or 'a file'} could not be written, since {what}: free some space there or in the folder for "
+            f"{path or 'a file'} could not be written, since {what}: free some space there or in the folder for "
             f"temporary files ({_temporary()}), then start again"
         )
-    if number == errno.ENOENT and not path and "temporary directory" in str(error):
-        return "no folder for temporary files can be written: let TMPDIR name one with free space"
-    if number not in MENDABLE or not where:
-        return None
-    return f"{where}: {MENDABLE[number]}"
+    if number == errno.ENOENT and not path:
+        if "temporary directory" in str(error):
+            return "no folder for temporary files can be written: let TMPDIR name one with free space"
+        return None if _has_current_folder() else "the current folder was removed: change to another one"
+    if number == errno.ENOTDIR:
+        path = next((str(above) for above in Path(path).parents if above.is_file()), path)
+    return f"{path}: {MENDABLE[number]}" if number in MENDABLE and path else None
+
+
+def _path(error: BaseException) -> str:
+    """Return the path that an error is about, the target for one about two; for one in other words, these."""
+    if not isinstance(error, OSError):
+        return str(error)
+    path = error.filename2 or error.filename or ""
+    return PARTIAL.sub(r"\1", path.decode(errors="replace") if isinstance(path, bytes) else str(path))
 
 
 def system_number(error: BaseException) -> int | None:
@@ -107,7 +117,14 @@ def system_number(error: BaseException) -> int | None:
     if isinstance(error, OSError):
         return error.errno
     found = NUMBERED.search(str(error))
-    return int(found[1]) if found else None
+    return int(found[1] or found[2]) if found else None
+
+
+def _has_current_folder() -> bool:
+    try:
+        return bool(Path.cwd())
+    except FileNotFoundError:
+        return False
 
 
 def _temporary() -> str:
