@@ -1,5 +1,6 @@
 """A person's own pictures: a folder or an archive of them, in class folders or with a manifest, as one archive."""
 
+import os
 import shutil
 import tarfile
 from collections.abc import Iterator
@@ -43,7 +44,7 @@ def locate(place: Path, *, is_inbox: bool = False) -> Path:
     if place.is_file():
         return place
     if not place.is_dir():
-        raise DarkroomError(f"{place} does not exist: set source.path to a folder or an archive")
+        raise DarkroomError(f"{place} does not exist: set source.path to a folder or an archive{_left_behind(place)}")
     entries = sorted(path for path in place.iterdir() if not path.name.startswith("."))
     archives = [path for path in entries if path.is_file() and archive.is_archive(path)]
     folders = [path for path in entries if path.is_dir()]
@@ -54,8 +55,20 @@ def locate(place: Path, *, is_inbox: bool = False) -> Path:
         return archives[0]
     if not folders and not any(manifest.is_manifest(path.name) for path in entries):
         remedy = "put an archive or class folders there" if is_inbox else layout.EXAMPLE
-        raise DarkroomError(f"{place} holds no pictures: {remedy}")
+        raise DarkroomError(f"{place} holds no pictures: {remedy}{_left_behind(place)}")
     return place
+
+
+def _left_behind(place: Path) -> str:
+    """Return why `place` may be empty in an experiment that runs in a copy of what git knows, else nothing."""
+    workspace = Path(os.environ.get("DVC_ROOT", "")).resolve()  # where the experiment was started
+    if place.is_absolute() or workspace / ".dvc" / "tmp" / "exps" not in Path.cwd().parents:
+        return ""
+    return (
+        ". This experiment (--temp or --queue) runs in a copy of the project that holds only what git knows, and git "
+        f"does not know the pictures in {workspace / place}: set source.path to that folder, or run without "
+        "--temp and --queue"
+    )
 
 
 def walk(folder: Path) -> Iterator[tuple[str, Path]]:
