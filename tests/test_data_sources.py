@@ -1,8 +1,10 @@
 import hashlib
 import http.server
+import tarfile
 import threading
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -133,6 +135,24 @@ def test_a_wrong_inbox_is_one_message_with_the_remedy(places, fill, message):
     inbox, downloads, out = places
     fill(inbox)
     with pytest.raises(DarkroomError, match=message):
+        folder.fetch(FolderSource(), inbox, downloads, out)
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+def test_a_picture_that_changes_while_it_is_read_is_reported(places, monkeypatch, change):
+    inbox, downloads, out = places
+    write_folder(inbox, class_folders({"a": 2, "b": 2}))
+    picture = inbox / "b" / "001.png"
+    add = tarfile.TarFile.addfile
+
+    def changed(tar: tarfile.TarFile, info: tarfile.TarInfo, content: BinaryIO | None = None) -> None:
+        if info.name == "b/001.png":
+            data = picture.read_bytes()
+            picture.write_bytes(data[:change] if change < 0 else data + b"x" * change)
+        add(tar, info, content)
+
+    monkeypatch.setattr(tarfile.TarFile, "addfile", changed)
+    with pytest.raises(DarkroomError, match=r"b/001\.png changed while it was read: start again when nothing writes"):
         folder.fetch(FolderSource(), inbox, downloads, out)
 
 

@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 
 from darkroom import launching
 from darkroom.errors import DarkroomError
+from darkroom.evaluation.roster import read_names
 from tests.imports import ROOT
 from tests.test_pipeline import clone, run
 
@@ -42,6 +43,7 @@ def test_a_stage_imports_the_library_of_its_own_checkout(other):
     assert (result.returncode, MARK in result.stdout) == (0, True), result.stdout
 
 
+@pytest.mark.slow
 def test_an_experiment_in_a_folder_of_its_own_runs_the_code_that_is_hashed(other):
     result = start(other, "dvc", "exp", "run", "--temp", "--set-param", "seed=7", "validate")
     assert (result.returncode, MARK in result.stdout) == (0, True), result.stdout
@@ -59,7 +61,8 @@ def test_an_experiment_in_a_folder_of_its_own_runs_the_code_that_is_hashed(other
 def test_what_would_run_the_library_of_another_checkout_is_refused(other, command):
     result = start(other, *command)
     assert result.returncode == 1
-    (line,) = result.stdout.splitlines()
+    *_, line = result.stdout.splitlines()
+    assert "Traceback" not in result.stdout
     assert line.startswith(f"error: {other} is a checkout of its own, and this would run the library in {ROOT}")
     assert "python stages NAME" in line
 
@@ -155,6 +158,15 @@ def test_what_is_no_name_is_not_filled_in(name, tmp_path, monkeypatch):
     for argument in ("{dataset}", "{key}"):
         with pytest.raises(DarkroomError, match="must be letters, digits"):
             launching.fill([argument], tmp_path / "params.yaml")
+
+
+def test_the_names_of_candidates_are_checked_where_they_become_paths(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("scratch: {small: {}}\ntransfer: null\n")
+    assert read_names(path) == ["baseline", "small"]
+    path.write_text("scratch: {small: {}, ../../src: {}}\ntransfer: null\n")
+    with pytest.raises(DarkroomError, match=r"name '../../src' must be letters, digits"):
+        read_names(path)
 
 
 def test_torchrun_starts_the_stage_of_this_checkout(other, tmp_path):

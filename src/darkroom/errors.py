@@ -58,6 +58,7 @@ def run(main: Callable[[Sequence[str] | None], None]) -> NoReturn:
         for folder in (Path(inspect.getfile(main)).resolve().parent.parent, Path.cwd()):
             check_checkout(folder)
         main(None)
+        sys.stdout.flush()  # here, where a full disk becomes a message
     except DarkroomError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

@@ -15,6 +15,7 @@ from darkroom.errors import DarkroomError
 
 MAX_DOWNLOAD = 500_000_000_000
 """The largest archive that is fetched by address, in bytes."""
+CHANGED = "changed while it was read: start again when nothing writes there"
 
 
 def fetch(settings: FolderSource, inbox: Path, downloads: Path, out: Path) -> Origin:
@@ -105,9 +106,16 @@ def _pack_folder(folder: Path, path: Path) -> Path:
                 info.type = tarfile.DIRTYPE
                 tar.addfile(info)
                 continue
-            info.size = file.stat().st_size
             with file.open("rb") as content:
-                tar.addfile(info, content)
+                info.size = os.fstat(content.fileno()).st_size
+                try:
+                    tar.addfile(info, content)
+                except OSError as error:
+                    if error.errno is not None:  # else tarfile's own: the file ended early
+                        raise
+                    raise DarkroomError(f"{file} {CHANGED}") from None
+                if content.read(1):
+                    raise DarkroomError(f"{file} {CHANGED}")
     return path
 
 
