@@ -17,13 +17,22 @@ export BENTOML_DO_NOT_TRACK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 # The registry's Linux build of torch brings CUDA, several GB of it. UV_TORCH_BACKEND=cpu (or cu128, rocm6.4, …)
-# asks uv for another build; its files have other hashes, so then requirements.txt pins the versions alone.
+# asks uv for another build. The files of torch, torchvision and what only they need then have other hashes, so these
+# are pinned by version alone; all the others are checked as ever.
 ifdef UV_TORCH_BACKEND
-INSTALL = $(UV) pip install --quiet --no-verify-hashes --constraint requirements.txt --group dev --editable '.[pipeline]'
+OF_TORCH = ^(torch|torchvision|triton|cuda-.*|nvidia-.*)==
+CHECKED = .venv/checked.txt
+INSTALL = awk '/^[^ ]/ {keep = !/$(OF_TORCH)/ || /^nvidia-ml-py==/} keep' requirements.txt > $(CHECKED) && \
+	$(UV) pip install --quiet --require-hashes --no-deps --requirement $(CHECKED) && \
+	$(UV) pip install --quiet --constraint $(CHECKED) $$(awk '/^torch(vision)?==/ {print $$1}' requirements.txt)
 else
-INSTALL = $(UV) pip install --quiet --require-hashes --requirement requirements.txt && \
-	$(UV) pip install --quiet --no-deps --editable .
+INSTALL = $(UV) pip install --quiet --require-hashes --requirement requirements.txt
 endif
+# The build backend is in the environment by then, with its hash checked.
+INSTALL_SELF = $(UV) pip install --quiet --no-deps --no-build-isolation --editable .
+# uv itself comes with the version and the hashes that requirements.txt has for it, where it is not installed.
+INSTALL_UV = awk '/^[^ ]/ {keep = /^uv==/} keep' requirements.txt > .venv/uv.txt && \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement .venv/uv.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help env run test check format docs serve lock clean
@@ -40,9 +49,10 @@ $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else \
 		"error: $(PYTHON) is Python %d.%d, and 3.11, 3.12 or 3.13 is needed: make run PYTHON=python3.12" % v)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@command -v uv >/dev/null || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@command -v uv >/dev/null || test -x $(BIN)/uv || { $(INSTALL_UV); }
 	@echo "Installing packages into .venv ..."
 	@$(INSTALL)
+	@$(INSTALL_SELF)
 	@touch $@
 
 run: $(READY) ## Run the whole pipeline and say what came of it

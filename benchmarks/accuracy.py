@@ -82,7 +82,7 @@ def train(
             place = place[part]
         place[parts[-1]] = yaml.load(value)
     yaml.dump(document, top / "params.yaml")
-    command = [sys.executable, ROOT / "stages/scratch.py", name, "--params", top / "params.yaml"]
+    command = [sys.executable, ROOT / "stages", "scratch", name, "--params", top / "params.yaml"]
     command += ["--dataset", dataset, "--packed", folder, "--split", split_path]
     command += ["--checkpoints", top / "checkpoints", "--out", top / "out"]
     # A process of its own does the waiting, so that the peak is this training's and no earlier one's.

@@ -1,6 +1,6 @@
 """Fit the classical baseline: HOG features and a linear classifier.
 
-    python stages/baseline.py --dataset digits --packed data/packed --split data/split.csv \
+    python stages baseline --dataset digits --packed data/packed --split data/split.csv \
         --out models/candidates/baseline
 """
 

@@ -1,6 +1,6 @@
 """Time each network's answer and set its accuracy against it.
 
-python stages/cost.py --candidates models/candidates --evaluation metrics/evaluation.json --out plots/cost
+python stages cost --candidates models/candidates --evaluation metrics/evaluation.json --out plots/cost
 """
 
 import argparse

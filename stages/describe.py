@@ -1,6 +1,6 @@
 """Write the card of the best model.
 
-python stages/describe.py --candidates models/candidates --best models/best.json
+python stages describe --candidates models/candidates --best models/best.json
     --data metrics/data.json --evaluation metrics/evaluation.json --card data/card.md
     --per-class plots/per_class.csv --confusion plots/confusion.csv --tables plots/tables
     --robustness metrics/robustness.json --out models/model_card.md

@@ -1,6 +1,6 @@
 """Bring the data set's archive into one folder and note what it is.
 
-python stages/download.py --dataset digits --inbox data/inbox --downloads .darkroom/downloads --out data/raw
+python stages download --dataset digits --inbox data/inbox --downloads .darkroom/downloads --out data/raw
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Judge every candidate and choose the best on validation.
 
-python stages/evaluate.py --candidates models/candidates --packed data/packed --split data/split.csv
+python stages evaluate --candidates models/candidates --packed data/packed --split data/split.csv
     --metrics metrics/evaluation.json --curves plots/learning_curves.csv --confusion plots/confusion.csv
     --per-class plots/per_class.csv --tables plots/tables --figures plots/evaluation --best models/best.json
 """

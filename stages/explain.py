@@ -1,6 +1,6 @@
 """Show what the best network's answers rest on, for some test images.
 
-python stages/explain.py --best models/best.json --candidates models/candidates --packed data/packed
+python stages explain --best models/best.json --candidates models/candidates --packed data/packed
     --split data/split.csv --out plots/explanations
 """
 

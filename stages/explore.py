@@ -1,6 +1,6 @@
 """Draw the data (samples, class balance, sizes, brightness, copies) and write its card for the report.
 
-python stages/explore.py --packed data/packed --split data/split.csv --copies data/copies.csv
+python stages explore --packed data/packed --split data/split.csv --copies data/copies.csv
     --metrics metrics/data.json --out plots/data --card data/card.md
 """
 

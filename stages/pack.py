@@ -1,6 +1,6 @@
 """Decode every picture of the archive once into one array.
 
-python stages/pack.py --dataset digits --raw data/raw --out data/packed
+python stages pack --dataset digits --raw data/raw --out data/packed
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Prove that the best candidate answers as it was judged, and build the Bento.
 
-python stages/package.py --best models/best.json --candidates models/candidates
+python stages package --best models/best.json --candidates models/candidates
     --packed data/packed --split data/split.csv --metrics metrics/evaluation.json
     --model-card models/model_card.md --served models/served --bento dist/darkroom.bento
 """

@@ -1,6 +1,6 @@
 """Fetch pretrained weights once and check them, so that training needs no network.
 
-python stages/pretrained.py cifar10_backbone --backbones backbones --downloads .darkroom/weights/cifar10_backbone
+python stages pretrained cifar10_backbone --backbones backbones --downloads .darkroom/weights/cifar10_backbone
     --out models/pretrained/cifar10_backbone
 """
 

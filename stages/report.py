@@ -1,6 +1,6 @@
 """Write the report as web page, PDF, Markdown and slides.
 
-python stages/report.py --candidates models/candidates --best models/best.json
+python stages report --candidates models/candidates --best models/best.json
     --data metrics/data.json --evaluation metrics/evaluation.json --card data/card.md
     --per-class plots/per_class.csv --confusion plots/confusion.csv --tables plots/tables
     --robustness metrics/robustness.json --cost plots/cost --served models/served

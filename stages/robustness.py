@@ -1,6 +1,6 @@
 """Measure the best network on pictures made worse.
 
-python stages/robustness.py --best models/best.json --candidates models/candidates --packed data/packed
+python stages robustness --best models/best.json --candidates models/candidates --packed data/packed
     --split data/split.csv --metrics metrics/robustness.json --out plots/robustness
 """
 

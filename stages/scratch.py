@@ -1,6 +1,6 @@
 """Train a network from random weights.
 
-    python stages/scratch.py resnet9 --dataset digits --packed data/packed --split data/split.csv \
+    python stages scratch resnet9 --dataset digits --packed data/packed --split data/split.csv \
         --checkpoints .darkroom/checkpoints --out models/candidates/resnet9
 """
 

@@ -1,6 +1,6 @@
 """Divide the packed pictures into train, validation and test.
 
-python stages/split.py --dataset digits --packed data/packed --out data/split.csv --copies data/copies.csv
+python stages split --dataset digits --packed data/packed --out data/split.csv --copies data/copies.csv
     --metrics metrics/data.json
 """
 

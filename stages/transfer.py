@@ -1,6 +1,6 @@
 """Train a network that starts from pretrained weights.
 
-    python stages/transfer.py cifar10_backbone --dataset digits --packed data/packed --split data/split.csv \
+    python stages transfer cifar10_backbone --dataset digits --packed data/packed --split data/split.csv \
         --copies data/copies.csv --pretrained models/pretrained/cifar10_backbone --features .darkroom/features \
         --checkpoints .darkroom/checkpoints --out models/candidates/cifar10_backbone
 """

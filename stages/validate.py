@@ -1,6 +1,6 @@
 """Check all of `params.yaml` and write its JSON schema.
 
-    python stages/validate.py --schema params.schema.json
+    python stages validate --schema params.schema.json
 
 Every other stage follows this one, so a wrong parameter is told before any of them works.
 """

@@ -5,7 +5,17 @@ from pathlib import Path
 
 import pytest
 
+from darkroom import errors
+
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for the tests that import onnxruntime themselves
+
+
+def pytest_configure() -> None:
+    """Refuse to test the library of another checkout."""
+    try:
+        errors.check_checkout(Path(__file__).parents[1])
+    except errors.DarkroomError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -12,7 +12,8 @@ from tests.imports import ROOT, closure, direct, imported_names
 
 FILES = sorted(path.relative_to(ROOT) for path in (ROOT / "src" / "darkroom").rglob("*.py"))
 MODULES = [path for path in FILES if path.name != "__init__.py"]
-STAGES = sorted(path.relative_to(ROOT) for path in (ROOT / "stages").glob("*.py"))
+ENTRY = Path("stages/__main__.py")
+STAGES = sorted(path.relative_to(ROOT) for path in (ROOT / "stages").glob("[!_]*.py"))
 PIPELINE = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 WINGS = ("data", "training", "evaluation", "serving")
 
@@ -39,7 +40,7 @@ def test_one_stage_is_one_file():
 def test_a_stage_depends_on_exactly_the_code_that_it_imports(stage):
     body = PIPELINE[stage].get("do", PIPELINE[stage])
     listed = {str(path) for path in body["deps"] if str(path).endswith(".py")}
-    imported = {str(path) for path in closure(Path("stages") / f"{stage}.py")}
+    imported = {str(path) for path in closure(Path("stages") / f"{stage}.py") | closure(ENTRY)}
     wrong = "\n".join(f"  - {path}" for path in sorted(imported))
     assert listed == imported, f"dvc.yaml, stage {stage}: the code in deps must be\n{wrong}"
 
@@ -47,12 +48,36 @@ def test_a_stage_depends_on_exactly_the_code_that_it_imports(stage):
 @pytest.mark.parametrize("stage", sorted(PIPELINE))
 def test_a_stage_runs_the_file_of_its_name_and_gets_its_paths_from_dvc_yaml(stage):
     body = PIPELINE[stage].get("do", PIPELINE[stage])
-    assert f" stages/{stage}.py " in body["cmd"]
+    assert re.match(rf"python stages (--launch )?{stage} ", body["cmd"])
     code = (ROOT / "stages" / f"{stage}.py").read_text(encoding="utf-8").split('"""', 2)[2]
     assert not re.search(r'"(data|models|metrics|plots|reports|dist)/', code)
     for path in [*body.get("outs", []), *body.get("metrics", [])]:
         name = next(iter(path)) if isinstance(path, dict) else path
-        assert str(name) in body["cmd"], f"{stage} does not name {name} in its command"
+        named = str(name).replace("${key}", "{key}")
+        assert named in body["cmd"], f"{stage} does not name {name} in its command"
+
+
+@pytest.mark.parametrize("stage", sorted(PIPELINE))
+def test_no_value_of_the_parameters_reaches_a_shell(stage):
+    body = PIPELINE[stage].get("do", PIPELINE[stage])
+    assert "$" not in body["cmd"], "stages/__main__.py fills in {dataset} and {key}"
+    for written, parameter in (("{dataset}", "dataset"), ("--launch", "launch")):
+        assert written not in body["cmd"] or parameter in body["params"], f"a change of {parameter} reruns nothing"
+
+
+def test_git_or_the_cache_keeps_every_output():
+    """Otherwise `git checkout`, `dvc checkout` and `dvc pull` bring back one of two files that belong together."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("the sources are not in a git repository")
+    for stage, definition in PIPELINE.items():
+        body = definition.get("do", definition)
+        entries = [entry for kind in ("outs", "metrics", "plots") for entry in body.get(kind, [])]
+        for path, flags in (next(iter(e.items())) if isinstance(e, dict) else (e, {}) for e in entries):
+            name = path.replace("${key}", "key")
+            command = ["git", "check-ignore", "--no-index", name, f"{name}/"]  # a file, or a folder
+            ignored = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL).returncode == 0
+            cached = flags.get("cache", True)
+            assert ignored == cached, f"{stage}: {path} must be kept by {'git' if not cached else 'the cache'} alone"
 
 
 def test_init_modules_hold_nothing_but_a_docstring():

@@ -111,3 +111,17 @@ def test_what_a_running_dvc_writes_is_left_alone(place):
     with Lock(str(mend.GUARD)), pytest.raises(DarkroomError, match=r"another DVC is at work here .*: let it end"):
         mend.mend()
     assert mend.LOCK.read_text() == ""
+
+
+def test_sources_without_git_are_one_message_with_the_remedies(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    (tmp_path / ".dvc").mkdir()
+    mend.PIPELINE.write_text(PIPELINE)
+    with pytest.raises(DarkroomError, match=r"is not a git repository, which DVC needs: .*\(git init && git add \. &&"):
+        mend.mend()
+    (tmp_path / ".dvc" / "config.local").write_text("[core]\n    no_scm = true\n")
+    assert mend.mend() == []
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(DarkroomError, match="git is not installed"):
+        mend.mend()

@@ -1,8 +1,11 @@
 import hashlib
 import http.server
 import re
+import tarfile
 import threading
 from functools import partial
+from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -134,6 +137,40 @@ def test_a_wrong_inbox_is_one_message_with_the_remedy(places, fill, message):
     fill(inbox)
     with pytest.raises(DarkroomError, match=message):
         folder.fetch(FolderSource(), inbox, downloads, out)
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+def test_a_picture_that_changes_while_it_is_read_is_reported(places, monkeypatch, change):
+    inbox, downloads, out = places
+    write_folder(inbox, class_folders({"a": 2, "b": 2}))
+    picture = inbox / "b" / "001.png"
+    add = tarfile.TarFile.addfile
+
+    def changed(tar: tarfile.TarFile, info: tarfile.TarInfo, content: BinaryIO | None = None) -> None:
+        if info.name == "b/001.png":
+            data = picture.read_bytes()
+            picture.write_bytes(data[:change] if change < 0 else data + b"x" * change)
+        add(tar, info, content)
+
+    monkeypatch.setattr(tarfile.TarFile, "addfile", changed)
+    with pytest.raises(DarkroomError, match=r"b/001\.png changed while it was read: start again when nothing writes"):
+        folder.fetch(FolderSource(), inbox, downloads, out)
+
+
+@pytest.mark.parametrize("path", [None, "photos"])
+def test_an_experiment_in_a_copy_of_the_project_says_that_git_does_not_know_the_pictures(tmp_path, monkeypatch, path):
+    copy = tmp_path / ".dvc" / "tmp" / "exps" / "standalone" / "tmp1"
+    (copy / "inbox").mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    with pytest.raises(DarkroomError) as error:
+        folder.fetch(FolderSource(path=path), Path("inbox"), Path("downloads"), copy)
+    place = tmp_path / (path or "inbox")
+    assert f"git does not know the pictures in {place}: set source.path to that folder, or run with" in str(error.value)
+    monkeypatch.setenv("DVC_ROOT", str(copy))  # an ordinary run
+    with pytest.raises(DarkroomError) as error:
+        folder.fetch(FolderSource(path=path), Path("inbox"), Path("downloads"), copy)
+    assert "git" not in str(error.value)
 
 
 def test_a_path_that_is_not_there_and_a_wrong_checksum(places, tmp_path):

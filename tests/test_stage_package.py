@@ -57,7 +57,10 @@ def test_the_image_is_small_runs_as_a_user_and_finds_what_it_copies(project: Pat
     told = {word: [rest for step, rest in steps if step == word] for word, _ in steps}
     words = {"FROM", "ENV", "ARG", "RUN", "WORKDIR", "COPY", "EXPOSE", "USER", "ENTRYPOINT"}
     assert set(told) == words
-    assert told["FROM"] == ["python:3.12-slim AS base-container"]
+    image = YAML(typ="safe").load(ROOT / "bentofile.yaml")["docker"]["base_image"]
+    assert told["FROM"] == [f"{image} AS base-container"]
+    assert "uv venv --python 3.12 " in text  # as in the image, so that no other is fetched
+    assert re.findall(r"pip install (uv\S*)", text) == [bento.UV]
     assert told["USER"] == ["bentoml"]
     assert [step for step, _ in steps][-2:] == ["USER", "ENTRYPOINT"]
     assert "3000" in told["EXPOSE"]

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from darkroom import errors
+
 
 @contextmanager
 def whole_directory(path: Path) -> Iterator[Path]:
@@ -30,6 +32,9 @@ def whole_directory(path: Path) -> Iterator[Path]:
             path.rename(old)
         partial.rename(path)
         shutil.rmtree(old, ignore_errors=True)
+    except Exception as error:
+        _name(error, path)
+        raise
     finally:
         if partial.exists():
             shutil.rmtree(partial)
@@ -50,8 +55,18 @@ def whole_file(path: Path) -> Iterator[Path]:
         with partial.open("rb") as file:
             os.fsync(file.fileno())  # or a power cut could leave the new name on an empty file
         partial.replace(path)
+    except Exception as error:
+        _name(error, path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _name(error: Exception, path: Path) -> None:
+    """Raise an error of the system that names no file, as that of a full disk, as one that names `path`."""
+    number = errors.system_number(error)
+    if number is not None and getattr(error, "filename", None) is None:
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,14 +1,14 @@
 """`params.yaml` as a whole: what every section holds, checked across sections, and its JSON schema."""
 
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from darkroom import naming, params
+from darkroom import launching, naming, params
 from darkroom.data.settings import PackSettings, Source, SplitSettings
 from darkroom.evaluation.settings import ReportSettings, RobustnessSettings, SelectSettings
+from darkroom.launching import Launch
 from darkroom.params import Section
 from darkroom.serving.settings import PackageSettings, ServeSettings
 from darkroom.training.settings import (
@@ -20,10 +20,6 @@ from darkroom.training.settings import (
     TrainingSettings,
     TransferSettings,
 )
-
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
-"""What a data set or a model may be called: the name is a folder's, an argument's and a section's."""
-NAMING = "use letters, digits, _ and -, at most 100, and begin with a letter or digit"
 
 
 class Dataset(Section):
@@ -48,8 +44,8 @@ class Document(Section):
     """What networks are trained on; auto takes cuda, then mps, then the processor."""
     deterministic: bool
     """Whether a GPU must give the same bits each time, for some of its speed."""
-    launch: Annotated[str, Field(min_length=1)]
-    """The command that starts a training stage."""
+    launch: Launch
+    """What starts a training stage: `python`, or `torchrun` with options such as `--nproc-per-node=2`."""
     datasets: Annotated[dict[str, Dataset], Field(min_length=1)]
     baseline: BaselineSettings
     scratch: dict[str, ScratchSettings]
@@ -73,10 +69,7 @@ class Document(Section):
             )
         names = [*self.scratch, *self.transfer, "baseline"]
         for name in [*names, *self.datasets]:
-            if not NAME.fullmatch(name):
-                raise ValueError(
-                    f"name '{naming.shown(name)}' is not allowed: {NAMING} (DVC takes a dot for a section)"
-                )
+            launching.check_name(name)
         # Some file systems do not tell upper from lower case, and a model's name is that of its folder.
         folded = [name.casefold() for name in names]
         if twice := sorted({name for name in names if folded.count(name.casefold()) > 1}):

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from darkroom import files, naming, packed
+from darkroom import files, launching, naming, packed
 from darkroom.commands import document, editing, proposal
 from darkroom.data import splitting
 from darkroom.data.settings import SplitSettings
@@ -118,8 +118,8 @@ def _source(photos: Path) -> str | None:
 
 
 def _refuse_name(entry: str, current: document.Document) -> None:
-    if not document.NAME.fullmatch(entry):
-        raise DarkroomError(f"--name '{naming.shown(entry)}' is not allowed: {document.NAMING}")
+    if not launching.NAME.fullmatch(entry):
+        raise DarkroomError(f"--name '{naming.shown(entry)}' is not allowed: {launching.NAMING}")
     if entry in current.datasets and (kind := current.datasets[entry].source.kind) != "folder":
         raise DarkroomError(f"--name {entry}: datasets.{entry} in {PARAMS} is of kind {kind}: give another name")
 

@@ -1,6 +1,8 @@
 """Mending DVC's own files: it writes them in place, so when it is killed then it leaves half a file."""
 
 import json
+import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -18,8 +20,9 @@ GUARD = Path(".dvc/tmp/lock")
 def mend() -> list[str]:
     """Mend the files of the repository in the current folder; returns what was done, in words.
 
-    Raises DarkroomError while a DVC is writing.
+    Raises DarkroomError while a DVC is writing, and where DVC could not run, for want of git.
     """
+    _refuse_without_git()
     # Imported here, since the environment of the service has no DVC.
     from dvc.lock import Lock, LockError
 
@@ -30,6 +33,24 @@ def mend() -> list[str]:
             return [words for words in (_mend_paths(), _mend_lock()) if words]
     except LockError:
         raise DarkroomError(f"another DVC is at work here ({GUARD} is held): let it end, or end it") from None
+
+
+def _refuse_without_git() -> None:
+    """Refuse sources that came as an archive: DVC says only that they are no git repository."""
+    from dvc.config import Config
+
+    command = ["git", "rev-parse", "--git-dir"]
+    if shutil.which("git") is None:
+        raise DarkroomError("git is not installed: install it, DVC needs it")
+    environment = {**os.environ, "LC_ALL": "C"}
+    found = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", env=environment)
+    if not PIPELINE.is_file() or "not a git repository" not in found.stderr:
+        return
+    if not Config(".dvc", validate=False).get("core", {}).get("no_scm"):
+        raise DarkroomError(
+            f"{Path.cwd()} is not a git repository, which DVC needs: clone the project with git, or start a repository "
+            "here (git init && git add . && git commit -m start), or do without (dvc config --local core.no_scm true)"
+        )
 
 
 def _mend_paths() -> str:

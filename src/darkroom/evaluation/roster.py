@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from darkroom import params
+from darkroom import launching, params
+from darkroom.errors import DarkroomError
 
 BASELINE = "baseline"
 
@@ -11,6 +12,12 @@ def read_names(path: Path) -> list[str]:
     """Return the candidates that `params.yaml` names: the baseline, then the networks in its order.
 
     The folder of candidates is not asked: DVC may leave one there whose entry is gone.
+
+    Raises DarkroomError for one that is no plain name, since it becomes part of a path.
     """
     document = params.read(path)
-    return [BASELINE, *(document.get("scratch") or {}), *(document.get("transfer") or {})]
+    names = [str(name) for section in ("scratch", "transfer") for name in document.get(section) or {}]
+    try:
+        return [BASELINE, *map(launching.check_name, names)]
+    except ValueError as error:
+        raise DarkroomError(f"{path}: {error}") from None

@@ -22,6 +22,8 @@ from darkroom.serving import handover, routes, served, service
 
 SOURCE = Path(service.__file__).parents[2]
 """The folder that holds the package."""
+UV = "uv==0.13.9"
+"""What installs the packages inside the image; a test holds it to requirements.txt."""
 NO_TIME = "1970-01-01T00:00:00+00:00"
 
 
@@ -95,7 +97,7 @@ def _run_bentoml(stage: Path, home: Path, version: str) -> None:
 
 
 def _settle(folder: Path, requirements: str) -> None:
-    """Take out the time, the line that BentoML adds to the locked requirements, and the image's compilers.
+    """Take out the time, the line that BentoML adds to the locked requirements, and the image's compilers; pin uv.
 
     Every locked package has a wheel for the image's Python, so nothing is compiled there: without BentoML's default
     system packages (a compiler, git) the image is several hundred megabytes smaller.
@@ -106,6 +108,7 @@ def _settle(folder: Path, requirements: str) -> None:
     text = dockerfile.read_text(encoding="utf-8")
     for command in content["image"]["commands"]:
         text = text.replace(f"RUN {command}\n", "")
+    text = text.replace("pip install uv\n", f"pip install {UV}\n")
     files.write_text(dockerfile, text)
     content["creation_time"] = NO_TIME
     content["image"] |= {"commands": [], "python_requirements": requirements}

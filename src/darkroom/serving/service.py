@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from darkroom import errors
 from darkroom.errors import DarkroomError
 from darkroom.serving import guard, openapi, routes, served
 from darkroom.serving.guard import Guard
@@ -93,6 +94,7 @@ class Classifier:
         """End `bentoml serve` with one message, before any worker starts, when it could not serve."""
         folder = Path(_service().working_dir)
         try:
+            errors.check_checkout(folder)
             log = served.read(folder / served.FOLDER).limits.log
             if log is not None and not os.access(_existing(folder / log), os.W_OK):
                 raise DarkroomError(f"{folder / log} cannot be written: let serve.log name another folder, or none")

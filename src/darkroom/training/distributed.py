@@ -18,7 +18,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
-from darkroom.errors import DarkroomError
+from darkroom.errors import DarkroomError, explain
 
 T = TypeVar("T")
 
@@ -206,8 +206,8 @@ def _fails_first(store: Store | None) -> bool:
 def _report(error: BaseException, world: World) -> None:
     """Print why this process ends: a user's mistake or the loss of another process in a line, a bug as a traceback."""
     others = isinstance(error, (SystemExit, distributed.DistError))
-    if isinstance(error, DarkroomError):
-        print(f"error: {error}", file=sys.stderr)
+    if message := explain(error):
+        print(f"error: {message}", file=sys.stderr)
     elif others or (isinstance(error, RuntimeError) and any(words in str(error) for words in LOST)):
         print(
             f"error: process {world.rank} of {world.size} stops, since another one or torchrun itself ended. Nothing "

@@ -1,5 +1,6 @@
 """A person's own pictures: a folder or an archive of them, in class folders or with a manifest, as one archive."""
 
+import os
 import shutil
 import tarfile
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from darkroom.errors import DarkroomError
 
 MAX_DOWNLOAD = 500_000_000_000
 """The largest archive that is fetched by address, in bytes."""
+CHANGED = "changed while it was read: start again when nothing writes there"
 
 
 def fetch(settings: FolderSource, inbox: Path, downloads: Path, out: Path) -> Origin:
@@ -47,7 +49,9 @@ def locate(place: Path, *, is_inbox: bool = False) -> Path:
         archive.refuse_name(naming.shown(place.parent), place.name)
         return place
     if not place.is_dir():
-        raise DarkroomError(f"{naming.shown(place)} does not exist: set source.path to a folder or an archive")
+        raise DarkroomError(
+            f"{naming.shown(place)} does not exist: set source.path to a folder or an archive{_left_behind(place)}"
+        )
     entries = sorted(path for path in place.iterdir() if not path.name.startswith("."))
     archives = [path for path in entries if path.is_file() and archive.is_archive(path)]
     folders = [path for path in entries if path.is_dir()]
@@ -59,8 +63,20 @@ def locate(place: Path, *, is_inbox: bool = False) -> Path:
         return archives[0]
     if not folders and not any(manifest.is_manifest(path.name) for path in entries):
         remedy = "put an archive or class folders there" if is_inbox else layout.EXAMPLE
-        raise DarkroomError(f"{naming.shown(place)} holds no pictures: {remedy}")
+        raise DarkroomError(f"{naming.shown(place)} holds no pictures: {remedy}{_left_behind(place)}")
     return place
+
+
+def _left_behind(place: Path) -> str:
+    """Return why `place` may be empty in an experiment that runs in a copy of what git knows, else nothing."""
+    workspace = Path(os.environ.get("DVC_ROOT", "")).resolve()  # where the experiment was started
+    if place.is_absolute() or workspace / ".dvc" / "tmp" / "exps" not in Path.cwd().parents:
+        return ""
+    return (
+        ". This experiment (--temp or --queue) runs in a copy of the project that holds only what git knows, and git "
+        f"does not know the pictures in {workspace / place}: set source.path to that folder, or run without "
+        "--temp and --queue"
+    )
 
 
 def walk(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -97,9 +113,16 @@ def _pack_folder(folder: Path, path: Path) -> Path:
                 info.type = tarfile.DIRTYPE
                 tar.addfile(info)
                 continue
-            info.size = file.stat().st_size
             with file.open("rb") as content:
-                tar.addfile(info, content)
+                info.size = os.fstat(content.fileno()).st_size
+                try:
+                    tar.addfile(info, content)
+                except OSError as error:
+                    if error.errno is not None:  # else tarfile's own: the file ended early
+                        raise
+                    raise DarkroomError(f"{file} {CHANGED}") from None
+                if content.read(1):
+                    raise DarkroomError(f"{file} {CHANGED}")
     return path
 
 
