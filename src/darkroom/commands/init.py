@@ -102,7 +102,7 @@ def _remarks(found: Survey, counts: Counter[str]) -> list[str]:
         lines += [f"  {item.name}: {item.reason}" for item in found.broken[:MOST_BROKEN]]
         if len(found.broken) > MOST_BROKEN:
             lines.append(f"  and {len(found.broken) - MOST_BROKEN:,} more")
-    return lines
+    return [*lines, *found.warnings]
 
 
 def _some(names: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
 
-from darkroom.data import archive, manifest
+from darkroom.data import archive, manifest, tree, unpacking
 from darkroom.data.contents import Contents
 from darkroom.data.sources import folder
 from darkroom.errors import DarkroomError
@@ -19,20 +19,23 @@ def open_photos(place: Path) -> Contents:
         found = folder.locate(place)
         if found.is_file():
             arrangement = manifest.arrange(found)
-            return Contents(found.name, arrangement.items, arrangement.set_aside, partial(archive.read, found))
-        names = [f"{name}/" if path.is_dir() else name for name, path in folder.walk(found)]
+            return Contents(
+                found.name, arrangement.items, arrangement.set_aside, partial(archive.read, found), arrangement.warnings
+            )
+        names = [name for name, _ in tree.walk(found)]
     except OSError as error:
         raise DarkroomError(f"{error.filename or place} cannot be read ({error.strerror}): change that") from None
     for name in names:
         archive.refuse_name(str(place), name)
     arrangement = manifest.arrange_names(names, str(place), lambda name: (found / name).read_bytes())
-    return Contents(str(place), arrangement.items, arrangement.set_aside, partial(_read, found))
+    return Contents(str(place), arrangement.items, arrangement.set_aside, partial(_read, found), arrangement.warnings)
 
 
-def _read(place: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
+def _read(place: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes | str]]:
     for name in sorted(wanted):
         path = place / name
         try:
-            yield name, path.read_bytes() if path.stat().st_size <= archive.MAX_MEMBER else b""
+            size = path.stat().st_size
+            yield name, path.read_bytes() if size <= unpacking.MAX_MEMBER else unpacking.too_large(size)
         except OSError as error:
             raise DarkroomError(f"{path} cannot be read ({error.strerror}): change that, or remove it") from None
