@@ -116,6 +116,22 @@ def test_the_checksum_of_gzip_counts_and_so_do_its_other_parts(tmp_path):
     assert archive.names(path) == list(IMAGES)
 
 
+@pytest.mark.parametrize("damage", [bytes(BLOCK), None, b"9", b"x"])
+@pytest.mark.parametrize("kind", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+def test_a_long_name_that_is_damaged_loses_no_image(tmp_path, kind, damage):
+    path, name = tmp_path / "set.tar", f"cats/{'x' * 300}.png"  # where a header has its type, this has the letter x
+    with tarfile.open(path, "w", format=kind) as tar:
+        tar.addfile(tarfile.TarInfo(name))
+        tar.addfile(tarfile.TarInfo("cats/2.png"))
+    data = path.read_bytes()
+    if damage and (len(damage) == BLOCK or kind == tarfile.PAX_FORMAT):
+        path.write_bytes(data[:BLOCK] + damage + data[BLOCK + len(damage) :])
+        with pytest.raises(DarkroomError, match=r"set.tar is damaged or cut short \(a header"):
+            archive.names(path)
+    else:
+        assert archive.names(path) == [name, "cats/2.png"]
+
+
 @pytest.mark.parametrize("version", ["0.0", "0.1", "1.0", "old"])
 def test_sparse_files_in_a_tar_are_refused_by_name(tmp_path, version):
     data = b"\x89PNG\r\n" + bytes(506)
@@ -165,6 +181,7 @@ SMALL = _header("a/1.png", 0)
         (b"".join(_header(f"a/{n}.png", 0) for n in range(500)) + END, "unpacks to more than"),
         (_header("x" * 50, 10**6, tarfile.GNUTYPE_LONGNAME) + ZEROS + END, r"a header of 1,000,\d+ bytes"),
         (_header("x", 10**6, tarfile.XHDTYPE) + ZEROS + END, r"a header of 1,000,\d+ bytes"),
+        (_header("x", 40, tarfile.XHDTYPE) + b"9 a=bcde\n0 a=bc\n".ljust(BLOCK, b"\0"), "a header is damaged"),
         (SMALL + _header("a/2.png", 10**11), "unexpected end of data"),
         (SMALL + _header("a/2.png", -512) + END, "size below zero"),
         (SMALL + _header("a/2.png", -5 * 10**6) + END, "size below zero"),

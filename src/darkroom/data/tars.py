@@ -29,6 +29,8 @@ OPENERS: dict[bytes, Any] = {
 """What decompresses an archive, by its first bytes. Each checks the checksums of its format when read to the end."""
 SILENT = (b"V", b"D")
 """Types of GNU tar's headers that hold no file: a volume's label, and the list of a folder in an incremental backup."""
+PAX_TYPES = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+EXTENDED_TYPES = (*PAX_TYPES, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 _END = bytes(tarfile.BLOCKSIZE)
 
 
@@ -73,6 +75,8 @@ def walk(path: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
 
 
 def _member(path: Path, header: tarfile.TarInfo, reader: "_Reader", wanted: Callable[[str], bool]) -> Member | None:
+    if not header.name:
+        raise tarfile.ReadError("a header without a name")
     if header.isdir():
         return Member(f"{header.name}/")
     if header.type in SILENT:
@@ -109,6 +113,7 @@ class _Reader:
         self._stream, self._allowance, self._size = stream, allowance, size
         self._position = 0
         self._last = b""
+        self._extended = b""  # the type of the header whose content comes next, if it has any
 
     def tell(self) -> int:
         return self._position
@@ -118,6 +123,10 @@ class _Reader:
         if size > MAX_HEADER:
             raise tarfile.ReadError(f"a header of {size:,} bytes")
         self._last = self.take(size)
+        if self._extended in PAX_TYPES:
+            _check_records(self._last)
+        kind = self._last[156:157] if not self._extended else b""
+        self._extended = kind if kind in EXTENDED_TYPES else b""
         return self._last
 
     def take(self, size: int) -> bytes:
@@ -152,3 +161,16 @@ class _Reader:
 
     def close(self) -> None:
         pass
+
+
+def _check_records(data: bytes) -> None:
+    """Raise ReadError unless an extended header is records such as `22 path=cats/001.png` and zeros to its end.
+
+    No checksum guards them, and tarfile ignores what it cannot read, so the file would have another name.
+    """
+    place, end = 0, len(data.rstrip(b"\0"))
+    while place < end or not end:
+        length = data[place : place + 8].partition(b" ")[0]
+        if not length.isdigit() or not data[place : place + int(length)].endswith(b"\n"):
+            raise tarfile.ReadError("a header is damaged")
+        place += int(length)
