@@ -239,6 +239,15 @@ def test_a_zip_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch, method
         archive.names(path)
 
 
+def test_what_is_unpacked_in_vain_counts_as_well(tmp_path, monkeypatch):
+    path = write_zip(tmp_path / "set.zip", {f"a/{number}.png": bytes(10**5) for number in range(20)})
+    monkeypatch.setattr(unpacking, "MAX_RATIO", 1)
+    monkeypatch.setattr(unpacking, "ALWAYS_ALLOWED", 2 * 10**6 + 5)
+    monkeypatch.setattr(zlib, "crc32", lambda data: 1)
+    with pytest.raises(DarkroomError, match=r"set.zip unpacks to more than 2 MB"):
+        dict(archive.read(path, archive.names(path)))
+
+
 def test_a_directory_that_hides_a_member_is_damaged(tmp_path):
     name = "cats/" + "x" * 9 + ".png"  # with its fixed part the entry has 64 bytes, which one bit can skip
     path = write_zip(tmp_path / "set.zip", {name.replace("x", letter): b"1" for letter in "abc"})

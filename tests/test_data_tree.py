@@ -186,7 +186,7 @@ def test_a_deep_folder_is_no_trouble(tmp_path):
 
 def test_files_in_class_folders_that_are_not_called_like_images_are_reported(place, capsys):
     write_folder(place, {"readme.txt": b"x", "cat/0001": b"x", "cat/old/a.jqg": b"x", "dog/x.txt": b"x"})
-    warning = "3 files in class folders not called like images, so ignored: cat/0001, cat/old/a.jqg, dog/x.txt"
+    warning = "3 files in class folders not called like images, so ignored: 'cat/0001', 'cat/old/a.jqg', 'dog/x.txt'"
     download(place)
     assert capsys.readouterr().err == f"warning: folder.tar: {warning}\n"
     assert photos.open_photos(place).warnings == [f"{place}: {warning}"]

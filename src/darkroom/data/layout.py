@@ -197,7 +197,8 @@ def _passed_over(names: Sequence[str], archive: str) -> list[str]:
         return []
     more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
     files = "a file" if len(names) == 1 else f"{len(names):,} files"
-    return [f"{archive}: {files} in class folders not called like images, so ignored: {', '.join(names[:SHOWN])}{more}"]
+    shown = ", ".join(map(repr, names[:SHOWN]))  # quoted, so that no escape sequence reaches a terminal
+    return [f"{archive}: {files} in class folders not called like images, so ignored: {shown}{more}"]
 
 
 def warn(warnings: Iterable[str]) -> None:

@@ -41,11 +41,7 @@ def walk(path: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
                 yield Member(name)
                 continue
             _refuse(path, info, name)
-            data = None
-            if wanted(name):
-                data = _read(archive, info)
-                allowance.spend(len(data))
-            yield Member(name, data, is_guessed)
+            yield Member(name, _read(archive, info, allowance) if wanted(name) else None, is_guessed)
 
 
 def _refuse(path: Path, info: zipfile.ZipInfo, name: str) -> None:
@@ -79,7 +75,7 @@ def _name(info: zipfile.ZipInfo) -> tuple[str, bool]:
     return name, is_guessed
 
 
-def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes | str:
+def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, allowance: Allowance) -> bytes | str:
     """Return a member's content, or the reason why it cannot be read.
 
     zipfile decompresses as much as comes, whatever size is declared: 45 bytes of bzip2 may hold 46 MB. So it is asked
@@ -92,9 +88,12 @@ def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes | str:
     del stored.CRC  # that of the decompressed bytes, so not to be compared here
     try:
         with archive.open(stored) as file:
-            data = _decompress(info, file.read())
+            compressed = file.read()
+        allowance.spend(len(compressed))  # many members may share these bytes
+        data = _decompress(info, compressed)
     except DAMAGED as error:
         return f"damaged in the archive ({error})"
+    allowance.spend(len(data))
     if len(data) != info.file_size or zlib.crc32(data) != info.CRC:
         return "damaged in the archive (its size or checksum is wrong)"
     return data
