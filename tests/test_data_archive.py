@@ -4,7 +4,7 @@ import zipfile
 
 import pytest
 
-from darkroom.data import archive
+from darkroom.data import archive, unpacking
 from darkroom.errors import DarkroomError
 from tests.pictures import write_tar, write_zip
 
@@ -58,17 +58,20 @@ def test_an_archive_that_is_cut_short_is_one_message(tmp_path, suffix, mode):
         archive.names(path)
 
 
-def test_a_damaged_member_of_a_zip_comes_empty_and_the_others_whole(tmp_path):
+def test_a_damaged_member_of_a_zip_comes_with_the_reason_and_the_others_whole(tmp_path):
     path = write_zip(tmp_path / "set.zip", MEMBERS)
     data = path.read_bytes()
     path.write_bytes(data.replace(b"one", b"ONE", 1))  # stored plain: the checksum no longer fits
-    assert dict(archive.read(path, MEMBERS)) == {**MEMBERS, "a/1.png": b""}
+    reason = "damaged in the archive (its size or checksum is wrong)"
+    assert dict(archive.read(path, MEMBERS)) == {**MEMBERS, "a/1.png": reason}
 
 
-def test_a_huge_member_comes_empty(tmp_path, monkeypatch):
-    monkeypatch.setattr(archive, "MAX_MEMBER", 4)
+def test_a_huge_member_comes_with_the_reason(tmp_path, monkeypatch):
+    monkeypatch.setattr(unpacking, "MAX_MEMBER", 4)
     for path in (write_zip(tmp_path / "set.zip", MEMBERS), write_tar(tmp_path / "set.tar", MEMBERS)):
-        assert dict(archive.read(path, MEMBERS)) == {**MEMBERS, "notes.txt": b""}
+        found = dict(archive.read(path, MEMBERS))
+        assert found.pop("notes.txt").endswith("MB allowed: make the image smaller")
+        assert found == {"a/1.png": b"one", "b/2.png": b"two"}
 
 
 def test_something_else_is_not_an_archive(tmp_path):
@@ -89,7 +92,7 @@ def test_an_encrypted_zip_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_a_member_that_does_not_decompress_comes_empty(tmp_path, method):
+def test_a_member_that_does_not_decompress_comes_with_the_reason(tmp_path, method):
     path = tmp_path / "set.zip"
     with zipfile.ZipFile(path, "w", method) as target:
         for name in ("a/1.png", "a/2.png"):
@@ -99,7 +102,8 @@ def test_a_member_that_does_not_decompress_comes_empty(tmp_path, method):
     data[start + 10 : start + 60] = b"\xff" * 50
     path.write_bytes(data)
     members = dict(archive.read(path, {"a/1.png", "a/2.png"}))
-    assert members == {"a/1.png": b"", "a/2.png": bytes(range(256)) * 20}
+    assert members.pop("a/1.png").startswith("damaged in the archive (")
+    assert members == {"a/2.png": bytes(range(256)) * 20}
 
 
 def test_a_name_that_is_not_text_is_refused(tmp_path):

@@ -1,6 +1,6 @@
 import pytest
 
-from darkroom.data import archive, manifest, origin, packing
+from darkroom.data import archive, manifest, origin, packing, tree
 from darkroom.data.layout import Item
 from darkroom.data.settings import FolderSource, PackSettings
 from darkroom.data.sources import folder
@@ -129,7 +129,7 @@ def test_a_manifest_may_be_written_with_a_capital(tmp_path):
         tmp_path, {"x/1.png": b"1", "x/2.png": b"2", "Manifest.CSV": b"path,label\nx/1.png,cat\nx/2.png,dog\n"}
     )
     assert folder.locate(tmp_path) == tmp_path
-    assert "Manifest.CSV" in [name for name, _ in folder.walk(tmp_path)]
+    assert "Manifest.CSV" in [name for name, _ in tree.walk(tmp_path)]
     arranged = manifest.arrange_names(
         ["x/1.png", "x/2.png", "Manifest.CSV"], "it", lambda n: (tmp_path / n).read_bytes()
     )

@@ -332,6 +332,23 @@ def test_a_bad_picture_is_one_plain_message(data, message):
         images.decode(data, 8)
 
 
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        *((b"\0\0\0\x18ftyp" + brand + bytes(100), "HEIC") for brand in (b"heic", b"heix", b"mif1")),
+        (b"\0\0\0\x1cftypavif" + bytes(100), "AVIF"),
+        (b"\xff\x0a" + bytes(100), "JPEG XL"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(100), "JPEG 2000"),
+        (b"8BPS\0\x01" + bytes(100), "Photoshop"),
+    ],
+)
+def test_a_known_format_that_is_not_read_is_named_whatever_the_file_is_called(data, kind):
+    with pytest.raises(
+        images.ImageError, match=f"^{kind} is not read, whatever the file is called: convert it to JPEG"
+    ):
+        images.decode(data, 8)
+
+
 def test_the_pixel_limit_can_be_lower():
     with pytest.raises(images.ImageError, match="40 × 30 is more than the 1,199 pixels allowed"):
         images.decode(encode(PHOTO), 8, max_pixels=1199)

@@ -21,6 +21,20 @@ from darkroom.quiet import hush
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff"})
+BRANDS = {
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "HEIC"),
+    **dict.fromkeys((b"avif", b"avis"), "AVIF"),
+    b"crx ": "Canon raw",
+}
+"""Brands of files that consist of boxes, by the name of their format."""
+UNREAD_FORMATS = {
+    b"\xff\x0a": "JPEG XL",
+    b"\0\0\0\x0cJXL ": "JPEG XL",
+    b"\0\0\0\x0cjP  ": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+    b"8BPS": "Photoshop",
+}
+"""First bytes of other formats that are not read: a person may call such files .jpg."""
 MAX_PIXELS = 100_000_000
 """The largest picture that is decoded, in pixels."""
 MAX_MEMORY = 900_000_000
@@ -99,6 +113,8 @@ def decode(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> Decoded:
     except Image.DecompressionBombError:
         raise TooManyPixelsError(f"more than the {max_pixels:,} pixels allowed: make the picture smaller") from None
     except UnidentifiedImageError:
+        if kind := _unread_format(data):
+            raise ImageError(f"{kind} is not read, whatever the file is called: convert it to JPEG or PNG") from None
         raise ImageError(f"not a picture that can be read ({', '.join(FORMATS)})") from None
     except Exception as error:  # decoders raise nearly anything on damaged bytes; all of it means the same
         raise ImageError(f"damaged picture ({_plain(error)})") from None
@@ -150,6 +166,13 @@ def _memory(image: Image.Image, bands: int, shrink: int) -> int:
         case "TIFF":  # one strip may hold it all, with 16 bits a channel
             return 12
     return 9
+
+
+def _unread_format(data: bytes) -> str:
+    """Return the name of a known image format that is not read here, from the first bytes of a file, or nothing."""
+    if data[4:8] == b"ftyp":  # ISO/IEC 14496-12: a size, this, and a brand
+        return BRANDS.get(data[8:12], "")
+    return next((name for start, name in UNREAD_FORMATS.items() if data.startswith(start)), "")
 
 
 def _orientation(image: Image.Image) -> int:

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from darkroom import candidate, images, naming
-from darkroom.data import archive, layout
+from darkroom.data import archive, layout, tree
 from darkroom.errors import DarkroomError
 from darkroom.predictor import Predictor
 
@@ -37,42 +37,31 @@ class Answer:
 def count(path: Path) -> int:
     """Return how many pictures `read` will yield for `path`."""
     if path.is_dir():
-        return sum(1 for _ in _walk(path))
+        return sum(1 for _ in tree.images(path))
     if not path.exists():
         raise DarkroomError(f"{naming.shown(path)} does not exist: give pictures, or folders or archives of them")
     return len(_members(path)) if archive.is_archive(path) else 1
 
 
-def read(paths: Iterable[Path]) -> Iterator[tuple[str, Path | bytes]]:
-    """Yield a name and the file, or the bytes from an archive, of each picture.
+def read(paths: Iterable[Path]) -> Iterator[tuple[str, Path | bytes | str]]:
+    """Yield a name and the file, or the bytes from an archive, of each picture, or the reason why it has none.
 
-    Folders are searched for pictures, by name; a file that is given itself counts as one, whatever it is called.
+    Folders are searched as everywhere else, by name; a file that is given itself counts as one, whatever it is called.
     """
     for path in paths:
         if path.is_dir():
-            yield from ((str(file), file) for file in _walk(path))
+            yield from ((str(file), file) for _, file in tree.images(path))
         elif archive.is_archive(path):
             yield from ((f"{path}/{name}", data) for name, data in archive.read(path, _members(path)))
         else:
             yield str(path), path
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(place, name) for name in sorted(names) if _is_picture(name))
-
-
 def _members(path: Path) -> set[str]:
-    return {name for name in archive.names(path) if _is_picture(name)}
+    return {name for name in archive.names(path) if layout.is_image(name)}
 
 
-def _is_picture(name: str) -> bool:
-    path = PurePosixPath(name)
-    return path.suffix.lower() in images.SUFFIXES | layout.UNREAD and not layout.is_hidden(path)
-
-
-def answer(predictor: Predictor, pictures: Iterator[tuple[str, Path | bytes]], top_k: int) -> Iterator[Answer]:
+def answer(predictor: Predictor, pictures: Iterator[tuple[str, Path | bytes | str]], top_k: int) -> Iterator[Answer]:
     """Yield the answer for each picture, in order, decoded and computed on all cores as the service does."""
     size = min(SHARE, candidate.chunk_size(predictor.card.side))
     threads = os.cpu_count() or 1
@@ -86,7 +75,7 @@ def answer(predictor: Predictor, pictures: Iterator[tuple[str, Path | bytes]], t
             yield from waiting.popleft().result()
 
 
-def _answer(predictor: Predictor, share: Sequence[tuple[str, Path | bytes]], top_k: int) -> list[Answer]:
+def _answer(predictor: Predictor, share: Sequence[tuple[str, Path | bytes | str]], top_k: int) -> list[Answer]:
     decoded = [_decode(data, predictor.card.image_size) for _, data in share]
     pixels = [item for item in decoded if not isinstance(item, str)]
     rows = iter(_judge(predictor, np.stack(pixels), top_k) if pixels else ())
@@ -96,8 +85,10 @@ def _answer(predictor: Predictor, share: Sequence[tuple[str, Path | bytes]], top
     ]
 
 
-def _decode(data: Path | bytes, size: int) -> npt.NDArray[np.uint8] | str:
+def _decode(data: Path | bytes | str, size: int) -> npt.NDArray[np.uint8] | str:
     """Return a picture's pixels, or why there are none."""
+    if isinstance(data, str):
+        return data
     try:
         return images.decode(data if isinstance(data, bytes) else data.read_bytes(), size).pixels
     except images.ImageError as error:

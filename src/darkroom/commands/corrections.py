@@ -8,8 +8,7 @@ from urllib.parse import unquote
 
 from darkroom import files, images, naming, packed
 from darkroom.commands import document
-from darkroom.data import archive, layout, manifest
-from darkroom.data.sources.folder import walk
+from darkroom.data import archive, layout, manifest, tree
 from darkroom.errors import DarkroomError
 
 PARAMS = Path("params.yaml")
@@ -77,13 +76,15 @@ def _inbox() -> Path:
 
 def _target(place: Path) -> Path:
     """Return the folder in `place` that holds the class folders, where the pipeline finds them."""
-    entries = list(place.iterdir()) if place.is_dir() else []
-    if single := [entry.name for entry in entries if archive.is_archive(entry) or manifest.is_manifest(entry.name)]:
+    if not place.is_dir():
+        return place
+    names = [entry.name for entry in tree.entries(place)]
+    if single := [name for name in names if archive.is_archive(Path(name)) or manifest.is_manifest(name)]:
         raise DarkroomError(
             f"{naming.shown(place)} holds {naming.shown(single[0])}, beside which class folders are not read: "
             "unpack it, or add them to it by hand"
         )
-    return place / layout.class_folder([name for name, path in walk(place) if path.is_file()], naming.shown(place))
+    return place / layout.class_folder([name for name, _ in tree.images(place)], naming.shown(place))
 
 
 def _packed() -> list[packed.Record]:
@@ -92,8 +93,8 @@ def _packed() -> list[packed.Record]:
 
 def _find(folder: Path) -> Iterator[tuple[Path, str, str]]:
     """Yield (file, class, SHA-256) of each correction, by name."""
-    for path in sorted(folder.glob("*/*")):
-        if path.is_file() and not path.is_symlink() and not path.name.startswith("."):
+    for name, path in tree.walk(folder):
+        if name.count("/") == 1 and not name.endswith("/"):
             yield path, unquote(path.parent.name), hashlib.sha256(path.read_bytes()).hexdigest()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from darkroom import naming, spreadsheets
+from darkroom.data import tree
 from darkroom.errors import DarkroomError
 
 VERDICTS = {"true": True, "false": False}
@@ -89,7 +90,8 @@ def _logs(path: Path) -> list[Path]:
     """Return the files of a log, which BentoML begins anew each day."""
     if path.is_file():
         return [path]
-    logs = sorted(file for file in path.glob("**/*.log*") if file.is_file() and file.parent.name == "data")
+    found = tree.walk(path) if path.is_dir() else ()
+    logs = [file for name, file in found if file.parent.name == "data" and ".log" in file.name and name[-1] != "/"]
     if not logs:
         there = "holds no log (data/*.log)" if path.is_dir() else "does not exist"
         raise DarkroomError(

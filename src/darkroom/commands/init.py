@@ -106,7 +106,7 @@ def _remarks(found: Survey, counts: Counter[str]) -> list[str]:
         lines += [f"  {naming.shown(item.name)}: {naming.shown(item.reason)}" for item in found.broken[:MOST_BROKEN]]
         if len(found.broken) > MOST_BROKEN:
             lines.append(f"  and {len(found.broken) - MOST_BROKEN:,} more")
-    return lines
+    return [*lines, *found.warnings]
 
 
 def _source(photos: Path) -> str | None:

@@ -1,19 +1,35 @@
 """Reading zip and tar archives member by member, without ever unpacking one to disk."""
 
+import errno
 import lzma
+import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from darkroom import naming
+from darkroom.data import tars, zips
+from darkroom.data.unpacking import Member
 from darkroom.errors import DarkroomError
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError)
-MAX_MEMBER = 256 * 1024 * 1024
-"""The largest member that is read, in bytes: far above any photograph, far below a bomb."""
+DAMAGED = (
+    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, ValueError, LookupError,
+    ArithmeticError, RuntimeError,
+)  # fmt: skip
+"""What zipfile, tarfile and the decompressors raise for damaged bytes; NotImplementedError is a RuntimeError."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What an archive holds."""
+
+    names: list[str]
+    """Of all files, in stored order, and of folders, ending in a slash."""
+    warnings: list[str]
 
 
 def is_archive(path: Path) -> bool:
@@ -24,78 +40,67 @@ def is_archive(path: Path) -> bool:
 def names(path: Path) -> list[str]:
     """Return the names of all files in an archive, in stored order, and of its folders, ending in a slash.
 
-    Raises DarkroomError when it is no archive, is damaged, or holds a path that climbs out, a link, a name that is
-    no text, or one twice.
+    Raises DarkroomError when it is no archive, is damaged, unpacks to too much, or holds a path that climbs out, a
+    link, a name that is no text, or one twice.
     """
+    return list_members(path).names
+
+
+def list_members(path: Path) -> Listing:
+    """Return the names that `names` returns, with what the user should know about them."""
     found: list[str] = []
-    seen: set[PurePosixPath] = set()
-    for name, _ in _walk(path, wanted=()):
+    guessed: list[str] = []
+    seen: set[str] = set()
+    for name, _, encoding_is_guessed in walk(path, lambda _: False):
         refuse_name(path.name, name)
         if not name.endswith("/"):
-            if (plain := PurePosixPath(name)) in seen:
+            if (plain := str(PurePosixPath(name))) in seen:
                 raise DarkroomError(
                     f"{path.name} holds {naming.shown(name)} twice, as after adding to it: make it anew"
                 )
             seen.add(plain)
         found.append(name)
-    return found
+        guessed += [name] * encoding_is_guessed
+    if not guessed:
+        return Listing(found, [])
+    warning = (
+        f"{path.name} does not say in which encoding {len(guessed):,} of its names are, such as {guessed[0]!r}: if it "
+        "reads wrong, make the archive again with a program that writes UTF-8, such as 7-Zip"
+    )
+    return Listing(found, [warning])
 
 
-def read(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
+def read(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes | str]]:
     """Yield (name, bytes) for each wanted member, in stored order.
 
-    A member above `MAX_MEMBER` or damaged inside a whole zip comes as empty bytes, which no decoder accepts.
+    A member that is too large, or damaged inside a whole zip, comes with the reason instead of its bytes.
     """
-    for name, data in _walk(path, wanted):
+    for name, data, _ in walk(path, wanted.__contains__):
         if data is not None:
             yield name, data
 
 
-def _walk(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes | None]]:
-    """Yield every file of the archive with its bytes if it is wanted, None if not, and every folder."""
+def walk(path: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
+    """Yield every member of the archive in stored order, with its content if its name is `wanted`.
+
+    Raises DarkroomError as `names` does, also at the very end, where damage may only be found.
+    """
     if not is_archive(path):
         raise DarkroomError(f"{path.name} is not an archive that can be read: use one of {', '.join(SUFFIXES)}")
-    walk = _walk_zip if path.name.lower().endswith(".zip") else _walk_tar
+    reader = zips if path.name.lower().endswith(".zip") else tars
     try:
-        yield from walk(path, wanted)
-    # NotImplementedError is zipfile's for a compression or version that Python does not have.
-    except (*DAMAGED, tarfile.TarError, NotImplementedError) as error:
-        raise DarkroomError(f"{path.name} is damaged or cut short ({error}): fetch or make it again") from None
+        yield from reader.walk(path, wanted)
+    except DAMAGED as error:
+        raise _damaged(path, error) from None
+    except OSError as error:
+        # Decompressors raise some without a number; a damaged zip may lead to a place before the file's beginning.
+        if error.errno in (None, errno.EINVAL):
+            raise _damaged(path, error) from None
+        raise DarkroomError(f"{path} cannot be read ({error.strerror}): check its permissions and the disk") from None
 
 
-def _walk_zip(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes | None]]:
-    with zipfile.ZipFile(path) as archive:
-        for info in archive.infolist():
-            if info.is_dir():
-                yield info.filename, None
-                continue
-            if info.flag_bits & 0x1:
-                raise DarkroomError(f"{path.name} is encrypted: make an archive without a password")
-            if info.external_attr >> 16 & 0o170000 == 0o120000:
-                raise DarkroomError(_link_message(path, info.filename))
-            data = None
-            if info.filename in wanted:
-                try:
-                    data = archive.read(info) if info.file_size <= MAX_MEMBER else b""
-                except DAMAGED:
-                    data = b""  # only this member is damaged: it is set aside like any broken picture
-            yield info.filename, data
-
-
-def _walk_tar(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes | None]]:
-    with tarfile.open(path, "r|*") as archive:  # a stream: one pass, no index of members kept
-        for member in archive:
-            if member.issym() or member.islnk():
-                raise DarkroomError(_link_message(path, member.name))
-            if member.isdir():
-                yield f"{member.name}/", None
-            if not member.isfile():
-                continue
-            data = None
-            if member.name in wanted:
-                file = archive.extractfile(member)
-                data = file.read() if file and member.size <= MAX_MEMBER else b""
-            yield member.name, data
+def _damaged(path: Path, error: Exception) -> DarkroomError:
+    return DarkroomError(f"{path.name} is damaged or cut short ({error}): fetch or make it again")
 
 
 def refuse_name(title: str, name: str) -> None:
@@ -110,9 +115,3 @@ def refuse_name(title: str, name: str) -> None:
             f"{title} holds '{naming.shown(name)}', a path that leads out of the archive: make it again from the "
             "folder itself"
         )
-
-
-def _link_message(path: Path, name: str) -> str:
-    return (
-        f"{path.name} holds the link '{naming.shown(name)}': make the archive again with the files themselves (tar -h)"
-    )

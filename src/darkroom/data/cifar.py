@@ -7,8 +7,6 @@ everywhere (PNG's depend on the compressor), and written a thousand times faster
 
 import pickle
 import re
-import tarfile
-import zlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -19,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from darkroom.data import archive
 from darkroom.data.layout import Item
 from darkroom.errors import DarkroomError
 
@@ -62,21 +61,21 @@ def read(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
 
 
 def _batches(path: Path) -> Iterator[Batch]:
-    try:
-        with tarfile.open(path, "r|*") as archive:  # one pass, one batch in memory
-            for member in archive:
-                name = member.name.rpartition("/")[2]
-                if not (member.isfile() and re.fullmatch(r"data_batch_[1-5]|test_batch", name)):
-                    continue
-                file = archive.extractfile(member)
-                if file is None or member.size > MAX_BYTES:
-                    raise DarkroomError(f"{path.name}: {name} has {member.size:,} bytes, too many: fetch it again")
-                yield _batch(name, file.read(), path.name)
-    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
-        raise DarkroomError(f"{path.name} is damaged or cut short ({error}): fetch it again") from None
+    for name, data, _ in archive.walk(path, _is_batch):  # one pass, one batch in memory
+        if data is None:
+            continue
+        short = name.rpartition("/")[2]
+        if isinstance(data, str) or len(data) > MAX_BYTES:
+            reason = data if isinstance(data, str) else f"has {len(data):,} bytes, too many"
+            raise DarkroomError(f"{path.name}: {short} {reason}: fetch it again")
+        yield _batch(short, data, path.name)
 
 
-def _batch(name: str, data: bytes, archive: str) -> Batch:
+def _is_batch(name: str) -> bool:
+    return re.fullmatch(r"data_batch_[1-5]|test_batch", name.rpartition("/")[2]) is not None
+
+
+def _batch(name: str, data: bytes, title: str) -> Batch:
     try:
         content = _Unpickler(BytesIO(data), encoding="bytes").load()
         labels = [CLASSES[label] for label in content[b"labels"]]
@@ -84,7 +83,7 @@ def _batch(name: str, data: bytes, archive: str) -> Batch:
         if len(labels) > BATCH:
             raise ValueError(f"{len(labels):,} labels")
     except Exception as error:  # a pickle that is none can raise nearly anything; all of it means the same
-        raise DarkroomError(f"{archive}: {name} is not a CIFAR-10 batch ({error}): fetch it again") from None
+        raise DarkroomError(f"{title}: {name} is not a CIFAR-10 batch ({error}): fetch it again") from None
     split = "test" if name == "test_batch" else "train"
     first = 0 if split == "test" else (int(name[-1]) - 1) * BATCH
     named = [Item(f"{split}/{label}/{first + row:05}.bmp", label, split) for row, label in enumerate(labels)]

@@ -1,6 +1,6 @@
 """What a raw folder holds, whatever the form: a list of pictures, and a way to their bytes."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,8 +21,10 @@ class Contents:
     items: list[Item]
     set_aside: list[Broken]
     """Pictures that cannot be packed, with the reason."""
-    read: Callable[[Collection[str]], Iterator[tuple[str, bytes]]]
-    """Yields (name, bytes of a picture file) for each wanted name, in stored order."""
+    read: Callable[[Collection[str]], Iterator[tuple[str, bytes | str]]]
+    """Yields (name, bytes of an image file, or why it cannot be read) for each wanted name, in stored order."""
+    warnings: Sequence[str] = ()
+    """What the user should know about the rest, in sentences."""
 
 
 def open_contents(raw: Path) -> Contents:

@@ -1,6 +1,7 @@
 """From the names inside an archive to classes and splits."""
 
 import hashlib
+import sys
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,7 +28,18 @@ EXAMPLE = "put the pictures of each class into a folder of its own, such as cats
 UNREAD = frozenset(
     [".arw", ".avif", ".cr2", ".dng", ".heic", ".heif", ".ico", ".jp2", ".jxl", ".nef", ".psd", ".raw", ".svg"]
 )
-"""Suffixes of pictures that are not read here: they are told, where other files are simply no pictures."""
+"""Suffixes of images that are not read here: each is listed, where other files are only counted."""
+SYSTEM = frozenset(
+    [
+        *("$recycle.bin", "system volume information", "found.000", "thumbs.db", "desktop.ini"),  # Windows
+        *("__macosx", "network trash folder", "temporary items"),  # macOS
+        *("#recycle", "#snapshot", "@eadir", "@tmp", "@recycle", "@recently-snapshot"),  # Synology, QNAP
+        "lost+found",
+    ]
+)
+"""Files and folders, in lower case, that systems leave behind, some with thumbnails of the images beside them."""
+SHOWN = 3
+"""Names that a warning lists at most."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +63,8 @@ class Arrangement:
     items: list[Item]
     set_aside: list[Broken]
     """Pictures that cannot be packed, with the reason."""
+    warnings: Sequence[str] = ()
+    """What the user should know about the rest, in sentences."""
 
 
 def arrange(names: Iterable[str], archive: str) -> Arrangement:
@@ -65,7 +79,7 @@ def arrange(names: Iterable[str], archive: str) -> Arrangement:
     train and test, or when a class has a name that cannot be printed or is too long.
     """
     visible = sorted(name for name in names if not is_hidden(PurePosixPath(name)))
-    pictures = [name for name in visible if PurePosixPath(name).suffix.lower() in images.SUFFIXES | UNREAD]
+    pictures = [name for name in visible if is_image(name)]
     if not any(PurePosixPath(name).suffix.lower() in images.SUFFIXES for name in pictures):
         raise DarkroomError(f"{archive} holds no pictures ({', '.join(sorted(images.SUFFIXES))}): {EXAMPLE}")
     wrappers = _wrappers([PurePosixPath(name).parts for name in pictures])
@@ -87,7 +101,9 @@ def arrange(names: Iterable[str], archive: str) -> Arrangement:
     folders = [PurePosixPath(name).parts[depth:] for name in visible if name.endswith("/")]
     labels = {unicodedata.normalize("NFC", parts[0]) for parts in folders if parts}
     _refuse_classes(items, labels | {item.label for item in set_aside if item.label}, archive)
-    return Arrangement(items, set_aside)
+    others = [name for name in visible if not name.endswith("/") and not is_image(name)]
+    others = [name for name in others if len(PurePosixPath(name).parts) > depth + 1]
+    return Arrangement(items, set_aside, _passed_over(others, archive))
 
 
 def class_folder(names: Iterable[str], archive: str) -> PurePosixPath:
@@ -95,8 +111,7 @@ def class_folder(names: Iterable[str], archive: str) -> PurePosixPath:
 
     Raises DarkroomError when some outermost folders are splits and others are not.
     """
-    paths = [PurePosixPath(name) for name in names if PurePosixPath(name).suffix.lower() in images.SUFFIXES | UNREAD]
-    pictures = [path.parts for path in paths if not is_hidden(path)]
+    pictures = [PurePosixPath(name).parts for name in names if is_image(name)]
     wrappers = _wrappers(pictures)
     inside = [path for path in pictures if len(path) >= wrappers + 2]
     outer = inside[0][:wrappers] if inside else ()
@@ -168,9 +183,50 @@ def refuse_unreadable_classes(wanted: Sequence[Item], readable: Iterable[str], a
         )
 
 
+def alike(items: Iterable[Item], archive: str) -> list[str]:
+    """Return a warning for classes whose names differ in capitals and blanks alone."""
+    groups: dict[str, set[str]] = defaultdict(set)
+    for label in {item.label for item in items}:
+        groups["".join(unicodedata.normalize("NFKC", label).casefold().split())].add(label)
+    return [
+        f"{archive} has the classes {' and '.join(map(repr, sorted(group)))}, which differ only in capitals or blanks: "
+        "if they are one class, give them one name"
+        for group in sorted(groups.values(), key=min)
+        if len(group) > 1
+    ]
+
+
+def _passed_over(names: Sequence[str], archive: str) -> list[str]:
+    """Return a warning for files in class folders whose names are not those of images, if there are any."""
+    if not names:
+        return []
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    files = "a file" if len(names) == 1 else f"{len(names):,} files"
+    shown = ", ".join(map(repr, names[:SHOWN]))  # quoted, so that no escape sequence reaches a terminal
+    return [f"{archive}: {files} in class folders not called like images, so ignored: {shown}{more}"]
+
+
+def warn(warnings: Iterable[str]) -> None:
+    """Print warnings on standard error."""
+    for words in warnings:
+        print(f"warning: {words}", file=sys.stderr)
+
+
+def is_image(name: str) -> bool:
+    """Return whether a name is that of an image, read or not, that a person put there; folders end in a slash."""
+    path = PurePosixPath(name)
+    is_file = not name.endswith("/")
+    return is_file and path.suffix.lower() in images.SUFFIXES | UNREAD and not is_hidden(path)
+
+
 def is_hidden(path: PurePosixPath) -> bool:
     """Return whether a file is one that systems leave behind, and not one of a person's."""
-    return any(part.startswith((".", "__MACOSX")) for part in path.parts)
+    return any(is_system(part) for part in path.parts)
+
+
+def is_system(name: str) -> bool:
+    """Return whether a file or folder of this name is hidden, or one that systems leave behind."""
+    return name.startswith(".") or name.casefold() in SYSTEM
 
 
 def _wrappers(paths: list[tuple[str, ...]]) -> int:

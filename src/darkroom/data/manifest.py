@@ -4,6 +4,7 @@ import csv
 import io
 import unicodedata
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from darkroom import images, naming
@@ -17,25 +18,33 @@ SHOWN = 5
 """Mistakes that a message lists at most."""
 
 
-def arrange(path: Path) -> Arrangement:
+def arrange(path: Path, left_out: Sequence[str] = ()) -> Arrangement:
     """Return the pictures of the archive `path`, sorted by name: as its manifest lists them, else by class folders.
 
-    Pictures that the manifest does not list are passed over.
+    Pictures that the manifest does not list are passed over. `left_out` are names of files that were not put into the
+    archive, for warnings.
 
     Raises DarkroomError when the archive is damaged, when its manifest is wrong (with the lines), or when it has
     neither a manifest nor class folders.
     """
-    return arrange_names(
-        archive.names(path), naming.shown(path.name), lambda name: dict(archive.read(path, {name}))[name]
-    )
+    title, listing = naming.shown(path.name), archive.list_members(path)
+    arrangement = arrange_names([*listing.names, *left_out], title, lambda name: dict(archive.read(path, {name}))[name])
+    return replace(arrangement, warnings=[*listing.warnings, *arrangement.warnings])
 
 
-def arrange_names(names: Sequence[str], title: str, read: Callable[[str], bytes]) -> Arrangement:
-    """Do so for `names`, wherever they lie: `title` is what messages call the place, `read` reads a file there."""
+def arrange_names(names: Sequence[str], title: str, read: Callable[[str], bytes | str]) -> Arrangement:
+    """Do so for `names`, wherever they lie.
+
+    `title` is what messages call the place, `read` reads a file there, or gives the reason why it cannot.
+    """
     place = _find(names)
     if place is None:
-        return layout.arrange(names, title)
-    return Arrangement(sorted(parse(read(place), place, names), key=lambda item: item.name), [])
+        arrangement = layout.arrange(names, title)
+    elif isinstance(data := read(place), str):
+        raise DarkroomError(f"{title}: {place} cannot be read ({data}): fetch or make it again")
+    else:
+        arrangement = Arrangement(sorted(parse(data, place, names), key=lambda item: item.name), [])
+    return replace(arrangement, warnings=[*arrangement.warnings, *layout.alike(arrangement.items, title)])
 
 
 def is_manifest(name: str) -> bool:
@@ -86,9 +95,10 @@ def parse(data: bytes, place: str, names: Collection[str]) -> list[Item]:
 def _find(names: Sequence[str]) -> str | None:
     """Return the manifest at the top of an archive, or in the folder around all pictures, or None."""
     visible = {PurePosixPath(name): name for name in names if not layout.is_hidden(PurePosixPath(name))}
-    found = [path for path in visible if is_manifest(path.name)]
+    found = [path for path, name in visible.items() if is_manifest(path.name) and not name.endswith("/")]
     top = min(found, key=lambda path: len(path.parts), default=None)
-    pictures = (path for path in visible if path.suffix.lower() in images.SUFFIXES)
+    files = (path for path, name in visible.items() if not name.endswith("/"))
+    pictures = (path for path in files if path.suffix.lower() in images.SUFFIXES)
     return visible[top] if top and all(path.is_relative_to(top.parent) for path in pictures) else None
 
 

@@ -39,13 +39,14 @@ class Opened:
     reason: str = ""
 
 
-Chunk = list[tuple[str, bytes]]
+Chunk = list[tuple[str, bytes | str]]
 
 
 def open_all(
-    members: Iterable[tuple[str, bytes]], size: int, workers: int | None = None
+    members: Iterable[tuple[str, bytes | str]], size: int, workers: int | None = None
 ) -> Iterator[tuple[str, Opened]]:
     """Yield (name, opened) for each (name, bytes) of `members`, in their order, with pixels of (size, size, 3).
+    Where a member has no bytes but a reason for that, the reason is passed on.
 
     `workers` is the number of processes: by default one a core, and this one alone for few pictures. It changes the
     time, never what is yielded.
@@ -64,7 +65,7 @@ def open_all(
         yield from ((name, _open_one(data, size)) for chunk in chunks for name, data in chunk)
 
 
-def _chunks(members: Iterable[tuple[str, bytes]], most: int) -> Iterator[Chunk]:
+def _chunks(members: Iterable[tuple[str, bytes | str]], most: int) -> Iterator[Chunk]:
     chunk: Chunk = []
     weight = 0
     for name, data in members:
@@ -134,11 +135,13 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _open_chunk(chunk: list[bytes], size: int) -> list[Opened]:
+def _open_chunk(chunk: list[bytes | str], size: int) -> list[Opened]:
     return [_open_one(data, size) for data in chunk]
 
 
-def _open_one(data: bytes, size: int) -> Opened:
+def _open_one(data: bytes | str, size: int) -> Opened:
+    if isinstance(data, str):
+        return Opened(None, reason=data)
     try:
         decoded = images.decode(data, size)
     except images.ImageError as error:

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from darkroom import naming
-from darkroom.data import archive, manifest
+from darkroom.data import archive, manifest, tree, unpacking
 from darkroom.data.contents import Contents
 from darkroom.data.sources import folder
 from darkroom.errors import DarkroomError
@@ -21,9 +21,13 @@ def open_photos(place: Path) -> Contents:
         if found.is_file():
             arrangement = manifest.arrange(found)
             return Contents(
-                naming.shown(found.name), arrangement.items, arrangement.set_aside, partial(archive.read, found)
+                naming.shown(found.name),
+                arrangement.items,
+                arrangement.set_aside,
+                partial(archive.read, found),
+                arrangement.warnings,
             )
-        names = [f"{name}/" if path.is_dir() else name for name, path in folder.walk(found)]
+        names = [name for name, _ in tree.walk(found)]
     except OSError as error:
         raise DarkroomError(
             f"{naming.shown(error.filename or place)} cannot be read ({error.strerror}): change that"
@@ -32,14 +36,15 @@ def open_photos(place: Path) -> Contents:
     for name in names:
         archive.refuse_name(title, name)
     arrangement = manifest.arrange_names(names, title, lambda name: (found / name).read_bytes())
-    return Contents(title, arrangement.items, arrangement.set_aside, partial(_read, found))
+    return Contents(title, arrangement.items, arrangement.set_aside, partial(_read, found), arrangement.warnings)
 
 
-def _read(place: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
+def _read(place: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes | str]]:
     for name in sorted(wanted):
         path = place / name
         try:
-            yield name, path.read_bytes() if path.stat().st_size <= archive.MAX_MEMBER else b""
+            size = path.stat().st_size
+            yield name, path.read_bytes() if size <= unpacking.MAX_MEMBER else unpacking.too_large(size)
         except OSError as error:
             raise DarkroomError(
                 f"{naming.shown(path)} cannot be read ({error.strerror}): change that, or remove it"

@@ -1,5 +1,6 @@
 """What a folder of pictures holds, found out before the pipeline runs and without copying a byte."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,8 @@ class Survey:
     """Among `records`."""
     greyscale: int
     """How many of `records` have no colours."""
+    warnings: Sequence[str] = ()
+    """What the user should know about the rest, in sentences."""
 
     @property
     def short_sides(self) -> npt.NDArray[np.int64]:
@@ -62,4 +65,4 @@ def survey(place: Path, near_copies: int) -> Survey:
     layout.refuse_unreadable_classes(contents.items, (record.label for record in records), contents.archive)
     greyscale = sum(bool(np.ptp(picture, axis=2).max() <= GREY) for picture in pixels)
     copies = find(records, np.stack(pixels), near_copies)
-    return Survey(records, sorted(broken, key=lambda item: item.name), copies, greyscale)
+    return Survey(records, sorted(broken, key=lambda item: item.name), copies, greyscale, contents.warnings)

@@ -3,12 +3,11 @@
 import os
 import shutil
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from darkroom import fetching, files, images, naming
-from darkroom.data import archive, layout, manifest
+from darkroom import fetching, files, naming
+from darkroom.data import archive, layout, manifest, tree
 from darkroom.data.origin import Origin
 from darkroom.data.settings import FolderSource
 from darkroom.errors import DarkroomError
@@ -23,17 +22,23 @@ def fetch(settings: FolderSource, inbox: Path, downloads: Path, out: Path) -> Or
 
     Raises DarkroomError when there is nothing, too much, no classes, a wrong manifest, or a wrong checksum.
     """
+    left_out: list[str] = []
     if settings.url:
         path = _download(settings.url, settings.sha256 or "", downloads, out)
     else:
         place = Path(settings.path).expanduser() if settings.path else inbox
-        path = _bring(place, out, is_inbox=settings.path is None)
-        if settings.sha256 and (found := files.sha256(path)) != settings.sha256:
+        found = locate(place, is_inbox=settings.path is None)
+        path = out / ("folder.tar" if found.is_dir() else found.name)
+        if found.is_dir():
+            left_out = _pack_folder(found, path)
+        else:
+            shutil.copyfile(found, path)
+        if settings.sha256 and (digest := files.sha256(path)) != settings.sha256:
             raise DarkroomError(
-                f"{naming.shown(place)} has SHA-256 {found}, not {settings.sha256} as params.yaml says: "
+                f"{naming.shown(place)} has SHA-256 {digest}, not {settings.sha256} as params.yaml says: "
                 "check which one is right"
             )
-    manifest.arrange(path)  # a wrong layout or manifest is told now, before anything is written
+    layout.warn(manifest.arrange(path, left_out).warnings)  # a wrong layout ends here, before anything is written
     title = Path(urlsplit(settings.url).path if settings.url else settings.path or "").name
     return Origin(
         title=naming.shown(title) or settings.url or "Own pictures", source="a person's own pictures", licence="unknown"
@@ -52,7 +57,7 @@ def locate(place: Path, *, is_inbox: bool = False) -> Path:
         raise DarkroomError(
             f"{naming.shown(place)} does not exist: set source.path to a folder or an archive{_left_behind(place)}"
         )
-    entries = sorted(path for path in place.iterdir() if not path.name.startswith("."))
+    entries = [Path(entry.path) for entry in tree.entries(place)]
     archives = [path for path in entries if path.is_file() and archive.is_archive(path)]
     folders = [path for path in entries if path.is_dir()]
     if len(archives) > 1 or (archives and folders):
@@ -79,51 +84,37 @@ def _left_behind(place: Path) -> str:
     )
 
 
-def walk(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield (name inside, path) of a folder's visible folders, pictures and manifest, in the order of their names.
-
-    Raises DarkroomError for a link.
-    """
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder)
-        if any(part.startswith(".") for part in name.parts):
-            continue
-        if path.is_symlink():
-            raise DarkroomError(f"{naming.shown(path)} is a link: put the file or folder itself there")
-        if path.is_dir() or path.suffix.lower() in images.SUFFIXES | layout.UNREAD or manifest.is_manifest(path.name):
-            yield name.as_posix(), path
-
-
-def _bring(place: Path, out: Path, *, is_inbox: bool) -> Path:
-    found = locate(place, is_inbox=is_inbox)
-    if found.is_dir():
-        return _pack_folder(found, out / "folder.tar")
-    return Path(shutil.copyfile(found, out / found.name))
-
-
-def _pack_folder(folder: Path, path: Path) -> Path:
-    """Write a folder's visible pictures and its manifest as a tar archive.
+def _pack_folder(folder: Path, path: Path) -> list[str]:
+    """Write a folder's visible images and its manifest as a tar archive; return the names of other files.
 
     Its bytes depend on names and contents alone.
     """
+    left_out = []
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
-        for name, file in walk(folder):
-            info = tarfile.TarInfo(name)
-            if file.is_dir():
+        for name, file in tree.walk(folder):
+            info = tarfile.TarInfo(name.removesuffix("/"))
+            if name.endswith("/"):
                 info.type = tarfile.DIRTYPE
                 tar.addfile(info)
-                continue
-            with file.open("rb") as content:
-                info.size = os.fstat(content.fileno()).st_size
-                try:
-                    tar.addfile(info, content)
-                except OSError as error:
-                    if error.errno is not None:  # else tarfile's own: the file ended early
-                        raise
-                    raise DarkroomError(f"{file} {CHANGED}") from None
-                if content.read(1):
-                    raise DarkroomError(f"{file} {CHANGED}")
-    return path
+            elif layout.is_image(name) or manifest.is_manifest(file.name):
+                _add_file(tar, info, file)
+            else:
+                left_out.append(name)
+    return left_out
+
+
+def _add_file(tar: tarfile.TarFile, info: tarfile.TarInfo, file: Path) -> None:
+    """Add a file as it is now. Raises DarkroomError when its size changes meanwhile."""
+    with file.open("rb") as content:
+        info.size = os.fstat(content.fileno()).st_size
+        try:
+            tar.addfile(info, content)
+        except OSError as error:
+            if error.errno is not None:  # else tarfile's own: the file ended early
+                raise
+            raise DarkroomError(f"{file} {CHANGED}") from None
+        if content.read(1):
+            raise DarkroomError(f"{file} {CHANGED}")
 
 
 def _download(url: str, sha256: str, downloads: Path, out: Path) -> Path:

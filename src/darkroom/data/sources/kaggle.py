@@ -67,7 +67,9 @@ def fetch(settings: KaggleSource, downloads: Path, out: Path) -> Origin:
     path.parent.mkdir(parents=True, exist_ok=True)
     _download(settings.dataset, path)
     # A wrong layout is told now, before anything is decoded.
-    layout.rename(manifest.arrange(path).items, settings.classes, path.name)
+    arrangement = manifest.arrange(path)
+    layout.rename(arrangement.items, settings.classes, path.name)
+    layout.warn(arrangement.warnings)
     fetching.place(path, out / path.name)
     return Origin(settings.title or name, _page(settings.dataset), settings.licence, classes=settings.classes)
 
