@@ -44,6 +44,7 @@ def _doubt_some(folder: Path) -> None:
     pixels = np.stack([images.decode(content, card.image_size).pixels for content in PICTURES])
     low, high = np.sort(Predictor(folder).probabilities(pixels).max(axis=1))[[2, 4]] - 1e-6
     candidate.write_card(folder, replace(card, doubt=Doubt("max_probability", low, high, 0.5)))
+    served.write(folder, replace(served.read(folder), version=served.version(folder)))
 
 
 @pytest.fixture(scope="module")
