@@ -288,6 +288,17 @@ def test_what_takes_long_keeps_to_threads_of_its_own(
     assert client.post("/predict", files=form(WIDE)).json()["error"]["message"].startswith("501 × 100 is more than")
 
 
+def test_no_image_of_more_than_a_megapixel_is_opened_among_small_ones(
+    client: Client, monkeypatch: pytest.MonkeyPatch, threads: list[str]
+) -> None:
+    model = service.app.state.model
+    limits = LIMITS.model_copy(update={"max_megapixels": 50.0})
+    monkeypatch.setattr(model, "served", replace(model.served, limits=limits))
+    large = png(np.zeros((1000, 1100, 3), np.uint8))
+    assert client.post("/predict", files=form(A, large)).status_code == 200
+    assert sorted(threads) == ["model", "slow"]
+
+
 def test_a_small_image_does_not_wait_for_large_ones(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("darkroom.serving.model.QUICK_PIXELS", 59 * 60)
     release = threading.Event()
