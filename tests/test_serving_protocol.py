@@ -1,8 +1,11 @@
 """HTTP as it arrives: a real uvicorn on loopback with our protocol, and clients that send what no honest one sends."""
 
+import asyncio
 import json
+import logging
 import select
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -20,8 +23,10 @@ LARGE = b"x" * 4_000_000
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer with what the request holds; /early without reading it, /large with 4 MB."""
+    """Answer with what the request holds; /early without reading it, /slow after a while, /large with 4 MB."""
     request = Request(scope, receive)
+    if scope["path"] == "/slow":
+        await asyncio.sleep(0.05)
     if scope["path"] == "/large":
         await PlainTextResponse(LARGE)(scope, receive, send)
         return
@@ -79,6 +84,14 @@ class Connection:
         except ConnectionError:
             pass
         return True
+
+
+@pytest.fixture
+def errors(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that collects what uvicorn reports as errors."""
+    lines: list[str] = []
+    monkeypatch.setattr(logging.getLogger("uvicorn.error"), "error", lambda text, *_, **__: lines.append(text))
+    return lines
 
 
 @pytest.fixture
@@ -207,6 +220,28 @@ def test_requests_ahead_of_their_answers_are_few(connection: Connection) -> None
     connection.send(HEAD + b"Content-Length: 1\r\n\r\n" + b"x" + b"GET /early HTTP/1.1\r\nHost: a\r\n\r\n" * 10)
     assert connection.answer()[0] == 200
     connection.send(b"GET /early HTTP/1.1\r\nHost: a\r\n\r\n" * 2000)
+    assert connection.ended()
+
+
+def test_a_client_that_leaves_answers_behind_fails_nothing(
+    server: uvicorn.Server, connections: list[Connection], errors: list[str]
+) -> None:
+    """uvicorn tells only the last request that arrived, not the one that is being answered."""
+    for _ in range(20):
+        connection = Connection(server).send(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n" * 3)
+        connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
+        time.sleep(0.01)
+        connection.socket.close()
+    deadline = time.monotonic() + 5
+    while server.server_state.tasks:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert errors == []
+
+
+def test_a_client_that_closed_its_own_side_is_answered(connection: Connection) -> None:
+    connection.send(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").socket.shutdown(socket.SHUT_WR)
+    assert connection.answer()[0] == 200
     assert connection.ended()
 
 

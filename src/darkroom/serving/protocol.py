@@ -10,7 +10,8 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, ClassVar, NoReturn
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from darkroom.serving import guard
 from darkroom.serving.uploads import RequestError
@@ -45,6 +46,7 @@ class Protocol(HttpToolsProtocol):
         self._unreported = 0  # bytes since the parser's last call: it keeps an incomplete header to itself
         self._in_head = False
         self._refusal: RequestError | None = None
+        self._running: RequestResponseCycle | None = None  # uvicorn's `cycle` is the last one that arrived
         self._deadline: asyncio.TimerHandle | None = None  # for the client to send, or to leave
         self._stall: asyncio.TimerHandle | None = None  # for the client to read
 
@@ -58,9 +60,17 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         super().connection_lost(exc)
+        self._give_up()
         self.waiting.pop(self, None)
         self._set_deadline(None)
         self._end_stall()
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        """Answer a whole request, also when the client has closed its side for writing."""
+        whole = self._answering() and not self.cycle.more_body and not self.pipeline
+        if whole:
+            self.cycle.keep_alive = False
+        return whole and self.scheme == "http"
 
     def data_received(self, data: bytes) -> None:
         """Parse what arrived."""
@@ -154,6 +164,10 @@ class Protocol(HttpToolsProtocol):
         self._unreported = 0
         super().on_message_complete()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
     def _should_upgrade(self) -> bool:
         return False  # no WebSockets here: such a request is answered as any other
 
@@ -191,15 +205,21 @@ class Protocol(HttpToolsProtocol):
         self._refusal = refusal
         self.waiting.pop(self, None)
         self.pipeline.clear()
-        if self._answering():
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
-        if not self._answering() or not self.cycle.response_started:
+        if not self._give_up():
             body = json.dumps(guard.error(refusal.code, refusal.message)).encode()
             lines = [f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}", "content-type: application/json"]
             lines += [f"content-length: {len(body)}", "connection: close", "x-content-type-options: nosniff"]
             self.transport.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
         self._set_deadline(LINGER_SECONDS, self.transport.abort)
+
+    def _give_up(self) -> bool:
+        """Tell the application that nobody waits for its answer any more; say whether the answer has begun."""
+        cycle = self._running
+        if cycle is None or cycle.response_complete:
+            return False
+        cycle.disconnected = True
+        cycle.message_event.set()
+        return cycle.response_started
 
     def _set_deadline(self, seconds: float | None, then: Callable[[], None] = lambda: None) -> None:
         if self._deadline is not None:
