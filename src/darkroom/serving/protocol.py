@@ -210,6 +210,7 @@ class Protocol(HttpToolsProtocol):
             lines = [f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}", "content-type: application/json"]
             lines += [f"content-length: {len(body)}", "connection: close", "x-content-type-options: nosniff"]
             self.transport.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+        self.flow.resume_reading()  # to discard what comes
         self._set_deadline(LINGER_SECONDS, self.transport.abort)
 
     def _give_up(self) -> bool:
