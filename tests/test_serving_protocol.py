@@ -31,7 +31,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["path"] == "/large":
         await PlainTextResponse(LARGE)(scope, receive, send)
         return
-    body = b"" if scope["path"] == "/early" else await request.body()
+    body = b"" if scope["path"] in ("/early", "/slow") else await request.body()
     names = sorted(name for name, _ in scope["headers"])
     await PlainTextResponse(f"{len(body)} {names}")(scope, receive, send)
 
@@ -95,6 +95,13 @@ def errors(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return lines
 
 
+def wait_for_nobody(server: uvicorn.Server) -> None:
+    deadline = time.monotonic() + 5
+    while server.server_state.tasks or server.server_state.connections:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 @pytest.fixture
 def connections(server: uvicorn.Server) -> Iterator[list[Connection]]:
     """Return a list whose connections are closed at the end."""
@@ -102,6 +109,7 @@ def connections(server: uvicorn.Server) -> Iterator[list[Connection]]:
     yield opened
     for connection in opened:
         connection.socket.close()
+    wait_for_nobody(server)
 
 
 @pytest.fixture
@@ -210,10 +218,7 @@ def test_an_answer_must_be_read_in_time(
     monkeypatch.setattr(protocol, "STALL_SECONDS", 0.3)
     connections.append(connection := Connection(server, receive_buffer=4096))
     connection.send(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
-    deadline = time.monotonic() + 5
-    while server.server_state.tasks or server.server_state.connections:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_for_nobody(server)
     assert connection.ended()
 
 
@@ -236,10 +241,7 @@ def test_a_client_that_leaves_answers_behind_fails_nothing(
         connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
         time.sleep(0.01)
         connection.socket.close()
-    deadline = time.monotonic() + 5
-    while server.server_state.tasks:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_for_nobody(server)
     assert errors == []
 
 
