@@ -197,7 +197,13 @@ class Bench:
         candidate.write_card(folder, card)
         served.write(
             folder,
-            Served("benchmark", ServeSettings(top_k=len(CLASSES)), {"test": {}}, "it is measured", Parity(0, 0.0)),
+            Served(
+                served.version(folder),
+                ServeSettings(top_k=len(CLASSES)),
+                {"test": {}},
+                "it is measured",
+                Parity(0, 0.0),
+            ),
         )
         shutil.copyfile(ROOT / "bentofile.yaml", top / "bentofile.yaml")
         return top

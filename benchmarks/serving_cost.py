@@ -32,8 +32,6 @@ VARIANTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "with BentoML's access log, too": ((TRACED, ACCESS_LOG), ()),
     "without metrics": ((UNCOUNTED,), ()),
     "with asyncio's own loop in place of uvloop": ((), ("uvloop",)),
-    "with h11 in place of httptools": ((), ("httptools",)),
-    "with neither": ((), ("uvloop", "httptools")),
 }
 """BentoML's options, and packages that the service shall not find: uvicorn then takes what there is without them."""
 BATCHES = (1, 2, 4, 8, 16, 32)

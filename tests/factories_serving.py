@@ -44,7 +44,9 @@ EVALUATION = {
         }
     },
 }
-LIMITS = ServeSettings(top_k=2, max_images=4, max_megabytes=0.2, max_request_megabytes=0.5, max_megapixels=0.05)
+LIMITS = ServeSettings(
+    top_k=2, max_images=4, max_megabytes=0.2, max_request_megabytes=0.5, max_megapixels=0.05, drain_seconds=0
+)
 SERVE = (sys.executable, "-m", "bentoml", "serve")
 
 

@@ -7,6 +7,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from darkroom.serving import service
+from darkroom.serving.settings import ServeSettings
 from tests.factories_serving import ROOT
 
 DEPLOY = ROOT / "docs" / "deploy"
@@ -54,6 +55,26 @@ def test_memory_is_limited_and_rights_are_dropped(container: dict[str, Any]) -> 
     settings = {entry["name"]: entry["value"] for entry in container["env"]}
     (mount,) = container["volumeMounts"]
     assert settings["BENTOML_HOME"].startswith(mount["mountPath"])
+
+
+def test_a_pod_that_ends_is_given_time() -> None:
+    deployment, _ = documents("kubernetes.yaml")
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    command, seconds = container["lifecycle"]["preStop"]["exec"]["command"]
+    assert command == "sleep"  # which the image has
+    limits = ServeSettings()
+    needed = int(seconds) + limits.drain_seconds + 2 * limits.max_seconds
+    assert int(seconds) >= 5
+    assert pod["terminationGracePeriodSeconds"] >= needed
+    (compose,) = documents("compose.yaml")
+    grace = int(compose["services"]["darkroom"]["stop_grace_period"].removesuffix("s"))
+    assert grace >= limits.drain_seconds + 2 * limits.max_seconds
+
+
+@pytest.mark.parametrize("name", ["FORWARDED_ALLOW_IPS", "proxy_set_header Host $http_host;", "serve.hosts"])
+def test_what_a_proxy_needs_is_documented(name: str) -> None:
+    assert name in (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
 
 
 def test_compose_builds_the_bento_and_asks_whether_it_is_ready() -> None:

@@ -149,6 +149,68 @@ def test_a_path_cannot_write_lines_of_its_own(lines: list[str]) -> None:
     assert "/a?evil?200?[31m\\xe9 404" in lines[0]
 
 
+@pytest.mark.parametrize(
+    ("client", "logged"),
+    [
+        ("192.168.1.5", "192.168.1.5"),
+        ("2001:DB8::1", "2001:db8::1"),
+        ("fe80::1%eth0\n[INFO] forged", "fe80::1"),
+        ("1.2.3.4 GET / 200\n[INFO] forged", "-"),
+        ("unknown", "-"),
+        ("x" * 60_000, "-"),
+        ("", "-"),
+    ],
+)
+def test_only_addresses_are_logged(lines: list[str], client: str, logged: str) -> None:
+    """Behind a proxy that is trusted, uvicorn takes whatever X-Forwarded-For says."""
+    transport = httpx.ASGITransport(Guard(INNER, lambda path: True), client=(client, 1))
+
+    async def send() -> None:
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as session:
+            await session.get("/fine")
+
+    asyncio.run(send())
+    (line,) = lines
+    assert line.split(" ", 2)[1] == logged
+    assert "forged" not in line
+    assert len(line) < 200
+
+
+def test_a_service_that_is_about_to_end_answers_but_is_not_ready(lines: list[str]) -> None:
+    application = Guard(INNER, lambda path: True)
+    application.draining = True
+
+    async def send(path: str) -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://service") as client:
+            return await client.get(path)
+
+    ready, fine = asyncio.run(send("/readyz")), asyncio.run(send("/fine"))
+    assert (ready.status_code, ready.json()["error"]["code"]) == (503, "service_unavailable")
+    assert "about to end" in ready.json()["error"]["message"]
+    assert (fine.status_code, fine.headers["connection"]) == (200, "close")
+
+
+def test_who_reads_an_answer_slowly_keeps_nobody_out() -> None:
+    async def run() -> None:
+        release = asyncio.Event()
+
+        async def large(scope: Scope, receive: Receive, send: Send) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            if scope["path"] == "/large":
+                await release.wait()  # as uvicorn's `send` does, until the client has read
+            await send({"type": "http.response.body", "body": b""})
+
+        transport = httpx.ASGITransport(Guard(large, lambda path: True))
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            slow = [asyncio.create_task(client.get("/large")) for _ in range(2 * guard.AT_ONCE)]
+            await asyncio.sleep(0.05)
+            assert (await client.get("/small")).status_code == 200
+            release.set()
+            assert {response.status_code for response in await asyncio.gather(*slow)} == {200}
+
+    asyncio.run(run())
+
+
 def test_probes_are_not_logged(lines: list[str]) -> None:
     assert ask("/livez").status_code == 200
     assert lines == []

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import bentoml
 import httpx
 import numpy as np
+import psutil
 import pytest
 from bentoml.exceptions import BentoMLException
 
@@ -44,6 +45,7 @@ def _doubt_some(folder: Path) -> None:
     pixels = np.stack([images.decode(content, card.image_size).pixels for content in PICTURES])
     low, high = np.sort(Predictor(folder).probabilities(pixels).max(axis=1))[[2, 4]] - 1e-6
     candidate.write_card(folder, replace(card, doubt=Doubt("max_probability", low, high, 0.5)))
+    served.write(folder, replace(served.read(folder), version=served.version(folder)))
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +135,69 @@ def test_half_sent_bodies_keep_nobody_out(address: str) -> None:
             stack.enter_context(socket.create_connection((host, int(port)))).sendall(head)
         time.sleep(0.3)
         assert httpx.post(f"{address}/predict", files={"images": picture()}).status_code == 200
+
+
+def test_headers_have_a_limit(address: str) -> None:
+    """The protocol is really ours; its own tests are in test_serving_protocol.py."""
+    response = httpx.get(f"{address}/info", headers={"X-Long": "x" * 70_000})
+    assert (response.status_code, response.json()["error"]["code"]) == (431, "request_header_fields_too_large")
+
+
+ELSEWHERE = "https://elsewhere.example"
+CORS = (
+    "services.Classifier.http.cors.enabled=true "
+    f"services.Classifier.http.cors.access_control_allow_origins={ELSEWHERE} "
+    "services.Classifier.http.cors.access_control_allow_methods=POST"
+)
+
+
+@pytest.fixture(scope="module")
+def ending(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Serve the project with BentoML's CORS setting, and with time to drain."""
+    top = tmp_path_factory.mktemp("ending")
+    shutil.copytree(project, top, dirs_exist_ok=True)
+    found = served.read(top / served.FOLDER)
+    limits = found.limits.model_copy(update={"drain_seconds": 1.5, "log": None})
+    served.write(top / served.FOLDER, replace(found, limits=limits))
+    with serving(top, tmp_path_factory.mktemp("home"), BENTOML_CONFIG_OPTIONS=CORS) as address:
+        yield address
+
+
+def test_bentoml_s_cors_setting_covers_our_routes(ending: str) -> None:
+    asks = {"Origin": ELSEWHERE, "Access-Control-Request-Method": "POST"}
+    allowed = httpx.options(f"{ending}/predict", headers=asks)
+    assert (allowed.status_code, allowed.headers["access-control-allow-origin"]) == (200, ELSEWHERE)
+    for method, path in (("POST", "/predict"), ("GET", "/info"), ("GET", "/nowhere"), ("GET", "/readyz")):
+        response = httpx.request(method, ending + path, headers={"Origin": ELSEWHERE})
+        assert response.headers["access-control-allow-origin"] == ELSEWHERE, path
+    other = httpx.get(f"{ending}/info", headers={"Origin": "https://other.example"})
+    assert "access-control-allow-origin" not in other.headers
+
+
+def test_without_that_setting_no_page_elsewhere_may_read_answers(address: str) -> None:
+    response = httpx.get(f"{address}/info", headers={"Origin": ELSEWHERE})
+    assert "access-control-allow-origin" not in response.headers
+
+
+def test_no_connection_is_reset_while_the_service_ends(ending: str) -> None:
+    """Ends the service of the fixture `ending`: new connections and requests are answered until the time is over."""
+    port = int(ending.rsplit(":", 1)[1])
+    (process,) = [child for child in psutil.Process().children() if str(port) in child.cmdline() and child.is_running()]
+    half = socket.create_connection(("127.0.0.1", port))
+    half.sendall(b"GET /info HTTP/1.1\r\n")
+    process.terminate()
+    end, ready, answered = time.monotonic() + 1.2, 200, 0
+    while time.monotonic() < end:
+        response = httpx.post(f"{ending}/predict", files={"images": PICTURES[0]})  # each on a new connection
+        assert response.status_code == 200
+        answered += 1
+        ready = httpx.get(f"{ending}/readyz").status_code
+    half.sendall(b"Host: a\r\n\r\n")
+    assert half.makefile("rb").readline().startswith(b"HTTP/1.1 200 ")
+    half.close()
+    assert answered > 5
+    assert ready == 503
+    assert process.wait(10) == 0
 
 
 def test_bentoml_serve_needs_no_arguments(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -66,6 +66,29 @@ def test_a_log_that_cannot_be_written_fails_no_answer_and_comes_back(tmp_path: P
     assert len(path.read_text(encoding="utf-8").splitlines()) == 2
 
 
+def test_a_full_disk_is_told_once_a_minute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for kind in ("data", "schema"):
+        (tmp_path / "darkroom" / kind).mkdir(parents=True)
+        (tmp_path / "darkroom" / kind / f"{kind}.0.log").symlink_to("/dev/full")
+    (tmp_path / "corrections").write_text("a file where the folder should be")
+    clock, said = [0.0], list[str]()
+    monkeypatch.setattr("darkroom.serving.journal.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("darkroom.serving.journal._log.error", lambda text, *values: said.append(text % values))
+    journal = Journal(tmp_path, "abc", ["cat", "dog", "elk"], keep_pictures=False)
+    for _ in range(20):
+        journal.write(UPLOADS, ANSWERS)
+        with pytest.raises(OSError, match="corrections"):
+            journal.correct(UPLOADS[0], "cat")
+    assert len(said) == 1
+    assert "No space left on device" in said[0]
+    clock[0] = 61.0
+    journal.write(UPLOADS, ANSWERS)
+    assert len(said) == 2
+    assert "".join(capfd.readouterr()) == ""
+
+
 @pytest.mark.parametrize(
     ("label", "folder"),
     [

@@ -215,14 +215,21 @@ def test_an_answer_that_takes_too_long_is_given_up(client: Client, monkeypatch: 
     assert (response.status_code, response.json()["error"]["code"]) == (504, "timeout")
 
 
-def test_the_time_counts_from_the_quick_threads_to_the_slow_one(
+def occupy(release: threading.Event) -> None:
+    """Keep the threads that open large images busy until `release` is set."""
+    model = service.app.state.model
+    for _ in range(model._threads):
+        model._slow.submit(release.wait, 10)
+
+
+def test_the_time_counts_from_the_quick_threads_to_the_slow_ones(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release = threading.Event()
     model = service.app.state.model
     monkeypatch.setattr(model, "served", replace(model.served, limits=LIMITS.model_copy(update={"max_seconds": 0.3})))
     monkeypatch.setattr("darkroom.serving.model.QUICK_PIXELS", 59 * 60)
-    model._slow.submit(release.wait, 10)
+    occupy(release)
     start = time.perf_counter()
     response = client.post("/predict", files=form(A, picture(4, 60, 60)))
     taken = time.perf_counter() - start
@@ -258,7 +265,7 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-def test_what_takes_long_keeps_to_a_thread_of_its_own(
+def test_what_takes_long_keeps_to_threads_of_its_own(
     client: Client, monkeypatch: pytest.MonkeyPatch, threads: list[str]
 ) -> None:
     large, files = picture(4, 60, 60), form(A, picture(4, 60, 60), DAMAGED, B)
@@ -270,8 +277,9 @@ def test_what_takes_long_keeps_to_a_thread_of_its_own(
     assert sorted(threads) == ["model", "model", "slow"]
     threads.clear()
     assert client.post("/predict", files=form(large)).json()["predictions"][0]["labels"]
+    assert client.post("/explain", files={"image": large}).status_code == 200
     assert client.post("/explain", files={"image": A}).status_code == 200
-    assert threads == ["slow", "slow"]
+    assert threads == ["slow", "slow", "model"]
     monkeypatch.setattr("darkroom.serving.model.QUICK", -1.0)  # all of the request's time is used up before it begins
     threads.clear()
     assert client.post("/predict", files=files).json() == expected
@@ -280,11 +288,21 @@ def test_what_takes_long_keeps_to_a_thread_of_its_own(
     assert client.post("/predict", files=form(WIDE)).json()["error"]["message"].startswith("501 × 100 is more than")
 
 
+def test_no_image_of_more_than_a_megapixel_is_opened_among_small_ones(
+    client: Client, monkeypatch: pytest.MonkeyPatch, threads: list[str]
+) -> None:
+    model = service.app.state.model
+    limits = LIMITS.model_copy(update={"max_megapixels": 50.0})
+    monkeypatch.setattr(model, "served", replace(model.served, limits=limits))
+    large = png(np.zeros((1000, 1100, 3), np.uint8))
+    assert client.post("/predict", files=form(A, large)).status_code == 200
+    assert sorted(threads) == ["model", "slow"]
+
+
 def test_a_small_image_does_not_wait_for_large_ones(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("darkroom.serving.model.QUICK_PIXELS", 59 * 60)
     release = threading.Event()
-    model = service.app.state.model
-    model._slow.submit(release.wait, 10)
+    occupy(release)
     with ThreadPoolExecutor(8) as clients:
         waiting = [clients.submit(client.post, "/predict", files=form(picture(4, 60, 60))) for _ in range(8)]
         assert client.post("/predict", files=form(A)).status_code == 200
@@ -378,10 +396,10 @@ def test_answers_and_corrections_are_kept_where_the_log_is_on(
     [
         ({"sec-fetch-site": "cross-site"}, 403),
         ({"sec-fetch-site": "same-site", "origin": "http://service"}, 403),
-        ({"sec-fetch-site": "same-origin", "origin": "http://behind.a.proxy"}, 200),
+        ({"sec-fetch-site": "same-origin", "origin": "https://behind.a.proxy"}, 200),
         ({"origin": "http://elsewhere"}, 403),
         ({"origin": "null"}, 403),
-        ({"origin": "http://service"}, 200),
+        ({"origin": "http://localhost:3000", "host": "localhost:3000"}, 200),
         ({}, 200),
     ],
 )

@@ -77,3 +77,15 @@ def test_files_never_touch_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": headers}
     question = asyncio.run(uploads.read(Request(scope, receive), ServeSettings(), "images", {}))
     assert question == uploads.Question([uploads.Upload("a.png", content)], {})
+
+
+@pytest.mark.parametrize(
+    "name", [b"filename*=UTF-8''a.png", b"FileName*=UTF-8''%C3%A4.png", b"filename*0=a; filename*1=.png"]
+)
+def test_a_file_name_that_forms_must_not_have_is_named(name: bytes) -> None:
+    """RFC 7578, 4.2; also where the file is larger than text may be."""
+    body = Body(start=b'--b\r\nContent-Disposition: form-data; name="images"; ' + name + b"\r\n\r\n")
+    error = ask(body, "multipart/form-data; boundary=b")
+    assert (error.status, error.code) == (400, "bad_form")
+    assert "filename*=" in error.message
+    assert "send filename=" in error.message

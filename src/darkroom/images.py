@@ -75,7 +75,11 @@ class ImageError(DarkroomError):
 
 
 class TooManyPixelsError(ImageError):
-    """A picture of more pixels than were allowed: nothing of it was decoded."""
+    """A picture of more pixels than were allowed: nothing of it was decoded. `pixels` is 0 where it is not known."""
+
+    def __init__(self, message: str, pixels: int = 0) -> None:
+        super().__init__(message)
+        self.pixels = pixels
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,7 @@ def _square(image: ImageFile.ImageFile, data: bytes, size: int, max_pixels: int)
     Colours come after: on a small square they cost next to nothing, and no second copy of a large picture is made.
     """
     if image.width * image.height > max_pixels:
-        raise TooManyPixelsError(_too_large(image.size, max_pixels))
+        raise TooManyPixelsError(_too_large(image.size, max_pixels), image.width * image.height)
     shrink = next((shrink for shrink in (8, 4, 2) if min(image.size) >= shrink * KEEP * size), 1)
     stored, bands = image.size, len(image.getbands())
     extent: tuple[float, ...] = stored

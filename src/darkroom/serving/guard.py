@@ -3,6 +3,7 @@
 It stands around all of BentoML, since what BentoML refuses or fails at by itself never reaches a service's own code.
 """
 
+import ipaddress
 import json
 import logging
 import re
@@ -27,7 +28,8 @@ HEADERS = {
 }
 """Nothing is loaded from, or sent to, any other place than the service itself; BentoML's Swagger page would."""
 AT_ONCE = 64
-"""Requests that a worker answers at once, counted from the last byte of their bodies on; more are told 429."""
+"""Requests that a worker answers at once, from the last byte of their bodies to the first of the answer; more are told
+429."""
 OPEN = 1024
 """Requests that a worker takes at once, those included whose bodies are still arriving: slow ones keep nobody out."""
 ROOM = 256_000_000
@@ -73,6 +75,8 @@ class Guard:
     def __init__(self, app: ASGIApp, known: Callable[[str], bool]) -> None:
         self._app = app
         self._known = known
+        self.draining = False
+        """Whether the service is about to end: it still answers, but is no longer ready and keeps no connection."""
         self._open = 0
         self._running = 0
         self._held = 0
@@ -102,6 +106,13 @@ class Guard:
                     raise RequestError(429, "too_many_requests", _MESSAGES[429])
             return message
 
+        async def send_on(message: Message) -> None:
+            nonlocal running
+            if message["type"] == "http.response.start":  # what remains is sending: slow readers keep nobody out
+                self._running -= running
+                running = False
+            await answer.send(message)
+
         start = time.perf_counter()
         self._open += 1
         self._running += running
@@ -109,10 +120,12 @@ class Guard:
             if not self._known(scope["path"]):
                 # Before BentoML, whose metrics keep a counter for every path that was ever asked for.
                 await answer.refuse(404)
+            elif self.draining and scope["path"] == "/readyz":
+                await answer.refuse(503, message="the service is about to end: ask another one")
             elif (self._open > OPEN or (running and self._running > AT_ONCE)) and scope["path"] not in PROBES:
                 await answer.refuse(429)
             else:
-                await self._app(scope, receive_within_room, answer.send)
+                await self._app(scope, receive_within_room, send_on)
         except Exception:  # whatever it is, a bug of ours: logged with its traceback, and told as JSON
             _log.exception("request %s failed", record.id)
             if not answer.status:
@@ -127,7 +140,7 @@ class Guard:
     def _ends(self) -> bool:
         """Count an answer, and say whether its connection ends with it."""
         self._answers = (self._answers + 1) % KEPT
-        return self._answers == 0
+        return self._answers == 0 or self.draining
 
 
 class _Answer:
@@ -155,11 +168,11 @@ class _Answer:
         if not self._replaced:
             await self._send(message)
 
-    async def refuse(self, status: int, allow: str | None = None) -> None:
+    async def refuse(self, status: int, allow: str | None = None, message: str = "") -> None:
         self.status = status
         phrase = HTTPStatus(status).phrase
         self._record.code = phrase.lower().replace(" ", "_")
-        body = json.dumps(error(self._record.code, _MESSAGES.get(status, phrase))).encode()
+        body = json.dumps(error(self._record.code, message or _MESSAGES.get(status, phrase))).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         headers += [(b"allow", allow.encode("latin-1"))] if allow else []
         headers += [(b"retry-after", b"1")] if status in (429, 503) else []
@@ -185,7 +198,15 @@ def _write_line(scope: Scope, record: Record, status: int, seconds: float) -> No
     """Write one line about a finished request: who asked for what, how it ended; nothing of any picture."""
     facts = {"code": record.code, **record.facts}
     rest = "".join(f" {name}={value}" for name, value in facts.items() if value != "")
-    client = scope["client"][0] if scope.get("client") else "-"
+    client = _address(scope["client"][0]) if scope.get("client") else "-"
     path = scope["path"][:100].encode("ascii", "backslashreplace").decode()
     path = re.sub(r"[\x00-\x20\x7f]", "?", path)  # or a path could write lines of its own
     _log.info("%s %s %s %s %d %.1fms%s", record.id, client, scope["method"], path, status, 1000 * seconds, rest)
+
+
+def _address(text: str) -> str:
+    """Return an IP address without its zone, "-" for anything else: through a proxy's header a client may send any."""
+    try:
+        return str(ipaddress.ip_address(text.partition("%")[0]))
+    except ValueError:
+        return "-"

@@ -11,19 +11,27 @@ import hashlib
 import logging
 import re
 import secrets
+import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from contextvars import Context
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import bentoml
+from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml._internal.monitoring.default import DefaultMonitor
 
+from darkroom.errors import DarkroomError
 from darkroom.serving.model import Answer, Failure
 from darkroom.serving.uploads import Upload
 
 NAME = "darkroom"
 """Of the monitor, and of its folder."""
+QUIET = 60.0
+"""Seconds between two lines about a log that cannot be written."""
 
 _SUFFIXES = {
     b"\xff\xd8\xff": ".jpg",
@@ -38,6 +46,20 @@ _SUFFIXES = {
 _log = logging.getLogger("bentoml.darkroom")
 
 
+class _Monitor(DefaultMonitor):
+    """BentoML's monitor, but what cannot be written raises: Python's logging would print a traceback each time."""
+
+    def _init_logger(self) -> None:
+        super()._init_logger()
+        for name in ("data", "schema"):
+            for handler in logging.getLogger(f"bentoml_monitor_{name}").handlers:
+                handler.handleError = _raise  # type: ignore[assignment, method-assign]
+
+
+def _raise(_: logging.LogRecord) -> None:
+    raise  # logging calls this while it handles the error
+
+
 class Journal:
     """Writes into one folder; safe to call from several threads."""
 
@@ -47,6 +69,19 @@ class Journal:
         self._classes = classes
         self._keep_pictures = keep_pictures
         self._lock = threading.Lock()
+        self._told = float("-inf")
+        chosen = BentoMLContainer.config.monitoring.type.get()
+        self._monitor: Any = _Monitor if chosen in (None, "default") else chosen
+
+    def check(self) -> None:
+        """Make the folder and try to write there. Raises DarkroomError."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder):
+                pass
+        except OSError as error:
+            reason = f"{self.folder} cannot be written ({error.strerror})"
+            raise DarkroomError(f"serve.log: {reason}: name a folder that can, or null") from None
 
     def write(self, uploads: Sequence[Upload], answers: Sequence[Answer | Failure]) -> None:
         """Note each answered upload. A disk that is full is told to the operator, not to who asked."""
@@ -61,16 +96,27 @@ class Journal:
                     # A context of its own, in which BentoML's monitor finds nothing that an earlier failure left.
                     Context().run(self._note, answer, digest)
         except (OSError, ValueError) as error:  # ValueError: from the configuration of logging, for a file refused
-            _log.error("the log in %s cannot be written: %s", self.folder, error)
+            self._tell(error)
 
     def correct(self, upload: Upload, label: str) -> None:
         """Keep a picture under the class that a user gave it; the same again changes nothing. Raises OSError."""
-        folder = folder_name(label)
-        _store(self.folder / "corrections" / folder, hashlib.sha256(upload.data).hexdigest(), upload.data)
+        folder = self.folder / "corrections" / folder_name(label)
+        try:
+            _store(folder, hashlib.sha256(upload.data).hexdigest(), upload.data)
+        except OSError as error:
+            self._tell(error)
+            raise
+
+    def _tell(self, error: Exception) -> None:
+        """Write a line about an error to the service's own log, unless there was one a moment ago."""
+        if (now := time.monotonic()) - self._told >= QUIET:
+            self._told = now
+            _log.error("the log in %s cannot be written, which is said once a minute: %s", self.folder, error)
 
     def _note(self, answer: Answer, digest: str) -> None:
         best = int(answer.probabilities.argmax())
-        with bentoml.monitor(NAME, monitor_options={"log_path": str(self.folder)}) as monitor:
+        options = {"log_path": str(self.folder)}
+        with bentoml.monitor(NAME, monitor_class=self._monitor, monitor_options=options) as monitor:
             monitor.log(datetime.now(UTC).isoformat(timespec="milliseconds"), "time", "feature", "categorical")
             monitor.log(self._version, "version", "feature", "categorical")
             monitor.log(digest, "sha256", "feature", "categorical")

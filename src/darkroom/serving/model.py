@@ -17,8 +17,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from darkroom import candidate, explaining, images
-from darkroom.predictor import Predictor
-from darkroom.serving import served
+from darkroom.serving import integrity, served
+from darkroom.serving.turns import Turns
 from darkroom.serving.uploads import MEGABYTE, RequestError, Upload
 
 Result = TypeVar("Result")
@@ -26,10 +26,12 @@ COST = 4.0
 """Seconds of processor time that opening the images of one request may take; what is left then is refused.
 
 A few bytes can be many pixels: each image is within its limits, and 32 of them would keep every thread for 10 s."""
-QUICK = 0.25
-"""Seconds of them after which a request goes on on the slow thread."""
-QUICK_PIXELS = 25_000_000
-"""The largest image that the quick threads open, about 0.5 s for a PNG; phones make 12 million."""
+QUICK = 0.05
+"""Seconds of them after which a request's other images wait for their turns."""
+QUICK_PIXELS = 1_000_000
+"""The largest image that is opened at once: in about 0.02 s as a PNG."""
+PIXELS = 25_000_000
+"""Pixels of larger images that are opened at the same time, unless one image alone has more."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,10 @@ class Failure:
     message: str
 
 
+Opened = npt.NDArray[np.uint8] | Failure | int
+"""Pixels of shape (S, S, 3), or why there are none, or how many there are in an image that is left for later."""
+
+
 @dataclass(frozen=True)
 class Explanation:
     """Which places of a picture speak for a class."""
@@ -70,17 +76,14 @@ class _Cost:
     def __init__(self) -> None:
         self.seconds = 0.0
 
-    def decode(self, model: "Model", upload: Upload, quick: bool) -> npt.NDArray[np.uint8] | Failure | None:
-        """Open an upload; None for what a quick thread must leave to the slow one."""
-        if quick and self.seconds > QUICK:
-            return None
+    def decode(self, model: "Model", upload: Upload, quick: bool) -> Opened:
+        """Open an upload; `quick` leaves what would take long, and answers with its pixels."""
         if self.seconds > COST:
             return Failure(422, "too_costly", "these images take too long to open: send fewer or smaller ones")
+        most = None if not quick else 0 if self.seconds > QUICK else QUICK_PIXELS
         start = time.thread_time()  # of this thread alone: waiting for others costs nothing
         try:
-            return model.decode(upload, QUICK_PIXELS if quick else None)
-        except images.TooManyPixelsError:
-            return None
+            return model.decode(upload, most)
         finally:
             self.seconds += time.thread_time() - start
 
@@ -95,14 +98,17 @@ class Model:
         # network: 1.3 to 2 times the images a second of two threads a call, for one client and for many.
         # Requests are not gathered into batches: on a processor eight images in one call take 10% less each with
         # lab_cnn and with resnet9 (0.113 for 0.125 ms, 1.75 for 1.92), and an answer would wait for strangers.
-        self.predictor = Predictor(folder, threads=1)
+        self.predictor = integrity.open_verified(folder, self.served)
         self.card = self.predictor.card
         self._threads = os.cpu_count() or 1
-        # A pool of its own: decoding and answering keep off the event loop, and however many requests wait, no more
-        # pictures than cores and one more are open at once, one of them large (`images.LARGE`).
+        # Pools of their own: decoding and answering keep off the event loop, and however many requests wait, no more
+        # images than two a core and one are open at once, one of them large (`images.LARGE`).
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="model")
-        # What takes long waits for its like alone: two requests of many large pictures kept a small one for 12 s.
-        self._slow = ThreadPoolExecutor(1, thread_name_prefix="slow")
+        # Larger images wait for one another, and nobody waits for them. 16 clients with flat PNGs of 24.9 megapixels
+        # kept a small image for 3.6 s when those of up to 25 megapixels were opened by the threads above.
+        self._slow = ThreadPoolExecutor(self._threads, thread_name_prefix="slow")
+        self._turns = Turns(PIXELS)
+        self._explainer = ThreadPoolExecutor(1, thread_name_prefix="explain")
 
     @asynccontextmanager
     async def _in_time(self) -> AsyncIterator[None]:
@@ -115,11 +121,6 @@ class Model:
             message = f"no answer within {limit:g} s: send fewer images, or try again later"
             raise RequestError(504, "timeout", message) from None
 
-    async def _run(self, function: Callable[..., Result], *arguments: object, slow: bool = False) -> Result:
-        """Call a function on the model's threads."""
-        pool = self._slow if slow else self._pool
-        return await asyncio.get_running_loop().run_in_executor(pool, function, *arguments)
-
     async def answer(self, uploads: Sequence[Upload]) -> list[Answer | Failure]:
         """Return one answer for each upload; an upload that cannot be read does not disturb the others.
 
@@ -131,12 +132,10 @@ class Model:
             answered = await asyncio.gather(*(self._share(share, cost) for share in shares))
         return [answer for share in answered for answer in share]
 
-    async def open(self, upload: Upload) -> None:
-        """Return when the upload is known to be an image. Raises RequestError when it is none."""
+    async def open(self, upload: Upload) -> npt.NDArray[np.uint8]:
+        """Return the pixels of an upload, shape (S, S, 3). Raises RequestError when it is no image."""
         async with self._in_time():
-            pixels = await self._run(self.decode, upload, slow=True)
-        if isinstance(pixels, Failure):
-            raise RequestError(pixels.status, pixels.code, pixels.message)
+            return await self._open(upload)
 
     async def explain(self, upload: Upload, label: str | None) -> Explanation:
         """Return why a picture is answered with `label`, or with its most probable class.
@@ -144,7 +143,23 @@ class Model:
         `label` is one of the classes. Raises RequestError when the picture cannot be read.
         """
         async with self._in_time():
-            return await self._run(self._explain, upload, label, slow=True)
+            return await _run(self._explainer, self._explain, await self._open(upload), label)
+
+    async def _open(self, upload: Upload) -> npt.NDArray[np.uint8]:
+        cost = _Cost()
+        opened = await _run(self._pool, cost.decode, self, upload, True)
+        if isinstance(opened, int):
+            opened = await self._open_later(upload, opened, cost)
+        if isinstance(opened, Failure):
+            raise RequestError(opened.status, opened.code, opened.message)
+        return opened
+
+    async def _open_later(self, upload: Upload, size: int, cost: _Cost) -> npt.NDArray[np.uint8] | Failure:
+        """Open an upload of `size` pixels when it is its turn."""
+        async with self._turns.turn(size):
+            opened = await _run(self._slow, cost.decode, self, upload, False)
+        assert not isinstance(opened, int)
+        return opened
 
     def label(self, text: str) -> str | None:
         """Return the class that the option `label` names, None where it is empty. Raises RequestError for another.
@@ -163,51 +178,46 @@ class Model:
 
     def close(self) -> None:
         """End the threads."""
-        for pool in (self._pool, self._slow):
+        for pool in (self._pool, self._slow, self._explainer):
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def decode(self, upload: Upload, most_pixels: int | None = None) -> npt.NDArray[np.uint8] | Failure:
-        """Return the pixels of one upload, shape (S, S, 3), or why there are none.
-
-        Raises TooManyPixelsError where it has more than `most_pixels`, and that is less than is allowed.
-        """
+    def decode(self, upload: Upload, most_pixels: int | None = None) -> Opened:
+        """Return the pixels of one upload, or why there are none, or their number where `most_pixels` are fewer."""
         limits = self.served.limits
         if len(upload.data) > limits.max_megabytes * MEGABYTE:
             size = f"{len(upload.data) / MEGABYTE:.1f} MB"
             reason = f"{size} is more than the {limits.max_megabytes:g} MB allowed: make the picture smaller"
             return Failure(413, "file_too_large", reason)
+        allowed = int(limits.max_megapixels * 1_000_000)
         try:
-            max_pixels = int(limits.max_megapixels * 1_000_000)
-            most = min(most_pixels or max_pixels, max_pixels)
-            return images.decode(upload.data, self.card.image_size, most).pixels
+            try:
+                most = allowed if most_pixels is None else min(most_pixels, allowed)
+                return images.decode(upload.data, self.card.image_size, most).pixels
+            except images.TooManyPixelsError as error:
+                if most < error.pixels <= allowed:
+                    return error.pixels
+                return images.decode(upload.data, self.card.image_size, allowed).pixels  # says how many are allowed
         except images.ImageError as error:
-            if most < max_pixels and isinstance(error, images.TooManyPixelsError):
-                raise
             return Failure(422, "invalid_image", str(error))
 
     async def _share(self, uploads: Sequence[Upload], cost: _Cost) -> list[Answer | Failure]:
-        decoded, answers = await self._run(self._answer, uploads, cost, ())
+        opened, answers = await _run(self._pool, self._answer, uploads, cost)
         if answers is None:
-            _, answers = await self._run(self._answer, uploads, cost, decoded, slow=True)
-        assert answers is not None
+            for place, upload in enumerate(uploads):
+                if isinstance(size := opened[place], int):
+                    opened[place] = await self._open_later(upload, size, cost)
+            answers = await _run(self._pool, self._judge_opened, opened)
         return answers
 
-    def _answer(
-        self, uploads: Sequence[Upload], cost: _Cost, before: Sequence[npt.NDArray[np.uint8] | Failure | None]
-    ) -> tuple[list[npt.NDArray[np.uint8] | Failure | None], list[Answer | Failure] | None]:
-        """Return what the uploads are when opened, and the answers, which are None where some are not opened yet.
+    def _answer(self, uploads: Sequence[Upload], cost: _Cost) -> tuple[list[Opened], list[Answer | Failure] | None]:
+        """Return what the uploads are when opened, and the answers, which are None where some are left for later."""
+        opened = [cost.decode(self, upload, quick=True) for upload in uploads]
+        return opened, None if any(isinstance(item, int) for item in opened) else self._judge_opened(opened)
 
-        Those are None, and what is left to the slow thread: it is given what came of the others `before`.
-        """
-        decoded = list(before) or [None] * len(uploads)
-        for place, upload in enumerate(uploads):
-            if decoded[place] is None:
-                decoded[place] = cost.decode(self, upload, quick=not before)
-        if any(item is None for item in decoded):
-            return decoded, None
-        pixels = [item for item in decoded if isinstance(item, np.ndarray)]
+    def _judge_opened(self, opened: Sequence[Opened]) -> list[Answer | Failure]:
+        pixels = [item for item in opened if isinstance(item, np.ndarray)]
         answers = iter(self._judge(np.stack(pixels)) if pixels else ())
-        return decoded, [item if isinstance(item, Failure) else next(answers) for item in decoded]
+        return [item if isinstance(item, Failure) else next(answers) for item in opened]
 
     def _judge(self, pixels: npt.NDArray[np.uint8]) -> list[Answer]:
         logits = self.predictor.logits(pixels)
@@ -218,13 +228,15 @@ class Model:
         rows = zip(probabilities, confident.tolist(), known.tolist(), strict=True)
         return [Answer(*row) for row in rows]
 
-    def _explain(self, upload: Upload, label: str | None) -> Explanation:
-        pixels = self.decode(upload)
-        if isinstance(pixels, Failure):
-            raise RequestError(pixels.status, pixels.code, pixels.message)
+    def _explain(self, pixels: npt.NDArray[np.uint8], label: str | None) -> Explanation:
         if label is None:
             label = self.card.classes[int(self.predictor.logits(pixels[np.newaxis]).argmax())]
         heat = explaining.occlusion(self.predictor, pixels, self.card.classes.index(label))
         file = io.BytesIO()
         Image.fromarray(explaining.overlay(pixels, heat)).save(file, "PNG")
         return Explanation(label, float(np.abs(heat).max()), file.getvalue())
+
+
+async def _run(pool: ThreadPoolExecutor, function: Callable[..., Result], *arguments: object) -> Result:
+    """Call a function on a thread of `pool`."""
+    return await asyncio.get_running_loop().run_in_executor(pool, function, *arguments)

@@ -91,6 +91,7 @@ _REFUSALS = {
     "415": "Another content type",
     "422": "Wrong fields or options, no or too many images, or no image could be read",
     "429": "Too many requests at once",
+    "431": "The address, headers and trailers are too large",
     "504": "No answer in time",
 }
 
@@ -141,7 +142,10 @@ def describe(specification: Json, version: str, limits: ServeSettings, classes: 
             _object({"image": _FILE, "label": label}, additionalProperties=False),
             {"application/json": {"schema": _object({"kept": {"type": "boolean"}})}},
             {"label": label},
-            {"403": "Sent by another site's page", "507": "The disk is full"},
+            {
+                "403": "Sent by another site's page, or under a name that is not the service's",
+                "507": "The disk is full",
+            },
         )
     return {
         **specification,

@@ -1,6 +1,5 @@
 """The served folder from the best candidate, with the proof that it answers as it was judged."""
 
-import hashlib
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from darkroom.doubt import Doubt
 from darkroom.errors import DarkroomError
 from darkroom.packed import Packed, Split
 from darkroom.predictor import Predictor
-from darkroom.serving import examples, served
+from darkroom.serving import examples, integrity, served
 from darkroom.serving.quantization import quantize
 from darkroom.serving.served import DIGITS, REFERENCES, Parity, Reference, Served
 from darkroom.serving.settings import PackageSettings, ServeSettings
@@ -73,13 +72,14 @@ def write_served(
         logits = _logits(Predictor(folder), packed, rows)
     _write_examples(folder, packed, split, seed)
     result = Served(
-        version=_version(folder),
+        version=served.version(folder),
         limits=limits,
         metrics={name: found[name] for name in ("validation", "test")},
         reason=best.reason,
         parity=parity,
         precision="int8" if quantized and quantized.accepted else "float32",
         reference=refer(logits, card),
+        example=integrity.answer_example(folder, Predictor(folder)),
     )
     served.write(folder, result)
     return result
@@ -138,8 +138,3 @@ def refer(logits: npt.NDArray[np.float32], card: Card) -> Reference:
         None if confident is None else int(confident.sum()),
         None if known is None else int(known.sum()),
     )
-
-
-def _version(folder: Path) -> str:
-    content = files.sha256(folder / "model.onnx") + files.sha256(folder / "card.json")
-    return hashlib.sha256(content.encode()).hexdigest()[:12]

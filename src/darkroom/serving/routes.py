@@ -1,20 +1,20 @@
 """The routes of the service: what comes in as HTTP, what goes out as JSON or a picture."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from starlette.applications import Starlette
+from starlette.datastructures import State
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from darkroom.serving import examples, facts, guard, served, uploads
+from darkroom.serving import examples, facts, guard, origins, served, uploads
 from darkroom.serving.guard import Record
 from darkroom.serving.journal import Journal
 from darkroom.serving.model import Answer, Failure, Model
@@ -22,7 +22,6 @@ from darkroom.serving.uploads import RequestError, Upload
 
 PAGE = Path(__file__).parent / "page"
 """The page's files, served as they are."""
-_log = logging.getLogger("bentoml.darkroom")
 
 
 async def predict(request: Request) -> JSONResponse:
@@ -71,8 +70,7 @@ async def correct(request: Request) -> JSONResponse:
     model, journal = model_of(request), request.app.state.journal
     if journal is None:
         raise RequestError(403, "no_log", "corrections are not kept here: the parameter serve.log turns that on")
-    if _from_elsewhere(request):
-        raise RequestError(403, "cross_site", "another site's page sent this: use the page of this service")
+    origins.check(request.headers, model.served.limits.hosts)
     question = await uploads.read(request, model.served.limits, "image", {"label": model.label})
     upload = question.uploads[0]
     if (label := question.options.get("label")) is None:
@@ -80,20 +78,11 @@ async def correct(request: Request) -> JSONResponse:
     await model.open(upload)
     try:
         await asyncio.to_thread(journal.correct, upload, label)
-    except OSError as error:
-        _log.error("a correction cannot be kept in %s: %s", journal.folder, error)
+    except OSError:
         raise RequestError(
             507, "not_kept", "the correction could not be kept: the log of the service says why"
         ) from None
     return JSONResponse({"kept": True})
-
-
-def _from_elsewhere(request: Request) -> bool:
-    """Say whether a browser sent this for a page of another site; programs say nothing of either header."""
-    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    if site is not None:
-        return site not in ("same-origin", "none")
-    return origin is not None and urlsplit(origin).netloc != request.headers.get("host")
 
 
 async def info(request: Request) -> JSONResponse:
@@ -135,21 +124,30 @@ def _refusal(request: Request, error: RequestError, body: dict[str, Any]) -> JSO
     return JSONResponse(guard.error(error.code, error.message) | body, error.status, headers)
 
 
-@asynccontextmanager
-async def lifespan(application: Starlette) -> AsyncIterator[None]:
-    """Open the served folder, relative to where the service runs."""
-    model = Model(served.FOLDER)
-    limits, state = model.served.limits, application.state
+def load(state: State, top: Path) -> None:
+    """Open the served folder of the project or Bento in `top`, and put into `state` what the routes need.
+
+    Raises DarkroomError when the folder is not as it was packaged, or the log cannot be written.
+    """
+    model = Model(top / served.FOLDER)
+    limits = model.served.limits
     state.model = model
     state.journal = None
     if limits.log is not None:
-        state.journal = Journal(Path(limits.log), model.served.version, model.card.classes, limits.log_pictures)
+        state.journal = Journal(top / limits.log, model.served.version, model.card.classes, limits.log_pictures)
+        state.journal.check()
     state.info = facts.collect(model)
     state.files = {"/ui": PAGE / "index.html", **{f"/ui/{path.name}": path for path in PAGE.iterdir()}}
     for example in examples.read(model.folder):
         state.files[f"/{examples.FOLDER}/{example.file}"] = model.folder / examples.FOLDER / example.file
+
+
+@asynccontextmanager
+async def lifespan(application: Starlette) -> AsyncIterator[None]:
+    """Serve what the folder holds in which the service runs."""
+    load(application.state, Path())
     yield
-    model.close()
+    application.state.model.close()
 
 
 ROUTES = [

@@ -9,6 +9,7 @@
 | `quantization.json` | the float network beside its int8 variant, where one was asked for; not in the Bento |
 """
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,9 @@ class Served:
     """Of the network that answers; `metrics` are those of the float network in any case."""
     reference: Reference | None = None
     """None in folders of older versions."""
+    example: list[float] | None = None
+    """Calibrated probabilities of the first example image, 0 to 1, as the packaged network gave them; None where
+    there is no example, or in folders of older versions."""
 
 
 _ADAPTER = TypeAdapter(Served)
@@ -80,13 +84,24 @@ def write(folder: Path, served: Served) -> None:
 
 
 def read(folder: Path) -> Served:
-    """Read `service.json`. Raises DarkroomError when it is missing or of another shape."""
+    """Read `service.json`. Raises DarkroomError when it is missing, cannot be read or is of another shape."""
     path = folder / "service.json"
     try:
         return _ADAPTER.validate_json(path.read_bytes())
     except FileNotFoundError:
         raise DarkroomError(f"{naming.shown(path)} is missing: run `dvc repro` first") from None
+    except OSError as error:
+        raise DarkroomError(f"{naming.shown(path)} cannot be read: {error.strerror}") from None
     except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        reason = f"{where}: {first['msg']}" if where else first["msg"]
         raise DarkroomError(
-            f"{naming.shown(path)} does not fit this version: run `dvc repro` again ({error})"
+            f"{naming.shown(path)} does not fit this version: run `dvc repro` again ({reason})"
         ) from None
+
+
+def version(folder: Path) -> str:
+    """Return what `Served.version` must be for the model and the card in `folder`."""
+    content = files.sha256(folder / "model.onnx") + files.sha256(folder / "card.json")
+    return hashlib.sha256(content.encode()).hexdigest()[:12]

@@ -5,13 +5,19 @@ A small Starlette application carries the routes, mounted into a BentoML service
 of what a typed BentoML endpoint does.
 """
 
-import os
+import asyncio
+import signal
+import threading
 from pathlib import Path
 from typing import Any, cast
 
 import bentoml
+import uvicorn.config
+from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.server.http.traffic import TimeoutMiddleware
 from starlette.applications import Starlette
+from starlette.datastructures import State
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
@@ -19,8 +25,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from darkroom import errors
 from darkroom.errors import DarkroomError
-from darkroom.serving import guard, openapi, routes, served
+from darkroom.serving import guard, openapi, routes
 from darkroom.serving.guard import Guard
+from darkroom.serving.protocol import Protocol
 from darkroom.serving.uploads import RequestError
 
 SWAGGER = Path(bentoml.__file__).parent / "_internal" / "server" / "static_content"
@@ -63,7 +70,9 @@ class _Front:
         """Choose who answers."""
         if scope["type"] == "lifespan":
             # BentoML puts a service's middleware inside its own, whose refusals and counters then go past it.
-            scope["app"].middleware_stack = Guard(_without_timers(scope["app"].middleware_stack), _known)
+            stack = Guard(_without_timers(scope["app"].middleware_stack), _known)
+            scope["app"].middleware_stack = _shared(stack)
+            _drain_on_sigterm(stack)
         ours = scope["type"] == "http" and scope["path"] in OURS
         await (app if ours else self._bentoml)(scope, receive, send)
 
@@ -81,6 +90,36 @@ def _without_timers(stack: Any) -> ASGIApp:
     return cast(ASGIApp, stack)
 
 
+def _shared(stack: ASGIApp) -> ASGIApp:
+    """Return the application with BentoML's setting `http.cors`, which BentoML applies to its own routes only."""
+    if not BentoMLContainer.http.cors.enabled.get():
+        return stack
+    options = cast(dict[str, Any], BentoMLContainer.access_control_options.get())
+    return CORSMiddleware(stack, **options)
+
+
+def _drain_on_sigterm(stack: Guard) -> None:
+    """Upon SIGTERM, answer for a while longer before uvicorn stops to accept connections.
+
+    Until a balancer sees that the service is not ready, or has taken it off its list, it sends requests.
+    """
+    end = signal.getsignal(signal.SIGTERM)
+    if not callable(end) or threading.current_thread() is not threading.main_thread():
+        return  # no server: a test
+    loop = asyncio.get_running_loop()
+
+    def drain(number: int, _: object) -> None:
+        stack.draining = True
+        seconds = app.state.model.served.limits.drain_seconds
+        loop.call_soon_threadsafe(loop.call_later, seconds, end, number, None)
+
+    signal.signal(signal.SIGTERM, drain)
+
+
+# uvicorn would take httptools as it is. BentoML chooses no protocol, so it is "auto" that must mean ours.
+uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{Protocol.__module__}:{Protocol.__name__}"
+
+
 # BentoML's log line has no id of ours. Its tracing costs 0.5 of 1.4 ms of processor time a request, collected or not.
 # Two workers: BentoML looks for dead ones only every ten seconds, and the other answers meanwhile.
 @bentoml.service(workers=2, logging={"access": {"enabled": False}}, tracing={"excluded_urls": "."})
@@ -92,19 +131,14 @@ class Classifier:
     @staticmethod
     def check() -> None:
         """End `bentoml serve` with one message, before any worker starts, when it could not serve."""
-        folder = Path(_service().working_dir)
         try:
+            folder = Path(_service().working_dir)
             errors.check_checkout(folder)
-            log = served.read(folder / served.FOLDER).limits.log
-            if log is not None and not os.access(_existing(folder / log), os.W_OK):
-                raise DarkroomError(f"{folder / log} cannot be written: let serve.log name another folder, or none")
+            state = State()
+            routes.load(state, folder)
+            state.model.close()
         except DarkroomError as error:
             raise SystemExit(f"error: {error}") from None
-
-
-def _existing(path: Path) -> Path:
-    """Return `path`, or the first folder above it that is there."""
-    return next(parent for parent in (path, *path.parents) if parent.exists())
 
 
 def _service() -> "bentoml.Service[Any]":

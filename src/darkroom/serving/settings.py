@@ -7,6 +7,8 @@ from pydantic import Field
 from darkroom.params import Section
 
 Precision = Literal["float32", "int8"]
+Host = Annotated[str, Field(pattern=r"^[a-z0-9_]([a-z0-9._-]*[a-z0-9])?$")]
+"""A host's name as browsers write it: lower case, no scheme and no port."""
 
 
 class PackageSettings(Section):
@@ -33,6 +35,10 @@ class ServeSettings(Section):
     """Size of one picture once it is open."""
     max_seconds: Annotated[float, Field(gt=0)] = 20.0
     """Time that a request may take to arrive, and as much again to be answered."""
+    drain_seconds: Annotated[float, Field(ge=0)] = 2.0
+    """Time for which the service still answers after SIGTERM, with `/readyz` saying 503; then it ends."""
+    hosts: list[Host] = []
+    """Names under which browsers reach the page, besides IP addresses, `localhost` and the machine's own name."""
     log: str | None = None
     """Folder for a log of the answers and for corrections from the page; without it nothing is kept."""
     log_pictures: bool = False

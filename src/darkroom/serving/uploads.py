@@ -1,6 +1,7 @@
 """From an HTTP request to the pictures in it, within limits that hold while the body is still arriving."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,13 @@ class Question:
 
 class _Parser(MultiPartParser):
     spool_max_size = 0  # keep files in memory, never in temporary files: the request's size is limited anyway
+
+    def on_headers_finished(self) -> None:
+        """Begin a part."""
+        super().on_headers_finished()
+        disposition = self._current_part.content_disposition or b""
+        if self._current_part.file is None and re.search(rb";\s*filename\*", disposition, re.IGNORECASE):
+            raise MultiPartException("a file has its name in filename*=, which forms must not use: send filename=")
 
 
 async def read(

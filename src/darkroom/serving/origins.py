@@ -1,0 +1,49 @@
+"""Who may send corrections: programs, and the page of this service, but no page of another site.
+
+A browser names the page that sends a request in `Origin`. A foreign page can be made to look like ours, when its own
+name is led to the service's address (DNS rebinding): so the name itself must be one of ours.
+"""
+
+import ipaddress
+import socket
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
+
+from darkroom.serving.uploads import RequestError
+
+
+def check(headers: Mapping[str, str], hosts: Sequence[str]) -> None:
+    """Raise RequestError 403 for a request that a page of another site may have sent; `hosts` are names of ours."""
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site not in (None, "same-origin", "none"):
+        raise RequestError(403, "cross_site", "another site's page sent this: use the page of this service")
+    if origin is None:
+        return  # a program, or a browser that opens the address itself
+    try:
+        page = urlsplit(origin)
+        name = page.hostname or ""
+    except ValueError:
+        page, name = urlsplit(""), ""
+    if name in hosts or (site == "same-origin" and page.scheme == "https"):
+        return  # over TLS the name is certified, and browsers say where a request comes from
+    host = headers.get("host", "")
+    if not name or page.netloc != host:
+        raise RequestError(
+            403,
+            "cross_site",
+            f"the page is at {origin[:100]!r}, but the request names the host {host[:100]!r}: use the service's own "
+            "page. If you do, a proxy changes the header Host: let it pass (nginx: proxy_set_header Host $http_host)",
+        )
+    if not _is_own(name):
+        raise RequestError(
+            403, "unknown_host", f"{name[:100]!r} is not known as an address of this service: add it to serve.hosts"
+        )
+
+
+def _is_own(name: str) -> bool:
+    """Say whether a host's name is one that no stranger can lead here."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return name in ("localhost", socket.gethostname().lower()) or name.endswith(".localhost")
+    return True

@@ -1,0 +1,238 @@
+"""HTTP as it arrives: uvicorn's protocol, with limits on what a client may send beside bodies, and on its patience.
+
+uvicorn with httptools takes request lines, headers and trailers of any size and waits for them for ever. They are
+limited here, where they are parsed: an application sees them only when they are complete.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, ClassVar, NoReturn
+
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from darkroom.serving import guard
+from darkroom.serving.uploads import RequestError
+
+MAX_HEAD = 65_536
+"""Bytes of a request's address, headers and trailers together."""
+LINE = 128
+"""Bytes that each header counts besides its own: about what Python needs to keep it, so 500 short ones are the most."""
+HEAD_SECONDS = 10.0
+"""Time in which a client must send a whole head, counted from the first byte, or from the connection's beginning."""
+STALL_SECONDS = 20.0
+"""Time in which a client must read more of an answer that waits for it."""
+LINGER_SECONDS = 1.0
+"""Time in which a refused client may read why. What it still sends is discarded: a reset could lose the answer."""
+PIPELINED = 16
+"""Requests that one connection may send ahead of their answers."""
+BODY = (b"content-length", b"transfer-encoding")
+"""Headers that announce a body."""
+CONNECTIONS = 2048
+"""Connections of a worker. When there are more, the one ends that has waited longest without a whole request."""
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection."""
+
+    waiting: ClassVar[dict["Protocol", None]] = {}
+    """Connections without a request that is being answered, in the order in which they began to wait."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._size = 0  # of the head and the trailers so far
+        self._unreported = 0  # bytes since the parser's last call: it keeps an incomplete header to itself
+        self._in_head = False
+        self._refusal: RequestError | None = None
+        self._running: RequestResponseCycle | None = None  # uvicorn's `cycle` is the last one that arrived
+        self._deadline: asyncio.TimerHandle | None = None  # for the client to send, or to leave
+        self._stall: asyncio.TimerHandle | None = None  # for the client to read
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a request."""
+        super().connection_made(transport)
+        self._wait()
+        if len(self.connections) > CONNECTIONS:
+            next(iter(self.waiting)).transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        super().connection_lost(exc)
+        self._give_up()
+        self.waiting.pop(self, None)
+        self._set_deadline(None)
+        self._end_stall()
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        """Answer a whole request, also when the client has closed its side for writing."""
+        whole = self._answering() and not self.cycle.more_body and not self.pipeline
+        if whole:
+            self.cycle.keep_alive = False
+        return whole and self.scheme == "http"
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what arrived."""
+        if self._refusal is not None:
+            return
+        self._unreported += len(data)
+        super().data_received(data)
+        if self._unreported > MAX_HEAD and self._refusal is None:
+            self._refuse(_too_large())
+        if self._refusal is not None:
+            return
+        if self._answering():
+            self.waiting.pop(self, None)
+            self._set_deadline(None)
+        else:
+            self._wait()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what cannot be parsed, or what a callback of the parser refused."""
+        self._refuse(self._refusal or RequestError(400, "bad_request", "this is not valid HTTP/1.1"))
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request, or for the client to read the last answer."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._set_deadline(STALL_SECONDS, self.transport.abort)
+        elif not self._answering():
+            self.waiting[self] = None  # without a deadline: uvicorn ends idle connections
+
+    def timeout_keep_alive_handler(self) -> None:
+        """End an idle connection."""
+        super().timeout_keep_alive_handler()
+        self._set_deadline(STALL_SECONDS, self.transport.abort)
+
+    def shutdown(self) -> None:
+        """End the connection with the service, unless it is new or in the middle of a head: then a moment later."""
+        if self.cycle is None or (self.cycle.response_complete and self._in_head):
+            self._set_deadline(LINGER_SECONDS, self.transport.close)
+        else:
+            super().shutdown()
+
+    def pause_writing(self) -> None:
+        """Wait for the client to read."""
+        super().pause_writing()
+        self._stall = self.loop.call_later(STALL_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Write on."""
+        super().resume_writing()
+        self._end_stall()
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        super().on_message_begin()
+        self._size, self._in_head = 0, True
+
+    def on_url(self, url: bytes) -> None:
+        """Take a part of the address."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header, and drop a trailer: proxies that check headers let trailers pass."""
+        self._count(len(name) + len(value) + LINE)
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Start to answer."""
+        self._in_head, self._unreported = False, 0
+        if self.parser.should_upgrade() and any(name in BODY for name, _ in self.headers):
+            # The parser would take the body for another protocol, and the request for one without images.
+            self._forbid(
+                RequestError(400, "bad_request", "no request with a body may ask for an upgrade: leave it out")
+            )
+        if len(self.pipeline) >= PIPELINED:
+            self._forbid(RequestError(429, "too_many_requests", "too many requests were sent ahead of their answers"))
+        super().on_headers_complete()
+
+    def on_chunk_header(self) -> None:
+        """Count from here: chunks of a body are no part of a header."""
+        self._unreported = 0
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        self._unreported = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End the request."""
+        self._unreported = 0
+        super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _should_upgrade(self) -> bool:
+        return False  # no WebSockets here: such a request is answered as any other
+
+    def _unsupported_upgrade_warning(self) -> None:
+        pass
+
+    def _answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _wait(self) -> None:
+        """Give the client its time for a whole head; what arrives meanwhile does not renew it."""
+        self.waiting.setdefault(self)
+        if self._deadline is None:
+            self._set_deadline(HEAD_SECONDS, self._end_waiting)
+
+    def _end_waiting(self) -> None:
+        if self._in_head:
+            self._refuse(RequestError(408, "too_slow", f"the headers took more than {HEAD_SECONDS:g} s to arrive"))
+        else:
+            self.transport.abort()
+
+    def _count(self, size: int) -> None:
+        self._unreported = 0
+        self._size += size
+        if self._size > MAX_HEAD:
+            self._forbid(_too_large())
+
+    def _forbid(self, refusal: RequestError) -> NoReturn:
+        """Stop the parser, upon which uvicorn calls `send_400_response`."""
+        self._refusal = refusal
+        raise refusal
+
+    def _refuse(self, refusal: RequestError) -> None:
+        """Answer for the application, and end the connection."""
+        self._refusal = refusal
+        self.waiting.pop(self, None)
+        self.pipeline.clear()
+        if not self._give_up():
+            body = json.dumps(guard.error(refusal.code, refusal.message)).encode()
+            lines = [f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}", "content-type: application/json"]
+            lines += [f"content-length: {len(body)}", "connection: close", "x-content-type-options: nosniff"]
+            self.transport.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+        self.flow.resume_reading()  # to discard what comes
+        self._set_deadline(LINGER_SECONDS, self.transport.abort)
+
+    def _give_up(self) -> bool:
+        """Tell the application that nobody waits for its answer any more; say whether the answer has begun."""
+        cycle = self._running
+        if cycle is None or cycle.response_complete:
+            return False
+        cycle.disconnected = True
+        cycle.message_event.set()
+        return cycle.response_started
+
+    def _set_deadline(self, seconds: float | None, then: Callable[[], None] = lambda: None) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = None if seconds is None else self.loop.call_later(seconds, then)
+
+    def _end_stall(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+
+
+def _too_large() -> RequestError:
+    message = f"the address, the headers and the trailers are more than {MAX_HEAD // 1024} KB together: send fewer"
+    return RequestError(431, "request_header_fields_too_large", message)
