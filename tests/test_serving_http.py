@@ -157,7 +157,7 @@ def ending(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     top = tmp_path_factory.mktemp("ending")
     shutil.copytree(project, top, dirs_exist_ok=True)
     found = served.read(top / served.FOLDER)
-    limits = found.limits.model_copy(update={"drain_seconds": 1.5, "log": None})
+    limits = found.limits.model_copy(update={"drain_seconds": 4.0, "log": None})
     served.write(top / served.FOLDER, replace(found, limits=limits))
     with serving(top, tmp_path_factory.mktemp("home"), BENTOML_CONFIG_OPTIONS=CORS) as address:
         yield address
@@ -186,18 +186,15 @@ def test_no_connection_is_reset_while_the_service_ends(ending: str) -> None:
     half = socket.create_connection(("127.0.0.1", port))
     half.sendall(b"GET /info HTTP/1.1\r\n")
     process.terminate()
-    end, ready, answered = time.monotonic() + 1.2, 200, 0
-    while time.monotonic() < end:
-        response = httpx.post(f"{ending}/predict", files={"images": PICTURES[0]})  # each on a new connection
-        assert response.status_code == 200
-        answered += 1
-        ready = httpx.get(f"{ending}/readyz").status_code
+    while (ready := httpx.get(f"{ending}/readyz")).status_code == 200:
+        time.sleep(0.02)
+    assert ready.status_code == 503
+    for _ in range(10):  # each on a new connection
+        assert httpx.post(f"{ending}/predict", files={"images": PICTURES[0]}).status_code == 200
     half.sendall(b"Host: a\r\n\r\n")
     assert half.makefile("rb").readline().startswith(b"HTTP/1.1 200 ")
     half.close()
-    assert answered > 5
-    assert ready == 503
-    assert process.wait(10) == 0
+    assert process.wait(20) == 0
 
 
 def test_bentoml_serve_needs_no_arguments(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

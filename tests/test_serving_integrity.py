@@ -1,5 +1,6 @@
 """A served folder that is not what was packaged: the service does not start, and says why on one line."""
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -10,10 +11,11 @@ from typing import Any
 
 import pytest
 from starlette.datastructures import State
+from starlette.types import Message
 
 from darkroom import candidate, files
 from darkroom.errors import DarkroomError
-from darkroom.serving import routes, served
+from darkroom.serving import routes, served, service
 from tests.factories_serving import ROOT, SERVE, write_served
 
 
@@ -169,6 +171,28 @@ def test_bentoml_serve_ends_with_one_line(top: Path, tmp_path: Path, damage: Cal
     (line,) = ended.stderr.strip().splitlines()
     assert line.startswith("error: ")
     assert "card.json" in line
+
+
+def test_a_worker_that_starts_again_says_why_it_cannot_without_a_traceback(
+    top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other workers answer meanwhile."""
+    monkeypatch.chdir(top)
+    remove("card.json")(top / served.FOLDER)
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "lifespan.startup"}
+
+    with pytest.raises(DarkroomError):
+        asyncio.run(service.app({"type": "lifespan", "state": {}}, receive, service._briefly(send)))
+    (message,) = sent
+    assert message["type"] == "lifespan.startup.failed"
+    assert message["message"].startswith("error: models/served/card.json is missing: ")
+    assert "\n" not in message["message"]
 
 
 @pytest.mark.parametrize("place", ["a file", "below a file", "a device"])

@@ -245,12 +245,6 @@ def test_a_client_that_leaves_answers_behind_fails_nothing(
     assert errors == []
 
 
-def test_a_client_that_closed_its_own_side_is_answered(connection: Connection) -> None:
-    connection.send(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").socket.shutdown(socket.SHUT_WR)
-    assert connection.answer()[0] == 200
-    assert connection.ended()
-
-
 def test_of_too_many_connections_the_longest_waiting_ends(
     server: uvicorn.Server, connections: list[Connection], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,3 +53,21 @@ def test_one_image_may_be_larger_than_all_that_is_allowed() -> None:
 
 def test_who_gives_up_leaves_the_turn_to_others() -> None:
     assert run(10, [3, 5, 9], give_up=(0, 2))[0] == [5]
+
+
+def test_of_equal_images_the_earlier_request_s_is_next() -> None:
+    order: list[str] = []
+
+    async def one(turns: Turns, name: str, request: float) -> None:
+        for _ in range(2):
+            async with turns.turn(5, request):
+                order.append(name)
+                await asyncio.sleep(0.001)
+
+    async def main() -> None:
+        turns = Turns(5)
+        await asyncio.gather(one(turns, "a", 1.0), one(turns, "b", 2.0))
+
+    asyncio.run(main())
+    assert order[0] == "a"
+    assert order[-1] == "b"

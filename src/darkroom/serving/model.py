@@ -75,6 +75,7 @@ class _Cost:
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self.begin = time.monotonic()
 
     def decode(self, model: "Model", upload: Upload, quick: bool) -> Opened:
         """Open an upload; `quick` leaves what would take long, and answers with its pixels."""
@@ -156,7 +157,7 @@ class Model:
 
     async def _open_later(self, upload: Upload, size: int, cost: _Cost) -> npt.NDArray[np.uint8] | Failure:
         """Open an upload of `size` pixels when it is its turn."""
-        async with self._turns.turn(size):
+        async with self._turns.turn(size, cost.begin):
             opened = await _run(self._slow, cost.decode, self, upload, False)
         assert not isinstance(opened, int)
         return opened

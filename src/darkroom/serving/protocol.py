@@ -65,13 +65,6 @@ class Protocol(HttpToolsProtocol):
         self._set_deadline(None)
         self._end_stall()
 
-    def eof_received(self) -> bool | None:  # type: ignore[override]
-        """Answer a whole request, also when the client has closed its side for writing."""
-        whole = self._answering() and not self.cycle.more_body and not self.pipeline
-        if whole:
-            self.cycle.keep_alive = False
-        return whole and self.scheme == "http"
-
     def data_received(self, data: bytes) -> None:
         """Parse what arrived."""
         if self._refusal is not None:

@@ -21,7 +21,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from darkroom import errors
 from darkroom.errors import DarkroomError
@@ -73,6 +73,7 @@ class _Front:
             stack = Guard(_without_timers(scope["app"].middleware_stack), _known)
             scope["app"].middleware_stack = _shared(stack)
             _drain_on_sigterm(stack)
+            send = _briefly(send)
         ours = scope["type"] == "http" and scope["path"] in OURS
         await (app if ours else self._bentoml)(scope, receive, send)
 
@@ -88,6 +89,19 @@ def _without_timers(stack: Any) -> ASGIApp:
             layer.app = layer.app.app
         layer = layer.app
     return cast(ASGIApp, stack)
+
+
+def _briefly(send: Send) -> Send:
+    """Return `send` without the traceback of a DarkroomError: a later worker may find the folder damaged."""
+    name = f"{DarkroomError.__module__}.{DarkroomError.__name__}: "
+
+    async def send_on(message: Message) -> None:
+        last = (message.get("message") or "").strip().rpartition("\n")[2]
+        if last.startswith(name):
+            message["message"] = f"error: {last.removeprefix(name)}"
+        await send(message)
+
+    return send_on
 
 
 def _shared(stack: ASGIApp) -> ASGIApp:
