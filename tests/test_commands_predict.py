@@ -4,6 +4,7 @@ import os
 import pty
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from darkroom.commands import answering, main, predict
 from darkroom.doubt import Doubt
 from darkroom.errors import DarkroomError
 from darkroom.predictor import Predictor
+from darkroom.serving import served as sealed
 from darkroom.serving import service
 from tests.factories_serving import in_process, picture, write_served
 from tests.pictures import write_folder, write_zip
@@ -33,6 +35,7 @@ def served(tmp_path_factory):
     card = candidate.read_card(folder)
     doubt = Doubt("max_probability", known=0.4, confident=0.45, coverage=0.9)
     candidate.write_card(folder, candidate.Card(**{**vars(card), "doubt": doubt}))
+    sealed.write(folder, replace(sealed.read(folder), version=sealed.version(folder)))
     write_folder(top / "photos", PICTURES | BROKEN | OTHER)
     write_zip(top / "photos.zip", PICTURES | BROKEN | OTHER)
     return top

@@ -96,7 +96,7 @@ def test_a_name_never_reaches_the_shell_when_a_stage_runs_alone(tmp_path, sectio
     poison(folder, section, like)
     result = start(folder, "dvc", "repro", "--single-item", stage)
     assert result.returncode != 0
-    assert f"name {INJECTED!r} must be letters, digits" in result.stdout
+    assert f"name '{INJECTED}' is not allowed: use letters, digits" in result.stdout
     assert not list(folder.rglob("hacked"))
 
 
@@ -156,7 +156,7 @@ def test_what_is_no_name_is_not_filled_in(name, tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_STAGE", f"scratch@{name}")
     YAML().dump({"dataset": name}, tmp_path / "params.yaml")
     for argument in ("{dataset}", "{key}"):
-        with pytest.raises(DarkroomError, match="must be letters, digits"):
+        with pytest.raises(DarkroomError, match="is not allowed: use letters, digits"):
             launching.fill([argument], tmp_path / "params.yaml")
 
 
@@ -165,7 +165,7 @@ def test_the_names_of_candidates_are_checked_where_they_become_paths(tmp_path):
     path.write_text("scratch: {small: {}}\ntransfer: null\n")
     assert read_names(path) == ["baseline", "small"]
     path.write_text("scratch: {small: {}, ../../src: {}}\ntransfer: null\n")
-    with pytest.raises(DarkroomError, match=r"name '../../src' must be letters, digits"):
+    with pytest.raises(DarkroomError, match=r"name '../../src' is not allowed: use letters, digits"):
         read_names(path)
 
 

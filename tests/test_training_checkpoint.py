@@ -34,6 +34,13 @@ class Saw(History):
             raise PowerCutError
 
 
+class Always(Keeper):
+    """Writes after every step."""
+
+    def due(self) -> bool:
+        return True
+
+
 def trainer(**options) -> Trainer:
     recipe = {
         "learning_rate": 0.05,
@@ -66,7 +73,7 @@ def test_a_training_that_goes_on_ends_with_the_very_same_bits(tmp_path, optimize
     best = whole.run(watch)
 
     def keeper() -> Keeper:
-        return Keeper(tmp_path / "it.pt", KEY, every=0)
+        return Always(tmp_path / "it.pt", KEY)
 
     with pytest.raises(PowerCutError):
         trainer(optimizer=optimizer).run(Saw(steps), keeper())

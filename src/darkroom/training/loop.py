@@ -178,15 +178,17 @@ class Trainer:
         number = len(self.history) + 1
         generator = seeds.generator(self.plan.seed, seeds.ORDER, number)
         order = batches.order(self.training, self.plan.batch_size, generator, self.chances, self.smallest)
-        order = order[self.step - (number - 1) * self.steps :]
         shares = [batch[self.world.share(len(batch))] for batch in order]
         # One transfer an epoch: to move each batch's numbers would make a GPU wait in every step.
         moved = device.put(torch.cat(shares), self.compute.device).split([len(share) for share in shares])
         wanted = moved if self.training.resident else shares
+        done = self.step - (number - 1) * self.steps  # before this training was resumed
         begin = clock = time.perf_counter()
         seen = 0
         self.gradients.model.train()
-        for images, positions, batch in zip(self.training.batches(wanted), moved, order, strict=True):
+        for images, positions, batch in zip(
+            self.training.batches(wanted[done:]), moved[done:], order[done:], strict=True
+        ):
             self._step(images, positions, len(batch), number)
             seen += len(batch)
             if self.compute.device.type == "cpu" or self.step % LOOK == 0:
