@@ -438,6 +438,9 @@ def test_the_page_s_address_with_a_slash_leads_there(client: Client) -> None:
 
 def test_info(client: Client, project: Path) -> None:
     info = client.get("/info").json()
+    assert info["foreign"]["confident"] == {"photographs": 0.53}
+    assert info["foreign"]["misleads"]
+    assert "53% of photographs still get a confident answer" in info["foreign"]["text"]
     assert info["model"]["name"] == info["card"]["name"] == "small"
     assert re.fullmatch("[0-9a-f]{12}", info["model"]["version"])
     assert info["card"]["temperature"] == BEST["temperature"]

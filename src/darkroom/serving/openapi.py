@@ -71,6 +71,11 @@ _INFO = _object(
         "precision": {"type": "string", "enum": ["float32", "int8"], "description": "Of the network that answers."},
         "reason": {"type": "string", "description": "Why this model was chosen."},
         "metrics": {"type": "object", "description": "Of the float32 network on validation and test, with intervals."},
+        "foreign": {
+            "type": "object",
+            "nullable": True,
+            "description": "The share of foreign images with confident answers, by kind and in words; null if unknown.",
+        },
         "parity": {"type": "object", "description": "How closely the packaged float32 network answers as judged."},
         "limits": {"type": "object", "description": "Of a request: images, megabytes, megapixels, seconds."},
         "keeps": _object({"answers": {"type": "boolean"}, "pictures": {"type": "boolean"}}),
