@@ -35,10 +35,10 @@ INSTALL_UV = awk '/^[^ ]/ {keep = /^uv==/} keep' requirements.txt > .venv/uv.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement .venv/uv.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help env run test check format docs serve lock clean
+.PHONY: help env run experiments test check format docs serve lock clean
 
 help: ## Explain every target
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  UV_TORCH_BACKEND=cpu make run   the same with torch's CPU build, several GB smaller"
 	@echo "  PYTHON=python3.12 make run      the same with another Python (3.11, 3.12 or 3.13)"
@@ -62,6 +62,10 @@ run: $(READY) ## Run the whole pipeline and say what came of it
 
 test: $(READY) ## Run all tests
 	@OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
+
+# All columns but the parameters and one result are dropped, then those that are the same in every row.
+experiments: $(READY) ## Show the experiments: what was changed, and the test accuracy of the best
+	@$(BIN)/dvc exp show --only-changed --drop '(?!Experiment$$|best\.test_accuracy$$|(dataset|seed|baseline|scratch|transfer|select|package)(\.|$$)|datasets\.)'
 
 check: $(READY) ## Check format, lint and types
 	@$(BIN)/ruff format --check --quiet . || { echo "error: run 'make format'"; exit 1; }

@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     comparisons = compare_each(right.pop(best.card.name), right)
 
     data = open_packed(arguments.packed)
-    doubts = doubting.fit_each(networks, arguments.candidates, data.images, split, settings.coverage, seed)
+    doubts = doubting.fit_each(networks, arguments.candidates, data.images, split, settings, seed)
     folder = arguments.candidates / best.card.name
     worth = doubting.try_out(best, doubts[best.card.name], folder, data.images, split, seed)
     reviewed = review(best, data, split)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from darkroom import files
 from darkroom.commands import document
-from darkroom.errors import run
+from darkroom.errors import DarkroomError, run
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -20,7 +20,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--schema", type=Path, required=True)
     arguments = parser.parse_args(argv)
-    parsed = document.load(arguments.params)
+    try:
+        parsed = document.load(arguments.params)
+    except DarkroomError as error:
+        raise DarkroomError(f"{error}{document.way_back(arguments.params)}") from None
     files.write_json(arguments.schema, document.schema())
     names = ", ".join(["baseline", *parsed.scratch, *parsed.transfer])
     print(f"params.yaml is valid: data set {parsed.dataset}, models {names}")

@@ -6,10 +6,12 @@ from contextlib import nullcontext
 
 import numpy as np
 import pytest
+import torch
+import torchvision
 from PIL import Image
 from ruamel.yaml import YAML
 
-from darkroom import packed
+from darkroom import fetching, files, packed
 from darkroom.commands import document, init, main
 from darkroom.data import duplicates, packing
 from darkroom.data.origin import Origin, write_origin
@@ -17,6 +19,9 @@ from darkroom.data.settings import FolderSource, PackSettings
 from darkroom.data.sources import folder
 from darkroom.data.surveying import SIZE, survey
 from darkroom.errors import DarkroomError
+from darkroom.training import backbones, pretrained
+from darkroom.training.backbones import Published
+from darkroom.training.settings import TransferSettings
 from tests.imports import ROOT
 from tests.pictures import class_folders, encode, pixels, write_folder, write_tar, write_zip
 
@@ -55,7 +60,8 @@ PARAMS = small_params()
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """Return a project's folder, the current one, with a small `params.yaml`."""
+    """Return a project's folder, the current one, with a small `params.yaml`; torchvision's weights can be fetched."""
+    monkeypatch.setattr(fetching, "unreachable", lambda urls: [])
     top = tmp_path / "project"
     top.mkdir()
     (top / "params.yaml").write_text(PARAMS)
@@ -202,6 +208,68 @@ def test_without_a_network_photographs_get_what_is_here(place):
     after = document.load(place / "params.yaml")
     assert after.datasets["folder"].pack.image_size == 64
     assert (after.scratch, after.transfer) == (before.scratch, before.transfer)
+
+
+@pytest.mark.parametrize("kind", ["file", "candidate"])
+def test_weights_of_a_colleague_are_recognised_and_pinned(place, kind):
+    write_folder(place / "photos", photographs("cat", "dog"))
+    if kind == "file":
+        given = place / "backbones" / "from Ana.pth"
+        given.parent.mkdir()
+        torch.save({"state_dict": torchvision.models.squeezenet1_0().state_dict()}, given)
+        name, sha256 = "squeezenet1_0", files.sha256(given)
+    else:
+        given = ROOT / "backbones" / "cifar10_backbone"
+        name, sha256 = "cifar10_backbone", files.sha256(given / "weights.safetensors")
+    main.run(["init", "photos", "--yes", "--weights", str(given)])
+    entry = document.load(place / "params.yaml").transfer[name]
+    assert (place / entry.weights, entry.sha256) == (given, sha256)
+    assert entry.architecture == (name if kind == "file" else None)
+    again = TransferSettings(**entry.model_dump(exclude_unset=True))
+    (place / "out").mkdir()
+    assert pretrained.fetch(again, place / "backbones", place, place / "out").sha256 == sha256
+    text = (place / "params.yaml").read_text()
+    main.run(["init", "photos", "--yes", "--weights", str(given)])
+    assert (place / "params.yaml").read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "--weights w.pth is no file of weights: give one that ends in .pth"),
+        (b"x", "w.pth cannot be read as weights alone"),
+        ({"a": torch.zeros(1)}, "--weights w.pth fits none of the networks that can be used here: resnet18"),
+    ],
+)
+def test_weights_that_cannot_be_used_are_refused_before_any_work(place, content, message):
+    if isinstance(content, bytes):
+        (place / "w.pth").write_bytes(content)
+    elif content:
+        torch.save(content, place / "w.pth")
+    with pytest.raises(DarkroomError, match=message):
+        main.run(["init", "nowhere", "--yes", "--weights", "w.pth"])
+
+
+def test_weights_that_cannot_be_fetched_are_noticed_before_anything_is_changed(place, monkeypatch):
+    write_folder(place / "photos", photographs("cat", "dog"))
+    monkeypatch.undo()
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(backbones, "published", lambda name: Published("http://127.0.0.1:1/m-0123.pth", "0123"))
+    old = (place / "params.yaml").read_bytes()
+    with pytest.raises(DarkroomError) as error:
+        main.run(["init", "photos", "--yes"])
+    for part in (
+        "http://127.0.0.1:1/m-0123.pth could not be reached",
+        "--weights FILE",
+        "--offline",
+        "into backbones/",
+    ):
+        assert part in str(error.value)
+    assert (place / "params.yaml").read_bytes() == old
+    (place / "backbones").mkdir()
+    (place / "backbones" / "m-0123.pth").write_bytes(b"x")
+    main.run(["init", "photos", "--yes"])
+    assert "mobilenet_v2" in document.load(place / "params.yaml").transfer
 
 
 def test_a_large_set_gets_a_quick_look_first(place, capsys, monkeypatch):

@@ -14,14 +14,26 @@ def scores(accuracy, low, high):
 def test_the_summary_names_the_best_its_interval_and_the_next_steps(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     files.write_json(
-        summary.EVALUATION, {"candidates": {"net": scores(0.985, 0.96, 0.99), "baseline": scores(0.9, 0.85, 0.94)}}
+        summary.EVALUATION,
+        {
+            "candidates": {"net": scores(0.985, 0.96, 0.99), "baseline": scores(0.9, 0.85, 0.94)},
+            "best": {"doubt": {"outsiders": {"photographs": {"confident": 0.53}}}},
+        },
     )
     files.write_json(summary.BEST, {"name": "net", "reason": "It is the best."})
     main.run(["summary"])
     printed = capsys.readouterr().out
     assert "net        98.50%   96.00% to 99.00%  ← best network on validation" in printed
     assert "baseline   90.00%   85.00% to 94.00%\n" in printed
-    for part in ("It is the best.", "report.html", "make serve", "/ui", "dvc metrics diff"):
+    for part in (
+        "It is the best.",
+        "Warning: ",
+        "53% of photographs still get a confident answer",
+        "report.html",
+        "make serve",
+        "/ui",
+        "dvc metrics diff",
+    ):
         assert part in printed
 
 

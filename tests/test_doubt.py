@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from darkroom import candidate
-from darkroom.doubt import Doubt, known_score
+from darkroom.doubt import Doubt, describe, known_score, misleads
 from tests import factories
 
 LOGITS = np.array([[2.0, 1.0, 0.0], [0.0, 0.0, 0.0], [-np.inf, 50.0, 0.0]], dtype=np.float32)
@@ -34,6 +34,24 @@ def test_huge_logits_stay_numbers():
 def test_an_answer_is_confident_where_its_picture_is_known_and_its_probability_high(doubt, known, confident):
     found = doubt.verdicts(LOGITS, 1.0)
     assert [each.tolist() for each in found] == [known, confident]
+
+
+@pytest.mark.parametrize(
+    ("foreign", "text"),
+    [
+        ({}, ""),
+        ({"plain": 0.0, "digits": 0.0}, "(digits and plain colours), none gets a confident answer."),
+        ({"plain": 0.2, "noise": 0.0}, "Of images that show none of the classes, 20% of plain colours still get a"),
+        (
+            {"photographs": 0.53, "shuffled": 0.8, "digits": 0.02, "noise": 0.0},
+            "Warning: a confident answer does not mean that the image shows one of the classes. Of images that show "
+            "none of the classes, 80% of shuffled images, 53% of photographs and 2% of digits still get a",
+        ),
+    ],
+)
+def test_the_share_of_foreign_images_is_told_in_words_and_as_a_warning(foreign, text):
+    assert text in describe(foreign)
+    assert misleads(foreign) == describe(foreign).startswith("Warning")
 
 
 def test_a_card_carries_it_or_does_without(tmp_path):

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 from ruamel.yaml import YAML
 
 from darkroom import packed
@@ -81,12 +82,60 @@ def test_curves_have_a_line_a_candidate_and_a_dash_a_revision(repository):
         assert encoding["x"]["field"] == along
         assert encoding["y"]["field"] == field
         assert encoding["color"]["field"] == "candidate"
-        assert plot["content"]["layer"][0]["encoding"]["strokeDash"]["field"] == "rev"
+        lines = plot["content"]["layer"][0]["encoding"]
+        assert {lines[channel]["field"] for channel in ("strokeDash", "opacity", "size")} == {"rev"}
         assert plot["revisions"] == ["workspace", "HEAD"], text
     (confusion,) = shown["data"]["Confusion of the best"]
     values = shown["data"]["Reliability"][0]["content"]["data"]["values"]
     assert {value["rev"]: value["accuracy"] for value in values} == {"workspace": "0.6", "HEAD": "0.4"}
     assert confusion["content"]["spec"]["encoding"]["x"]["field"] == "actual"
+
+
+def test_the_readme_says_how_to_compare_with_a_revision_whose_plots_were_not_pushed(repository):
+    remedy = "dvc push --all-commits"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"`{remedy}`" in readme
+    assert "failed to load directory" in readme
+    dvc(repository, "remote", "add", "--default", "team", str(repository.parent / "team"))
+    git(repository, "commit", "--all", "--message", "second")  # a commit's own settings name its remote
+    dvc(repository, "add", "--quiet", "plots/tables")
+    git(repository, "commit", "--all", "--message", "third")
+    dvc(repository, "push", "--quiet")
+    other = repository.parent / "other"
+    git(repository.parent, "clone", str(repository), str(other))
+    dvc(other, "pull", "--quiet")
+    for revisions in (["workspace"], ["workspace", "HEAD~1"]):
+        shown = json.loads(dvc(other, "plots", "diff", "HEAD~1", "--json"))
+        (plot,) = shown["data"]["Reliability"]
+        assert plot["revisions"] == revisions
+        reasons = {error["msg"].partition(" (")[0] for error in shown.get("errors", [])}
+        assert reasons == ({"failed to load directory"} if len(revisions) == 1 else set())
+        dvc(repository, *remedy.split()[1:], "--quiet")
+
+
+@pytest.mark.browser
+def test_images_of_two_revisions_lie_side_by_side_on_the_page(repository):
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("Chromium is not installed")
+    from playwright.sync_api import sync_playwright
+
+    image = repository / "plots" / "wide.png"
+    Image.new("RGB", (1600, 900)).save(image)
+    with (repository / "dvc.yaml").open("a") as file:
+        file.write("- plots/wide.png\n")
+    git(repository, "add", "--all")
+    git(repository, "commit", "--message", "wide")
+    Image.new("RGB", (1600, 900), "red").save(image)
+    address = dvc(repository, "plots", "diff", "HEAD").strip()
+    options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=chromium, args=options) as browser:
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        page.goto(address)
+        boxes = [each.bounding_box() for each in page.locator("img").all()]
+    assert len(boxes) == 2
+    assert max(box["x"] + box["width"] for box in boxes) <= 1280
+    assert boxes[0]["y"] == boxes[1]["y"]
 
 
 HOSTILE = ["</script><script>document.title = 'attacked'</script>", "<!--<script>", "<\\/script>", "a < b"]

@@ -3,7 +3,7 @@ import pytest
 
 from darkroom.doubt import Doubt
 from darkroom.evaluation import outsiders
-from darkroom.evaluation.doubting import POINTS, fit, measure, risk_coverage
+from darkroom.evaluation.doubting import PASSING, POINTS, fit, measure, risk_coverage
 
 RANDOM = np.random.default_rng(0)
 
@@ -23,7 +23,7 @@ def logits(rows, height, lead):
 @pytest.mark.parametrize("coverage", [0.8, 0.95, 1.0])
 def test_the_score_that_tells_outsiders_is_taken_and_the_coverage_kept(strange, score, coverage):
     validation = logits(300, 0, 6)
-    doubt = fit(validation, strange, 1.5, coverage)
+    doubt = fit(validation, {"strange": strange}, 1.5, coverage, coverage)
     assert doubt.score == score
     known, confident = doubt.verdicts(validation, 1.5)
     assert coverage <= confident.mean() <= coverage + 0.02
@@ -34,6 +34,20 @@ def test_the_score_that_tells_outsiders_is_taken_and_the_coverage_kept(strange, 
     assert worth.outsiders["strange"].confident <= worth.outsiders["strange"].accepted
     if coverage < 1:
         assert worth.outsiders["strange"].confident < 0.1
+
+
+def test_the_threshold_rises_until_few_of_each_kind_pass_or_too_few_images_are_left():
+    validation, near = logits(1000, 0, 6), logits(1000, 0, 4)
+    kinds = {"far": logits(1000, -20, 6), "near": near}
+    passing = {}
+    for least in (0.95, 0.85, 0.01):
+        doubt = fit(validation, kinds, 1.0, 0.95, least)
+        assert doubt.coverage >= least - 1e-9
+        passing[least] = doubt.verdicts(near, 1.0)[1].mean()
+    assert passing[0.95] > passing[0.85] > passing[0.01] > PASSING - 0.03
+    assert passing[0.01] <= PASSING
+    easy = fit(validation, {"far": kinds["far"]}, 1.0, 0.95, 0.01)  # nothing to gain: as many as asked for
+    assert 0.95 <= easy.coverage <= 0.96
 
 
 def test_worth_is_counted_on_the_confident_answers():

@@ -1,9 +1,11 @@
+from types import SimpleNamespace
+
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from darkroom.explaining import FALLS, RISES, occlusion, overlay
+from darkroom.explaining import FALLS, RISES, enlarge, occlusion, overlay, with_scale
 from darkroom.predictor import Predictor
 from tests import factories
 
@@ -40,20 +42,22 @@ def test_the_place_that_decides_is_found_and_the_other_class_sees_its_mirror(pre
     side = predictor.card.image_size
     image = np.zeros((side, side, 3), dtype=np.uint8)
     image[: side // 4, -side // 4 :] = 255
-    heat = occlusion(predictor, image, 1)
+    found = occlusion(predictor, image, 1)
+    heat = found.heat
     assert heat.shape == (side, side)
     assert heat.dtype == np.float32
     row, column = np.unravel_index(heat.argmax(), heat.shape)
     assert row < side // 4
     assert column >= side - side // 4
-    assert heat.max() > 0.1
-    assert abs(heat[side // 2 :, : side // 2]).max() < 0.01
-    np.testing.assert_allclose(occlusion(predictor, image, 0), -heat, atol=1e-6)
+    assert heat.max() > 0.5
+    assert 0.1 < found.strongest < 1
+    assert abs(heat[side // 2 :, : side // 2]).max() < 0.05
+    np.testing.assert_allclose(occlusion(predictor, image, 0).heat, -heat, atol=1e-5)
 
 
 def test_an_even_picture_has_nothing_to_hide(predictor):
     side = predictor.card.image_size
-    heat = occlusion(predictor, np.full((side, side, 3), 90, dtype=np.uint8), 1)
+    heat = occlusion(predictor, np.full((side, side, 3), 90, dtype=np.uint8), 1).heat
     assert not heat.any()
     shown = overlay(np.full((side, side, 3), 90, dtype=np.uint8), heat)
     assert (shown == shown[0, 0, 0]).all()
@@ -70,3 +74,41 @@ def test_heat_is_orange_cold_is_blue_and_what_hardly_matters_is_pale():
     assert shown[4, 4].tolist() == [214, 214, 214]
     faint = overlay(image, heat / 100_000)
     assert np.abs(faint.astype(int) - 214).max() <= 3
+
+
+class Sure:
+    """A network that is sure beyond what a probability can tell, as long as the left half is bright."""
+
+    card = SimpleNamespace(side=16, temperature=1.0)
+
+    def logits(self, images):
+        bright = images[:, :, :8].mean(axis=(1, 2, 3)) / 255
+        return np.stack([40 * bright + 20, np.zeros(len(images))], axis=1).astype(np.float32)
+
+
+def test_a_sure_answer_is_explained_although_its_probability_does_not_move():
+    image = np.zeros((16, 16, 3), dtype=np.uint8)
+    image[:, :8] = 255
+    found = occlusion(Sure(), image, 0)
+    assert found.strongest < 1e-8
+    assert found.heat[:, :6].min() > 10 * abs(found.heat[:, 12:]).max()
+    shown = overlay(image, found.heat).astype(int)
+    orange = shown[..., 0] - shown[..., 2]
+    assert orange[:, :6].min() > 50
+    assert orange[:, 12:].max() < 20
+
+
+def test_an_explanation_is_enlarged_and_has_a_scale():
+    heat = np.zeros((8, 8), dtype=np.float32)
+    heat[:4] = 2.0
+    large = enlarge(heat, 300)
+    assert (large.shape, large.dtype) == ((300, 300), np.float32)
+    assert (large[:100].min(), large[-100:].max()) == (2.0, 0.0)
+    overlaid = overlay(np.full((300, 300, 3), 128, np.uint8), large)
+    picture = np.asarray(with_scale(overlaid, 2.0)).astype(int)
+    assert (picture[:300] == overlaid).all()
+    scale = picture[300:]
+    assert scale.shape == (25, 300, 3)
+    assert scale[0, 0, 2] > scale[0, 0, 0]  # blue, against
+    assert scale[0, -1, 0] > scale[0, -1, 2]  # orange, for
+    assert (scale.sum(axis=2) < 150).any()  # the numbers

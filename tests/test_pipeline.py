@@ -9,11 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from ruamel.yaml import YAML
 
 from darkroom import candidate, files
 from darkroom.packed import open_packed
+from tests.factories_serving import serving
 from tests.imports import ROOT
 from tests.kaggle_server import Kaggle, KaggleHandler, point_client_to
 from tests.pictures import class_folders, write_folder, write_zip
@@ -26,6 +28,7 @@ STAGES = [
     "pretrained@cifar10_backbone", "transfer@cifar10_backbone", "evaluate", "robustness", "explain", "cost",
     "describe", "package", "report",
 ]  # fmt: skip
+GIT = ("git", "-c", "user.name=test", "-c", "user.email=test@localhost")
 AFTER_TRAINING = {"evaluate", "robustness", "explain", "cost", "describe", "package", "report"}
 
 
@@ -62,10 +65,9 @@ def clone(folder: Path, change: Callable[[Any], None]) -> Path:
     parameters = yaml.load(folder / "params.yaml")
     change(parameters)
     yaml.dump(parameters, folder / "params.yaml")
-    git = ("git", "-c", "user.name=test", "-c", "user.email=test@localhost")
     run(folder, "git", "init", "--quiet")
     run(folder, "git", "add", ".")
-    run(folder, *git, "commit", "--quiet", "--message", "start")
+    run(folder, *GIT, "commit", "--quiet", "--message", "start")
     return folder
 
 
@@ -85,6 +87,7 @@ def quick_folder(parameters: Any) -> None:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a clone in which the pipeline has run."""
     folder = clone(tmp_path_factory.mktemp("clone"), quick_digits)
+    (folder / "backbones" / "mine.pth").write_bytes(b"put here by hand, and in no other clone")
     assert ran(run(folder, "dvc", "repro")) == set(STAGES)
     return folder
 
@@ -115,6 +118,54 @@ def test_a_second_run_has_nothing_to_do(place):
     output = run(place, "dvc", "repro")
     assert ran(output) == set()
     assert "Data and pipelines are up to date." in output
+
+
+def check_shared(folder: Path, home: Path) -> None:
+    """Check that a clone is whole: nothing to do, a summary, and a service that answers."""
+    assert "Data and pipelines are up to date." in run(folder, "dvc", "status")
+    assert ran(run(folder, "dvc", "repro")) == set()
+    assert run(folder, "git", "status", "--porcelain") == ""
+    assert "best network on validation" in run(folder, "darkroom", "summary")
+    with serving(folder, home, PYTHONPATH=str(folder / "src")) as address:
+        example = next((folder / "models" / "served" / "examples").glob("*.png"))
+        answer = httpx.post(f"{address}/predict", files={"images": example.read_bytes()}, timeout=30)
+        assert answer.json()["predictions"][0]["labels"]
+
+
+def test_a_second_person_gets_everything_also_after_an_experiment(place, tmp_path):
+    run(place, "dvc", "remote", "add", "--default", "team", str(tmp_path / "team"))
+    run(place, "git", "add", ".")
+    run(place, *GIT, "commit", "--quiet", "--message", "results")
+    run(place, "dvc", "push")
+    other = tmp_path / "other"
+    run(place, "git", "clone", "--quiet", str(place), str(other))
+    run(other, "dvc", "pull")
+    check_shared(other, tmp_path)
+    for key, value in (("user.name", "test"), ("user.email", "test@localhost")):
+        run(other, "git", "config", key, value)
+    assert ran(run(other, "dvc", "exp", "run", "--name", "ana", "-S", "report.author=Ana")) == {"validate", "report"}
+    run(other, "git", "checkout", ".")
+    run(other, "dvc", "checkout")
+    check_shared(other, tmp_path)
+    run(other, "dvc", "exp", "apply", "ana")
+    assert "Ana" in (other / "reports" / "report.md").read_text(encoding="utf-8")
+    assert "Data and pipelines are up to date." in run(other, "dvc", "status")
+
+
+def test_pictures_of_the_inbox_are_shared_as_the_readme_says(tmp_path):
+    (remedy,) = re.findall(r"`(tar -xf .* -C data/inbox)`", (ROOT / "README.md").read_text(encoding="utf-8"))
+    folder = clone(tmp_path / "clone", quick_folder)
+    write_folder(folder / "data" / "inbox", class_folders({"cat": 4, "dog": 4}))
+    run(folder, "dvc", "repro", "download")
+    run(folder, "dvc", "remote", "add", "--default", "team", str(tmp_path / "team"))
+    run(folder, "git", "add", ".")
+    run(folder, *GIT, "commit", "--quiet", "--message", "pictures")
+    run(folder, "dvc", "push")
+    other = tmp_path / "other"
+    run(folder, "git", "clone", "--quiet", str(folder), str(other))
+    run(other, "dvc", "pull", "download")
+    run(other, *remedy.split())
+    assert "Data and pipelines are up to date." in run(other, "dvc", "status", "download")
 
 
 def test_reviewers_get_metrics_parameters_and_plots(place, tmp_path):

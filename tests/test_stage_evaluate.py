@@ -95,7 +95,7 @@ def test_doubt_is_fitted_for_each_network_and_tried_on_the_best(tmp_path):
     assert "doubt" not in evaluation["candidates"]["baseline"]
     doubt = evaluation["candidates"]["small"]["doubt"]
     assert set(doubt) == {"score", "known", "confident", "coverage"}
-    assert doubt["coverage"] >= 0.95
+    assert doubt["coverage"] >= 0.85
     worth = evaluation["best"]["doubt"]
     assert set(worth["outsiders"]) == {"noise", "plain", "shuffled", "photographs", "digits"}
     assert worth["confident"] <= worth["in_distribution"] <= 1

@@ -91,7 +91,7 @@ def test_without_a_network_one_message_says_what_to_fetch_where_to_put_it_and_wh
         ),
         ({"weights": "{web}/none.pth", "sha256": SHA}, DATA, r"\(404 Not Found\): check the address"),
         ({"weights": "{tmp}/none.pth"}, DATA, "none.pth is missing: put the weights there"),
-        ({"weights": "{tmp}/mine.pth"}, DATA, f"lies outside .*backbones/, .* with sha256: {SHA}"),
+        ({"weights": "{tmp}/mine.pth"}, DATA, f"is not in git, .* add sha256: {SHA} beside weights"),
         ({"weights": "{tmp}/mine.pth", "sha256": "0" * 64}, DATA, f"has SHA-256 {SHA}, not 0{{64}}"),
     ],
 )
@@ -112,15 +112,58 @@ def run(tmp_path):
     stage.main(["mine", "--params", f"{tmp_path}/params.yaml", *folders, "--out", f"{tmp_path}/out"])
 
 
-def test_a_file_in_backbones_needs_no_checksum_and_is_read_again_when_it_changes(web, tmp_path):
-    (tmp_path / "backbones").mkdir()
+def write(tmp_path, path, **more):
+    entry = {"architecture": "resnet18", "weights": str(path), **more}
+    files.write_json(tmp_path / "params.yaml", {"transfer": {"mine": entry}})
+
+
+def test_a_file_beside_backbones_is_pinned_as_git_does_not_hold_it(web, tmp_path):
     path = tmp_path / "backbones" / "mine.safetensors"
-    (tmp_path / "params.yaml").write_text(f"transfer: {{mine: {{architecture: resnet18, weights: {path}}}}}\n")
+    path.parent.mkdir()
+    for data in (b"one", b"two"):
+        path.write_bytes(data)
+        write(tmp_path, path)
+        with pytest.raises(DarkroomError, match=f"add sha256: {files.sha256(path)} beside weights"):
+            run(tmp_path)
+        write(tmp_path, path, sha256=files.sha256(path))
+        run(tmp_path)
+        assert (tmp_path / "out" / "weights.safetensors").read_bytes() == data
+
+
+def test_a_file_in_a_folder_of_backbones_needs_no_checksum_and_is_read_again_when_it_changes(web, tmp_path):
+    path = tmp_path / "backbones" / "mine" / "w.safetensors"
+    path.parent.mkdir(parents=True)
+    write(tmp_path, path)
     for data in (b"one", b"two"):
         path.write_bytes(data)
         run(tmp_path)
         assert (tmp_path / "out" / "weights.safetensors").read_bytes() == data
         assert pretrained.read_origin(tmp_path / "out").sha256 == files.sha256(path)
+
+
+def test_a_clone_that_has_the_weights_does_not_ask_for_the_file_they_came_from(web, tmp_path, capsys):
+    path = tmp_path / "backbones" / "mine.pth"
+    path.parent.mkdir()
+    path.write_bytes(DATA)
+    write(tmp_path, path, sha256=SHA)
+    run(tmp_path)
+    path.unlink()
+    write(tmp_path, path, sha256=SHA, learning_rate=0.2)
+    run(tmp_path)
+    assert capsys.readouterr().out.splitlines()[-1] == "mine: the weights are here"
+    write(tmp_path, path, sha256="0" * 64)
+    with pytest.raises(DarkroomError, match=r"mine\.pth is missing"):
+        run(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["ours.pth", FILE], ids=["its own name", "torchvision's name"])
+def test_messages_about_torchvisions_weights_name_the_way_to_use_others(web, tmp_path, name):
+    other = tmp_path / "backbones" / name
+    other.parent.mkdir()
+    other.write_bytes(b"other")
+    web.files.clear()
+    with pytest.raises(DarkroomError, match=f"set weights: {other} and sha256: {files.sha256(other)}"):
+        fetch(tmp_path)
 
 
 def test_another_learning_rate_fetches_nothing_again(web, tmp_path, capsys):

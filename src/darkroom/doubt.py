@@ -3,6 +3,7 @@
 The judge fits a `Doubt` on validation images; the served card carries it and the service answers by it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +15,9 @@ Score = Literal["max_probability", "energy"]
 Baseline for Detecting Misclassified and Out-of-Distribution Examples, 2017), or the logarithm of the summed
 exponentials of the logits, which is the energy with its sign turned (Liu et al., Energy-based Out-of-distribution
 Detection, 2020)."""
+
+MISLEADING = 0.2
+"""Share of a kind of foreign images with confident answers above which people are warned."""
 
 
 @dataclass(frozen=True)
@@ -52,3 +56,28 @@ def known_score(logits: npt.NDArray[np.float32], temperature: float, score: Scor
     rest = np.log(np.exp(scaled - largest[:, np.newaxis]).sum(axis=1))
     known: npt.NDArray[np.float64] = np.exp(-rest) if score == "max_probability" else largest + rest
     return known
+
+
+def misleads(foreign: Mapping[str, float]) -> bool:
+    """Return whether too many foreign images get confident answers: their share by kind, 0 to 1."""
+    return any(share > MISLEADING for share in foreign.values())
+
+
+def describe(foreign: Mapping[str, float]) -> str:
+    """Say in a sentence or two how many foreign images, by kind, get confident answers; empty without any kind."""
+    if not foreign:
+        return ""
+    words = {"plain": "plain colours", "shuffled": "shuffled images", "noise": "images of noise"}
+    named = sorted(((words.get(kind, kind.replace("_", " ")), share) for kind, share in foreign.items()))
+    taken = [f"{share:.0%} of {name}" for name, share in sorted(named, key=lambda item: -item[1]) if share > 0]
+    if not taken:
+        names = _listing([name for name, _ in named])
+        return f"Of images that show none of the classes ({names}), none gets a confident answer."
+    text = f"Of images that show none of the classes, {_listing(taken)} still get a confident answer."
+    if misleads(foreign):
+        text = f"Warning: a confident answer does not mean that the image shows one of the classes. {text}"
+    return text
+
+
+def _listing(parts: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))

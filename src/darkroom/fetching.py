@@ -29,6 +29,8 @@ LONGEST_WAIT = 60.0
 """Seconds that a server's Retry-After may ask for at most."""
 TIMEOUT = (10, 30)
 """Seconds to connect, and between two pieces of the answer."""
+REACH_TIMEOUT = 5
+"""Seconds to wait when a person only wants to know whether an address answers."""
 PIECE = 1 << 14
 """Bytes written at once, the most that a cut loses."""
 MEGABYTE = 1_000_000
@@ -88,6 +90,23 @@ def fetch(urls: Sequence[str], checksum: Checksum, downloads: Path, target: Path
     if part.exists() and part.stat().st_size:
         remedy += f" ({part.stat().st_size / MEGABYTE:.1f} MB have come: the next run continues)"
     raise DarkroomError("\n  ".join(reasons) + (": " if len(reasons) == 1 else "\n") + remedy)
+
+
+def unreachable(urls: Sequence[str]) -> list[str]:
+    """Return why none of `urls` can be fetched, a reason for each, or nothing when one of them answers."""
+    import requests
+
+    reasons = []
+    for url in urls:
+        try:
+            with requests.head(url, allow_redirects=True, timeout=REACH_TIMEOUT) as answer:
+                if answer.ok:
+                    return []
+                reason = f"{answer.status_code} {answer.reason}"
+        except requests.RequestException as error:
+            reason = _words(_cause(error))
+        reasons.append(f"{shown(url)} could not be reached ({naming.escape(reason)})")
+    return reasons
 
 
 def place(path: Path, target: Path) -> None:

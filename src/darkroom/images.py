@@ -124,6 +124,12 @@ def decode(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> Decoded:
         raise ImageError(f"damaged picture ({_plain(error)})") from None
 
 
+def shorter_side(data: bytes) -> int:
+    """Return the shorter side in pixels of a picture that `decode` has read."""
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        return min(image.size)
+
+
 def _square(image: ImageFile.ImageFile, data: bytes, size: int, max_pixels: int) -> tuple[Image.Image, float, int]:
     """Return the central square at its final size, in the picture's own colours; its white; its EXIF orientation.
 

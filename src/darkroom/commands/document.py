@@ -1,5 +1,6 @@
 """`params.yaml` as a whole: what every section holds, checked across sections, and its JSON schema."""
 
+import subprocess
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -100,3 +101,22 @@ def load(path: Path) -> Document:
 def schema() -> dict[str, Any]:
     """Return the JSON schema of `params.yaml`, for editors."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Document.model_json_schema()}
+
+
+def way_back(path: Path) -> str:
+    """Return a line that says how to undo changes to `path` that git does not have; empty where it has them all.
+
+    `dvc exp run -S` writes into the file and leaves it so when the run fails.
+    """
+    command = ["git", "status", "--porcelain", "--untracked-files=no", "--", path.name]
+    try:
+        found = subprocess.run(command, cwd=path.parent, capture_output=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    if found.returncode or not found.stdout:
+        return ""
+    name = naming.shown(path)
+    return (
+        f"\n{name} has changes that are not committed, such as those of `dvc exp run -S`, which stay in the file: "
+        f"correct them there, or undo all of them with `git checkout {name}`"
+    )

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from darkroom import files, launching, naming, packed
-from darkroom.commands import document, editing, proposal
+from darkroom.commands import document, editing, proposal, weights
 from darkroom.data import splitting
 from darkroom.data.settings import SplitSettings
 from darkroom.data.surveying import Survey, survey
@@ -28,13 +28,15 @@ MOST_CLASSES, MOST_BROKEN = 30, 5
 """How many lines are shown at most."""
 
 
-def init(photos: Path, entry: str, *, yes: bool, offline: bool) -> None:
+def init(photos: Path, entry: str, file: Path | None, *, yes: bool, offline: bool) -> None:
     """Say what `photos` holds, propose changes to `params.yaml`, and make them when they are agreed to.
 
-    Raises DarkroomError when the pictures cannot be used or nobody can be asked; the file is then as it was.
+    file: pretrained weights to start from; without any, photographs get torchvision's, unless `offline`. Raises
+    DarkroomError when the pictures or the weights cannot be used or nobody can be asked; params.yaml is then as it was.
     """
     current = document.load(PARAMS)
     _refuse_name(entry, current)
+    start = weights.look(file) if file else None
     if not photos.exists():
         raise DarkroomError(
             f"{naming.shown(photos)} does not exist: give the folder or the archive that holds your pictures"
@@ -46,7 +48,9 @@ def init(photos: Path, entry: str, *, yes: bool, offline: bool) -> None:
     splits = splitting.divide(found.records, found.copies, settings, current.seed).splits
     sizes = Counter(splits)
     console.print(", ".join(f"{sizes[name]:,} {name}" for name in (*packed.SPLITS, packed.LEFT_OUT) if sizes[name]))
-    changes = proposal.propose(found, splits, current, entry, _source(photos), offline=offline)
+    if start is None and not offline and proposal.shows_photographs(found):
+        start = weights.published(proposal.BACKBONE, current.transfer.get(proposal.BACKBONE))
+    changes = proposal.propose(found, splits, current, entry, _source(photos), start, offline=offline)
     old = PARAMS.read_text(encoding="utf-8")
     new = editing.edit(old, changes.values, changes.moves)
     _check(new)

@@ -24,6 +24,8 @@ def run(argv: Sequence[str] | None = None) -> None:
     command.add_argument("photos", type=Path, metavar="PHOTOS", help="class folders, or a zip or tar archive of them")
     command.add_argument("--name", default="folder", help="the entry of `datasets` to write (folder)")
     command.add_argument("--offline", action="store_true", help="do without pretrained weights from the network")
+    text = "pretrained weights to start from: a file (.pth, .safetensors) or the folder of a candidate"
+    command.add_argument("--weights", type=Path, metavar="FILE", help=text)
     command.add_argument("--yes", action="store_true", help="make the changes without asking")
     command.set_defaults(run=_init)
 
@@ -82,7 +84,8 @@ def _count(text: str) -> int:
 def _init(arguments: argparse.Namespace) -> None:
     from darkroom.commands import init
 
-    init.init(arguments.photos, arguments.name, yes=arguments.yes, offline=arguments.offline)
+    options = (arguments.photos, arguments.name, arguments.weights)
+    init.init(*options, yes=arguments.yes, offline=arguments.offline)
 
 
 def _predict(arguments: argparse.Namespace) -> None:

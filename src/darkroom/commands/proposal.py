@@ -10,17 +10,18 @@ import numpy as np
 
 from darkroom import naming, packed
 from darkroom.commands.document import Document
+from darkroom.commands.weights import Weights
 from darkroom.data import splitting
 from darkroom.data.settings import SplitSettings
 from darkroom.data.surveying import Survey
-from darkroom.training.settings import IMAGENET
+from darkroom.training.settings import IMAGENET, Backbone
 
 SIZES = (160, 128, 96)
 """Sides in pixels for a network of ImageNet's: at 160 it takes half the time of its own 224. Pictures smaller than
 the least of them are no photographs to it."""
 SMALL = 48
 """Up to this many pixels of the shorter side, 32 hold all there is to see."""
-BACKBONE = "mobilenet_v2"
+BACKBONE: Backbone = "mobilenet_v2"
 """The smallest of the pretrained networks that is good at photographs: 14 MB, a few milliseconds an image."""
 SCRATCH = "resnet9"
 """The network for small pictures."""
@@ -40,19 +41,30 @@ class Proposal:
     reasons: list[tuple[str, str]] = field(default_factory=list)
 
 
+def shows_photographs(found: Survey) -> bool:
+    """Return whether the pictures are large enough for a network that knows photographs."""
+    return bool(np.median(found.short_sides) >= min(SIZES))
+
+
 def propose(
-    found: Survey, splits: Sequence[str], current: Document, entry: str, path: str | None, *, offline: bool
+    found: Survey,
+    splits: Sequence[str],
+    current: Document,
+    entry: str,
+    path: str | None,
+    start: Weights | None,
+    *,
+    offline: bool,
 ) -> Proposal:
     """Return the changes that make `current` fit the pictures, as the data set `entry`.
 
-    splits: the split of each picture found; path: where they lie, None for the inbox; offline: whether the models must
-    do without weights from the network.
+    splits: the split of each picture found; path: where they lie, None for the inbox; start: the pretrained weights to
+    start from, if any; offline: whether the models must do without torchvision's.
     """
     known = current.datasets.get(entry)
     side = int(np.median(found.short_sides))
-    is_photographs = side >= min(SIZES)
-    transfer = is_photographs and not offline
-    size = next(size for size in SIZES if size <= side) if transfer else 32 if side <= SMALL else 64
+    large = start is not None and shows_photographs(found)
+    size = next(size for size in SIZES if size <= side) if large else 32 if side <= SMALL else 64
     counts = Counter(record.label for record in found.records)
     ratio = max(counts.values()) / min(counts.values())
     balance = "weights" if ratio > packed.UNEVEN else "none"
@@ -79,7 +91,7 @@ def propose(
     if balance != "none":
         reason = f"the largest class has {ratio:.1f} times the pictures of the smallest"
         result.reasons.append((f"balance {balance}", reason))
-    _propose_models(result, current, found, splits, transfer=transfer, offline=offline)
+    _propose_models(result, current, found, splits, start, offline=offline)
     return result
 
 
@@ -90,16 +102,20 @@ def _why_flip(one_way: Sequence[str]) -> str:
 
 
 def _propose_models(
-    result: Proposal, current: Document, found: Survey, splits: Sequence[str], *, transfer: bool, offline: bool
+    result: Proposal, current: Document, found: Survey, splits: Sequence[str], start: Weights | None, *, offline: bool
 ) -> None:
     sizes = Counter(splits)
-    if transfer:
-        if BACKBONE not in current.transfer:
-            result.values[f"transfer.{BACKBONE}"] = {"architecture": BACKBONE}
-        reason = f"knows photographs, so {sizes['train']:,} can be enough; its weights come from the network once"
-        result.reasons.append((f"transfer {BACKBONE}", reason))
+    if start:
+        if start.name not in current.transfer:
+            result.values[f"transfer.{start.name}"] = start.entry()
+        elif start.sha256:
+            result.values |= {f"transfer.{start.name}.{key}": value for key, value in start.entry().items()}
+        origin = f"its weights are {start.weights}" if start.sha256 else "its weights come from the network once"
+        reason = f"knows photographs, so {sizes['train']:,} can be enough; {origin}"
+        result.reasons.append((f"transfer {start.name}", reason))
         result.moves = {f"scratch.{name}": "zoo" for name in current.scratch}
-        result.moves |= {f"transfer.{name}": None for name, other in current.transfer.items() if not other.architecture}
+        small = [name for name, other in current.transfer.items() if not other.architecture and name != start.name]
+        result.moves |= {f"transfer.{name}": None for name in small}
         if result.moves:
             reason = "those for small pictures would be slow here, and worse; what is in scratch waits in zoo"
             result.reasons.append(("no other networks", reason))
@@ -112,7 +128,7 @@ def _propose_models(
     rows = zip(found.records, families, splits, strict=True)
     # What stays together is in one fold, so a class has as many folds as families.
     judged = {(record.label, family) for record, family, split in rows if split in ("train", "validation")}
-    folds = min(FOLDS, *Counter(label for label, _ in judged).values()) if transfer and sizes["validation"] < FEW else 0
+    folds = min(FOLDS, *Counter(label for label, _ in judged).values()) if start and sizes["validation"] < FEW else 0
     folds = folds if folds > 1 else 0
     if folds != current.select.folds:
         result.values["select.folds"] = folds

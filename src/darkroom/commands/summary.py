@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from darkroom import files
+from darkroom import doubt, files
 from darkroom.errors import DarkroomError
 
 # Outputs that dvc.yaml names; a test compares.
@@ -34,6 +34,7 @@ def summary() -> str:
             *lines,
             "",
             best["reason"],
+            *_foreign(evaluation),
             "",
             f"  Report   {REPORTS / 'report.html'}  (also .pdf, .md, slides.pptx)",
             "  Serve    make serve, then open http://localhost:3000/ui",
@@ -41,3 +42,10 @@ def summary() -> str:
             "",
         ]
     )
+
+
+def _foreign(evaluation: dict[str, Any]) -> list[str]:
+    """Say how many images that show none of the classes get a confident answer."""
+    worth = evaluation.get("best", {}).get("doubt") or {"outsiders": {}}
+    text = doubt.describe({kind: figures["confident"] for kind, figures in worth["outsiders"].items()})
+    return [text] if text else []

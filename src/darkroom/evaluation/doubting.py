@@ -14,11 +14,16 @@ from darkroom.doubt import Doubt, Score, known_score
 from darkroom.evaluation import outsiders
 from darkroom.evaluation.intervals import accuracy_interval
 from darkroom.evaluation.judging import Judged
+from darkroom.evaluation.settings import SelectSettings
 from darkroom.packed import Split
 from darkroom.predictor import Predictor
 
 FITTED = 32
 """Outsiders of each kind that a fit asks about: every network answers them, so they are fewer than for the test."""
+PASSING = 0.1
+"""Share of a kind of outsiders that may get confident answers where the threshold can be chosen so."""
+STEP = 0.005
+"""Share of the validation images by which the threshold rises until then."""
 POINTS = 200
 """Most points of a curve."""
 
@@ -55,22 +60,20 @@ class Worth:
 
 
 def fit_each(
-    networks: Sequence[Judged], store: Path, images: Images, split: Split, coverage: float, seed: int
+    networks: Sequence[Judged], store: Path, images: Images, split: Split, settings: SelectSettings, seed: int
 ) -> dict[str, Doubt]:
     """Return when to doubt each network, by name, fitted on validation images and on outsiders drawn from them.
 
     store: the folder of the candidates; images: the packed ones, shape (N, S, S, 3).
     """
-    strange = np.concatenate(list(outsiders.drawn(images[split.rows("validation")], seed, FITTED).values()))
-    return {
-        each.card.name: fit(
-            each.predictions.validation,
-            Predictor(store / each.card.name).logits_in_parts(strange),
-            each.temperature,
-            coverage,
-        )
-        for each in networks
-    }
+    strange = outsiders.drawn(images[split.rows("validation")], seed, FITTED)
+    doubts = {}
+    for each in networks:
+        predictor = Predictor(store / each.card.name)
+        met = {kind: predictor.logits_in_parts(part) for kind, part in strange.items()}
+        shares = settings.coverage, settings.least_coverage
+        doubts[each.card.name] = fit(each.predictions.validation, met, each.temperature, *shares)
+    return doubts
 
 
 def try_out(best: Judged, doubt: Doubt, folder: Path, images: Images, split: Split, seed: int) -> Worth:
@@ -82,20 +85,32 @@ def try_out(best: Judged, doubt: Doubt, folder: Path, images: Images, split: Spl
     return measure(doubt, best.temperature, best.predictions.test, best.predicted == split.labels[test], met)
 
 
-def fit(validation: Logits, outsiders: Logits, temperature: float, coverage: float) -> Doubt:
+def fit(
+    validation: Logits, outsiders: Mapping[str, Logits], temperature: float, coverage: float, least: float
+) -> Doubt:
     """Return the thresholds under which `coverage` of the validation images, 0 to 1, get confident answers.
 
-    validation, outsiders: shape (rows, classes). The score is the one that better tells validation images from
-    outsiders (by the area under the ROC curve; the largest probability where both do alike); labels are not asked.
-    Of the images that get no confident answer, half may be taken for outsiders; the others are unsure. Thresholds
-    are rounded down at the sixth digit, so that no image that sets one falls below it.
+    validation: shape (rows, classes); outsiders: the same by kind. The score is the one that better tells validation
+    images from outsiders (by the area under the ROC curve; the largest probability where both do alike); labels are
+    not asked. Of the images that get no confident answer, half may be taken for outsiders; the others are unsure.
+
+    Where more than `PASSING` of a kind of outsiders would get confident answers, more images are taken for outsiders,
+    until no more than that pass, or until only `least` of the validation images get confident answers. Thresholds are
+    rounded down at the sixth digit, so that no image that sets one falls below it.
     """
-    score: Score = max(get_args(Score), key=lambda each: _auroc(validation, outsiders, temperature, each))
-    known = _threshold(known_score(validation, temperature, score), (1 + coverage) / 2)
-    bare = Doubt(score, known, 0.0, 1.0)
-    in_distribution, _ = bare.verdicts(validation, temperature)
-    sure = np.where(in_distribution, known_score(validation, temperature, "max_probability"), 0.0)
-    confident = _threshold(sure, coverage)
+    strange = np.concatenate(list(outsiders.values()))
+    score: Score = max(get_args(Score), key=lambda each: _auroc(validation, strange, temperature, each))
+    scores = known_score(validation, temperature, score)
+    sure = known_score(validation, temperature, "max_probability")
+    known = _threshold(scores, (1 + coverage) / 2)
+    confident = _threshold(np.where(scores >= known, sure, 0.0), coverage)
+    for share in np.arange((1 + coverage) / 2, 0, -STEP):
+        tried = Doubt(score, _threshold(scores, float(share)), confident, 1.0)
+        if (tried.verdicts(validation, temperature)[1]).mean() < min(coverage, least):
+            break
+        known = tried.known
+        if max(tried.verdicts(part, temperature)[1].mean() for part in outsiders.values()) <= PASSING:
+            break
     _, accepted = Doubt(score, known, confident, 1.0).verdicts(validation, temperature)
     return Doubt(score, known, confident, float(accepted.mean()))
 

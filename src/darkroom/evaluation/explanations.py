@@ -56,7 +56,7 @@ def draw(
         cells = [(image, [fit(classes[label]), "right" if right else "wrong"])]
         for target in dict.fromkeys((predicted, int(label))):
             words = [f"for {fit(classes[target], 4)}", f"{percent(float(given[target]))}, {HIDDEN}"]
-            cells.append((overlay(image, occlusion(predictor, image, target)), words))
+            cells.append((overlay(image, occlusion(predictor, image, target).heat), words))
             if (heat := activation.map(image, target)) is not None:
                 cells.append((overlay(image, heat), [words[0], ACTIVE]))
         # Each kind keeps to its columns, wherever its lines begin.

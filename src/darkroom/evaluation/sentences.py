@@ -1,6 +1,7 @@
 """What the results mean, in sentences that report, slides and model card share. Plain text, true for any data."""
 
 from darkroom import plotting
+from darkroom.doubt import describe
 from darkroom.evaluation.facts import Confusion, Entry, Facts
 from darkroom.evaluation.wording import chance, count, duration, listing, numeral, percent, points
 
@@ -150,19 +151,8 @@ def doubt(facts: Facts) -> list[str]:
         lines.append(f"On test {percent(worth['confident'])} of the answers are confident; {right}.")
     else:
         lines.append("On test no answer is confident.")
-    taken = sorted(worth["outsiders"].items(), key=lambda item: -item[1]["confident"])
-    if taken:
-        worst, figures = taken[0]
-        kinds = listing(sorted(strangers(kind) for kind in worth["outsiders"]))
-        if figures["confident"]:
-            all_of = "all" if figures["confident"] == 1 else percent(figures["confident"])
-            lines.append(
-                f"Of pictures from elsewhere ({kinds}), {strangers(worst)} deceive it most: {all_of} of them get a "
-                "confident answer, though they are not from this data set."
-            )
-        else:
-            lines.append(f"Of pictures from elsewhere ({kinds}), none gets a confident answer.")
-    return lines
+    foreign = describe({kind: figures["confident"] for kind, figures in worth["outsiders"].items()})
+    return [*lines, foreign] if foreign else lines
 
 
 def strangers(kind: str) -> str:

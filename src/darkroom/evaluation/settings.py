@@ -15,7 +15,9 @@ class SelectSettings(Section):
     prefer: Literal["best", "cheapest_within_noise"] = "best"
     """Take the one with the best `metric`, or of those within noise of it the one with the fewest parameters."""
     coverage: Annotated[float, Field(gt=0, le=1)] = 0.95
-    """Share of the validation images that the served model is to be sure about; it calls the others unsure."""
+    """Share of the validation images that are to get confident answers; the others are unsure or foreign."""
+    least_coverage: Annotated[float, Field(gt=0, le=1)] = 0.85
+    """Down to this share, where more than a tenth of generated foreign images would get confident answers otherwise."""
     folds: Annotated[int, Field(ge=0, le=20)] = 0
     """Folds of training and validation images that judge a probe as well, repeated for about ten fits; 0 is none."""
 

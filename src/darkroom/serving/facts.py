@@ -7,6 +7,7 @@ from dataclasses import asdict
 from importlib import metadata
 from typing import Any
 
+from darkroom import doubt
 from darkroom.serving import examples
 from darkroom.serving.model import Model
 
@@ -30,6 +31,7 @@ def collect(model: Model) -> dict[str, Any]:
         "precision": model.served.precision,
         "reason": model.served.reason,
         "metrics": model.served.metrics,
+        "foreign": _foreign(model.served.foreign),
         "parity": asdict(model.served.parity),
         "limits": limits.model_dump(exclude={"log", "log_pictures"}),  # a path is the operator's business
         "keeps": {"answers": limits.log is not None, "pictures": limits.log is not None and limits.log_pictures},
@@ -41,6 +43,13 @@ def collect(model: Model) -> dict[str, Any]:
             **{name: metadata.version(name) for name in PACKAGES},
         },
     }
+
+
+def _foreign(confident: dict[str, float] | None) -> dict[str, Any] | None:
+    """Return how many foreign images get a confident answer, by kind and in words, and whether that is a warning."""
+    if not confident:
+        return None
+    return {"confident": confident, "misleads": doubt.misleads(confident), "text": doubt.describe(confident)}
 
 
 def commit() -> str | None:

@@ -14,7 +14,6 @@ from typing import TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from darkroom import candidate, explaining, images
 from darkroom.serving import integrity, served
@@ -30,6 +29,8 @@ QUICK = 0.05
 """Seconds of them after which a request's other images wait for their turns."""
 QUICK_PIXELS = 1_000_000
 """The largest image that is opened at once: in about 0.02 s as a PNG."""
+SHOWN = (256, 768)
+"""Least and largest side in pixels of an explained picture."""
 PIXELS = 25_000_000
 """Pixels of larger images that are opened at the same time, unless one image alone has more."""
 
@@ -67,7 +68,7 @@ class Explanation:
     strongest: float
     """How far the class's probability moves, 0 to 1, when the place is hidden that matters most."""
     png: bytes
-    """Of S × S pixels."""
+    """The picture's central square at its own size (within `SHOWN`) with the heat over it, above a scale."""
 
 
 class _Cost:
@@ -77,14 +78,14 @@ class _Cost:
         self.seconds = 0.0
         self.begin = time.monotonic()
 
-    def decode(self, model: "Model", upload: Upload, quick: bool) -> Opened:
-        """Open an upload; `quick` leaves what would take long, and answers with its pixels."""
+    def decode(self, model: "Model", upload: Upload, quick: bool, side: int | None = None) -> Opened:
+        """Open an upload as `Model.decode` does; `quick` leaves what would take long, and answers with its pixels."""
         if self.seconds > COST:
             return Failure(422, "too_costly", "these images take too long to open: send fewer or smaller ones")
         most = None if not quick else 0 if self.seconds > QUICK else QUICK_PIXELS
         start = time.thread_time()  # of this thread alone: waiting for others costs nothing
         try:
-            return model.decode(upload, most)
+            return model.decode(upload, most, side)
         finally:
             self.seconds += time.thread_time() - start
 
@@ -136,7 +137,7 @@ class Model:
     async def open(self, upload: Upload) -> npt.NDArray[np.uint8]:
         """Return the pixels of an upload, shape (S, S, 3). Raises RequestError when it is no image."""
         async with self._in_time():
-            return await self._open(upload)
+            return await self._open(upload, _Cost())
 
     async def explain(self, upload: Upload, label: str | None) -> Explanation:
         """Return why a picture is answered with `label`, or with its most probable class.
@@ -144,21 +145,26 @@ class Model:
         `label` is one of the classes. Raises RequestError when the picture cannot be read.
         """
         async with self._in_time():
-            return await _run(self._explainer, self._explain, await self._open(upload), label)
+            cost = _Cost()
+            pixels = await self._open(upload, cost)
+            least, largest = SHOWN
+            shown = await self._open(upload, cost, min(max(images.shorter_side(upload.data), least), largest))
+            return await _run(self._explainer, self._explain, pixels, shown, label)
 
-    async def _open(self, upload: Upload) -> npt.NDArray[np.uint8]:
-        cost = _Cost()
-        opened = await _run(self._pool, cost.decode, self, upload, True)
+    async def _open(self, upload: Upload, cost: _Cost, side: int | None = None) -> npt.NDArray[np.uint8]:
+        opened = await _run(self._pool, cost.decode, self, upload, True, side)
         if isinstance(opened, int):
-            opened = await self._open_later(upload, opened, cost)
+            opened = await self._open_later(upload, opened, cost, side)
         if isinstance(opened, Failure):
             raise RequestError(opened.status, opened.code, opened.message)
         return opened
 
-    async def _open_later(self, upload: Upload, size: int, cost: _Cost) -> npt.NDArray[np.uint8] | Failure:
+    async def _open_later(
+        self, upload: Upload, size: int, cost: _Cost, side: int | None = None
+    ) -> npt.NDArray[np.uint8] | Failure:
         """Open an upload of `size` pixels when it is its turn."""
         async with self._turns.turn(size, cost.begin):
-            opened = await _run(self._slow, cost.decode, self, upload, False)
+            opened = await _run(self._slow, cost.decode, self, upload, False, side)
         assert not isinstance(opened, int)
         return opened
 
@@ -182,8 +188,12 @@ class Model:
         for pool in (self._pool, self._slow, self._explainer):
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def decode(self, upload: Upload, most_pixels: int | None = None) -> Opened:
-        """Return the pixels of one upload, or why there are none, or their number where `most_pixels` are fewer."""
+    def decode(self, upload: Upload, most_pixels: int | None = None, side: int | None = None) -> Opened:
+        """Return the pixels of one upload, or why there are none, or their number where `most_pixels` are fewer.
+
+        side: of the square, in pixels; by default the model's.
+        """
+        side = side or self.card.image_size
         limits = self.served.limits
         if len(upload.data) > limits.max_megabytes * MEGABYTE:
             size = f"{len(upload.data) / MEGABYTE:.1f} MB"
@@ -193,11 +203,11 @@ class Model:
         try:
             try:
                 most = allowed if most_pixels is None else min(most_pixels, allowed)
-                return images.decode(upload.data, self.card.image_size, most).pixels
+                return images.decode(upload.data, side, most).pixels
             except images.TooManyPixelsError as error:
                 if most < error.pixels <= allowed:
                     return error.pixels
-                return images.decode(upload.data, self.card.image_size, allowed).pixels  # says how many are allowed
+                return images.decode(upload.data, side, allowed).pixels  # says how many are allowed
         except images.ImageError as error:
             return Failure(422, "invalid_image", str(error))
 
@@ -229,13 +239,14 @@ class Model:
         rows = zip(probabilities, confident.tolist(), known.tolist(), strict=True)
         return [Answer(*row) for row in rows]
 
-    def _explain(self, pixels: npt.NDArray[np.uint8], label: str | None) -> Explanation:
+    def _explain(self, pixels: npt.NDArray[np.uint8], shown: npt.NDArray[np.uint8], label: str | None) -> Explanation:
         if label is None:
             label = self.card.classes[int(self.predictor.logits(pixels[np.newaxis]).argmax())]
-        heat = explaining.occlusion(self.predictor, pixels, self.card.classes.index(label))
+        found = explaining.occlusion(self.predictor, pixels, self.card.classes.index(label))
+        overlaid = explaining.overlay(shown, explaining.enlarge(found.heat, len(shown)))
         file = io.BytesIO()
-        Image.fromarray(explaining.overlay(pixels, heat)).save(file, "PNG")
-        return Explanation(label, float(np.abs(heat).max()), file.getvalue())
+        explaining.with_scale(overlaid, float(np.abs(found.heat).max())).save(file, "PNG")
+        return Explanation(label, found.strongest, file.getvalue())
 
 
 async def _run(pool: ThreadPoolExecutor, function: Callable[..., Result], *arguments: object) -> Result:

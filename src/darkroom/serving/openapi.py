@@ -71,6 +71,11 @@ _INFO = _object(
         "precision": {"type": "string", "enum": ["float32", "int8"], "description": "Of the network that answers."},
         "reason": {"type": "string", "description": "Why this model was chosen."},
         "metrics": {"type": "object", "description": "Of the float32 network on validation and test, with intervals."},
+        "foreign": {
+            "type": "object",
+            "nullable": True,
+            "description": "The share of foreign images with confident answers, by kind and in words; null if unknown.",
+        },
         "parity": {"type": "object", "description": "How closely the packaged float32 network answers as judged."},
         "limits": {"type": "object", "description": "Of a request: images, megabytes, megapixels, seconds."},
         "keeps": _object({"answers": {"type": "boolean"}, "pictures": {"type": "boolean"}}),
@@ -118,9 +123,10 @@ def describe(specification: Json, version: str, limits: ServeSettings, classes: 
         "/explain": _post(
             "explain",
             "Show which places of an image speak for a class",
-            "Answers with a PNG of the model's own size: orange where hiding the place makes `label` less probable, "
-            "blue where it makes it more so. Without `label` the most probable class is explained; the header "
-            "`X-Label` names it, percent-encoded; `X-Strongest` is how far the probability moves at most, 0 to 1.",
+            "Answers with a PNG of the image's central square, 256 to 768 pixels wide, above a scale: orange where "
+            "hiding the place makes `label` less probable, blue where it makes it more so. Without `label` the most "
+            "probable class is explained; the header `X-Label` names it, percent-encoded; `X-Strongest` is how far the "
+            "probability moves at most, 0 to 1.",
             _object({"image": _FILE, "label": any_label}, ["image"], additionalProperties=False),
             {"image/png": {"schema": _FILE}},
             {"label": any_label},

@@ -79,10 +79,16 @@ def write_served(
         parity=parity,
         precision="int8" if quantized and quantized.accepted else "float32",
         reference=refer(logits, card),
+        foreign=_foreign(evaluation),
         example=integrity.answer_example(folder, Predictor(folder)),
     )
     served.write(folder, result)
     return result
+
+
+def _foreign(evaluation: dict[str, Any]) -> dict[str, float] | None:
+    worth = evaluation.get("best", {}).get("doubt")
+    return {kind: figures["confident"] for kind, figures in worth["outsiders"].items()} if worth else None
 
 
 def prove(predictor: Predictor, packed: Packed, rows: npt.NDArray[np.int64], judged: npt.NDArray[np.float64]) -> Parity:

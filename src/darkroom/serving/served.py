@@ -70,6 +70,8 @@ class Served:
     """Of the network that answers; `metrics` are those of the float network in any case."""
     reference: Reference | None = None
     """None in folders of older versions."""
+    foreign: dict[str, float] | None = None
+    """Share of foreign images that got a confident answer, by kind, 0 to 1; None where the judge fitted no doubt."""
     example: list[float] | None = None
     """Calibrated probabilities of the first example image, 0 to 1, as the packaged network gave them; None where
     there is no example, or in folders of older versions."""

@@ -5,7 +5,7 @@ The only module that imports torchvision, and only when one of them is asked for
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, get_args
@@ -58,6 +58,19 @@ def published(name: Backbone) -> Published:
 
     url = str(get_model_weights(name).DEFAULT.url)
     return Published(url, PurePosixPath(url).stem.rpartition("-")[2])
+
+
+def recognise(state: Mapping[str, Tensor]) -> Backbone | None:
+    """Return the network that the weights `state` fit, or None."""
+    from torchvision.models import get_model
+
+    for name in NAMES:
+        with torch.device("meta"):
+            model = Pretrained(get_model(name, weights=None, **OPTIONS.get(name, {})), 2, COMFORTABLE)
+        with suppress(DarkroomError):
+            _load(name, model, state)
+            return name
+    return None
 
 
 def normalisation(name: Backbone) -> tuple[list[float], list[float]]:
@@ -144,12 +157,8 @@ def _behead(network: nn.Module) -> tuple[int, str]:
 
 def _load(name: Backbone, model: Pretrained, state: Mapping[str, Tensor]) -> None:
     """Give the features the tensors of `state`, under whichever of the two sets of names."""
-    named = {key.removeprefix("module.").removeprefix("model."): tensor for key, tensor in state.items()}
-    if not any(key.startswith(NETWORK) for key in named):
-        named = {f"{NETWORK}{key}": tensor for key, tensor in named.items()}
+    given = _of_features(model, state)
     known = model.state_dict()
-    heads = tuple(f"{NETWORK}{head}" for head in (f"{model.old_head}.", *EXTRA_HEADS))
-    given = {key: tensor for key, tensor in named.items() if not key.startswith(("head.", *heads))}
     lacking = [key for key in known if key.startswith(NETWORK) and key not in given and not key.endswith(COUNTER)]
     unknown = [key for key in given if key not in known]
     other = [key for key in given if key in known and given[key].shape != known[key].shape]
@@ -160,3 +169,12 @@ def _load(name: Backbone, model: Pretrained, state: Mapping[str, Tensor]) -> Non
         )
     full = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in given.items()}
     model.load_state_dict(full, strict=False, assign=True)
+
+
+def _of_features(model: Pretrained, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of `state` that are not of a last layer, under the names of a `Pretrained`."""
+    named = {key.removeprefix("module.").removeprefix("model."): tensor for key, tensor in state.items()}
+    if not any(key.startswith(NETWORK) for key in named):
+        named = {f"{NETWORK}{key}": tensor for key, tensor in named.items()}
+    heads = tuple(f"{NETWORK}{head}" for head in (f"{model.old_head}.", *EXTRA_HEADS))
+    return {key: tensor for key, tensor in named.items() if not key.startswith(("head.", *heads))}

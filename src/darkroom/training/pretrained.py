@@ -8,12 +8,16 @@ import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from darkroom import candidate, fetching, files
+from darkroom import candidate, fetching, files, naming
 from darkroom.errors import DarkroomError
 from darkroom.fetching import Checksum
 from darkroom.training.settings import IMAGENET, WEIGHT_FILES, TransferSettings
+
+if TYPE_CHECKING:
+    from darkroom.training.backbones import Published
 
 MIRROR = "DARKROOM_WEIGHTS_MIRROR"
 """Environment variable with the address of a folder that holds torchvision's files."""
@@ -48,7 +52,9 @@ def have(settings: TransferSettings, out: Path) -> bool:
         return False
     origin = read_origin(out)
     wanted = (settings.weights_shown, settings.architecture or "")
-    return (settings.weights == IMAGENET or settings.from_address) and (
+    # A clone has what `dvc pull` brought, and not the file that a colleague put somewhere by hand.
+    is_gone = not settings.from_address and not Path(settings.weights).expanduser().exists()
+    return (settings.weights == IMAGENET or settings.sha256 is not None or is_gone) and (
         (origin.weights, origin.architecture) == wanted
         and settings.sha256 in (None, origin.sha256)
         and (out / origin.file).is_file()
@@ -59,8 +65,8 @@ def have(settings: TransferSettings, out: Path) -> bool:
 def fetch(settings: TransferSettings, backbones: Path, downloads: Path, out: Path) -> Origin:
     """Bring the weights that `settings` name into the existing folder `out`.
 
-    `backbones` is the folder whose files DVC watches, so that they need no checksum; `downloads` keeps unfinished
-    downloads for the next run.
+    `backbones` is the folder whose folders git holds and DVC watches, so that these need no checksum; `downloads` keeps
+    unfinished downloads for the next run.
 
     Raises DarkroomError when they are missing, cannot be fetched, or do not have their SHA-256.
     """
@@ -105,20 +111,24 @@ def _bring_candidate(settings: TransferSettings, backbones: Path, out: Path) -> 
 
 def _copy(path: Path, settings: TransferSettings, backbones: Path, target: Path) -> Path:
     if not path.is_file():
-        raise DarkroomError(f"{path} is missing: put the weights there, or set weights to where they are")
+        raise DarkroomError(f"{naming.shown(path)} is missing: put the weights there, or set weights to where they are")
     found = files.sha256(path)
-    if settings.sha256 is None and not path.resolve().is_relative_to(backbones.resolve()):
+    if settings.sha256 is None and not _is_in_git(path, backbones):
         raise DarkroomError(
-            f"{path} lies outside {backbones}/, where DVC sees changes: put it there, or say which bytes are meant "
-            f"with sha256: {found}"
+            f"{naming.shown(path)} is not in git, so name the bytes that are meant: add sha256: {found} beside weights"
         )
     if settings.sha256 not in (None, found):
         raise DarkroomError(
-            f"{path} has SHA-256 {found}, not {settings.sha256}: if the new weights are meant, "
+            f"{naming.shown(path)} has SHA-256 {found}, not {settings.sha256}: if the new weights are meant, "
             "put the first into params.yaml"
         )
     shutil.copyfile(path, target)
     return target
+
+
+def _is_in_git(path: Path, backbones: Path) -> bool:
+    """Return whether `path` lies in a folder of `backbones`; git and DVC ignore weights beside those folders."""
+    return backbones.resolve() in path.resolve().parent.parents
 
 
 def _bring_published(settings: TransferSettings, backbones: Path, downloads: Path, target: Path) -> None:
@@ -129,13 +139,30 @@ def _bring_published(settings: TransferSettings, backbones: Path, downloads: Pat
     checksum = Checksum("sha256", settings.sha256 or weights.sha256)
     if (path := backbones / weights.file).is_file():
         if not checksum.of(path):
-            raise DarkroomError(f"{path} does not have {checksum}: it is cut short, or another file; remove it")
+            raise DarkroomError(
+                f"{path} does not have {checksum}: it is cut short, or not torchvision's. Remove it, or, if these "
+                f"weights are meant, set weights: {path} and sha256: {files.sha256(path)}"
+            )
         shutil.copyfile(path, target)
         return
-    mirror = os.environ.get(MIRROR)
-    urls = [f"{mirror.rstrip('/')}/{PurePosixPath(weights.file)}"] if mirror else []
     remedy = (
         f"check the network, or fetch {weights.file} elsewhere and put it into {backbones}/, or set {MIRROR} to the "
-        f"address of a folder with it. {OFFLINE}"
+        f"address of a folder with it. For other weights of {settings.architecture}, set {_named(backbones)}. {OFFLINE}"
     )
-    fetching.fetch([*urls, weights.url], checksum, downloads, target, MAX_BYTES, remedy)
+    fetching.fetch(addresses(weights), checksum, downloads, target, MAX_BYTES, remedy)
+
+
+def addresses(weights: "Published") -> list[str]:
+    """Return where torchvision's file may be fetched, in the order to try."""
+    mirror = os.environ.get(MIRROR)
+    return [*([f"{mirror.rstrip('/')}/{PurePosixPath(weights.file)}"] if mirror else []), weights.url]
+
+
+def _named(backbones: Path) -> str:
+    """Return what to write for weights that were put into `backbones` under names of their own."""
+    files_there = sorted(path for path in backbones.glob("*") if path.suffix in WEIGHT_FILES and path.is_file())
+    if not files_there:
+        return "weights: PATH and their sha256"
+    path, more = files_there[0], len(files_there) - 1
+    others = f" (there are {more} more)" if more else ""
+    return f"weights: {naming.shown(path)} and sha256: {files.sha256(path)}{others}"

@@ -164,7 +164,7 @@ class TransferSettings(RecipeSettings):
     weights: str = IMAGENET
     """`imagenet` (torchvision's own), a `.pth` or `.safetensors` file, its address, or the folder of a candidate."""
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
-    """SHA-256 of the weights' file: needed for an address and for what lies outside `backbones/`."""
+    """SHA-256 of the weights' file: needed for an address and for files that git does not hold."""
     method: Method = "auto"
     """`probe` fits a new last layer alone, `finetune` then trains all, `probe+finetune` keeps the better of both."""
     input_size: Annotated[int, Field(ge=32, le=1024)] | None = None

@@ -41,6 +41,9 @@ export function describe(info) {
   element("about").textContent = about;
   element("hint").textContent = `Up to ${limits.max_megabytes} MB and ${limits.max_megapixels} megapixels a picture`;
 
+  element("foreign").textContent = info.foreign?.text ?? "";
+  element("foreign").hidden = !info.foreign?.misleads;
+
   const link = build("a", "Interface for programs");
   link.href = "./";
   let kept = "Pictures are answered here and not kept.";
@@ -55,6 +58,7 @@ export function describe(info) {
       ["Picture", `the central square, ${card.image_size} × ${card.image_size} pixels`],
       ["Served because", info.reason],
       ["Doubt", doubt],
+      ["Foreign images", info.foreign?.text],
     ]),
     build("h3", `${count(info.classes.length, "class", "classes")}`),
     build("p", info.classes.join(", ")),

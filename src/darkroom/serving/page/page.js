@@ -91,7 +91,9 @@ async function explain(card, file, label) {
     card.querySelector(".thumb").append(heat);
     const strongest = Number(answer.headers.get("X-Strongest"));
     legend.replaceChildren("Orange speaks for ", isolated(label), ", blue against it.");
-    if (strongest < FAINT) legend.append(" But no place matters much alone.");
+    if (strongest < FAINT) {
+      legend.append(" No place alone changes the answer: the colours show where its odds move most.");
+    }
     button.setAttribute("aria-pressed", "true");
   } catch (error) {
     legend.textContent = sentence(error.message);

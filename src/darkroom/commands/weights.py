@@ -1,0 +1,76 @@
+"""Pretrained weights for `darkroom init`: what a colleague's file holds, and whether torchvision's can be fetched."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from darkroom import candidate, fetching, files, launching, naming
+from darkroom.errors import DarkroomError
+from darkroom.training import pretrained
+from darkroom.training.settings import IMAGENET, WEIGHT_FILES, Backbone, TransferSettings
+
+BACKBONES = Path("backbones")
+PRETRAINED = Path("models/pretrained")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """An entry of `transfer`."""
+
+    name: str
+    architecture: Backbone | None
+    """None for a candidate, whose card names its network."""
+    weights: str = IMAGENET
+    sha256: str | None = None
+
+    def entry(self) -> dict[str, str]:
+        """Return what `params.yaml` says about it."""
+        pairs = {"architecture": self.architecture, "weights": self.weights, "sha256": self.sha256}
+        return {key: value for key, value in pairs.items() if value not in (None, IMAGENET)}
+
+
+def look(path: Path) -> Weights:
+    """Return the entry for a file of weights, or for the folder of a candidate, pinned by its SHA-256.
+
+    Raises DarkroomError when there is nothing, or no network that it fits.
+    """
+    top = Path.cwd().resolve()
+    place = path.expanduser().resolve()
+    where = str(place.relative_to(top)) if place.is_relative_to(top) else str(place)
+    if place.is_dir():
+        candidate.read_card(place)
+        name = place.name if launching.NAME.fullmatch(place.name) else "mine"
+        return Weights(name, None, where, files.sha256(place / "weights.safetensors"))
+    if not place.is_file() or place.suffix not in WEIGHT_FILES:
+        raise DarkroomError(
+            f"--weights {naming.shown(path)} is no file of weights: give one that ends in {', '.join(WEIGHT_FILES)}, "
+            "or the folder of a candidate"
+        )
+    from darkroom.training import backbones, weights  # torch and torchvision, some seconds that others need not wait
+
+    architecture = backbones.recognise(weights.load(place, naming.shown(path)))
+    if architecture is None:
+        raise DarkroomError(
+            f"--weights {naming.shown(path)} fits none of the networks that can be used here: "
+            f"{', '.join(backbones.NAMES)}"
+        )
+    return Weights(architecture, architecture, where, files.sha256(place))
+
+
+def published(name: Backbone, settings: TransferSettings | None) -> Weights:
+    """Return the entry for torchvision's own weights, once it is sure that they are here or can be fetched.
+
+    settings: the entry as it is now, which may name other weights. Raises DarkroomError when they cannot be fetched.
+    """
+    settings = settings or TransferSettings(architecture=name)
+    if settings.weights == IMAGENET and not pretrained.have(settings, PRETRAINED / name):
+        from darkroom.training import backbones  # torch and torchvision, as above
+
+        found = backbones.published(name)
+        reasons = [] if (BACKBONES / found.file).is_file() else fetching.unreachable(pretrained.addresses(found))
+        if reasons:
+            raise DarkroomError(
+                f"the weights of {name} cannot be fetched: {'; '.join(reasons)}. Check the network, or fetch "
+                f"{found.file} elsewhere and put it into {BACKBONES}/, or say --weights FILE for other weights, or "
+                "--offline to train from scratch"
+            )
+    return Weights(name, name)
