@@ -10,6 +10,8 @@ from typing import Any
 from darkroom.serving import examples
 from darkroom.serving.model import Model
 
+UNSERVED = ("seconds", "scores")
+"""Fields that a served card leaves empty: times differ between equal models, and scores are under `metrics`."""
 PACKAGES = ("bentoml", "numpy", "onnxruntime", "pillow")
 
 
@@ -25,7 +27,7 @@ def collect(model: Model) -> dict[str, Any]:
     return {
         "model": identity(model),
         "classes": model.card.classes,
-        "card": asdict(model.card),
+        "card": {key: value for key, value in asdict(model.card).items() if key not in UNSERVED},
         "model_card": text.read_text(encoding="utf-8") if text.is_file() else None,
         "precision": model.served.precision,
         "reason": model.served.reason,
