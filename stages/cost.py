@@ -32,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         header = [*(field.name for field in fields(Cost)), "test_accuracy"]
         rows = [(*astuple(price), scores[price.candidate][0]) for price in prices]
         packed.write_rows(out / "cost.csv", header, rows)
-        plotting.save(curves.accuracy_by_cost(milliseconds, scores, evaluation["best"]["name"]), out / "cost.png")
+        if len(prices) > 1:  # one point shows nothing that the table does not
+            plotting.save(curves.accuracy_by_cost(milliseconds, scores, evaluation["best"]["name"]), out / "cost.png")
     for price in sorted(prices, key=lambda each: each.milliseconds):
         print(f"{price.candidate}: {price.milliseconds:.2f} ms an image, {price.megabytes:.1f} MB")
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from darkroom import files, params, plotting
+from darkroom import balance, files, naming, params, plotting
 from darkroom.errors import run
 from darkroom.evaluation import doubting, gallery, tables
 from darkroom.evaluation.comparison import compare_each
@@ -57,14 +57,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     with files.whole_directory(arguments.tables) as out:
         for name, (header, rows) in tables.lists(judged, labels, reviewed, data.records, split).items():
             write_sheet(out / f"{name}.csv", header, rows)
-    drawings = gallery.draw(judged, best, labels, worth)
+    counts = balance.count(split)
+    uneven, always = balance.are_uneven(counts), balance.majority(counts)
+    drawings = gallery.draw(judged, best, labels, worth, always.accuracy if uneven else None)
     drawings |= gallery.show(data.images, reviewed.mistakes, reviewed.label_issues)
     with files.whole_directory(arguments.figures) as out:
         for name, drawing in drawings.items():
             plotting.save(drawing, out / f"{name}.png")
     # Last, since it is what packaging waits for.
     files.write_json(arguments.best, tables.choice(chosen, metric))
-    print(f"{chosen.reason} On test: {best.test.accuracy:.2%}", end=", ")
+    macro = f"macro F1 {best.test.macro_f1:.3f}, accuracy " if uneven else ""
+    bar_share = f" (always {naming.shown(always.name)}: {always.accuracy:.2%})" if uneven else ""
+    print(f"{chosen.reason} On test: {macro}{best.test.accuracy:.2%}{bar_share}", end=", ")
     print(f"{comparisons[BASELINE].turned().verdict} versus the baseline.")
     if best.without_leaks:
         print(f"Without {best.leaks:,} leaked test images: {best.without_leaks.accuracy:.2%}.")

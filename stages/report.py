@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     pictures = {path.stem: path for folder in arguments.figures for path in sorted(folder.glob("*.png"))}
     augmented = arguments.candidates / facts.best.card.name / "augmented.png"
-    if augmented.is_file():
+    if facts.best.card.epochs and augmented.is_file():
         pictures["augmented"] = augmented
     if not any(entry.history for entry in facts.networks):
         pictures.pop("learning_curves", None)

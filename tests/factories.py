@@ -5,8 +5,9 @@ ONNX model, its predictions and its card agree as those of a trained network do.
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -15,8 +16,10 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from darkroom import candidate, files, packed
-from darkroom.candidate import Card, Layer, Predictions
+from darkroom.candidate import Card, Folds, Layer, Predictions
 from darkroom.data.card import describe
+
+Method = Literal["scratch", "probe", "finetuned", "start"]
 
 CLASSES = ("cat", "dog", "frog")
 PARTS = ("train", "train", "train", "validation", "test")  # every fifth picture of a class is a test picture
@@ -25,19 +28,22 @@ PARTS = ("train", "train", "train", "validation", "test")  # every fifth picture
 def write_packed(
     folder: Path,
     classes: Sequence[str] = CLASSES,
-    per_class: int = 40,
+    per_class: int | Sequence[int] = 40,
     size: int = 16,
     noise: float = 60.0,
     seed: int = 0,
 ) -> Path:
-    """Write a packed folder with `per_class` noisy pictures of each class; return `folder`.
+    """Write a packed folder with `per_class` noisy pictures of each class, or so many of the first and so on.
 
     `noise` is the spread of the noise in grey levels: with 60 a good model is right about nine times in ten.
     """
     generator = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     patterns = generator.uniform(110, 146, (len(classes), 4, 4, 3)).repeat(size // 4, 1).repeat(size // 4, 2)
-    labels = np.arange(len(classes) * per_class) % len(classes)
+    if isinstance(per_class, int):
+        labels = np.arange(len(classes) * per_class) % len(classes)
+    else:
+        labels = np.repeat(np.arange(len(classes)), per_class)
     images = patterns[labels] + generator.normal(0, noise, (len(labels), size, size, 3))
     pixels = np.clip(images, 0, 255).astype(np.uint8)
     np.save(folder / "images.npy", pixels)
@@ -90,10 +96,12 @@ def write_candidate(
     kind: candidate.Kind = "scratch",
     error: float = 0.0,
     sharpness: float = 6.0,
+    method: Method = "scratch",
     **card: Any,
 ) -> Path:
     """Write a whole candidate called after `folder`; return `folder`.
 
+    `method` is how a network was made; a probe has no epochs, and of a `start` no epoch was better.
     `error` is the spread of the noise on its weights: 0 is as good as it gets, 0.3 poor. `sharpness` scales
     its logits. `card` replaces fields of the card.
     """
@@ -117,17 +125,35 @@ def write_candidate(
         "environment": {"python": "3.11", "numpy": np.__version__, "device": "cpu", "threads": "2"},
     }
     if kind != "baseline":
-        facts |= {"epochs": 8, "best_epoch": 7, "mean": [0.5] * 3, "std": [0.25] * 3}
+        facts |= {"epochs": 8, "best_epoch": 7, "mean": [0.5] * 3, "std": [0.25] * 3} | _made_by(method)
         facts["layers"] = [
             Layer("flatten", "flatten", [len(weights)], 0),
             Layer("head", "dense", [len(bias)], weights.size + bias.size),
         ]
         onnx.save(_network(weights, bias, images.shape[1]), folder / "model.onnx")
-        _write_history(folder / "history" / "plots" / "metrics", 8, slowness=1 + 10 * error)
-        batch = images[split.rows("train")[:8]]
-        Image.fromarray(np.concatenate(list(batch), axis=1)).save(folder / "augmented.png")
+        if method == "probe":
+            folds = Folds(5, 2, len(split.rows("train")), 0.9 - error, 0.9 - error, 0.3, 0.02)
+            files.write_json(folder / "folds.json", asdict(folds))
+        else:
+            _write_history(folder / "history" / "plots" / "metrics", 8, slowness=1 + 10 * error)
+            batch = images[split.rows("train")[:8]]
+            Image.fromarray(np.concatenate(list(batch), axis=1)).save(folder / "augmented.png")
     candidate.write_card(folder, Card(**facts | card))
     return folder
+
+
+def _made_by(method: Method) -> dict[str, Any]:
+    """Return what the card of a network says about how it was made."""
+    if method == "scratch":
+        return {}
+    weights = {"weights": "imagenet", "weights_sha256": "0" * 64, "strength": 0.01, "seed": 0}
+    network = {"kind": "transfer", "network": {"architecture": "mobilenet_v2", "input_size": None}}
+    if method == "probe":
+        training = {"architecture": "mobilenet_v2", "balance": "none", "augment": {"flip": True}, "method": "probe"}
+        return {**network, "epochs": 0, "best_epoch": 0, "training": training | weights}
+    recipe = {"learning_rate": 0.003, "optimizer": "sgd", "schedule": "one_cycle", "batch_size": 64, "epochs": 8}
+    best = {"best_epoch": 0} if method == "start" else {}
+    return {**network, **best, "training": recipe | {"augment": {"shift": 2}, "method": "probe+finetune"} | weights}
 
 
 def _fit(images: Any, split: packed.Split, error: float, sharpness: float, seed: int) -> tuple[Any, Any]:
@@ -220,23 +246,26 @@ def write_project(
     top: Path,
     classes: Sequence[str] = CLASSES,
     networks: Sequence[str] = ("small", "large"),
-    per_class: int = 40,
+    per_class: int | Sequence[int] = 40,
     noise: float = 60.0,
     lacking: str = "",
     leaks: int = 0,
+    methods: Sequence[Method] = (),
+    image_size: int = 16,
 ) -> Path:
     """Write what evaluate and the stages after it find: `params.yaml`, data and candidates; return `top`.
 
-    The first of `networks` is the best; each further one is worse. The test split has no picture of `lacking`,
-    and its first `leaks` pictures are marked as leaks.
+    The first of `networks` is the best; each further one is worse; `methods` say how they were made. The test split
+    has no picture of `lacking`, and its first `leaks` pictures are marked as leaks.
     """
-    folder = write_packed(top / "data" / "packed", classes, per_class, noise=noise)
+    folder = write_packed(top / "data" / "packed", classes, per_class, image_size, noise)
     split = write_split(top / "data" / "split.csv", folder, lacking, leaks)
     write_data_report(top / "metrics" / "data.json", top / "plots" / "data", top / "data" / "card.md", folder, split)
     store = top / "models" / "candidates"
     write_candidate(store / "baseline", folder, split, "baseline", error=0.15)
     for place, name in enumerate(networks):
-        write_candidate(store / name, folder, split, error=0.06 * place)
+        method = methods[place] if methods else "scratch"
+        write_candidate(store / name, folder, split, error=0.06 * place, method=method)
     files.write_json(top / "metrics" / "robustness.json", {"images": 0})
     costs = [(name, 1000, 0.1, 12.5, 0.5, 0.9) for name in networks]
     columns = ("candidate", "parameters", "megabytes", "training_seconds", "milliseconds", "test_accuracy")
@@ -247,6 +276,6 @@ def write_project(
         top / "params.yaml",
         f"dataset: digits\nseed: 0\nscratch:\n{listed}transfer: {{}}\nselect: {{metric: accuracy}}\n"
         "robustness: {images: 20}\npackage: {}\n"
-        "serve: {top_k: 3}\nreport: {title: Image classification, author: A. Person}\n",
+        "serve: {top_k: 3}\nreport: {title: '', author: A. Person}\n",
     )
     return top

@@ -12,7 +12,7 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from darkroom import fetching, files, packed
-from darkroom.commands import document, init, main
+from darkroom.commands import document, init, main, proposal
 from darkroom.data import duplicates, packing
 from darkroom.data.origin import Origin, write_origin
 from darkroom.data.settings import FolderSource, PackSettings
@@ -376,3 +376,15 @@ def test_many_classes_are_not_all_listed(capsys, tmp_path):
     assert "and 10 more" in printed
     assert "c29" in printed
     assert "c30" not in printed
+
+
+@pytest.mark.parametrize(
+    ("side", "size", "words"),
+    [
+        (400, 160, "shorter side of 400 pixels or more"),
+        (400, 64, "slow on larger ones; 400 is the median"),
+        (30, 32, "the median shorter side is 30 pixels"),
+    ],
+)
+def test_the_size_has_a_reason_that_speaks_for_it(side, size, words):
+    assert words in proposal._why_size(side, size)

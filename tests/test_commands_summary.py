@@ -1,14 +1,20 @@
+import subprocess
+
 import pytest
 from ruamel.yaml import YAML
 
-from darkroom import files
+from darkroom import files, revision
 from darkroom.commands import main, summary
 from darkroom.errors import DarkroomError
 from tests.imports import ROOT
 
 
-def scores(accuracy, low, high):
-    return {"test": {"accuracy": accuracy, "accuracy_low": low, "accuracy_high": high}}
+def scores(accuracy, low, high, macro_f1=0.5):
+    return {"test": {"accuracy": accuracy, "accuracy_low": low, "accuracy_high": high, "macro_f1": macro_f1}}
+
+
+def counts(**tests):
+    return {"per_class": {name: {"train": 3 * n, "validation": n, "test": n} for name, n in tests.items()}}
 
 
 def test_the_summary_names_the_best_its_interval_and_the_next_steps(tmp_path, monkeypatch, capsys):
@@ -20,11 +26,14 @@ def test_the_summary_names_the_best_its_interval_and_the_next_steps(tmp_path, mo
             "best": {"doubt": {"outsiders": {"photographs": {"confident": 0.53}}}},
         },
     )
+    files.write_json(summary.DATA, counts(cat=40, dog=40))
     files.write_json(summary.BEST, {"name": "net", "reason": "It is the best."})
     main.run(["summary"])
     printed = capsys.readouterr().out
-    assert "net        98.50%   96.00% to 99.00%  ← best network on validation" in printed
+    assert "net        98.50%   96.00% to 99.00%  ← chosen" in printed
     assert "baseline   90.00%   85.00% to 94.00%\n" in printed
+    for part in ("acro", "always", "Fewer than", "Different from the commit"):
+        assert part not in printed
     for part in (
         "It is the best.",
         "Warning: ",
@@ -35,6 +44,45 @@ def test_the_summary_names_the_best_its_interval_and_the_next_steps(tmp_path, mo
         "dvc metrics diff",
     ):
         assert part in printed
+
+
+def test_macro_figures_and_the_majority_share_stand_there_where_classes_are_uneven(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    candidates = {"net": scores(0.97, 0.96, 0.98, 0.95), "blind": scores(0.98, 0.97, 0.99, 0.5)}
+    files.write_json(summary.EVALUATION, {"candidates": candidates})
+    files.write_json(summary.DATA, counts(common=380, rare=8, scarce=12))
+    files.write_json(summary.BEST, {"name": "net", "reason": "It is the best."})
+    lines = summary.summary().splitlines()
+    heading = next(place for place, line in enumerate(lines) if line.startswith("Test scores: macro F1"))
+    shown = [line.split() for line in lines[heading + 1 : heading + 4]]
+    assert [row[0] for row in shown] == ["net", "blind", "always"]
+    assert shown[0][1:3] == ["0.950", "97.00%"]
+    assert shown[2][1:] == ["common", f"{2 * 0.95 / 1.95 / 3:.3f}", "95.00%"]
+    assert "Fewer than 30 test images, so their scores say little: rare (8), scarce (12)" in lines
+
+
+@pytest.mark.parametrize(
+    ("edited", "told"), [(["metrics/data.json"], True), (["metrics/data.json", "params.yaml"], False)]
+)
+def test_results_that_differ_from_the_commit_though_nothing_else_does_are_explained(
+    tmp_path, monkeypatch, edited, told
+):
+    monkeypatch.chdir(tmp_path)
+    files.write_json(summary.EVALUATION, {"candidates": {"net": scores(0.97, 0.96, 0.98)}})
+    files.write_json(summary.DATA, counts(cat=40, dog=40))
+    files.write_json(summary.BEST, {"name": "net", "reason": "It is the best."})
+    files.write_text(tmp_path / "params.yaml", "seed: 0\n")
+    identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+    for command in (["init", "--quiet"], ["add", "."], [*identity, "commit", "--quiet", "--message", "One"]):
+        subprocess.run(["git", *command], check=True)
+    assert "Different from the commit" not in summary.summary()
+    for name in edited:
+        path = tmp_path / name
+        path.write_text(f"{path.read_text(encoding='utf-8')}\n", encoding="utf-8")
+    printed = summary.summary()
+    assert ("Different from the commit" in printed) == told
+    assert ("metrics/data.json. " in printed.replace("\n", " ")) == told
+    assert revision.remade() == ["metrics/data.json"]
 
 
 def test_before_the_first_run_it_says_what_to_do(tmp_path, monkeypatch):

@@ -25,7 +25,8 @@ def facts(best=None, confusions=(), classes=(), slices=()):
     best = best or entry()
     counts = {row.name: {"train": 50, "validation": 10, "test": 500} for row in classes}
     data: dict[str, Any] = {
-        "test": 1000, "validation": 100, "per_class": counts, "conflicts": 0, "broken": 0, "imbalance": 1.0,
+        "test": 1000, "validation": 100, "image_size": 32, "per_class": counts, "conflicts": 0, "broken": 0,
+        "imbalance": 1.0,
     }  # fmt: skip
     return Facts(
         "", "", "digits", data, "", [best, best], best, "", "accuracy", {}, list(classes), [], list(confusions), None,
@@ -89,7 +90,7 @@ def test_a_weak_kind_of_images_is_named(measure, name, words):
 def test_the_hardest_class_is_named_unless_two_are(f1, told):
     classes = [ClassRow(name, 500, 0.9, 0.9, value) for name, value in zip("ab", f1, strict=True)]
     lines = insights.lessons(facts(confusions=pairs(3), classes=classes))
-    assert lines == (["Classes: a is the hardest, with an F1 of 0.800."] if told else [])
+    assert lines == (["Classes: a is the hardest, with an F1 of 0.800 on 500 test images."] if told else [])
 
 
 @pytest.mark.parametrize(("accuracies", "told"), [([0.5, 0.6, 0.7, 0.8], True), ([0.5, 0.8, 0.8, 0.8], False)])
@@ -97,6 +98,25 @@ def test_longer_training_is_advised_only_where_it_still_helped(accuracies, told)
     classes = [ClassRow(name, 500, 0.9, 0.9, 0.9) for name in "ab"]
     steps = dict(insights.next_steps(facts(entry(accuracies), classes=classes)))
     assert ("Train longer" in steps) == told
+
+
+def test_longer_training_counts_from_what_the_data_set_asked_for():
+    best = entry([0.5, 0.6, 0.7, 0.8])
+    best.card.training.update(epochs=40, epochs_factor=4)
+    classes = [ClassRow(name, 500, 0.9, 0.9, 0.9) for name in "ab"]
+    assert dict(insights.next_steps(facts(best, classes=classes)))["Train longer"].endswith("training.epochs=20")
+
+
+@pytest.mark.parametrize(("size", "architecture", "expected"), [
+    (32, "", "dvc exp run -S 'scratch=${zoo}'"),
+    (160, "mobilenet_v2", "dvc exp run -S '+transfer.resnet18={architecture: resnet18}'"),
+    (160, "resnet18", "dvc exp run -S '+transfer.mobilenet_v2={architecture: mobilenet_v2}'"),
+])  # fmt: skip
+def test_other_networks_suit_the_size_of_the_images(size, architecture, expected):
+    given = facts(classes=[ClassRow(name, 500, 0.9, 0.9, 0.9) for name in "ab"])
+    given.data["image_size"] = size
+    given.best.card.network["architecture"] = architecture
+    assert insights.next_steps(given)[-1][1] == expected
 
 
 def test_a_mention_keeps_its_verb_where_the_first_figure_is_missing():

@@ -33,12 +33,25 @@ def network(name: str, parameters: int = 1000, test: float = 0.5, right: int = 9
 BAR = network("baseline", accuracy=0.05, macro_f1=0.05, log_loss=9.0)
 
 
-@pytest.mark.parametrize(("metric", "value"), [("accuracy", "95.00%"), ("macro_f1", "0.9500"), ("log_loss", "0.1000")])
-def test_a_baseline_that_is_better_is_told(metric, value):
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [("accuracy", "accuracy (95.00%)"), ("macro_f1", "macro F1 (0.9500)"), ("log_loss", "log loss (0.1000)")],
+)
+def test_a_baseline_that_is_better_is_told(metric, words):
     better = network("baseline", accuracy=0.95, macro_f1=0.95, log_loss=0.1)
     reason = choose([network("a")], better, metric).reason
-    assert reason.endswith(f"The baseline is better there ({value}): the networks learned too little.")
+    assert f"On validation the baseline has a better {words} than a (" in reason
     assert "baseline" not in choose([network("a")], network("baseline"), metric).reason  # equal is not better
+    assert choose([network("a"), network("b")], better, metric).reason.endswith(f"a better {words} than every network.")
+
+
+def test_a_baseline_between_the_networks_is_better_than_the_chosen_one_alone():
+    bar = network("baseline", accuracy=0.93)
+    chosen = choose(
+        [judged(network("a", accuracy=0.90), 0.9), judged(network("b", accuracy=0.95), 0.8)], bar, "accuracy"
+    )
+    assert chosen.best.card.name == "a"
+    assert chosen.reason.endswith("On validation the baseline has a better accuracy (93.00%) than a (90.00%).")
 
 
 @pytest.mark.parametrize(
@@ -167,7 +180,7 @@ def test_folds_choose_where_all_were_judged_by_them():
     first, second = network("a", accuracy=0.95), network("b", accuracy=0.90)
     chosen = choose([judged(first, 0.85), judged(second, 0.88)], BAR, "accuracy")
     assert (chosen.best.card.name, chosen.value) == ("b", 0.88)
-    assert chosen.reason == "Of 2 networks, b has the highest accuracy on 5 folds, 2 times (88.00%)."
+    assert chosen.reason == "Of 2 networks, b has the highest accuracy on 5 folds, repeated 2 times (88.00%)."
     chosen = choose([judged(first, 0.85), second], BAR, "accuracy")
     assert chosen.reason == "Of 2 networks, a has the highest validation accuracy (95.00%)."
 

@@ -452,6 +452,7 @@ def test_info(client: Client, project: Path) -> None:
     assert info["model"]["name"] == info["card"]["name"] == "small"
     assert re.fullmatch("[0-9a-f]{12}", info["model"]["version"])
     assert info["card"]["temperature"] == BEST["temperature"]
+    assert not {"seconds", "scores"} & set(info["card"]), "a served card has neither"
     assert info["metrics"] == EVALUATION["candidates"]["small"]
     assert info["limits"] == LIMITS.model_dump(exclude={"log", "log_pictures"})
     assert info["parity"]["rows"] == 24

@@ -4,8 +4,7 @@ from tests import factories
 from tests.test_stage_evaluate import rows
 
 
-def test_every_network_has_its_price(tmp_path, capsys):
-    top = factories.write_project(tmp_path)
+def run(top):
     test = {"accuracy": 0.9, "accuracy_low": 0.8, "accuracy_high": 0.95}
     candidates = {name: {"test": test} for name in ("baseline", "small", "large")}
     files.write_json(top / "evaluation.json", {"best": {"name": "small"}, "candidates": candidates})
@@ -16,6 +15,16 @@ def test_every_network_has_its_price(tmp_path, capsys):
         "out": "cost",
     }
     cost.main([part for name, place in places.items() for part in (f"--{name}", str(top / place))])
+
+
+def test_one_network_has_a_price_and_no_figure_of_one_point(tmp_path):
+    run(factories.write_project(tmp_path, networks=("small",)))
+    assert [path.name for path in (tmp_path / "cost").iterdir()] == ["cost.csv"]
+
+
+def test_every_network_has_its_price(tmp_path, capsys):
+    top = factories.write_project(tmp_path)
+    run(top)
     assert sorted(line.split(":")[0] for line in capsys.readouterr().out.splitlines()) == ["large", "small"]
     prices = rows(top / "cost" / "cost.csv")
     assert [price["candidate"] for price in prices] == ["small", "large"]

@@ -37,7 +37,10 @@ def test_the_card_says_what_is_served_and_how_good_it_is(project):
     assert card.startswith(f"# Model card: small\n\nsmall is right on {scores['accuracy']:.1%} of 24 test images")
     assert "a probability for each of 3 classes: cat, dog and frog" in card
     assert f"| macro F1 | {scores['macro_f1']:.3f} | {scores['macro_f1_low']:.3f} – " in card
-    assert "- 3 classes have fewer than 30 test images: their scores say little." in card
+    assert (
+        "- All classes have fewer than 30 test images, so their scores say little: cat (8), dog (8) and frog (8)."
+        in card
+    )
     assert "The pictures: CC0." in card
     for heading in ("What it is for", "Data", "How good it is", "When to believe it", "Limits", "Licence"):
         assert f"\n## {heading}\n" in card

@@ -10,7 +10,7 @@ from darkroom import candidate, files, packed
 from darkroom.candidate import softmax
 from darkroom.errors import DarkroomError
 from darkroom.predictor import Predictor
-from darkroom.training import backbones, probe
+from darkroom.training import backbones, loop, probe, watching
 from stages import baseline, pretrained, scratch, transfer
 from tests import factories
 from tests.web import Web, serve
@@ -74,7 +74,7 @@ def test_a_stage_leaves_a_whole_candidate(place, name):
     folder = place / name
     expected = {
         "baseline": {"card.json", "predictions.npz", "weights.safetensors"},
-        "probed": NETWORK_FILES - {"history"} | {"folds.json"},
+        "probed": NETWORK_FILES - {"history", "augmented.png"} | {"folds.json"},
     }.get(name, NETWORK_FILES)
     assert {path.name for path in folder.iterdir()} == expected
     card = candidate.read_card(folder)
@@ -245,3 +245,33 @@ def test_a_wrong_name_is_told_at_once(place, tmp_path):
                 "z",
             ]
         )
+
+
+def test_the_card_of_a_probe_names_what_decided_it_and_no_path_of_the_machine(place):
+    probed, tuned = (candidate.read_card(place / name) for name in ("probed", "second"))
+    keys = {
+        "architecture",
+        "input_size",
+        "balance",
+        "augment",
+        "seed",
+        "method",
+        "strength",
+        "weights",
+        "weights_sha256",
+    }
+    assert set(probed.training) == keys
+    assert probed.training["augment"] == {"flip": False}
+    assert {"optimizer", "schedule", "batch_size"} <= set(tuned.training)
+    for card in (probed, tuned):
+        assert card.training["weights"] == "first"
+        assert str(place) not in (place / card.name / "card.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("number", "start", "accuracy", "told"),
+    [(1, 0.98, 0.12, True), (1, 0.98, 0.95, False), (2, 0.98, 0.12, False), (1, None, 0.12, False)],
+)
+def test_a_first_epoch_far_below_the_start_is_explained(number, start, accuracy, told):
+    epoch = loop.Epoch(number, 1.0, 1.0, accuracy, 0.1, 100.0)
+    assert bool(watching.fallen(epoch, start)) == told

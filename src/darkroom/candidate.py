@@ -6,8 +6,8 @@
 | `predictions.npz` | `validation` and `test`: float32 logits (rows of that split, classes), in its order |
 | `weights.safetensors` | the parameters |
 | `model.onnx` | uint8 images (N, S, S, 3) to float32 logits (N, classes); networks only |
-| `history/` | DVCLive's curves, one TSV a metric and epoch; networks only |
-| `augmented.png` | one augmented batch; networks only |
+| `history/` | DVCLive's curves, one TSV a metric and epoch; networks trained by epochs only |
+| `augmented.png` | one augmented batch; networks trained by epochs only |
 | `folds.json` | `Folds`: how it does on several splits; probes only, where `select.folds` asks for them |
 
 Logits are unnormalised log-probabilities: probabilities are `softmax(logits / temperature)`.

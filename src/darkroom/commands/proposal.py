@@ -85,7 +85,7 @@ def propose(
         settings = {"source": settings.pop("source"), "pack": settings.pop("pack"), "split": split, **settings}
         result.values[f"datasets.{entry}"] = settings
     result.reasons = [
-        (f"image_size {size}", f"half of the pictures have a shorter side of {side:,} pixels or more"),
+        (f"image_size {size}", _why_size(side, size)),
         (f"flip {str(bool(flip)).lower()}", _why_flip(one_way)),
     ]
     if balance != "none":
@@ -93,6 +93,14 @@ def propose(
         result.reasons.append((f"balance {balance}", reason))
     _propose_models(result, current, found, splits, start, offline=offline)
     return result
+
+
+def _why_size(side: int, size: int) -> str:
+    if size >= min(SIZES):
+        return f"half of the pictures have a shorter side of {side:,} pixels or more"
+    if side > size:
+        return f"networks trained from random weights are slow on larger ones; {side:,} is the median shorter side"
+    return f"the median shorter side is {side:,} pixels"
 
 
 def _why_flip(one_way: Sequence[str]) -> str:

@@ -3,38 +3,35 @@
 from pathlib import Path
 from typing import Any
 
-from darkroom import doubt, files
+from darkroom import balance, doubt, files, naming, revision
 from darkroom.errors import DarkroomError
 
 # Outputs that dvc.yaml names; a test compares.
 EVALUATION = Path("metrics/evaluation.json")
+DATA = Path("metrics/data.json")
 BEST = Path("models/best.json")
 REPORTS = Path("reports")
 
 
 def summary() -> str:
-    """Return the candidates with their test accuracies, which is best and why, and what to do next.
+    """Return the candidates with their test scores, which was chosen and why, what to beware of, and what to do next.
 
     Raises DarkroomError when the pipeline has not run yet.
     """
-    for path in (EVALUATION, BEST):
+    for path in (EVALUATION, DATA, BEST):
         if not path.is_file():
             raise DarkroomError(f"{path} is missing: run `make run` or `dvc repro` first")
     evaluation, best = files.read_json(EVALUATION), files.read_json(BEST)
-    candidates: dict[str, Any] = evaluation["candidates"]
-    width = max(map(len, candidates))
-    lines = ["", "Test accuracy, with its 95% interval"]
-    for name, scores in sorted(candidates.items(), key=lambda item: -item[1]["test"]["accuracy"]):
-        test = scores["test"]
-        mark = "  ← best network on validation" if name == best["name"] else ""
-        interval = f"{test['accuracy_low']:.2%} to {test['accuracy_high']:.2%}"
-        lines.append(f"  {name:<{width}}  {test['accuracy']:7.2%}   {interval}{mark}")
+    counts: balance.Counts = files.read_json(DATA)["per_class"]
     return "\n".join(
         [
-            *lines,
+            "",
+            *_scores(evaluation["candidates"], best["name"], counts),
             "",
             best["reason"],
             *_foreign(evaluation),
+            *_few_tests(counts),
+            *_remade(),
             "",
             f"  Report   {REPORTS / 'report.html'}  (also .pdf, .md, slides.pptx)",
             "  Serve    make serve, then open http://localhost:3000/ui",
@@ -49,3 +46,46 @@ def _foreign(evaluation: dict[str, Any]) -> list[str]:
     worth = evaluation.get("best", {}).get("doubt") or {"outsiders": {}}
     text = doubt.describe({kind: figures["confident"] for kind, figures in worth["outsiders"].items()})
     return [text] if text else []
+
+
+def _scores(candidates: dict[str, Any], chosen: str, counts: balance.Counts) -> list[str]:
+    """Return a line a candidate, the best on test first; where classes are uneven, macro F1 leads."""
+    uneven = balance.are_uneven(counts)
+    always = balance.majority(counts)
+    majority = f"always {naming.shown(always.name)}"
+    width = max(map(len, [*candidates, majority] if uneven else candidates))
+    lead = "macro_f1" if uneven else "accuracy"
+    if uneven:
+        lines = ["Test scores: macro F1, in which every class counts the same, and accuracy with its 95% interval"]
+    else:
+        lines = ["Test accuracy, with its 95% interval"]
+    for name, scores in sorted(candidates.items(), key=lambda item: -item[1]["test"][lead]):
+        test = scores["test"]
+        macro = f"{test['macro_f1']:.3f}   " if uneven else ""
+        interval = f"{test['accuracy_low']:.2%} to {test['accuracy_high']:.2%}"
+        mark = "  ← chosen" if name == chosen else ""
+        lines.append(f"  {name:<{width}}  {macro}{test['accuracy']:7.2%}   {interval}{mark}")
+    if uneven:
+        lines.append(f"  {majority:<{width}}  {always.macro_f1:.3f}   {always.accuracy:7.2%}")
+    return lines
+
+
+def _few_tests(counts: balance.Counts) -> list[str]:
+    """Name the classes with too few test images for their scores to say much, the smallest first."""
+    if not (small := balance.with_few_tests(counts)):
+        return []
+    named = naming.listed([f"{name} ({images:,})" for name, images in small], most=5)
+    scores = "its scores say" if len(small) == 1 else "their scores say"
+    return [f"Fewer than {balance.FEW} test images, so {scores} little: {named}"]
+
+
+def _remade() -> list[str]:
+    """Say why tracked results differ from the commit where nothing else does, and what to do about that."""
+    files_told = revision.remade()
+    if not files_told or revision.changed():
+        return []
+    return [
+        "",
+        f"Different from the commit, though no code or parameter is: {naming.listed(files_told, most=5)}.",
+        "Another processor rounds differently and new data give new numbers; see CONTRIBUTING.md for what to do.",
+    ]

@@ -20,8 +20,8 @@ def describe(packed: Packed, metrics: dict[str, Any]) -> str:
     classes = count(metrics["classes"], "class", "classes")
     parts = [
         f"The data set is **{text(metrics['dataset'])}**: {count(metrics['images'], 'image')} of {classes}, "
-        f"brought to {size} × {size} pixels. {_balance(packed.records)} Source: {text(metrics['source'])}. "
-        f"Licence: {text(metrics['licence'])}.",
+        f"brought to {size} × {size} pixels. {_balance(packed.records)} Source: {text(metrics['source'])}."
+        + (f" Licence: {text(metrics['licence'])}." if metrics["licence"] else ""),
         f"{_sizes(packed.records)} Each was turned upright as its camera says, brought to sRGB, laid over white where "
         "it is transparent, cut to its central square and resized with an antialiased bicubic filter; of an animation "
         "the first frame counts.",

@@ -1,20 +1,17 @@
 """What the report says: every fact of it, gathered from the results."""
 
-import subprocess
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from darkroom import candidate, files, packed
-from darkroom.candidate import Card, Epoch
+from darkroom import balance, candidate, files, packed, revision
+from darkroom.balance import Majority
+from darkroom.candidate import Card, Epoch, Folds
 from darkroom.evaluation import plot_labels
 from darkroom.evaluation.architecture import Step, steps
 from darkroom.evaluation.settings import ReportSettings
-
-DECIDING = ("src", "stages", "params.yaml", "dvc.yaml", "requirements.txt")
-"""What decides results, beside the data."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +35,8 @@ class Entry:
     """Difference in test accuracy, p_value and verdict; None for the best itself."""
     doubt: dict[str, Any] | None = None
     """When its answers are unsure; None for the baseline."""
+    folds: Folds | None = None
+    """How a probe does on repeated folds; None where none were asked for."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,9 @@ class Facts:
     commit: str
     """The repository's commit, empty where there is none."""
     changed: list[str]
-    """What is tracked, decides results and differs from the commit."""
+    """What decides results and differs from the commit."""
+    remade: list[str] = field(default_factory=list)
+    """Results that are tracked and differ from the commit."""
 
     @property
     def bar(self) -> Entry:
@@ -134,8 +135,27 @@ class Facts:
     @property
     def uneven(self) -> bool:
         """Whether classes differ so much in size that macro figures come first."""
-        sizes = [sum(counts.values()) for counts in self.data["per_class"].values()]
-        return bool(max(sizes) / max(1, min(sizes)) > packed.UNEVEN)  # not rounded, as the choice of the metric has it
+        return balance.are_uneven(self.data["per_class"])
+
+    @property
+    def majority(self) -> Majority:
+        """What always answering the largest class would score on test."""
+        return balance.majority(self.data["per_class"])
+
+    @property
+    def by_folds(self) -> bool:
+        """Whether repeated folds chose the best network, as `selection.choose` has it."""
+        return all(entry.folds for entry in self.networks)
+
+    @property
+    def trained(self) -> list[Entry]:
+        """The networks that were trained by epochs."""
+        return [entry for entry in self.networks if entry.card.epochs]
+
+    @property
+    def probes(self) -> list[Entry]:
+        """The networks of which the last layer alone was fitted."""
+        return [entry for entry in self.networks if not entry.card.epochs]
 
     @property
     def networks(self) -> list[Entry]:
@@ -174,15 +194,16 @@ def gather(sources: Sources, names: Sequence[str], settings: ReportSettings, dat
     """Read the facts about the candidates `names`, of which the first is the baseline."""
     evaluation = files.read_json(sources.evaluation)
     choice = files.read_json(sources.best)
+    data = files.read_json(sources.data)
     robustness = files.read_json(sources.robustness)
     entries = [_entry(sources.candidates / name, evaluation["candidates"][name]) for name in names]
     best = next(entry for entry in entries if entry.card.name == choice["name"])
     by_class = [row for row in packed.read_sheet(sources.per_class) if row["candidate"] == choice["name"]]
     return Facts(
-        title=settings.title,
+        title=settings.title or f"Image classification: {data['dataset']}",
         author=settings.author,
         dataset=dataset,
-        data=files.read_json(sources.data),
+        data=data,
         card=sources.card.read_text(encoding="utf-8"),
         entries=entries,
         best=best,
@@ -200,24 +221,17 @@ def gather(sources: Sources, names: Sequence[str], settings: ReportSettings, dat
         prices=_prices(sources.cost / "cost.csv") if sources.cost else {},
         quantization=_quantization(sources.served / "quantization.json") if sources.served else None,
         seed=seed,
-        commit=_git("rev-parse", "HEAD"),
-        changed=[line[3:] for line in _git("status", "--porcelain", "--", *DECIDING).splitlines()],
+        commit=revision.commit(),
+        changed=revision.changed(),
+        remade=revision.remade(),
     )
 
 
 def _entry(folder: Path, judged: dict[str, Any]) -> Entry:
     card = candidate.read_card(folder)
     scores = {key: value for key, value in judged.items() if key in Entry.__dataclass_fields__}
-    return Entry(card, candidate.read_history(folder), steps(card.layers), **scores)
-
-
-def _git(*arguments: str) -> str:
-    """Return what git prints, nothing where there is no git or no repository."""
-    try:
-        done = subprocess.run(["git", *arguments], capture_output=True, encoding="utf-8", check=False)
-    except OSError:
-        return ""
-    return done.stdout.rstrip() if done.returncode == 0 else ""
+    folds = candidate.read_folds(folder)
+    return Entry(card, candidate.read_history(folder), steps(card.layers), **scores, folds=folds)
 
 
 def _class_row(row: dict[str, str]) -> ClassRow:

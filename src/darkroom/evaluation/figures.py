@@ -89,13 +89,20 @@ def learning_curves(histories: Mapping[str, Sequence[Epoch]], kept: Mapping[str,
     return drawing
 
 
-def accuracies(scores: Mapping[str, Scores], best: str, baseline: str) -> Figure:
-    """Draw each candidate's test accuracy with its 95% interval, the highest on top."""
+def accuracies(scores: Mapping[str, Scores], best: str, baseline: str, majority: float | None = None) -> Figure:
+    """Draw each candidate's test accuracy with its 95% interval, the highest on top.
+
+    majority: the accuracy of always answering the largest class, drawn as a line where it is given.
+    """
     ordered = sorted(scores.items(), key=lambda item: (item[1].accuracy, item[0] == best))
     with plotting.figure(7.2, 0.9 + 0.36 * len(ordered)) as drawing:
         axes = drawing.subplots()
         bar = scores[baseline]
         axes.axvspan(bar.accuracy_low, bar.accuracy_high, color=plotting.ORANGE, alpha=0.08, linewidth=0)
+        label = "Test accuracy with 95% interval; the band is the baseline's"
+        if majority is not None:
+            axes.axvline(majority, color=plotting.MUTED, linestyle="--", linewidth=1)
+            label += ", the dashed line\nwhat always answering the largest class would reach"
         for row, (name, score) in enumerate(ordered):
             color = {best: plotting.BLUE, baseline: plotting.ORANGE}.get(name, plotting.MUTED)
             axes.plot([score.accuracy_low, score.accuracy_high], [row, row], color=color, linestyle="-")
@@ -115,7 +122,7 @@ def accuracies(scores: Mapping[str, Scores], best: str, baseline: str) -> Figure
         axes.tick_params(axis="y", length=0)
         axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.xaxis.set_major_formatter(PercentFormatter(1.0))
-        axes.set_xlabel("Test accuracy with 95% interval; the band is the baseline's")
+        axes.set_xlabel(label)
     return drawing
 
 

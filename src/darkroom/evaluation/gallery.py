@@ -15,8 +15,17 @@ from darkroom.evaluation.judging import Judged
 from darkroom.evaluation.roster import BASELINE
 
 
-def draw(judged: Sequence[Judged], best: Judged, labels: npt.NDArray[np.int64], worth: Worth) -> dict[str, Figure]:
-    """Return the figures by file name; `labels` are those of the test rows, shape (test rows,)."""
+def draw(
+    judged: Sequence[Judged],
+    best: Judged,
+    labels: npt.NDArray[np.int64],
+    worth: Worth,
+    majority: float | None = None,
+) -> dict[str, Figure]:
+    """Return the figures by file name.
+
+    labels: those of the test rows, shape (test rows,); majority: as for `figures.accuracies`.
+    """
     classes = best.card.classes
     counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
     np.add.at(counts, (labels, best.predicted), 1)
@@ -25,7 +34,9 @@ def draw(judged: Sequence[Judged], best: Judged, labels: npt.NDArray[np.int64], 
     risk = None if worth.confident_accuracy is None else 1 - worth.confident_accuracy
     surest = risk_coverage(best.probabilities.max(axis=1), best.predicted == labels)
     drawn = {
-        "accuracy": figures.accuracies({each.card.name: each.test for each in judged}, best.card.name, BASELINE),
+        "accuracy": figures.accuracies(
+            {each.card.name: each.test for each in judged}, best.card.name, BASELINE, majority
+        ),
         "confusion": figures.confusion(counts, classes),
         "learning_curves": figures.learning_curves(
             {each.card.name: each.history for each in trained},

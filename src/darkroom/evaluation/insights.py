@@ -2,10 +2,16 @@
 
 from scipy.stats import fisher_exact
 
+from darkroom import balance
 from darkroom.evaluation import sentences
 from darkroom.evaluation.comparison import SIGNIFICANCE, holm
 from darkroom.evaluation.facts import Entry, Facts, SliceRow
 from darkroom.evaluation.wording import chance, count, listing, percent, points, times
+
+SMALL = 64
+"""Side in pixels up to which the networks of the zoo can be trained from random weights in reasonable time."""
+PRETRAINED = ("mobilenet_v2", "resnet18", "efficientnet_b0", "resnet50")
+"""Networks of torchvision to try, the cheapest first."""
 
 
 def smaller(facts: Facts) -> Entry | None:
@@ -27,8 +33,9 @@ def against(entry: Entry) -> str:
 def lessons(facts: Facts) -> list[str]:
     """Return what the results teach, each only where they do."""
     best, lines = facts.best, []
-    if least := smaller(facts):
-        ratio = times(best.card.parameters / least.card.parameters)
+    least = smaller(facts)
+    ratio = times(best.card.parameters / least.card.parameters) if least else ""
+    if least and ratio != "1.0 times":
         said = against(least)
         lines.append(
             f"Size: {best.card.name} has {ratio} the parameters of {least.card.name}"
@@ -156,7 +163,8 @@ def _hardest(facts: Facts) -> list[str]:
     few = (
         f", and with {count(trained[row.name], 'training image')} it has few" if trained[row.name] < middle / 2 else ""
     )
-    return [f"Classes: {row.name} is the hardest, with an F1 of {row.f1:.3f}{few}."]
+    tests = count(row.support, "test image")
+    return [f"Classes: {row.name} is the hardest, with an F1 of {row.f1:.3f} on {tests}{few}."]
 
 
 def next_steps(facts: Facts) -> list[tuple[str, str]]:
@@ -164,20 +172,20 @@ def next_steps(facts: Facts) -> list[tuple[str, str]]:
     best, data = facts.best, facts.data
     section = f"datasets.{facts.dataset}"
     steps: list[tuple[str, str]] = []
-    few = [row.name for row in facts.classes if row.support < sentences.FEW]
+    few = [row.name for row in facts.classes if row.support < balance.FEW]
     if facts.uneven and best.card.training.get("balance", "none") == "none":
         steps.append(("Give small classes more say", f"dvc exp run -S {section}.training.balance=weights"))
     if improving(best) and best.validation["accuracy"] < 0.99:
         steps.append(
             (
                 "Train longer",
-                f"dvc exp run -S {section}.training.epochs={2 * int(best.card.training.get('epochs') or 8)}",
+                f"dvc exp run -S {section}.training.epochs={2 * _asked(best)}",
             )
         )
     width = best.test["accuracy_high"] - best.test["accuracy_low"]
     if few or width > 0.05:
         whom = f", most of all of {listing(few[: sentences.TOLD])}" if few and len(few) < len(facts.classes) else ""
-        steps.append((f"Collect more pictures{whom}; four times as many halve an interval", ""))
+        steps.append((f"Collect more pictures{whom}; four times as many test images halve an interval", ""))
     if 0 < facts.label_issues <= (data["validation"] + data["test"]) / 10:  # else it is the model that errs
         labels = count(facts.label_issues, "label", "labels")
         steps.append((f"Look at {labels} that may be wrong, see plots/tables/label_issues.csv", ""))
@@ -185,6 +193,25 @@ def next_steps(facts: Facts) -> list[tuple[str, str]]:
         steps.append(("Decide by hand about the copies under two class names, see data/copies.csv", ""))
     if data["broken"]:
         steps.append(("Replace the files that cannot be read, see data/packed/broken.csv", ""))
-    steps.append(("See how much is luck of training", f"dvc exp run -S seed={facts.seed + 1}"))
-    steps.append(("Try other networks", "dvc exp run -S 'scratch=${zoo}'"))
-    return steps
+    steps.append(("See how far the numbers move with another seed", f"dvc exp run -S seed={facts.seed + 1}"))
+    return [*steps, _others(facts)]
+
+
+def _asked(entry: Entry) -> int:
+    """Return the epochs that the data set asked for; those of the card are multiplied by the recipe's own factor."""
+    training = entry.card.training
+    return max(1, round(int(training.get("epochs") or 8) / float(training.get("epochs_factor") or 1)))
+
+
+def _others(facts: Facts) -> tuple[str, str]:
+    """Return which other networks suit the images: those of the zoo are made for small ones."""
+    if facts.data["image_size"] <= SMALL:
+        return "Try other networks", "dvc exp run -S 'scratch=${zoo}'"
+    tried = {entry.card.network.get("architecture") for entry in facts.networks} | {
+        entry.card.name for entry in facts.networks
+    }
+    other = next((name for name in PRETRAINED if name not in tried), None)
+    if other is None:
+        return "Try other pretrained networks, see docs/transfer.md", ""
+    command = f"dvc exp run -S '+transfer.{other}={{architecture: {other}}}'"
+    return "Try another pretrained network, whose weights come from the network once", command

@@ -47,7 +47,7 @@ def render(facts: Facts, pictures: set[str], form: Form) -> str:
             number=number,
             sentences=sentences,
             insights=insights,
-            scores=SCORES,
+            scores=score_rows(facts),
             failures=[(name, caption) for name, caption, _ in FAILURES],
             mentions=[(name, words) for name, _, words in FAILURES],
         )
@@ -58,7 +58,24 @@ def render(facts: Facts, pictures: set[str], form: Form) -> str:
 def render_model_card(facts: Facts) -> str:
     """Return the card of the best model as Markdown; it says nothing that hangs on when or where it was written."""
     template = _environment().get_template("model_card.md.j2")
-    return _tidy(template.render(facts=facts, sentences=sentences, scores=SCORES))
+    return _tidy(template.render(facts=facts, sentences=sentences, scores=score_rows(facts)))
+
+
+def score_rows(facts: Facts) -> list[tuple[str, str, str]]:
+    """Return each score of the best on test with its interval, in words; macro scores first where classes are uneven.
+
+    There the share of the largest class follows the accuracy.
+    """
+    test, rows = facts.best.test, []
+    for label, key, style in sorted(SCORES, key=lambda score: facts.uneven and not score[1].startswith("macro")):
+        if key not in test:
+            continue
+        shown = wording.percent if style == "%" else "{:.3f}".format
+        bounds = [shown(test[f"{key}_{side}"]) for side in ("low", "high") if f"{key}_{side}" in test]
+        rows.append((label, shown(test[key]), " – ".join(bounds)))
+        if key == "accuracy" and facts.uneven:
+            rows.append((f"accuracy of {sentences.majority(facts)}", shown(facts.majority.accuracy), ""))
+    return rows
 
 
 def _environment() -> jinja2.Environment:

@@ -99,10 +99,19 @@ def choose(
                 f"({cheapest.card.parameters:,}, not {best.card.parameters:,}), and so is preferred."
             )
             best, value = cheapest, measured(cheapest)
-    reached: float = getattr(bar.validation, metric)
-    if sign * reached < sign * float(getattr(best.validation, metric)):
-        reason += f" The baseline is better there ({_shown(reached, metric)}): the networks learned too little."
-    return Choice(best, value, reason)
+    return Choice(best, value, reason + _against_bar(best, ranked, bar, metric))
+
+
+def _against_bar(best: Judged, networks: Sequence[Judged], bar: Judged, metric: Metric) -> str:
+    """Say so where the baseline has a better validation `metric` than the chosen network, or than all of them."""
+    sign = 1 if metric == "log_loss" else -1
+    reached = float(getattr(bar.validation, metric))
+    below = [each for each in networks if sign * reached < sign * float(getattr(each.validation, metric))]
+    if not any(each is best for each in below):
+        return ""
+    own = f"{best.card.name} ({_shown(float(getattr(best.validation, metric)), metric)})"
+    whom = "every network" if len(below) == len(networks) > 1 else own
+    return f" On validation the baseline has a better {WORDS[metric]} ({_shown(reached, metric)}) than {whom}."
 
 
 def judged_by_folds(networks: Sequence[Judged]) -> bool:
@@ -129,7 +138,9 @@ def caution(networks: Sequence[Judged], prefer: Prefer = "best") -> str:
 
 def _splits(network: Judged) -> str:
     assert network.folds is not None
-    return f"{network.folds.folds} folds" + (f", {network.folds.repeats} times" if network.folds.repeats > 1 else "")
+    return f"{network.folds.folds} folds" + (
+        f", repeated {network.folds.repeats} times" if network.folds.repeats > 1 else ""
+    )
 
 
 def _alike(ranked: Sequence[Judged], metric: Metric, labels: npt.NDArray[np.int64], seed: int) -> list[Judged]:

@@ -1,12 +1,10 @@
 """What the results mean, in sentences that report, slides and model card share. Plain text, true for any data."""
 
-from darkroom import plotting
+from darkroom import balance, plotting
 from darkroom.doubt import describe
 from darkroom.evaluation.facts import Confusion, Entry, Facts
 from darkroom.evaluation.wording import chance, count, duration, listing, numeral, percent, points
 
-FEW = 30
-"""Test images under which the scores of a class say little."""
 TOLD = 5
 """Classes that are named before the rest are only counted."""
 ALIKE = 0.01
@@ -25,13 +23,24 @@ def summary(facts: Facts) -> list[str]:
 
 
 def choice(facts: Facts) -> str:
-    """Say which network is the best and why, and what had no say in that."""
-    return f"{facts.reason} The test images had no say in this choice."
+    """Say which network is the best and why; where there was a choice, that the test images had no say in it."""
+    return facts.reason if len(facts.networks) == 1 else f"{facts.reason} The test images had no say in this choice."
+
+
+def validation_use(facts: Facts) -> str:
+    """Say what the validation images are for, as the predicate of a sentence."""
+    uses = ["choose the best network"] if len(facts.networks) > 1 and not facts.by_folds else []
+    if facts.trained:
+        uses.append("decide which epoch is kept")
+    uses.append("set the penalties of linear classifiers")  # the baseline is one, and a probe's last layer
+    together = " and, with the training images in folds, choose the best network"
+    folds = together if len(facts.networks) > 1 and facts.by_folds else ""
+    return listing([*uses, "calibrate", "set thresholds"]) + folds
 
 
 def course(entry: Entry) -> str:
     """Say how long a network was trained, and what was kept."""
-    card, time = entry.card, duration(entry.card.seconds).replace(" ", "\u00a0")
+    card, time = entry.card, duration(entry.card.seconds)
     if not card.epochs:
         return f"{card.name}: last layer alone, fitted in {time}"
     kept = f"epoch {card.best_epoch} kept" if card.best_epoch else "none better than the start, which was kept"
@@ -39,15 +48,21 @@ def course(entry: Entry) -> str:
 
 
 def headline(facts: Facts) -> str:
-    """Give the score that matters most, with its interval."""
-    test = facts.best.test
-    text = (
-        f"{facts.best.card.name} is right on {percent(test['accuracy'])} of {count(facts.data['test'], 'test image')} "
-        f"({interval(test, 'accuracy')})."
+    """Give the score that matters most, with its interval; where classes are uneven, what the majority share is."""
+    test, name = facts.best.test, facts.best.card.name
+    right = f"right on {percent(test['accuracy'])} of {count(facts.data['test'], 'test image')}"
+    if not facts.uneven:
+        return f"{name} is {right} ({interval(test, 'accuracy')})."
+    return (
+        f"{name} reaches a macro F1 of {test['macro_f1']:.3f} (95% interval {test['macro_f1_low']:.3f} to "
+        f"{test['macro_f1_high']:.3f}), in which every class counts the same. It is {right} "
+        f"({interval(test, 'accuracy')}); {majority(facts)} would be right on {percent(facts.majority.accuracy)}."
     )
-    if facts.uneven:
-        text += f" Classes are uneven, so look first at its macro F1 of {test['macro_f1']:.3f}."
-    return text
+
+
+def majority(facts: Facts) -> str:
+    """Name what needs no model: to answer the largest class every time."""
+    return f"always answering {facts.majority.name}"
 
 
 def interval(scores: dict[str, float], name: str) -> str:
@@ -61,17 +76,20 @@ def verdict(facts: Facts) -> str:
     corrected = " with Holm's correction" if len(facts.entries) > 2 else ""
     test = f"McNemar's exact test{corrected}, {chance(versus['p_value'])}"
     reached = percent(facts.bar.test["accuracy"])
+    it, bar = "It", ""
+    if facts.uneven:
+        it, bar = "In accuracy it", f" The baseline's macro F1 is {facts.bar.test['macro_f1']:.3f}."
     if versus["verdict"] == "better":
         return (
-            f"It beats the baseline, which reaches {reached}, by {points(versus['difference'])}: more than chance "
-            f"explains ({test})."
+            f"{it} beats the baseline, which reaches {reached}, by {points(versus['difference'])}: more than chance "
+            f"explains ({test}).{bar}"
         )
     if versus["verdict"] == "worse":
         return (
-            f"It does not beat the baseline: it is worse, by {points(versus['difference'])}; the baseline reaches "
-            f"{reached} ({test})."
+            f"{it} does not beat the baseline: it is worse, by {points(versus['difference'])}; the baseline reaches "
+            f"{reached} ({test}).{bar}"
         )
-    return f"It does not beat the baseline, which reaches {reached}: the difference is within noise ({test})."
+    return f"{it} does not beat the baseline, which reaches {reached}: the difference is within noise ({test}).{bar}"
 
 
 def beware(facts: Facts) -> str:
@@ -81,7 +99,8 @@ def beware(facts: Facts) -> str:
         return f"It makes no mistake on test, and {off}"
     first, *others = facts.confusions
     tied = others and others[0].count == first.count
-    which = "One of its most frequent mistakes is" if tied else "Its most frequent mistake is"
+    only = "Its only mistake is" if first.count == 1 else "All its mistakes are"
+    which = ("One of its most frequent mistakes is" if tied else "Its most frequent mistake is") if others else only
     return f"{which} {mistake(facts, first)}, and {off}"
 
 
@@ -192,17 +211,11 @@ def letters(facts: Facts) -> str:
 def limits(facts: Facts) -> list[str]:
     """Say how far to trust the figures."""
     lines = [
-        "The intervals cover the luck of which images were tested, not the luck of training: another seed moves the "
-        "numbers too.",
+        "The intervals express only that the number of test images is limited. What else the seed decides at random is "
+        "not in them.",
         "The test images come from the same source as the others. On pictures of another kind, expect less.",
     ]
-    small = [row.name for row in facts.classes if row.support < FEW]
-    if len(small) > TOLD or len(small) == len(facts.classes):
-        lines.append(
-            f"{count(len(small), 'class has', 'classes have')} fewer than {FEW} test images: {_scores(small)}."
-        )
-    elif small:
-        lines.append(f"{listing(small)} {_have(small)} fewer than {FEW} test images: {_scores(small)}.")
+    lines += few_tests(facts)
     if facts.robustness and facts.robustness["mean_corruption_accuracy"] < 0.9 * facts.robustness["clean_accuracy"]:
         lines.append("Pictures of poor quality are answered worse: see how it fares on pictures made worse.")
     if facts.absent:
@@ -212,12 +225,50 @@ def limits(facts: Facts) -> list[str]:
     return lines
 
 
-def _have(names: list[str]) -> str:
-    return "has" if len(names) == 1 else "have"
+def few_tests(facts: Facts) -> list[str]:
+    """Name the classes with too few test images to be judged, the smallest first; empty where there are none."""
+    small = [each for each in balance.with_few_tests(facts.data["per_class"]) if each[1]]
+    if not small:
+        return []
+    named = [f"{name} ({images:,})" for name, images in small[:TOLD]]
+    if rest := len(small) - len(named):
+        named.append(f"{rest:,} more")
+    scores = "its scores say" if len(small) == 1 else "their scores say"
+    which = "One class has" if len(small) == 1 else f"{numeral(len(small))} classes have"
+    if len(small) == len(facts.classes) > 1:
+        which = "All classes have"
+    return [f"{which} fewer than {balance.FEW} test images, so {scores} little: {listing(named)}."]
 
 
-def _scores(names: list[str]) -> str:
-    return "its scores say little" if len(names) == 1 else "their scores say little"
+REPEATS = (
+    "On the same kind of processor the same seed gives the same numbers. Another processor, or a GPU, rounds "
+    "differently, so scores may differ in their last digits and now and then by an image. Measured times differ on "
+    "every machine."
+)
+"""What differs where the pipeline runs again."""
+
+
+def tree(facts: Facts) -> str:
+    """Say at which commit the report was written, and which tracked files differ from it."""
+    if not facts.commit:
+        return "With the repository at the version of this report:"
+    text = f"This report was written at commit {facts.commit}"
+    if facts.changed:
+        text += f", with changes to {_files(facts.changed)} that were not committed"
+    if facts.remade:
+        text += f". Its results are those of this run: {_files(facts.remade)} differ from the ones committed there"
+    return f"{text}. With that version of the repository{' and these changes' if facts.changed else ''}:"
+
+
+def _files(names: list[str]) -> str:
+    return listing([*names[:TOLD], *(["other files"] if len(names) > TOLD else [])])
+
+
+def answers(facts: Facts) -> str:
+    """Return of which kind the best network's answers on test are."""
+    if not facts.confusions:
+        return "right answers"
+    return "right and wrong answers" if facts.best.test["accuracy"] else "wrong answers"
 
 
 def quantization(facts: Facts) -> str:
@@ -228,10 +279,11 @@ def quantization(facts: Facts) -> str:
     size, time = after["bytes"] / before["bytes"], after["milliseconds"] / before["milliseconds"]
     loss = before["accuracy"] - after["accuracy"]
     change = "changes no accuracy" if not loss else f"{'costs' if loss > 0 else 'brings'} {points(loss)} of accuracy"
-    takes = "less" if time < 1 else "more"
+    change_of_time = percent(abs(1 - time))
+    takes = f"{change_of_time} {'less' if time < 1 else 'more'}" if change_of_time != "0.0%" else "the same"
     return (
         f"In 8-bit integers {facts.best.card.name} {change} on {count(facts.data['validation'], 'validation image')}, "
-        f"has {percent(size)} of the size and takes {percent(abs(1 - time))} {takes} time for an answer. "
+        f"has {percent(size)} of the size and takes {takes} time for an answer. "
         f"A loss of {points(found['max_loss'])} is allowed, so {'int8' if found['accepted'] else 'float32'} is served; "
         "every other figure here is that of the floats."
     )

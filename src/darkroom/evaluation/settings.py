@@ -39,7 +39,7 @@ class RobustnessSettings(Section):
 class ReportSettings(Section):
     """What stands on the report's first page."""
 
-    title: Annotated[str, Field(min_length=1), ONE_LINE] = "Image classification"
-    """Stands above the report and on the first slide."""
+    title: Annotated[str, ONE_LINE] = ""
+    """Stands above the report and on the first slide; when empty, the name of the data set is used."""
     author: Annotated[str, ONE_LINE] = ""
     """Printed under the title when it is not empty."""

@@ -48,22 +48,27 @@ def _of(facts: Facts, part: list[Entry]) -> str:
 def _open(deck: Deck, facts: Facts) -> None:
     said = sentences.summary(facts)
     slide = deck.add(facts.title, "\n".join(said), "Title Slide")
-    slide.placeholders[1].text = naming.escape(" · ".join(filter(None, (facts.data["dataset"], facts.author))))
+    dataset = facts.data["dataset"] if facts.data["dataset"] not in facts.title else ""
+    slide.placeholders[1].text = naming.escape(" · ".join(filter(None, (dataset, facts.author))))
     best = facts.best
     slide = deck.add("In short", "\n".join(said))
     big = slide.shapes.add_textbox(LEFT, TOP, Inches(2.9), HEIGHT).text_frame
     big.word_wrap, big.vertical_anchor = True, MSO_ANCHOR.MIDDLE
-    parts = [
-        (percent(best.test["accuracy"]), 48, BLUE, True),
-        (f"of {count(facts.data['test'], 'test image')} right", 16, INK, False),
-        (sentences.interval(best.test, "accuracy"), 12, MUTED, False),
-    ]
+    right = f"of {count(facts.data['test'], 'test image')} right"
+    accuracy = (sentences.interval(best.test, "accuracy"), 12, MUTED, False)
+    parts = [(percent(best.test["accuracy"]), 48, BLUE, True), (right, 16, INK, False), accuracy]
     if facts.uneven:
-        parts.append((f"macro F1 {best.test['macro_f1']:.3f}", 16, INK, False))
+        parts = [
+            (f"{best.test['macro_f1']:.3f}", 48, BLUE, True),
+            ("macro F1", 16, INK, False),
+            (f"{percent(best.test['accuracy'])} {right}", 16, INK, False),
+            accuracy,
+            (f"{sentences.majority(facts)}: {percent(facts.majority.accuracy)}", 12, MUTED, False),
+        ]
     for place, (words, size, colour, bold) in enumerate(parts):
         paragraph = big.paragraphs[0] if not place else big.add_paragraph()
         run = paragraph.add_run()
-        run.text, run.font.size, run.font.color.rgb, run.font.bold = words, Pt(size), colour, bold
+        run.text, run.font.size, run.font.color.rgb, run.font.bold = naming.escape(words), Pt(size), colour, bold
     look.text(slide, [said[0], said[1], said[3], said[4]], Inches(3.5), Inches(6.0))
 
 
@@ -89,15 +94,14 @@ def _data(deck: Deck, facts: Facts) -> None:
         (data["leaks"], "test image with a copy elsewhere", "test images with a copy elsewhere"),
     ]
     facts_told += [count(number, one, several) for number, one, several in found if number]
-    slide = deck.add(
-        "The data", f"Source: {data['source']}. Licence: {data['licence']}. Images of one kind stand in one row."
-    )
+    licence = f" Licence: {data['licence']}." if data["licence"] else ""
+    slide = deck.add("The data", f"Source: {data['source']}.{licence} Images of one class are in one row.")
     deck.picture(slide, "samples", LEFT, Inches(4.6), HEIGHT)
     look.text(slide, facts_told, Inches(5.3), Inches(4.2))
     slide = deck.add(
         "How the images are divided",
-        "Train fits the weights, validation chooses, stops and calibrates; test is scored once for each model and "
-        "chooses nothing.",
+        f"The training images fit the weights. The validation images {sentences.validation_use(facts)}. Each model is "
+        "scored once on the test images, which choose nothing.",
     )
     deck.picture(slide, "classes")
 
@@ -119,7 +123,7 @@ def _models(deck: Deck, facts: Facts) -> None:
 
 
 def _duration(entry: Entry) -> str:
-    return duration(entry.card.seconds).replace(" ", "\u00a0")
+    return duration(entry.card.seconds)
 
 
 def _layers(deck: Deck, facts: Facts) -> None:
@@ -170,10 +174,13 @@ def _results(deck: Deck, facts: Facts) -> None:
         test, versus = entry.test, entry.versus_best
         said = f"{versus['verdict']}, {chance(versus['p_value'])}" if versus else "the best"
         low, high = percent(test["accuracy_low"]), percent(test["accuracy_high"])
-        scores = (percent(test["accuracy"]), f"{low}\u00a0–\u00a0{high}", f"{test['macro_f1']:.3f}", said)
+        scores = (f"{test['macro_f1']:.3f}", percent(test["accuracy"]), f"{low}\u00a0–\u00a0{high}", said)
         rows.append((_star(entry, facts), f"{entry.card.parameters:,}", _duration(entry), *scores))
-    header = ("Model", "Parameters", "Training", "Accuracy", "95% interval", "Macro F1", "Against the best")
-    look.table(slide, header, rows, (1.9, 1.15, 1.15, 1.0, 1.75, 0.95, 2.0))
+    if facts.uneven:
+        always = facts.majority
+        rows.append((f"always {always.name}", "", "", f"{always.macro_f1:.3f}", percent(always.accuracy), "", ""))
+    header = ("Model", "Parameters", "Training", "Macro F1", "Accuracy", "95% interval", "Against the best")
+    look.table(slide, header, rows, (1.9, 1.15, 1.15, 0.95, 1.0, 1.75, 2.0))
     wrong = [sentences.mistake(facts, item).removeprefix("to take ") for item in facts.confusions[:5]]
     slide = deck.add(
         f"Where {best.card.name} errs",

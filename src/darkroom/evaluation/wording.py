@@ -28,14 +28,14 @@ def chance(p_value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time as "12 s", "3 min 5 s" or "2 h 10 min"."""
+    """Return a time as "12 s", "3 min 5 s" or "2 h 10 min", which no line end divides."""
     whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s" if whole else "under 1 s"
     minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
+    if whole < 60:
+        words = f"{whole} s" if whole else "under 1 s"
+    else:
+        words = f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    return words.replace(" ", "\u00a0")
 
 
 def megabytes(size: float) -> str:

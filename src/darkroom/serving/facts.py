@@ -11,6 +11,8 @@ from darkroom import doubt
 from darkroom.serving import examples
 from darkroom.serving.model import Model
 
+UNSERVED = ("seconds", "scores")
+"""Fields that a served card leaves empty: times differ between equal models, and scores are under `metrics`."""
 PACKAGES = ("bentoml", "numpy", "onnxruntime", "pillow")
 
 
@@ -26,7 +28,7 @@ def collect(model: Model) -> dict[str, Any]:
     return {
         "model": identity(model),
         "classes": model.card.classes,
-        "card": asdict(model.card),
+        "card": {key: value for key, value in asdict(model.card).items() if key not in UNSERVED},
         "model_card": text.read_text(encoding="utf-8") if text.is_file() else None,
         "precision": model.served.precision,
         "reason": model.served.reason,

@@ -66,6 +66,8 @@ class Start:
     """JSON files that the candidate has besides, by name."""
     seconds: float = 0.0
     """Time that coming so far took."""
+    accuracy: float | None = None
+    """Validation accuracy so far; None where the weights are random."""
 
 
 Begin = Callable[[Ground], Start]
@@ -110,9 +112,9 @@ def _train(job: Job, begin: Begin, out: Path, world: World, compute: Compute) ->
             trainer.run(Watch(), keeper)
         return
     with files.whole_directory(out) as folder:
-        _write_augmented(folder, training, plan)
         done = Done(start.seconds)
         if trainer:
+            _write_augmented(folder, training, plan)
             if not job.quiet:
                 print(_outset(plan, job.batch_size, training, place, compute, world), flush=True)
             done = _run(job, trainer, keeper, start, folder)
@@ -146,13 +148,14 @@ def _trainer(start: Start, ground: Ground, plan: Plan) -> Trainer:
 
 def _run(job: Job, trainer: Trainer, keeper: Keeper, start: Start, folder: Path) -> Done:
     """Train to the end, with curves in `folder`, and say what came of it."""
-    with watching.watch(job.name, folder / "history", trainer.plan.epochs, job.quiet) as watch:
+    with watching.watch(job.name, folder / "history", trainer.plan.epochs, job.quiet, start.accuracy) as watch:
         best = trainer.run(watch, keeper)
     seconds = start.seconds + trainer.seconds
     if not job.quiet:
         kept = f"best epoch {best} of {len(trainer.history)}" if best else "no epoch was better than the start"
         accuracy = trainer.history[best - 1].validation_accuracy if best else trainer.best.accuracy
-        print(f"{job.name}: {kept}, validation accuracy {accuracy:.1%}, {seconds:.0f} s")
+        before = "" if start.accuracy is None else f" (last layer alone {start.accuracy:.1%})"
+        print(f"{job.name}: {kept}, validation accuracy {accuracy:.1%}{before}, {seconds:.0f} s")
     return Done(seconds, len(trainer.history), best)
 
 
@@ -211,15 +214,7 @@ def _card(job: Job, plan: Plan, start: Start, ground: Ground, done: Done, finger
         image_size=ground.training.size,
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         data=fingerprint,
-        training={
-            **job.settings.model_dump(),
-            **job.training.model_dump(),
-            "epochs": plan.epochs if start.epochs else 0,
-            "batch_size": plan.batch_size,
-            "augment": job.augment.model_dump(),
-            "seed": job.seed,
-            **start.facts,
-        },
+        training={**(_recipe(job, plan) if start.epochs else _probe_recipe(job)), "seed": job.seed, **start.facts},
         seconds=round(done.seconds, 2),
         epochs=done.epochs,
         best_epoch=done.best,
@@ -229,6 +224,18 @@ def _card(job: Job, plan: Plan, start: Start, ground: Ground, done: Done, finger
         network=start.description,
         layers=layers.describe(network, ground.training.size),
     )
+
+
+def _recipe(job: Job, plan: Plan) -> dict[str, Any]:
+    """Return the parameters of a training by epochs."""
+    sizes = {"epochs": plan.epochs, "batch_size": plan.batch_size}
+    return {**job.settings.model_dump(), **job.training.model_dump(), **sizes, "augment": job.augment.model_dump()}
+
+
+def _probe_recipe(job: Job) -> dict[str, Any]:
+    """Return the parameters that a probe depends on; it has no optimiser, no schedule and no batches."""
+    kept = job.settings.model_dump(include={"architecture", "input_size"})
+    return {**kept, "balance": job.training.balance, "augment": {"flip": bool(job.augment.flip)}}
 
 
 def _write_augmented(out: Path, training: Data, plan: Plan) -> None:

@@ -1,5 +1,6 @@
 """Parameters of the training stages."""
 
+from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
@@ -193,8 +194,15 @@ class TransferSettings(RecipeSettings):
 
     @property
     def weights_shown(self) -> str:
-        """`weights` as it may be told and kept: an address without user, password and query."""
-        return fetching.shown(self.weights) if self.from_address else self.weights
+        """`weights` as reports may show it: an address without user, password and query, a path without the machine's.
+
+        Of a path that leads out of the project only the last part is kept.
+        """
+        if self.from_address:
+            return fetching.shown(self.weights)
+        path = Path(self.weights)
+        outside = path.expanduser().is_absolute() or ".." in path.parts
+        return path.name if outside else self.weights
 
     @model_validator(mode="after")
     def _fits_together(self) -> "TransferSettings":

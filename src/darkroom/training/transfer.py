@@ -72,6 +72,7 @@ def start(source: Source, job: Job, settings: TransferSettings, ground: Ground) 
         },
         extras={"folds.json": asdict(scored)} if scored else {},
         seconds=spent + seconds,
+        accuracy=head.accuracy,
     )
 
 

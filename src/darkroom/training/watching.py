@@ -9,12 +9,15 @@ from dvclive.live import Live
 
 from darkroom.training.loop import Epoch, Watch
 
+FALL = 0.05
+"""By how much less accuracy after the first epoch is worth a note."""
+
 
 class Curves(Watch):
     """Writes DVCLive's curves, and on request a line an epoch."""
 
-    def __init__(self, live: Live, epochs: int, lines: bool) -> None:
-        self.live, self.epochs, self.lines = live, epochs, lines
+    def __init__(self, live: Live, epochs: int, lines: bool, start: float | None = None) -> None:
+        self.live, self.epochs, self.lines, self.start = live, epochs, lines, start
 
     def resume(self, way: float, epochs: list[Epoch]) -> None:
         """Write the curves so far again, as DVC has removed them with all that a broken-off stage left."""
@@ -28,6 +31,8 @@ class Curves(Watch):
         self._point(epoch)
         if self.lines:
             print(f"epoch {epoch.number:>3}/{self.epochs}  {describe(epoch)}", flush=True)
+            if note := fallen(epoch, self.start):
+                print(note, flush=True)
 
     def _point(self, epoch: Epoch) -> None:
         live = self.live
@@ -47,12 +52,25 @@ def describe(epoch: Epoch) -> str:
     )
 
 
+def fallen(epoch: Epoch, start: float | None) -> str:
+    """Return a note where the first epoch is clearly below the validation accuracy `start` it began with."""
+    if epoch.number != 1 or start is None or epoch.validation_accuracy >= start - FALL:
+        return ""
+    return (
+        f"  below the {start:.1%} of the last layer alone, as may happen at first when all layers are trained; "
+        "where later epochs do not recover, lower learning_rate or set method: probe"
+    )
+
+
 @contextmanager
-def watch(name: str, folder: Path, epochs: int, quiet: bool) -> Iterator[Watch]:
-    """Write the curves into `folder`; show a progress line on a terminal, a line an epoch elsewhere, or nothing."""
+def watch(name: str, folder: Path, epochs: int, quiet: bool, start: float | None = None) -> Iterator[Watch]:
+    """Write the curves into `folder`; show a progress line on a terminal, a line an epoch elsewhere, or nothing.
+
+    start: the validation accuracy before the first epoch, None where the weights are random.
+    """
     with Live(str(folder), dvcyaml=None, save_dvc_exp=False, report=None) as live:
         if quiet or not sys.stderr.isatty():
-            yield Curves(live, epochs, lines=not quiet)
+            yield Curves(live, epochs, not quiet, start)
             return
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -70,6 +88,8 @@ def watch(name: str, folder: Path, epochs: int, quiet: bool) -> Iterator[Watch]:
             class Line(Curves):
                 def epoch(self, epoch: Epoch) -> None:
                     super().epoch(epoch)
+                    if note := fallen(epoch, start):
+                        bar.console.print(note.strip(), soft_wrap=True)
                     words = describe(epoch).replace("validation loss", "validation")
                     bar.update(task, number=min(epoch.number + 1, epochs), words=words)
 

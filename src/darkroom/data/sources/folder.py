@@ -41,7 +41,7 @@ def fetch(settings: FolderSource, inbox: Path, downloads: Path, out: Path) -> Or
     layout.warn(manifest.arrange(path, left_out).warnings)  # a wrong layout ends here, before anything is written
     title = Path(urlsplit(settings.url).path if settings.url else settings.path or "").name
     return Origin(
-        title=naming.shown(title) or settings.url or "Own pictures", source="a person's own pictures", licence="unknown"
+        title=naming.shown(title) or settings.url or "Own pictures", source="a person's own pictures", licence=""
     )
 
 

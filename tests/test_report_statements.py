@@ -1,0 +1,148 @@
+"""Each statement of the report against the numbers, for every kind of project."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from darkroom import balance, candidate, files
+from darkroom.evaluation import sentences
+from darkroom.evaluation.facts import Facts, gather
+from darkroom.evaluation.rendering import render, render_model_card
+from darkroom.evaluation.roster import read_names
+from darkroom.evaluation.settings import ReportSettings
+from tests import report_cases
+from tests.test_stage_report import sources
+
+
+@pytest.fixture(scope="module", params=report_cases.CASES)
+def case(request, tmp_path_factory) -> tuple[str, Facts, str, str]:
+    """Return a case's name, its facts, its report and its model card."""
+    top = report_cases.write(tmp_path_factory.mktemp("case"), request.param)
+    facts = gather(sources(top), read_names(top / "params.yaml"), ReportSettings(), "digits", seed=0)
+    pictures = {path.stem for path in (top / "plots").rglob("*.png")} | {"explanations"}
+    return request.param, facts, render(facts, pictures, "github"), render_model_card(facts)
+
+
+def section(markdown: str, title: str) -> str:
+    """Return what stands under a heading, up to the next one of its level or above."""
+    head = re.search(rf"^(#+) {re.escape(title)}.*$", markdown, re.MULTILINE)
+    assert head, f"there is no {title!r}"
+    rest = markdown[head.end() :]
+    end = re.search(rf"^#{{1,{len(head[1])}}} ", rest, re.MULTILINE)
+    return rest[: end.start()] if end else rest
+
+
+def test_training_by_epochs_is_described_for_networks_that_had_any(case):
+    _, facts, report, _ = case
+    training = section(report, "Training")
+    assert ("Optimiser" in training) == bool(facts.trained)
+    assert ('"Kept" is' in training) == bool(facts.trained)
+    for entry in facts.probes:
+        assert re.search(
+            rf"^Of \W*{re.escape(entry.card.name).replace('_', '._')}\W* only the last layer", training, re.M
+        )
+        (line,) = re.findall(rf"^- \*\*{re.escape(entry.card.name).replace('_', '._')}\*\*: .*$", report, re.M)
+        assert not re.search(r"optimizer|schedule|batch|epochs|shift|learning", line)
+    assert ('"start" are' in training) == any(not entry.card.best_epoch for entry in facts.trained)
+    assert ("were changed anew" in training) == bool(facts.best.card.epochs)
+
+
+def test_what_the_validation_images_are_for_is_what_they_did(case):
+    _, facts, report, card = case
+    for text in (report, card):
+        assert ("decide which epoch is kept" in text) == bool(facts.trained)
+        assert ("choose the best network" in text) == (len(facts.networks) > 1)
+        assert ("with the training images in folds, choose the best" in text) == (
+            len(facts.networks) > 1 and facts.by_folds
+        )
+    assert ("had no say in this choice" in report) == (len(facts.networks) > 1)
+    assert "highest validation" not in report or not facts.by_folds
+
+
+def test_the_majority_share_stands_beside_accuracy_where_classes_are_uneven(case):
+    name, facts, report, card = case
+    assert facts.uneven == (name == "uneven")
+    for text in (report, card):
+        assert ("always answering cat" in text) == facts.uneven
+    if facts.uneven:
+        share = facts.data["per_class"]["cat"]["test"] / facts.data["test"]
+        assert facts.majority.accuracy == share
+        for text in (section(report, "Summary"), section(report, "Results"), card):
+            assert f"{share:.1%}" in text
+        assert sentences.headline(facts).index("macro F1") < sentences.headline(facts).index("right on")
+        for table in (section(report, "Results"), section(card, "How good it is")):
+            assert table.lower().index("macro f1 |") < table.lower().index("accuracy |")
+
+
+def test_every_class_too_small_to_be_judged_is_named_or_counted(case):
+    _, facts, _, card = case
+    small = {row.name for row in facts.classes if row.support < balance.FEW}
+    lines = [line for line in sentences.limits(facts) if "fewer than 30 test images" in line]
+    assert len(lines) == bool(small)
+    for line in lines:
+        assert line in card
+        named = re.findall(r"([\w ]+?) \((\d+)\)", line.split(": ")[1].replace(" and ", ", "))
+        supports = {row.name: row.support for row in facts.classes}
+        assert all(supports[name.strip()] == int(images) for name, images in named)
+        rest = re.search(r"and ([\d,]+) more", line)
+        assert len(named) + int(rest[1] if rest else 0) == len(small)
+        assert line.startswith("All classes") == (len(small) == len(facts.classes))
+
+
+def test_answers_are_called_right_or_wrong_as_there_are_such(case):
+    _, facts, report, _ = case
+    explained = section(report, "What its answers rest on")
+    assert ("wrong" in explained) == bool(facts.confusions)
+    assert ("right" in explained) == (facts.best.test["accuracy"] > 0)
+
+
+def test_what_is_advised_suits_the_case(case):
+    _, facts, report, _ = case
+    advice = section(report, "What to try next")
+    assert ("scratch=${zoo}" in advice) == (facts.data["image_size"] <= 64)
+    assert "luck of training" not in report
+
+
+def test_intervals_are_said_to_come_from_where_they_come_from(case):
+    _, facts, report, _ = case
+    assert ("come from the jackknife" in report) == ("roc_auc_low" in facts.best.test)
+    perfect = facts.best.test["macro_recall"] in (0, 1) or facts.best.test.get("roc_auc") == 1
+    assert ("there too the bounds are Wilson's" in report) == perfect
+
+
+@pytest.mark.parametrize(
+    ("shares", "told"),
+    [
+        ({"digits": 0.5, "noise": 0.5, "plain": 0.1}, "digits and pictures of noise deceive it most: 50.0%"),
+        ({"digits": 0.6, "noise": 0.5}, "digits deceive it most: 60.0%"),
+        ({"digits": 0.0, "noise": 0.0}, "none gets a confident answer"),
+    ],
+)
+def test_all_kinds_that_deceive_it_most_are_named(case, shares, told):
+    _, facts, _, _ = case
+    if facts.best.doubt is None or facts.worth is None:
+        pytest.skip("nothing is known about outsiders")
+    worth = facts.worth | {"outsiders": {kind: {"confident": share} for kind, share in shares.items()}}
+    assert told in sentences.doubt(replace(facts, worth=worth))[-1]
+
+
+def test_the_report_names_the_tree_as_it_is(case):
+    _, facts, _, _ = case
+    clean = replace(facts, commit="c0ffee", changed=[], remade=[])
+    assert "that were not committed" not in sentences.tree(clean)
+    assert "differ from the ones committed" not in sentences.tree(clean)
+    both = sentences.tree(replace(clean, changed=["params.yaml"], remade=["dvc.lock", "metrics/data.json"]))
+    assert "with changes to params.yaml that were not committed" in both
+    assert "dvc.lock and metrics/data.json differ from the ones committed there" in both
+    assert sentences.tree(replace(facts, commit="")).startswith("With the repository at the version")
+
+
+def test_a_set_without_a_licence_has_no_empty_sentence_about_it(tmp_path):
+    top = report_cases.write(tmp_path, "tiny")
+    data = top / "metrics" / "data.json"
+    files.write_json(data, files.read_json(data) | {"licence": ""})
+    facts = gather(sources(top), read_names(top / "params.yaml"), ReportSettings(), "digits", seed=0)
+    assert facts.title == "Image classification: Noisy patterns"
+    assert "No licence of the pictures is stated." in render_model_card(facts)
+    assert candidate.read_folds(top / "models" / "candidates" / "only") is None
