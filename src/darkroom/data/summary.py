@@ -1,5 +1,6 @@
 """What `metrics/data.json` says about a data set, and `data/copies.csv` about the copies in it."""
 
+import hashlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,15 @@ def summarise(packed: Packed, copies: Copies, division: Division, folder: Path, 
         **{name: totals[name] for name in SPLITS},
         "per_class": {label: {name: pairs[label, name] for name in SPLITS} for label in classes},
         "hash": fingerprint(folder, split),
+        "test_hash": _test_hash(packed, division),
     }
+
+
+def _test_hash(packed: Packed, division: Division) -> str:
+    """Return a hash of which images are scored and of their classes: while it is the same, accuracies compare."""
+    pairs = zip(packed.records, division.splits, strict=True)
+    lines = sorted(f"{record.sha256} {record.label}" for record, split in pairs if split == "test")
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def list_copies(packed: Packed, copies: Copies, division: Division) -> list[tuple[int, str, str, str, int, str]]:
