@@ -25,6 +25,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     with files.whole_directory(arguments.out) as out:
         count, broken = packing.pack(arguments.raw, settings, out)
     print(f"{count:,} pictures packed at {settings.image_size}×{settings.image_size}")
+    unlabelled = sum(not item.label for item in broken)
+    broken = [item for item in broken if item.label]
+    if unlabelled:
+        print(f"{unlabelled:,} in no class folder are left out, listed in {arguments.out / 'broken.csv'}")
     if broken:
         print(f"{len(broken):,} could not be read and are set aside, listed in {arguments.out / 'broken.csv'}:")
         for item in broken[:5]:

@@ -13,9 +13,9 @@ from ruamel.yaml import YAML
 
 from darkroom import fetching, files, packed
 from darkroom.commands import document, init, main, proposal
-from darkroom.data import duplicates, packing
+from darkroom.data import duplicates, packing, splitting
 from darkroom.data.origin import Origin, write_origin
-from darkroom.data.settings import FolderSource, PackSettings
+from darkroom.data.settings import FolderSource, PackSettings, SplitSettings
 from darkroom.data.sources import folder
 from darkroom.data.surveying import SIZE, survey
 from darkroom.errors import DarkroomError
@@ -83,6 +83,10 @@ def test_init_tells_what_it_found_and_fits_the_parameters_to_it(place, capsys):
         "41 pictures in 2 classes, 1 of them greyscale",
         "Shorter sides of 12 to 180 pixels, 12 in the middle",
         "2 exact and 1 near copies",
+        "train: the rest\n",
+        "validation: 15% of each class\n",
+        "test: 20% of each class\n",
+        "left out: 2 with a copy under another class",
         "2 pictures have a copy under another class and are left out: cat/000.png, dog/stolen.png",
         "Fewer than 30 pictures, so hard to learn and to judge: cat (27), dog (14)",
         "2 cannot be read and are left out:\n  dog/[bold]cut[/bold].jpg: damaged picture",
@@ -148,6 +152,38 @@ def test_what_lies_in_the_inbox_needs_no_path(place, capsys):
     main.run(["init", "data/inbox/", "--yes"])
     assert document.load(place / "params.yaml").datasets["folder"].source.path is None
     assert "-f download" not in capsys.readouterr().out
+
+
+def test_init_says_where_each_split_comes_from_and_why_pictures_are_in_none(place, capsys):
+    members = class_folders({"train/cat": 24, "train/dog": 24, "val/cat": 8, "val/dog": 8, "predict": 5})
+    members |= {f"val/cat/again{number}.png": members[f"train/cat/00{number}.png"] for number in range(3)}
+    members["train/dog/stolen.png"] = members["train/cat/020.png"]
+    photos = write_folder(place / "photos", members)
+    main.run(["init", str(photos), "--yes"])
+    printed = capsys.readouterr().out
+    found = survey(photos, 8)
+    splits = splitting.divide(found.records, found.copies, SplitSettings(), 0).splits
+    for part in (
+        f"{splits.count('train'):,} train: the pictures in train\n",
+        "19 validation: the pictures in val\n",
+        f"{splits.count('test'):,} test: 20% taken from train, since no folder is called test\n",
+        "5 left out: 2 with a copy under another class and 3 that repeat a picture of validation or test\n",
+        "photos: 5 images lie in no class folder, so they are left out: 5 in predict\n",
+    ):
+        assert part in printed
+    assert "cannot be read" not in printed
+
+
+@pytest.mark.parametrize("label", ["sparrow", "bright textile", "Copyright", "unlettered", "leftover", "numbered lots"])
+def test_words_inside_others_do_not_turn_mirroring_off(label):
+    assert not proposal.ONE_WAY.fullmatch(label)
+
+
+@pytest.mark.parametrize(
+    "label", ["left-arrow", "arrows_2", "Number", "counterclockwise", "printed text", "turn RIGHT"]
+)
+def test_whole_words_do(label):
+    assert proposal.ONE_WAY.fullmatch(label)
 
 
 @pytest.mark.parametrize("labels", ["0123", ["turn left", "turn right"], ["A", "b", "cat"]])

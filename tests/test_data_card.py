@@ -50,6 +50,14 @@ def test_what_was_set_aside_is_listed(facts, broken, expected):
     assert text.count("the file is empty") == min(broken, 10)
 
 
+def test_images_in_no_class_folder_are_not_called_unreadable():
+    found = packed([(8, 8)] * 4)
+    loose = [Broken(f"predict/{row}.png", "", "in no class folder") for row in range(3)]
+    text = card.describe(Packed(found.images, found.records, loose, {}), METRICS)
+    assert "- 3 images lie in no class folder and in no split." in text
+    assert "could not be read" not in text
+
+
 def test_uneven_classes_and_sizes_are_told():
     text = card.describe(packed([(8, 9), (20, 10), (30, 40), (12, 11)], "aaab"), METRICS)
     assert "The largest class, a, has 3 images, the smallest, b, 1: 3.0 to 1." in text

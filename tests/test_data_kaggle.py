@@ -162,7 +162,8 @@ def test_a_broken_zip_is_fetched_once_more_and_then_given_up(web, tmp_path, whol
     broken = whole.replace(BULK[:1000], b"x" * 1000)
     web.files["/storage/animals.zip"] = broken
     with pytest.raises(
-        DarkroomError, match=r"came broken \(translate\.py is damaged\): run again later, or fetch it by"
+        DarkroomError,
+        match=r"came broken \(translate\.py is damaged\): run again later, or fetch the archive elsewhere",
     ):
         fetch(tmp_path)
     assert len(web.seen) == 2
@@ -198,7 +199,10 @@ def test_no_client_is_one_message(web, tmp_path, monkeypatch):
 def test_no_network_is_one_message(web, tmp_path, monkeypatch):
     for name in ("http_proxy", "HTTP_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
-    with pytest.raises(DarkroomError, match="Kaggle cannot be reached: check the network and the proxy"):
+    with pytest.raises(
+        DarkroomError,
+        match=r"Kaggle cannot be reached: check the network and the proxy, or fetch.* into data/inbox/ and run",
+    ):
         fetch(tmp_path)
 
 

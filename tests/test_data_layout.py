@@ -39,11 +39,11 @@ def test_pictures_that_cannot_be_used_are_told():
     names = ["cover.jpg", "cat/1.png", "cat/2.HEIC", "dog/1.png", "dog/2.avif"]
     assert layout.arrange(names, "set.zip").set_aside == [
         Broken("cat/2.HEIC", "cat", ".HEIC is not read: convert it to JPEG or PNG"),
-        Broken("cover.jpg", "", "not in a class folder"),
+        Broken("cover.jpg", "", "in no class folder"),
         Broken("dog/2.avif", "dog", ".avif is not read: convert it to JPEG or PNG"),
     ]
     names = ["test/1.png", "train/cat/1.png", "train/dog/1.png"]
-    assert layout.arrange(names, "set.zip").set_aside == [Broken("test/1.png", "", "not in a class folder")]
+    assert layout.arrange(names, "set.zip").set_aside == [Broken("test/1.png", "", "in no class folder")]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,106 @@ def test_folders_beside_train_and_test_are_not_guessed_at():
     with pytest.raises(
         DarkroomError, match=r"set\.zip holds test, train beside extra, .*: train, validation and test are"
     ):
-        layout.arrange(["train/cat/1.png", "test/dog/2.png", "extra/a/1.png", "x/1.png"], "set.zip")
+        layout.arrange(["train/cat/1.png", "test/dog/2.png", "extra/cat/1.png", "x/a/1.png", "x/b/1.png"], "set.zip")
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("seg_train/seg_train", "seg_test/seg_test"),
+        ("training_set", "test_set"),
+        ("dataset/training_set", "test_set"),
+        ("dataset/training_set/training_set", "dataset/test_set/test_set"),
+        ("a/b/Train-2017", "a/b/Test-2017"),
+        ("TrainImages", "TestImages"),
+        ("mytrain", "mytest"),
+        ("train/images", "test/images"),
+        ("train", "test/test"),
+        ("birds_train", "birds_test"),
+    ],
+)
+def test_splits_are_recognised_by_parts_of_their_names(train, test):
+    names = [
+        f"{folder}/{label}/{number}.png" for folder in (train, test) for label in ("cat", "dog") for number in "12"
+    ]
+    found = layout.arrange(names, "set.zip")
+    expected = {("cat", train): "train", ("dog", train): "train", ("cat", test): "test", ("dog", test): "test"}
+    for item in found.items:
+        folder = item.name.rsplit("/", 2)[0]
+        assert item.split == expected[item.label, folder]
+    assert len(found.items) == 8
+    assert sorted(found.splits.values()) == ["test", "train"]
+    assert found.warnings == []
+    assert str(layout.class_folder(names, "set.zip")) == train
+
+
+def test_validation_is_recognised_and_class_folders_may_hold_the_splits():
+    names = [f"my_{split}/{label}/1.png" for split in ("train", "valid", "test") for label in ("cat", "dog")]
+    assert {item.split for item in layout.arrange(names, "set.zip").items} == {"train", "validation", "test"}
+    names = [f"{label}/{split}/1.png" for split in ("train", "val", "test") for label in ("cat", "dog")]
+    items = layout.arrange(names, "set.zip").items
+    assert [(item.label, item.split) for item in items[:3]] == [
+        ("cat", "test"), ("cat", "train"), ("cat", "validation")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("names", "classes"),
+    [
+        (["trains/steam/1.png", "buses/old/1.png"], {"trains", "buses"}),
+        (["train/1.png", "plane/2.png"], {"train", "plane"}),
+        (["contest/a/1.png", "tester/b/1.png"], {"contest", "tester"}),
+        (["cat/train/day/1.png", "dog/train/night/1.png"], {"cat", "dog"}),
+        (["cat/images/1.png", "dog/images/1.png"], {"cat", "dog"}),
+        (["cat/patient 1/1.png", "cat/patient 2/1.png", "dog/patient 3/1.png"], {"cat", "dog"}),
+    ],
+)
+def test_classes_whose_names_only_resemble_splits_stay_classes(names, classes):
+    items = layout.arrange(names, "set.zip").items
+    assert {item.label for item in items} == classes
+    assert len(items) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("outer", "message"),
+    [
+        (("first", "second"), r"'first' and 'second' hold folders of the same names \(cat, dog\)"),
+        (("camera/a", "camera/b"), r"'a' and 'b' hold folders of the same names"),
+        (("", "cells"), r"'cells' holds folders that also lie beside it \(cat, dog, owl\)"),
+        (("holdout", "rest"), r"not clear which folders are the classes.*manifest\.csv"),
+    ],
+)
+def test_repeated_folders_are_never_guessed_at(outer, message):
+    names = [f"{folder}/{label}/1.png".lstrip("/") for folder in outer for label in ("cat", "dog", "owl")]
+    names = [name.replace("owl", "owl" if name.startswith(outer[0]) else "emu") for name in names]
+    with pytest.raises(DarkroomError, match=message):
+        layout.arrange(names, "set.zip")
+
+
+@pytest.mark.parametrize("beside", ["predict", "seg_pred/seg_pred", "new photos", "unlabeled/images"])
+def test_a_folder_of_unlabelled_images_beside_the_splits_is_named_and_left_out(beside):
+    names = [f"{split}/{label}/1.png" for split in ("train", "test") for label in ("cat", "dog")]
+    found = layout.arrange([*names, *(f"{beside}/{number}.png" for number in range(7))], "photos")
+    assert {item.label for item in found.items} == {"cat", "dog"}
+    assert len(found.set_aside) == 7
+    assert found.warnings == [f"photos: 7 images lie in no class folder, so they are left out: 7 in {beside}"]
+
+
+def test_beside_one_split_only_a_telling_name_is_left_out():
+    names = ["train/cat/1.png", "train/dog/1.png", "predictions/1.png", "test/1.png"]
+    assert len(layout.arrange(names, "photos").items) == 2
+    with pytest.raises(DarkroomError, match="photos holds train beside owl"):
+        layout.arrange([*names, "owl/1.png"], "photos")
+
+
+def test_an_archive_inside_is_named():
+    with pytest.raises(
+        DarkroomError, match=r"set\.zip holds no pictures but a/inner\.ZIP, and an archive inside is not"
+    ):
+        layout.arrange(["a/inner.ZIP", "read.me"], "set.zip")
+    assert layout.arrange(["cat/1.png", "dog/1.png", "more.tar.gz"], "set.zip").warnings == [
+        "set.zip holds the archive more.tar.gz; it is not opened, so unpack what belongs to the set"
+    ]
 
 
 def test_the_limit_holds_for_each_class_and_split_and_forgets_the_order():

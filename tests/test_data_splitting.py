@@ -4,11 +4,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from darkroom.data import duplicates, splitting
+from darkroom.data import duplicates, splitting, summary
 from darkroom.data.settings import SplitSettings
 from darkroom.data.splitting import Division
 from darkroom.errors import DarkroomError
-from darkroom.packed import Record
+from darkroom.packed import Packed, Record
 
 SETTINGS = SplitSettings(validation=0.2, test=0.3)
 
@@ -159,3 +159,14 @@ def test_validation_pictures_that_are_all_test_pictures_are_replaced():
 def test_a_class_without_a_training_picture_is_told_apart_from_a_small_one():
     with pytest.raises(DarkroomError, match=r"no picture to train on in b \(5\): the source gives all of them for"):
         divide([*many("a", 10), *many("b", 5, "test")], SETTINGS, 0)
+
+
+def test_the_hash_of_the_test_images_changes_with_them_alone():
+    def hash_of(records, splits):
+        return summary._test_hash(Packed(np.zeros(0), records, [], {}), Division(splits, []))
+
+    records, splits = many("a", 3), ["test", "test", "train"]
+    first = hash_of(records, splits)
+    assert hash_of(records[::-1], splits[::-1]) == first
+    assert hash_of([*records, record("new", "a")], [*splits, "train"]) == first
+    assert hash_of([*records, record("new", "a")], [*splits, "test"]) != first

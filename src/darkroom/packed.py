@@ -54,10 +54,11 @@ class Record:
 
 @dataclass(frozen=True)
 class Broken:
-    """A picture that could not be read: a row of `broken.csv`."""
+    """A picture that was set aside: a row of `broken.csv`."""
 
     name: str
     label: str
+    """Class name; empty where it lies in no class folder, so nobody knows whether it can be read."""
     reason: str
 
 

@@ -46,8 +46,8 @@ def init(photos: Path, entry: str, file: Path | None, *, yes: bool, offline: boo
     console = Console(highlight=False, markup=False, emoji=False)
     show(found, console)
     splits = splitting.divide(found.records, found.copies, settings, current.seed).splits
-    sizes = Counter(splits)
-    console.print(", ".join(f"{sizes[name]:,} {name}" for name in (*packed.SPLITS, packed.LEFT_OUT) if sizes[name]))
+    for words in _divided(found, splits, settings):
+        console.print(words, soft_wrap=True)
     if start is None and not offline and proposal.shows_photographs(found):
         start = weights.published(proposal.BACKBONE, current.transfer.get(proposal.BACKBONE))
     changes = proposal.propose(found, splits, current, entry, _source(photos), start, offline=offline)
@@ -105,12 +105,37 @@ def _remarks(found: Survey, counts: Counter[str]) -> list[str]:
         )
     if few := [f"{label} ({count})" for label, count in counts.items() if count < 30]:
         lines.append(f"Fewer than 30 pictures, so hard to learn and to judge: {naming.listed(few, most=3)}")
-    if found.broken:
-        lines.append(f"{len(found.broken):,} cannot be read and are left out:")
-        lines += [f"  {naming.shown(item.name)}: {naming.shown(item.reason)}" for item in found.broken[:MOST_BROKEN]]
-        if len(found.broken) > MOST_BROKEN:
-            lines.append(f"  and {len(found.broken) - MOST_BROKEN:,} more")
+    if broken := [item for item in found.broken if item.label]:
+        lines.append(f"{len(broken):,} cannot be read and are left out:")
+        lines += [f"  {naming.shown(item.name)}: {naming.shown(item.reason)}" for item in broken[:MOST_BROKEN]]
+        if len(broken) > MOST_BROKEN:
+            lines.append(f"  and {len(broken) - MOST_BROKEN:,} more")
     return [*lines, *found.warnings]
+
+
+def _divided(found: Survey, splits: Sequence[str], settings: SplitSettings) -> list[str]:
+    """Return, line by line, how many pictures each split gets, where they come from, and why some are in none."""
+    sizes = Counter(splits)
+    given = {record.split for record in found.records} - {""}
+    shares = {"validation": settings.validation, "test": settings.test}
+    lines = [""]
+    for name in packed.SPLITS:
+        folders = [folder for folder, split in sorted(found.splits.items()) if split == name]
+        words = f"the pictures in {naming.listed(folders)}" if folders else "as the source says"
+        if name not in given:
+            words = "the rest"
+            if name in shares:
+                cut = f"taken from train, since no folder is called {name}" if given else "of each class"
+                words = f"{shares[name]:.0%} {cut}"
+        lines.append(f"{sizes[name]:,} {name}: {words}")
+    if number := sizes[packed.LEFT_OUT]:
+        pairs = zip(found.copies.conflicts.tolist(), splits, strict=True)
+        conflicts = sum(conflict for conflict, split in pairs if split == packed.LEFT_OUT)
+        parts = [f"{conflicts:,} with a copy under another class"] * bool(conflicts)
+        if copies := number - conflicts:
+            parts.append(f"{copies:,} that repeat a picture of validation or test")
+        lines.append(f"{number:,} left out: {' and '.join(parts)}")
+    return lines
 
 
 def _source(photos: Path) -> str | None:

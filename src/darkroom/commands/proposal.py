@@ -28,8 +28,11 @@ SCRATCH = "resnet9"
 FEW = 300
 """Validation images below which a choice between models may be luck."""
 FOLDS = 5
-ONE_WAY = re.compile(r"[0-9A-Za-z]|.*(digit|letter|number|text|left|right|clockwise|arrow).*", re.IGNORECASE)
-"""Names of classes whose pictures are something else, or nothing, in a mirror."""
+ONE_WAY = re.compile(
+    r"[0-9A-Za-z]|.*(?<![a-z])(digit|letter|number|text|left|right|(anti|counter)?clockwise|arrow)s?(?![a-z]).*",
+    re.IGNORECASE,
+)
+"""Names of classes whose pictures are something else, or nothing, in a mirror: whole words, as sparrows may fly."""
 
 
 @dataclass

@@ -83,6 +83,9 @@ def _set_aside(broken: Sequence[Broken], metrics: dict[str, Any]) -> str:
             f"- {count(number, 'image has', 'images have')} a copy under another class name; nobody can say which name "
             "is right, so only those of the source's own test split are used."
         )
+    if number := sum(not item.label for item in broken):
+        lines.append(f"- {count(number, 'image lies', 'images lie')} in no class folder and in no split.")
+    broken = [item for item in broken if item.label]
     if number := len(broken):
         first = ", the first ten being" if number > MOST_BROKEN else ""
         are = "is" if number == 1 else "are"

@@ -1,7 +1,7 @@
 """What a raw folder holds, whatever the form: a list of pictures, and a way to their bytes."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +25,8 @@ class Contents:
     """Yields (name, bytes of an image file, or why it cannot be read) for each wanted name, in stored order."""
     warnings: Sequence[str] = ()
     """What the user should know about the rest, in sentences."""
+    splits: Mapping[str, str] = field(default_factory=dict)
+    """Folder -> the split that it is taken for."""
 
 
 def open_contents(raw: Path) -> Contents:

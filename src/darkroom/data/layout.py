@@ -5,22 +5,15 @@ import sys
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 from darkroom import images, naming
+from darkroom.data import structure
+from darkroom.data.archive import SUFFIXES
+from darkroom.data.structure import Structure
 from darkroom.errors import DarkroomError
 from darkroom.packed import Broken
-
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-    "testing": "test",
-}
 
 EXAMPLE = "put the pictures of each class into a folder of its own, such as cats/1.jpg and dogs/1.jpg"
 
@@ -65,60 +58,66 @@ class Arrangement:
     """Pictures that cannot be packed, with the reason."""
     warnings: Sequence[str] = ()
     """What the user should know about the rest, in sentences."""
+    splits: Mapping[str, str] = field(default_factory=dict)
+    """Folder -> the split that it is taken for."""
 
 
 def arrange(names: Iterable[str], archive: str) -> Arrangement:
     """Return the pictures among `names` with class and split, sorted by name.
 
-    Folders around everything are passed over; when the outermost ones left are called train, test and the
-    like, they are the split; the next one is the class. Hidden and system files and files that are no
-    pictures by their suffix are ignored. Names that end in a slash are folders. `archive` is what messages
+    `structure.read` says which folders are splits and which are classes. Hidden and system files and files that
+    are no pictures by their suffix are ignored. Names that end in a slash are folders. `archive` is what messages
     call it.
 
     Raises DarkroomError when no class folders are found, only one, one without a picture, or others beside
-    train and test, or when a class has a name that cannot be printed or is too long.
+    train and test, when it is not clear which folders are the classes, or when a class has a name that cannot be
+    printed or is too long.
     """
     visible = sorted(name for name in names if not is_hidden(PurePosixPath(name)))
     pictures = [name for name in visible if is_image(name)]
     if not any(PurePosixPath(name).suffix.lower() in images.SUFFIXES for name in pictures):
+        if inner := _archives(visible):
+            raise DarkroomError(
+                f"{archive} holds no pictures but {naming.listed(inner, most=3)}, and an archive inside is not opened: "
+                "unpack it and give what it holds"
+            )
         raise DarkroomError(f"{archive} holds no pictures ({', '.join(sorted(images.SUFFIXES))}): {EXAMPLE}")
-    wrappers = _wrappers([PurePosixPath(name).parts for name in pictures])
-    has_splits = _has_splits([PurePosixPath(name).parts[wrappers:] for name in pictures], archive)
+    paths = [PurePosixPath(name).parts for name in pictures]
+    found = structure.read(paths, archive)
     items, set_aside = [], []
-    for name in pictures:
-        path = PurePosixPath(name).parts[wrappers:]
-        split, rest = (SPLIT_NAMES.get(path[0].lower(), ""), path[1:]) if has_splits else ("", path)
+    for name, path in zip(pictures, paths, strict=True):
+        split, rest = found.place(path)
         # One class, however its accents are encoded.
         label = unicodedata.normalize("NFC", rest[0]) if len(rest) >= 2 else ""
         suffix = PurePosixPath(name).suffix
         if not label:
-            set_aside.append(Broken(name, "", "not in a class folder"))
+            set_aside.append(Broken(name, "", "in no class folder"))
         elif suffix.lower() in UNREAD:
             set_aside.append(Broken(name, label, f"{suffix} is not read: convert it to JPEG or PNG"))
         else:
             items.append(Item(name, label, split))
-    depth = wrappers + has_splits
-    folders = [PurePosixPath(name).parts[depth:] for name in visible if name.endswith("/")]
+    folders = [found.place(PurePosixPath(name).parts)[1] for name in visible if name.endswith("/")]
     labels = {unicodedata.normalize("NFC", parts[0]) for parts in folders if parts}
     _refuse_classes(items, labels | {item.label for item in set_aside if item.label}, archive)
-    others = [name for name in visible if not name.endswith("/") and not is_image(name)]
-    others = [name for name in others if len(PurePosixPath(name).parts) > depth + 1]
-    return Arrangement(items, set_aside, _passed_over(others, archive))
+    unlabelled = structure.unlabelled_words([item.name for item in set_aside if not item.label], archive)
+    splits = {found.folder(name, paths): split for name, (_, split) in sorted(found.splits.items())}
+    return Arrangement(items, set_aside, [*unlabelled, *_passed_over(visible, found, archive)], splits)
 
 
 def class_folder(names: Iterable[str], archive: str) -> PurePosixPath:
     """Return the folder in which `arrange` finds the class folders, those of the training pictures where it has splits.
 
-    Raises DarkroomError when some outermost folders are splits and others are not.
+    Raises DarkroomError as `structure.read` does.
     """
-    pictures = [PurePosixPath(name).parts for name in names if is_image(name)]
-    wrappers = _wrappers(pictures)
-    inside = [path for path in pictures if len(path) >= wrappers + 2]
-    outer = inside[0][:wrappers] if inside else ()
-    if _has_splits([path[wrappers:] for path in pictures], archive):
-        trained = [path[wrappers] for path in inside if SPLIT_NAMES.get(path[wrappers].lower()) == "train"]
-        outer = (*outer, *trained[:1])
-    return PurePosixPath(*outer)
+    paths = [PurePosixPath(name).parts for name in names if is_image(name)]
+    found = structure.read(paths, archive)
+    inside = [path for path in paths if len(path) >= found.depth + 2]
+    trained = [name for name, (_, split) in found.splits.items() if split == "train"]
+    if trained:
+        depth = found.splits[trained[0]][0]
+        inside = [path for path in inside if path[found.depth] == trained[0] and len(path) > depth]
+        return PurePosixPath(*inside[0][:depth])
+    return PurePosixPath(*(inside[0][: found.depth] if inside else ()))
 
 
 def _refuse_classes(items: Sequence[Item], named: set[str], archive: str) -> None:
@@ -196,14 +195,29 @@ def alike(items: Iterable[Item], archive: str) -> list[str]:
     ]
 
 
-def _passed_over(names: Sequence[str], archive: str) -> list[str]:
-    """Return a warning for files in class folders whose names are not those of images, if there are any."""
+def _archives(names: Iterable[str]) -> list[str]:
+    """Return the names that are those of archives."""
+    return [name for name in names if name.lower().endswith(SUFFIXES)]
+
+
+def _passed_over(visible: Sequence[str], found: Structure, archive: str) -> list[str]:
+    """Return warnings for archives inside, and for files in class folders that are not called like images."""
+    inner = _archives(visible)
+    warnings = []
+    if inner:
+        what = "the archive" if len(inner) == 1 else f"{len(inner):,} archives:"
+        remedy = "it is not opened" if len(inner) == 1 else "they are not opened"
+        warnings = [
+            f"{archive} holds {what} {naming.listed(inner, most=3)}; {remedy}, so unpack what belongs to the set"
+        ]
+    others = (name for name in visible if not name.endswith("/") and not is_image(name) and name not in inner)
+    names = [name for name in others if len(found.place(PurePosixPath(name).parts)[1]) > 1]
     if not names:
-        return []
+        return warnings
     more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
     files = "a file" if len(names) == 1 else f"{len(names):,} files"
     shown = ", ".join(map(repr, names[:SHOWN]))  # quoted, so that no escape sequence reaches a terminal
-    return [f"{archive}: {files} in class folders not called like images, so ignored: {shown}{more}"]
+    return [*warnings, f"{archive}: {files} in class folders not called like images, so ignored: {shown}{more}"]
 
 
 def warn(warnings: Iterable[str]) -> None:
@@ -227,27 +241,3 @@ def is_hidden(path: PurePosixPath) -> bool:
 def is_system(name: str) -> bool:
     """Return whether a file or folder of this name is hidden, or one that systems leave behind."""
     return name.startswith(".") or name.casefold() in SYSTEM
-
-
-def _wrappers(paths: list[tuple[str, ...]]) -> int:
-    """Return how many leading folders all pictures share, as long as a class folder is left inside."""
-    count = 0
-    nested = [path for path in paths if len(path) >= 2]  # one beside the folders is no reason to stop
-    while nested and len({path[count] for path in nested}) == 1:
-        deeper = [path for path in nested if len(path) >= count + 3]
-        if not deeper:
-            break
-        count, nested = count + 1, deeper
-    return count
-
-
-def _has_splits(paths: list[tuple[str, ...]], archive: str) -> bool:
-    """Return whether the outermost folders are splits; raises DarkroomError when only some of them are."""
-    outermost = {path[0] for path in paths if len(path) >= 2}
-    splits = {path[0] for path in paths if len(path) >= 3 and path[0].lower() in SPLIT_NAMES}
-    if splits and (others := sorted(name for name in outermost if name.lower() not in SPLIT_NAMES)):
-        raise DarkroomError(
-            f"{archive} holds {naming.listed(sorted(splits))} beside {naming.listed(others)}: train, validation and "
-            "test are taken for splits, so move the others into them, or rename them if they are classes"
-        )
-    return bool(splits)

@@ -9,7 +9,8 @@ from pathlib import Path, PurePosixPath
 
 from darkroom import images, naming
 from darkroom.data import archive, layout
-from darkroom.data.layout import SPLIT_NAMES, Arrangement, Item
+from darkroom.data.layout import Arrangement, Item
+from darkroom.data.structure import SPLIT_NAMES
 from darkroom.errors import DarkroomError
 
 NAME = "manifest.csv"

@@ -26,6 +26,7 @@ def open_photos(place: Path) -> Contents:
                 arrangement.set_aside,
                 partial(archive.read, found),
                 arrangement.warnings,
+                arrangement.splits,
             )
         names = [name for name, _ in tree.walk(found)]
     except OSError as error:
@@ -36,7 +37,8 @@ def open_photos(place: Path) -> Contents:
     for name in names:
         archive.refuse_name(title, name)
     arrangement = manifest.arrange_names(names, title, lambda name: (found / name).read_bytes())
-    return Contents(title, arrangement.items, arrangement.set_aside, partial(_read, found), arrangement.warnings)
+    read = partial(_read, found)
+    return Contents(title, arrangement.items, arrangement.set_aside, read, arrangement.warnings, arrangement.splits)
 
 
 def _read(place: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes | str]]:

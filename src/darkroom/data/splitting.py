@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from darkroom import naming
-from darkroom.data.duplicates import Copies, Rows, connect
+from darkroom.data.duplicates import Copies, connect
 from darkroom.data.settings import SplitSettings
+from darkroom.data.thumbnails import Rows
 from darkroom.errors import DarkroomError
 from darkroom.packed import LEFT_OUT, SPLITS, Record, SplitName
 

@@ -1,5 +1,6 @@
 """What `metrics/data.json` says about a data set, and `data/copies.csv` about the copies in it."""
 
+import hashlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ def summarise(packed: Packed, copies: Copies, division: Division, folder: Path, 
         "image_size": int(packed.images.shape[1]),
         "classes": len(classes),
         "groups": len({record.group for record in packed.records} - {""}),
-        "broken": len(packed.broken),
+        "broken": sum(bool(item.label) for item in packed.broken),
+        "unlabelled": sum(not item.label for item in packed.broken),
         "copies": len(packed.records) - different,
         "near_copies": different - clusters,
         "conflicts": int(copies.conflicts.sum()),
@@ -41,7 +43,15 @@ def summarise(packed: Packed, copies: Copies, division: Division, folder: Path, 
         **{name: totals[name] for name in SPLITS},
         "per_class": {label: {name: pairs[label, name] for name in SPLITS} for label in classes},
         "hash": fingerprint(folder, split),
+        "test_hash": _test_hash(packed, division),
     }
+
+
+def _test_hash(packed: Packed, division: Division) -> str:
+    """Return a hash of which images are scored and of their classes: while it is the same, accuracies compare."""
+    pairs = zip(packed.records, division.splits, strict=True)
+    lines = sorted(f"{record.sha256} {record.label}" for record, split in pairs if split == "test")
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def list_copies(packed: Packed, copies: Copies, division: Division) -> list[tuple[int, str, str, str, int, str]]:

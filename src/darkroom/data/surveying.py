@@ -1,7 +1,7 @@
 """What a folder of pictures holds, found out before the pipeline runs and without copying a byte."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,8 @@ class Survey:
     """How many of `records` have no colours."""
     warnings: Sequence[str] = ()
     """What the user should know about the rest, in sentences."""
+    splits: Mapping[str, str] = field(default_factory=dict)
+    """Folder -> the split that it is taken for."""
 
     @property
     def short_sides(self) -> npt.NDArray[np.int64]:
@@ -65,4 +67,5 @@ def survey(place: Path, near_copies: int) -> Survey:
     layout.refuse_unreadable_classes(contents.items, (record.label for record in records), contents.archive)
     greyscale = sum(bool(np.ptp(picture, axis=2).max() <= GREY) for picture in pixels)
     copies = find(records, np.stack(pixels), near_copies)
-    return Survey(records, sorted(broken, key=lambda item: item.name), copies, greyscale, contents.warnings)
+    broken.sort(key=lambda item: item.name)
+    return Survey(records, broken, copies, greyscale, contents.warnings, contents.splits)

@@ -65,7 +65,7 @@ def fetch(settings: KaggleSource, downloads: Path, out: Path) -> Origin:
     name = settings.dataset.split("/")[1]
     path = downloads / settings.dataset.replace("/", "_") / f"{name}.zip"
     path.parent.mkdir(parents=True, exist_ok=True)
-    _download(settings.dataset, path)
+    _download(settings, path)
     # A wrong layout is told now, before anything is decoded.
     arrangement = manifest.arrange(path)
     layout.rename(arrangement.items, settings.classes, path.name)
@@ -74,8 +74,9 @@ def fetch(settings: KaggleSource, downloads: Path, out: Path) -> Origin:
     return Origin(settings.title or name, _page(settings.dataset), settings.licence, classes=settings.classes)
 
 
-def _download(dataset: str, path: Path) -> None:
+def _download(settings: KaggleSource, path: Path) -> None:
     """Run the client until the archive at `path` is whole."""
+    dataset = settings.dataset
     command = [_client(), "datasets", "download", dataset, "--path", str(path.parent)]
     # A run that was killed may have left all of it; the client keeps a second file beside one that is not whole.
     if path.exists() and len(list(path.parent.iterdir())) == 1 and _fault(path) is None:
@@ -89,10 +90,10 @@ def _download(dataset: str, path: Path) -> None:
         if ended.status == 0 and path.exists():
             shutil.rmtree(path.parent)  # nothing to continue: the next try starts anew
             problem = f"the archive of {dataset} came broken ({fault})"
-            remedy = f"run again later, or fetch it by hand from {_page(dataset)} into data/inbox for dataset: folder"
+            remedy = f"run again later, or {_by_hand(settings)}"
             again, was_broken = not was_broken, True
         else:
-            problem, remedy, again = _explain(dataset, path, ended)
+            problem, remedy, again = _explain(settings, path, ended)
         if not again or wait is None:
             raise DarkroomError(f"{problem}: {remedy}")
         print(f"{problem}; trying again in {wait:.0f} s", file=sys.stderr)
@@ -157,8 +158,9 @@ def _fault(path: Path) -> str | None:
         return str(error) or type(error).__name__
 
 
-def _explain(dataset: str, path: Path, ended: Ended) -> tuple[str, str, bool]:
+def _explain(settings: KaggleSource, path: Path, ended: Ended) -> tuple[str, str, bool]:
     """Return what went wrong, the remedy, and whether another try may help."""
+    dataset = settings.dataset
     text = "\n".join(ended.lines)
     kind = next((kind for pattern, kind in FAILURES if re.search(pattern, text, re.IGNORECASE)), "")
     place = _credentials()
@@ -181,7 +183,8 @@ def _explain(dataset: str, path: Path, ended: Ended) -> tuple[str, str, bool]:
         case "cut":
             return f"the download of {dataset} was cut after {come:.1f} MB", "run again, and it continues there", False
         case "unreachable":
-            return "Kaggle cannot be reached", "check the network and the proxy", False
+            remedy = f"check the network and the proxy, or {_by_hand(settings)}"
+            return "Kaggle cannot be reached", remedy, False
     last = naming.shown(_without_secrets(ended.lines[-1])) if ended.lines else "nothing"
     problem = f"the kaggle command brought no archive (status {ended.status}); its last words: {last}"
     return problem, f"try it by hand: kaggle datasets download {dataset}", False
@@ -205,6 +208,15 @@ def _without_secrets(line: str) -> str:
         if secret := os.environ.get(name):
             line = line.replace(secret, "***")
     return line
+
+
+def _by_hand(settings: KaggleSource) -> str:
+    """Return how a person brings the archive here from another machine."""
+    words = (
+        f"fetch the archive elsewhere from {_page(settings.dataset)}, put it into data/inbox/ and run "
+        "`dvc exp run -S dataset=folder`"
+    )
+    return words + (" (its classes then keep the names of its folders)" if settings.classes else "")
 
 
 def _page(dataset: str) -> str:
