@@ -5,9 +5,9 @@
 The script is the one that the author of arXiv 2404.00498 keeps in the repository cifar10-airbench; it is run as it is,
 in a folder where it finds these images instead of those it would download. Both train a network of width 64 for
 8 epochs in batches of 2,000, of which each epoch has the same whole number, with shifts of 2 pixels and alternating
-flips. Each first trains a network that does not count, which compiles kernels and lets cuDNN choose: that time is told
-apart. Seconds are those of training alone; looks at validation or test images in between are told apart, and accuracy
-is that of the test images without test-time tricks. Prints a Markdown table. Without a GPU it checks its inputs and
+flips. Each first trains one network as a warm-up, in which kernels are compiled and cuDNN chooses among its own; that
+time is reported separately. Seconds are those of training alone, evaluation is reported separately, and accuracy is
+that on the test images without test-time augmentation. Prints a Markdown table. Without a GPU it checks its inputs and
 says what it would run.
 """
 
