@@ -163,12 +163,12 @@ def test_a_broken_zip_is_fetched_once_more_and_then_given_up(web, tmp_path, whol
     web.files["/storage/animals.zip"] = broken
     with pytest.raises(
         DarkroomError,
-        match=r"came broken \(translate\.py is damaged\): run again later, or fetch the archive elsewhere",
+        match=r"came broken \(translate\.py: damaged in the archive .*\): run again later, or fetch",
     ):
         fetch(tmp_path)
     assert len(web.seen) == 2
     web.files["/storage/animals.zip"] = whole[:-100]  # whole as the server says, and no zip
-    with pytest.raises(DarkroomError, match=r"came broken \(File is not a zip file\)"):
+    with pytest.raises(DarkroomError, match=r"came broken \(.* is damaged or cut short \(File is not a zip file\)\)"):
         fetch(tmp_path)
     web.files["/storage/animals.zip"] = whole
     assert fetch(tmp_path) == whole
@@ -214,7 +214,7 @@ def test_a_client_that_says_nothing_is_ended(tmp_path, monkeypatch):
 
 def test_what_the_client_says_hides_secrets(tmp_path, monkeypatch):
     monkeypatch.setenv("KAGGLE_KEY", "hunter2")
-    problem, _, _ = kaggle._explain("a/b", tmp_path / "b.zip", kaggle.Ended(0, ["odd: hunter2"]))
+    problem, _, _ = kaggle._explain(KaggleSource(dataset="a/b"), tmp_path / "b.zip", kaggle.Ended(0, ["odd: hunter2"]))
     assert problem == "the kaggle command brought no archive (status 0); its last words: odd: ***"
 
 
@@ -225,7 +225,7 @@ def test_a_cut_that_the_client_gives_up_on_says_how_much_has_come(tmp_path):
         "Download failed after 5 retries.",
         "Error: ChunkedEncodingError",
     ]
-    problem, remedy, again = kaggle._explain("a/b", tmp_path / "b.zip", kaggle.Ended(1, lines))
+    problem, remedy, again = kaggle._explain(KaggleSource(dataset="a/b"), tmp_path / "b.zip", kaggle.Ended(1, lines))
     assert (problem, again) == ("the download of a/b was cut after 2.5 MB", False)
     assert "continues" in remedy
 

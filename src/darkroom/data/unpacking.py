@@ -11,6 +11,7 @@ MAX_RATIO = 200
 """An archive may unpack to this many times its own size; deflated zeros reach 1,000, bzip2 a million."""
 ALWAYS_ALLOWED = 1024 * 1024 * 1024
 """Bytes that any archive may unpack to, however small it is."""
+TOO_LARGE = f"are more than the {MAX_MEMBER / 1e6:,.0f} MB allowed: make the image smaller"
 DISK_BLOCK = 4096
 """Bytes that each member counts for besides its content, as on a disk: this bounds the number of empty members."""
 
@@ -24,6 +25,11 @@ class Member(NamedTuple):
     """The content, or the reason why it cannot be read; None where it was not asked for."""
     encoding_is_guessed: bool = False
     """Whether nothing says in which encoding its name was stored."""
+
+    @property
+    def too_large(self) -> bool:
+        """Whether it is not read because of its size, which does not make it damaged."""
+        return isinstance(self.data, str) and self.data.endswith(TOO_LARGE)
 
 
 class Allowance:
@@ -46,4 +52,4 @@ class Allowance:
 
 def too_large(size: int) -> str:
     """Return why a member of `size` bytes is not read."""
-    return f"{size / 1e6:,.0f} MB are more than the {MAX_MEMBER / 1e6:,.0f} MB allowed: make the image smaller"
+    return f"{size / 1e6:,.0f} MB {TOO_LARGE}"

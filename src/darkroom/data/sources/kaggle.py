@@ -12,8 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-import zipfile
-import zlib
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from darkroom import fetching, naming
-from darkroom.data import layout, manifest
+from darkroom.data import archive, layout, manifest
 from darkroom.data.origin import Origin
 from darkroom.data.settings import KaggleSource
 from darkroom.errors import DarkroomError
@@ -148,14 +146,16 @@ def _drain(output: IO[str], lines: "queue.SimpleQueue[str | None]") -> None:
 
 
 def _fault(path: Path) -> str | None:
-    """Return what is wrong with a zip archive, None when every member has its checksum."""
+    """Return what is wrong with a zip archive, None when every member that is not too large has its checksum."""
+    if not path.is_file():
+        return "it is missing"
     try:
-        with zipfile.ZipFile(path) as opened:
-            damaged = opened.testzip()
-            return f"{naming.shown(damaged)} is damaged" if damaged else None
-    # RuntimeError stands for a password, NotImplementedError for a compression that Python does not have.
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
-        return str(error) or type(error).__name__
+        for member in archive.walk(path, lambda name: True):
+            if isinstance(member.data, str) and not member.too_large:
+                return f"{naming.shown(member.name)}: {member.data}"
+    except DarkroomError as error:
+        return str(error).rpartition(": ")[0] or str(error)  # without its remedy: Kaggle's archives are fetched again
+    return None
 
 
 def _explain(settings: KaggleSource, path: Path, ended: Ended) -> tuple[str, str, bool]:
