@@ -104,7 +104,7 @@ def test_everything_is_there(place):
     best = files.read_json(place / "models" / "best.json")
     assert best["name"] in ("lab_cnn", "resnet9", "cifar10_backbone")
     assert candidate.read_card(place / "models" / "served").temperature == best["temperature"]
-    assert "best network on validation" in run(place, "darkroom", "summary")
+    assert "← chosen" in run(place, "darkroom", "summary")
 
 
 def test_git_holds_the_figures_and_dvc_the_pictures(place):
@@ -125,7 +125,7 @@ def check_shared(folder: Path, home: Path) -> None:
     assert "Data and pipelines are up to date." in run(folder, "dvc", "status")
     assert ran(run(folder, "dvc", "repro")) == set()
     assert run(folder, "git", "status", "--porcelain") == ""
-    assert "best network on validation" in run(folder, "darkroom", "summary")
+    assert "← chosen" in run(folder, "darkroom", "summary")
     with serving(folder, home, PYTHONPATH=str(folder / "src")) as address:
         example = next((folder / "models" / "served" / "examples").glob("*.png"))
         answer = httpx.post(f"{address}/predict", files={"images": example.read_bytes()}, timeout=30)
@@ -231,7 +231,7 @@ def test_a_folder_of_photos_with_odd_names_goes_all_the_way(tmp_path):
     assert {record.label for record in packed.records} == set(names)
     assert {item.name for item in packed.broken} == set(broken)
     data = files.read_json(folder / "metrics" / "data.json")
-    assert (data["images"], data["broken"], data["classes"]) == (36, 3, 3)
+    assert (data["images"], data["broken"], data["unlabelled"], data["classes"]) == (36, 2, 1, 3)
     assert "日本語" in (folder / "reports" / "report.html").read_text(encoding="utf-8")
     assert candidate.read_card(folder / "models" / "served").classes == sorted(names)
 

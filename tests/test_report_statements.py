@@ -114,12 +114,12 @@ def test_intervals_are_said_to_come_from_where_they_come_from(case):
 @pytest.mark.parametrize(
     ("shares", "told"),
     [
-        ({"digits": 0.5, "noise": 0.5, "plain": 0.1}, "digits and pictures of noise deceive it most: 50.0%"),
-        ({"digits": 0.6, "noise": 0.5}, "digits deceive it most: 60.0%"),
+        ({"digits": 0.5, "noise": 0.5, "plain": 0.1}, "50% of digits, 50% of images of noise and 10% of plain"),
+        ({"digits": 0.6, "noise": 0.5}, "60% of digits and 50% of images of noise"),
         ({"digits": 0.0, "noise": 0.0}, "none gets a confident answer"),
     ],
 )
-def test_all_kinds_that_deceive_it_most_are_named(case, shares, told):
+def test_all_kinds_of_foreign_images_are_named(case, shares, told):
     _, facts, _, _ = case
     if facts.best.doubt is None or facts.worth is None:
         pytest.skip("nothing is known about outsiders")

@@ -331,7 +331,7 @@ def test_an_example_is_explained_and_corrected(page: "Page", problems: list[str]
     why.click()
     page.get_by_text("blue against it").wait_for()
     heat = page.locator(".heat")
-    assert heat.evaluate("(image) => [image.naturalWidth, image.naturalHeight]") == [16, 16]
+    assert heat.evaluate("(image) => [image.naturalWidth, image.naturalHeight]") == [256, 277]  # with a scale
     assert why.get_attribute("aria-pressed") == "true"
     why.click()
     assert not heat.is_visible()

@@ -223,7 +223,7 @@ def test_real_weights_know_animals(shared, tmp_path, name):
     pretrained.fetch(settings, tmp_path / "backbones", tmp_path / "downloads", tmp_path)
     network, description, words = weights.read(tmp_path, settings, 7, 224, 0)
     assert description == {"architecture": name, "input_size": None, "side": 224}
-    assert words == f"{name}, from the weights {file}, normalised as ImageNet's"
+    assert words == f"{name}, from the weights {file.name}, normalised as ImageNet's"
     # The old last layer, which reads what the new one reads; that of squeezenet1_0 comes before the pooling.
     state = torch.load(file, weights_only=True)
     weight, bias = (state[f"classifier.1.{part}"].float() for part in ("weight", "bias"))
