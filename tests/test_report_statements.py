@@ -132,9 +132,9 @@ def test_the_report_names_the_tree_as_it_is(case):
     clean = replace(facts, commit="c0ffee", changed=[], remade=[])
     assert "that were not committed" not in sentences.tree(clean)
     assert "differ from the ones committed" not in sentences.tree(clean)
-    both = sentences.tree(replace(clean, changed=["params.yaml"], remade=["dvc.lock", "metrics/data.json"]))
+    both = sentences.tree(replace(clean, changed=["params.yaml"], remade=["metrics/data.json", "plots/per_class.csv"]))
     assert "with changes to params.yaml that were not committed" in both
-    assert "dvc.lock and metrics/data.json differ from the ones committed there" in both
+    assert "metrics/data.json and plots/per_class.csv differ from the ones committed there" in both
     assert sentences.tree(replace(facts, commit="")).startswith("With the repository at the version")
 
 
