@@ -29,7 +29,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from darkroom import images
 from darkroom.predictor import Predictor
-from darkroom.serving import bento, served
+from darkroom.serving import served
+from darkroom.serving.build import bento
 from darkroom.serving.settings import ServeSettings
 from tests import malformed
 from tests.factories_serving import ROOT, picture, serving, write_served

@@ -39,7 +39,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.serving_rivals import CLASSES, network
 from darkroom import candidate
 from darkroom.candidate import Card
-from darkroom.serving import bento, served
+from darkroom.serving import served
+from darkroom.serving.build import bento
 from darkroom.serving.served import Parity, Served
 from darkroom.serving.settings import ServeSettings
 

@@ -204,7 +204,7 @@ def judged(top: Path) -> tuple[float, int]:
 
 def row(what: str, accuracy: float, count: int, seconds: float, memory: float) -> str:
     """Return a row of the table."""
-    from darkroom.evaluation.intervals import accuracy_interval
+    from darkroom.evaluation.scores.intervals import accuracy_interval
 
     low, high = accuracy_interval(round(accuracy * count), count)
     return f"| {what} | {accuracy:.1%} | {low:.1%} to {high:.1%} | {seconds:.1f} | {memory:.2f} |"

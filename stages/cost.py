@@ -9,10 +9,11 @@ from dataclasses import astuple, fields
 from pathlib import Path
 
 from darkroom import files, packed, plotting
+from darkroom.candidate_names import BASELINE, read_names
 from darkroom.errors import run
-from darkroom.evaluation import costs, curves
-from darkroom.evaluation.costs import Cost
-from darkroom.evaluation.roster import BASELINE, read_names
+from darkroom.evaluation.checks import costs
+from darkroom.evaluation.checks.costs import Cost
+from darkroom.evaluation.figures.cost import accuracy_by_cost
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         rows = [(*astuple(price), scores[price.candidate][0]) for price in prices]
         packed.write_rows(out / "cost.csv", header, rows)
         if len(prices) > 1:  # one point shows nothing that the table does not
-            plotting.save(curves.accuracy_by_cost(milliseconds, scores, evaluation["best"]["name"]), out / "cost.png")
+            plotting.save(accuracy_by_cost(milliseconds, scores, evaluation["best"]["name"]), out / "cost.png")
     for price in sorted(prices, key=lambda each: each.milliseconds):
         print(f"{price.candidate}: {price.milliseconds:.2f} ms an image, {price.megabytes:.1f} MB")
 

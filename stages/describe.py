@@ -12,11 +12,11 @@ from dataclasses import fields
 from pathlib import Path
 
 from darkroom import files, params
+from darkroom.candidate_names import read_names
 from darkroom.errors import run
-from darkroom.evaluation.facts import Sources, gather
-from darkroom.evaluation.rendering import render_model_card
-from darkroom.evaluation.roster import read_names
-from darkroom.evaluation.settings import ReportSettings
+from darkroom.reporting.facts import Sources, gather
+from darkroom.reporting.rendering import render_model_card
+from darkroom.reporting.settings import ReportSettings
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -11,12 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from darkroom import balance, files, naming, params, plotting
+from darkroom.candidate_names import BASELINE, read_names
 from darkroom.errors import run
-from darkroom.evaluation import doubting, gallery, tables
-from darkroom.evaluation.comparison import compare_each
-from darkroom.evaluation.judging import check_same_data, judge, resample
-from darkroom.evaluation.reviewing import review
-from darkroom.evaluation.roster import BASELINE, read_names
+from darkroom.evaluation import abstention, tables
+from darkroom.evaluation.evaluate import check_same_data, judge, resample
+from darkroom.evaluation.failures.review import review
+from darkroom.evaluation.figures import gallery
+from darkroom.evaluation.scores.comparison import compare_each
 from darkroom.evaluation.selection import caution, choose, decide
 from darkroom.evaluation.settings import SelectSettings
 from darkroom.packed import open_packed, read_split, write_rows, write_sheet
@@ -44,9 +45,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     comparisons = compare_each(right.pop(best.card.name), right)
 
     data = open_packed(arguments.packed)
-    doubts = doubting.fit_each(networks, arguments.candidates, data.images, split, settings, seed)
+    doubts = abstention.fit_each(networks, arguments.candidates, data.images, split, settings, seed)
     folder = arguments.candidates / best.card.name
-    worth = doubting.try_out(best, doubts[best.card.name], folder, data.images, split, seed)
+    worth = abstention.try_out(best, doubts[best.card.name], folder, data.images, split, seed)
     reviewed = review(best, data, split)
 
     found = tables.evaluation(judged, best, comparisons, doubts, worth, len(reviewed.label_issues))

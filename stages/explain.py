@@ -12,8 +12,8 @@ import numpy as np
 
 from darkroom import candidate, files, packed, params, plotting
 from darkroom.errors import run
-from darkroom.evaluation import explanations
-from darkroom.evaluation.activation import Activation
+from darkroom.evaluation.checks import explanations
+from darkroom.evaluation.checks.activation import Activation
 from darkroom.predictor import Predictor
 
 

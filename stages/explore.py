@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from darkroom import files, params
-from darkroom.data import card, pictures
+from darkroom.data import card, figures
 from darkroom.errors import run
 from darkroom.packed import open_packed, read_sheet, read_split
 
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     seed = params.load(arguments.params, int, "seed")
     packed, split = open_packed(arguments.packed), read_split(arguments.split)
     with files.whole_directory(arguments.out) as out:
-        names = pictures.draw(packed, split, read_sheet(arguments.copies), seed, out)
+        names = figures.draw(packed, split, read_sheet(arguments.copies), seed, out)
     files.write_text(arguments.card, card.describe(packed, files.read_json(arguments.metrics)))
     print(f"drew {', '.join(names)}")
 

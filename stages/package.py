@@ -12,7 +12,7 @@ from pathlib import Path
 
 from darkroom import files, packed, params
 from darkroom.errors import run
-from darkroom.serving import bento, packaging, quantization
+from darkroom.serving.build import bento, packaging, quantization
 from darkroom.serving.settings import PackageSettings, ServeSettings
 
 

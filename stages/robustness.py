@@ -10,8 +10,9 @@ from pathlib import Path
 
 from darkroom import files, packed, params, plotting
 from darkroom.errors import run
-from darkroom.evaluation import curves, pictures, robustness
-from darkroom.evaluation.corruptions import STRENGTHS
+from darkroom.evaluation.checks import robustness
+from darkroom.evaluation.checks.corruptions import STRENGTHS
+from darkroom.evaluation.figures.robustness import strengths
 from darkroom.evaluation.settings import RobustnessSettings
 from darkroom.predictor import Predictor
 
@@ -40,8 +41,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     with files.whole_directory(arguments.out) as out:
         header = ("corruption", "strength", "accuracy", "accuracy_low", "accuracy_high")
         packed.write_rows(out / "robustness.csv", header, robustness.curve(found))
-        plotting.save(curves.strengths(accuracies, clean), out / "robustness.png")
-        shown = pictures.captioned(*robustness.examples(images[0], seed), columns=2 * STRENGTHS)
+        plotting.save(strengths(accuracies, clean), out / "robustness.png")
+        shown = images.captioned(*robustness.examples(images[0], seed), columns=2 * STRENGTHS)
         plotting.save(shown, out / "corruptions.png")
     files.write_json(arguments.metrics, robustness.metrics(found, seed))
     worst = min(accuracies, key=lambda each: sum(accuracies[each]))

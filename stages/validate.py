@@ -9,8 +9,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from darkroom import files
-from darkroom.commands import document
+from darkroom import files, schema
 from darkroom.errors import DarkroomError, run
 
 
@@ -21,10 +20,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--schema", type=Path, required=True)
     arguments = parser.parse_args(argv)
     try:
-        parsed = document.load(arguments.params)
+        parsed = schema.load(arguments.params)
     except DarkroomError as error:
-        raise DarkroomError(f"{error}{document.way_back(arguments.params)}") from None
-    files.write_json(arguments.schema, document.schema())
+        raise DarkroomError(f"{error}{schema.way_back(arguments.params)}") from None
+    files.write_json(arguments.schema, schema.schema())
     names = ", ".join(["baseline", *parsed.scratch, *parsed.transfer])
     print(f"params.yaml is valid: data set {parsed.dataset}, models {names}")
 

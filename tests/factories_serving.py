@@ -23,7 +23,8 @@ from PIL import Image
 from starlette.types import ASGIApp, Message
 
 from darkroom import files, packed
-from darkroom.serving import packaging, served
+from darkroom.serving import served
+from darkroom.serving.build import packaging
 from darkroom.serving.settings import PackageSettings, ServeSettings
 from tests import factories
 

@@ -7,8 +7,8 @@ from pydantic.fields import FieldInfo
 from ruamel.yaml import YAML
 
 from darkroom import params
-from darkroom.commands.document import Document
 from darkroom.params import Section
+from darkroom.schema import Document
 from tests.imports import ROOT
 
 README = ROOT / "README.md"

@@ -11,7 +11,8 @@ import pytest
 
 from darkroom import images
 from darkroom.predictor import Predictor
-from darkroom.serving import bento, served
+from darkroom.serving import served
+from darkroom.serving.build import bento
 from tests.factories_serving import ROOT, picture, serving, write_served
 
 UV = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))

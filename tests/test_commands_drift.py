@@ -10,10 +10,11 @@ import pytest
 from darkroom import candidate
 from darkroom.commands import answering, comparing, entries, main, predict
 from darkroom.commands.entries import Entries
-from darkroom.doubt import Doubt
 from darkroom.errors import DarkroomError
-from darkroom.serving import packaging, served
+from darkroom.serving import served
+from darkroom.serving.build import packaging
 from darkroom.serving.served import Reference
+from darkroom.thresholds import Doubt
 from tests.factories_serving import write_served
 
 CLASSES = ["cat", "dog", "frog"]

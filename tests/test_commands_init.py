@@ -11,8 +11,8 @@ import torchvision
 from PIL import Image
 from ruamel.yaml import YAML
 
-from darkroom import fetching, files, packed
-from darkroom.commands import document, init, main, proposal
+from darkroom import fetching, files, packed, schema
+from darkroom.commands import init, main, proposal
 from darkroom.data import duplicates, packing, splitting
 from darkroom.data.origin import Origin, write_origin
 from darkroom.data.settings import FolderSource, PackSettings, SplitSettings
@@ -98,7 +98,7 @@ def test_init_tells_what_it_found_and_fits_the_parameters_to_it(place, capsys):
     ):
         assert part in printed
     assert state(photos) == before
-    new = document.load(place / "params.yaml")
+    new = schema.load(place / "params.yaml")
     entry = new.datasets[new.dataset]
     assert new.dataset == "folder"
     assert entry.source == FolderSource(path=str(photos))
@@ -144,13 +144,13 @@ def test_a_manifest_is_followed(place, capsys):
     photos = write_folder(place / "data" / "photos", {**pictures, "manifest.csv": b"path,label\n" + lines.encode()})
     main.run(["init", str(photos), "--yes"])
     assert "8 pictures in 2 classes" in capsys.readouterr().out
-    assert document.load(place / "params.yaml").datasets["folder"].source.path == "data/photos"
+    assert schema.load(place / "params.yaml").datasets["folder"].source.path == "data/photos"
 
 
 def test_what_lies_in_the_inbox_needs_no_path(place, capsys):
     write_folder(place / "data" / "inbox", class_folders({"cat": 4, "dog": 4}))
     main.run(["init", "data/inbox/", "--yes"])
-    assert document.load(place / "params.yaml").datasets["folder"].source.path is None
+    assert schema.load(place / "params.yaml").datasets["folder"].source.path is None
     assert "-f download" not in capsys.readouterr().out
 
 
@@ -190,7 +190,7 @@ def test_whole_words_do(label):
 def test_what_means_something_else_in_a_mirror_is_not_mirrored(place, capsys, labels):
     photos = write_folder(place / "photos", class_folders(dict.fromkeys(labels, 4)))
     main.run(["init", str(photos), "--yes"])
-    assert document.load(place / "params.yaml").datasets["folder"].augment.flip is False
+    assert schema.load(place / "params.yaml").datasets["folder"].augment.flip is False
     assert "would be something else in a mirror" in capsys.readouterr().out
 
 
@@ -202,18 +202,18 @@ def photographs(*labels):
 
 def test_photographs_get_a_network_that_knows_photographs_and_small_pictures_the_old_ones_back(place, capsys):
     shutil.copyfile(ROOT / "params.yaml", place / "params.yaml")
-    before = document.load(place / "params.yaml")
+    before = schema.load(place / "params.yaml")
     write_folder(place / "large", photographs("cat", "dog"))
     write_folder(place / "small", class_folders({"cat": 6, "dog": 6}))
     main.run(["init", "large", "--yes"])
     assert "its weights come from the network once" in " ".join(capsys.readouterr().out.split())
-    large = document.load(place / "params.yaml")
+    large = schema.load(place / "params.yaml")
     assert (large.datasets["folder"].pack.image_size, large.select.folds) == (128, 4)
     assert (list(large.transfer), large.scratch) == (["mobilenet_v2"], {})
     assert large.transfer["mobilenet_v2"].weights == "imagenet"
     assert large.zoo == before.zoo | before.scratch
     main.run(["init", "small", "--yes", "--offline"])
-    small = document.load(place / "params.yaml")
+    small = schema.load(place / "params.yaml")
     assert (small.datasets["folder"].pack.image_size, small.select.folds) == (32, 0)
     assert (small.scratch, small.transfer) == ({"resnet9": before.scratch["resnet9"]}, {})
 
@@ -223,7 +223,7 @@ def test_a_class_has_as_many_folds_as_groups(place):
     groups = "".join(f"{name},{name[:3]},{name[:3]}{number % 3}\n" for number, name in enumerate(pictures))
     photos = write_folder(place / "photos", {**pictures, "manifest.csv": b"path,label,group\n" + groups.encode()})
     main.run(["init", str(photos), "--yes"])
-    assert document.load(place / "params.yaml").select.folds == 2  # one group of three is the test split
+    assert schema.load(place / "params.yaml").select.folds == 2  # one group of three is the test split
 
 
 def test_what_would_not_be_read_afterwards_is_not_written(place):
@@ -239,9 +239,9 @@ def test_what_would_not_be_read_afterwards_is_not_written(place):
 
 def test_without_a_network_photographs_get_what_is_here(place):
     photos = write_folder(place / "photos", photographs("cat", "dog"))
-    before = document.load(place / "params.yaml")
+    before = schema.load(place / "params.yaml")
     main.run(["init", str(photos), "--yes", "--offline"])
-    after = document.load(place / "params.yaml")
+    after = schema.load(place / "params.yaml")
     assert after.datasets["folder"].pack.image_size == 64
     assert (after.scratch, after.transfer) == (before.scratch, before.transfer)
 
@@ -258,7 +258,7 @@ def test_weights_of_a_colleague_are_recognised_and_pinned(place, kind):
         given = ROOT / "backbones" / "cifar10_backbone"
         name, sha256 = "cifar10_backbone", files.sha256(given / "weights.safetensors")
     main.run(["init", "photos", "--yes", "--weights", str(given)])
-    entry = document.load(place / "params.yaml").transfer[name]
+    entry = schema.load(place / "params.yaml").transfer[name]
     assert (place / entry.weights, entry.sha256) == (given, sha256)
     assert entry.architecture == (name if kind == "file" else None)
     again = TransferSettings(**entry.model_dump(exclude_unset=True))
@@ -305,7 +305,7 @@ def test_weights_that_cannot_be_fetched_are_noticed_before_anything_is_changed(p
     (place / "backbones").mkdir()
     (place / "backbones" / "m-0123.pth").write_bytes(b"x")
     main.run(["init", "photos", "--yes"])
-    assert "mobilenet_v2" in document.load(place / "params.yaml").transfer
+    assert "mobilenet_v2" in schema.load(place / "params.yaml").transfer
 
 
 def test_a_large_set_gets_a_quick_look_first(place, capsys, monkeypatch):
@@ -317,9 +317,9 @@ def test_a_large_set_gets_a_quick_look_first(place, capsys, monkeypatch):
 
 def test_another_entry_leaves_the_first_as_it_is(place):
     photos = write_folder(place / "photos", class_folders({"cat": 4, "dog": 4}))
-    before = document.load(place / "params.yaml")
+    before = schema.load(place / "params.yaml")
     main.run(["init", str(photos), "--yes", "--name", "pets-2"])
-    after = document.load(place / "params.yaml")
+    after = schema.load(place / "params.yaml")
     assert after.dataset == "pets-2"
     assert {name: entry for name, entry in after.datasets.items() if name != "pets-2"} == before.datasets
     assert after.datasets["pets-2"].source.path == "photos"

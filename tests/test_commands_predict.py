@@ -13,11 +13,11 @@ from rich.console import Console
 
 from darkroom import candidate, images
 from darkroom.commands import answering, main, predict
-from darkroom.doubt import Doubt
 from darkroom.errors import DarkroomError
 from darkroom.predictor import Predictor
 from darkroom.serving import served as sealed
 from darkroom.serving import service
+from darkroom.thresholds import Doubt
 from tests.factories_serving import in_process, picture, write_served
 from tests.pictures import write_folder, write_zip
 from tests.test_architecture import load

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from darkroom import packed
-from darkroom.evaluation import plot_labels, tables
+from darkroom import packed, plot_labels
+from darkroom.evaluation import tables
 from tests.imports import ROOT
 
 CURVES = "candidate,epoch,train_loss,validation_loss,validation_accuracy\n"

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from darkroom.evaluation.activation import Activation
+from darkroom.evaluation.checks.activation import Activation
 from darkroom.training import export, models
 from darkroom.training.network import Network
 from tests import factories

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from darkroom.candidate import softmax
-from darkroom.evaluation.calibration import BINS, calibration_error, fit_temperature, reliability
+from darkroom.evaluation.scores.calibration import BINS, calibration_error, fit_temperature, reliability
 
 
 def calibrated(rows: int = 20_000, classes: int = 5):

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from darkroom.evaluation.comparison import compare, compare_each, holm
+from darkroom.evaluation.scores.comparison import compare, compare_each, holm
 
 
 @pytest.mark.parametrize(

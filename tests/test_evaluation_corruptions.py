@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from darkroom.evaluation.corruptions import ALL, STRENGTHS
+from darkroom.evaluation.checks.corruptions import ALL, STRENGTHS
 
 
 def photographs(side=24):

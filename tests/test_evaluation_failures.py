@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from darkroom.evaluation.failures import Pair, confused, label_issues, mistakes
-from darkroom.evaluation.pictures import LETTERS, captioned, disagreements, percent
-from darkroom.evaluation.slices import measures, slices
+from darkroom.evaluation.failures import mistakes
+from darkroom.evaluation.failures.mistakes import Pair, confused, label_issues
+from darkroom.evaluation.failures.slices import measures, slices
+from darkroom.evaluation.figures.mosaics import LETTERS, captioned, disagreements, percent
 from darkroom.packed import Record
 
 CLASSES = ["cat", "dog", "frog"]

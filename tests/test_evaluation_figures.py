@@ -4,9 +4,10 @@ from PIL import Image
 
 from darkroom import plotting
 from darkroom.candidate import Epoch
-from darkroom.evaluation import curves, figures
-from darkroom.evaluation.calibration import Bin
-from darkroom.evaluation.metrics import Scores
+from darkroom.evaluation.figures import scores
+from darkroom.evaluation.figures.cost import accuracy_by_cost
+from darkroom.evaluation.scores.calibration import Bin
+from darkroom.evaluation.scores.metrics import Scores
 
 
 def texts(axes) -> list[str]:
@@ -23,7 +24,7 @@ def size(drawing, path):
 def test_confusion_shows_every_count_and_stays_readable(tmp_path, count):
     matrix = np.eye(count, dtype=np.int64) * 7
     matrix[0, 1] = 1234
-    drawing = figures.confusion(matrix, [f"a rather long class name {label}" for label in range(count)])
+    drawing = scores.confusion(matrix, [f"a rather long class name {label}" for label in range(count)])
     axes = drawing.axes[0]
     assert sorted(texts(axes)) == sorted(["7"] * count + ["1234"])
     assert axes.get_xlabel() == "Predicted"
@@ -36,7 +37,7 @@ def test_confusion_shows_every_count_and_stays_readable(tmp_path, count):
 
 
 def test_confusion_of_very_many_classes_has_no_words_and_a_page_of_room():
-    drawing = figures.confusion(np.eye(200, dtype=np.int64) * 7, [f"class {label}" for label in range(200)])
+    drawing = scores.confusion(np.eye(200, dtype=np.int64) * 7, [f"class {label}" for label in range(200)])
     assert drawing.get_size_inches().tolist() == [7, 7]
     axes = drawing.axes[0]
     assert texts(axes) == []
@@ -44,7 +45,7 @@ def test_confusion_of_very_many_classes_has_no_words_and_a_page_of_room():
 
 
 def test_confusion_of_a_class_without_images_is_an_empty_row(tmp_path):
-    drawing = figures.confusion(np.array([[3, 1], [0, 0]]), ["a", "b"])
+    drawing = scores.confusion(np.array([[3, 1], [0, 0]]), ["a", "b"])
     image = drawing.axes[0].images[0].get_array()
     assert (image[1, :, :3] == 1).all()
     assert texts(drawing.axes[0]) == ["3", "1"]
@@ -54,7 +55,7 @@ def test_confusion_of_a_class_without_images_is_an_empty_row(tmp_path):
 def test_curves_have_one_line_a_network_in_each_panel(tmp_path, count):
     epochs = [Epoch(1, 1.0, 1.5, 0.5), Epoch(2, 0.5, 1.0, 0.75)]
     histories = {f"net_{number}": epochs for number in range(count)}
-    drawing = figures.learning_curves(histories, dict.fromkeys(histories, 2))
+    drawing = scores.learning_curves(histories, dict.fromkeys(histories, 2))
     *plots, rest = drawing.axes
     assert [len(axes.lines) for axes in plots] == [count] * 3
     assert all(line.get_markevery() == [1] for axes in plots for line in axes.lines)
@@ -70,7 +71,7 @@ def test_accuracies_stand_in_order_with_the_best_and_the_bar_marked(tmp_path):
         name: Scores(accuracy, accuracy - 0.1, accuracy + 0.05, 0.5, 0.5, 0.5, 0.5, 0.1)
         for name, accuracy in (("baseline", 0.8), ("a", 0.9), ("b", 0.9), ("c", 0.7))
     }
-    drawing = figures.accuracies(scores, "a", "baseline")
+    drawing = scores.accuracies(scores, "a", "baseline")
     axes = drawing.axes[0]
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["c", "baseline", "b", "a (best)"]
     assert texts(axes) == ["70.0%", "80.0%", "90.0%", "90.0%"]
@@ -79,7 +80,7 @@ def test_accuracies_stand_in_order_with_the_best_and_the_bar_marked(tmp_path):
 
 @pytest.mark.parametrize("bins", [[Bin(1, 1, 1.0)], [Bin(1, 0, 0.31), Bin(500, 480, 0.97)]])
 def test_reliability_is_drawn_for_few_and_many(tmp_path, bins):
-    drawing = figures.reliability([Bin(3, 1, 0.5), *bins], bins)
+    drawing = scores.reliability([Bin(3, 1, 0.5), *bins], bins)
     assert [bar.get_height() for bar in drawing.axes[1].patches] == [each.count for each in bins]
     size(drawing, tmp_path / "reliability.png")
 
@@ -93,7 +94,7 @@ def test_reliability_is_drawn_for_few_and_many(tmp_path, bins):
     ],
 )
 def test_labels_of_networks_that_cost_alike_hide_no_other(prices):
-    drawing = curves.accuracy_by_cost(prices, dict.fromkeys(prices, (0.9, 0.85, 0.93)), next(iter(prices)))
+    drawing = accuracy_by_cost(prices, dict.fromkeys(prices, (0.9, 0.85, 0.93)), next(iter(prices)))
     axes = drawing.axes[0]
     assert sorted(texts(axes)) == sorted([f"{next(iter(prices))} (best)", *list(prices)[1:]])
     boxes = [label.get_window_extent() for label in axes.texts]

@@ -3,15 +3,15 @@ import pytest
 from scipy.sparse import csc_array
 
 from darkroom.candidate import softmax
-from darkroom.evaluation.detail import score_in_detail, score_intervals
-from darkroom.evaluation.intervals import (
+from darkroom.evaluation.scores.detail import score_in_detail, score_intervals
+from darkroom.evaluation.scores.intervals import (
     Bootstrap,
     accuracy_interval,
     effective_rows,
     jackknife_interval,
     unless_perfect,
 )
-from darkroom.evaluation.ranking import rank_classes
+from darkroom.evaluation.scores.ranking import rank_classes
 
 TRIALS, ROWS, CLASSES = 1000, 250, 3
 

@@ -3,10 +3,10 @@ import pytest
 from sklearn import metrics as oracle
 
 from darkroom.candidate import softmax
-from darkroom.evaluation.detail import score_in_detail, score_uncalibrated
-from darkroom.evaluation.intervals import Bootstrap, accuracy_interval
-from darkroom.evaluation.metrics import score, score_classes
-from darkroom.evaluation.ranking import rank_classes
+from darkroom.evaluation.scores.detail import score_in_detail, score_uncalibrated
+from darkroom.evaluation.scores.intervals import Bootstrap, accuracy_interval
+from darkroom.evaluation.scores.metrics import score, score_classes
+from darkroom.evaluation.scores.ranking import rank_classes
 
 
 def predictions(rows: int = 200, classes: int = 4, seed: int = 0):

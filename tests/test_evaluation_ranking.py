@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from darkroom.evaluation.ranking import RECALLS, rank
+from darkroom.evaluation.scores.ranking import RECALLS, rank
 
 
 @pytest.mark.parametrize("digits", [1, 12], ids=["many ties", "no ties"])

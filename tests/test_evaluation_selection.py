@@ -7,9 +7,9 @@ import pytest
 from darkroom.candidate import Card, Folds, Predictions
 from darkroom.errors import DarkroomError
 from darkroom.evaluation import selection
-from darkroom.evaluation.detail import Detailed, Uncalibrated
-from darkroom.evaluation.judging import Judged
-from darkroom.evaluation.metrics import Scores
+from darkroom.evaluation.evaluate import Judged
+from darkroom.evaluation.scores.detail import Detailed, Uncalibrated
+from darkroom.evaluation.scores.metrics import Scores
 from darkroom.evaluation.selection import caution, decide
 from darkroom.packed import Split
 

@@ -10,8 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 from ruamel.yaml import YAML
 
 from darkroom import launching
+from darkroom.candidate_names import read_names
 from darkroom.errors import DarkroomError
-from darkroom.evaluation.roster import read_names
 from tests.imports import ROOT
 from tests.test_pipeline import clone, run
 

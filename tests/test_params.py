@@ -3,8 +3,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from darkroom import files, params
-from darkroom.commands import document
+from darkroom import files, params, schema
 from darkroom.data.settings import DigitsSource, FolderSource, Source, SplitSettings
 from darkroom.errors import DarkroomError
 
@@ -42,7 +41,7 @@ def write(tmp_path: Path, text: str) -> Path:
 
 
 def test_a_document_is_typed_frozen_and_has_defaults(tmp_path):
-    parsed = document.load(write(tmp_path, GOOD))
+    parsed = schema.load(write(tmp_path, GOOD))
     assert parsed.scratch["small"].learning_rate == 0.001  # YAML 1.2, as DVC reads it: 1e-3 is a number
     assert isinstance(parsed.datasets["mine"].source, FolderSource)
     assert parsed.datasets["mine"].split == SplitSettings()
@@ -118,22 +117,22 @@ def test_a_document_is_typed_frozen_and_has_defaults(tmp_path):
 def test_a_mistake_gives_the_key_what_is_allowed_and_the_nearest_name(tmp_path, old, new, message):
     assert old in GOOD
     with pytest.raises(DarkroomError) as error:
-        document.load(write(tmp_path, GOOD.replace(old, new)))
+        schema.load(write(tmp_path, GOOD.replace(old, new)))
     assert message in str(error.value)
 
 
 def test_images_must_be_large_enough_for_what_is_trained_on_them(tmp_path):
     text = GOOD.replace("lab_cnn", "wic_cnn").replace("pack: {}", "pack: {image_size: 12}")
     with pytest.raises(DarkroomError) as error:
-        document.load(write(tmp_path, text))
+        schema.load(write(tmp_path, text))
     message = "datasets.mine.pack.image_size: 12 is not allowed: wic_cnn (scratch.small) takes 16 pixels or more."
     assert message in str(error.value)
-    document.load(write(tmp_path, text.replace("12", "16")))
+    schema.load(write(tmp_path, text.replace("12", "16")))
 
 
 def test_every_mistake_is_told_at_once(tmp_path):
     with pytest.raises(DarkroomError, match="has 2 wrong parameters") as error:
-        document.load(write(tmp_path, GOOD.replace("lab_cnn", "x").replace("kind: folder", "kind: folder, y: 1")))
+        schema.load(write(tmp_path, GOOD.replace("lab_cnn", "x").replace("kind: folder", "kind: folder, y: 1")))
     assert "architecture" in str(error.value)
     assert ".y: unknown key" in str(error.value)
 
@@ -160,10 +159,10 @@ def test_a_section_is_loaded_by_its_dotted_key(tmp_path):
 
 def test_the_projects_own_parameters_are_valid_and_fit_the_committed_schema():
     path = ROOT / "params.yaml"
-    document.load(path)
-    schema = files.read_json(ROOT / "params.schema.json")
-    assert schema == document.schema(), "run `dvc repro validate`"
-    jsonschema.validate(params.read(path), schema)
+    schema.load(path)
+    committed = files.read_json(ROOT / "params.schema.json")
+    assert committed == schema.schema(), "run `dvc repro validate`"
+    jsonschema.validate(params.read(path), committed)
     first = path.read_text(encoding="utf-8").splitlines()[0]
     assert first == "# yaml-language-server: $schema=params.schema.json"
 
@@ -171,4 +170,4 @@ def test_the_projects_own_parameters_are_valid_and_fit_the_committed_schema():
 def test_the_schema_refuses_what_the_types_refuse():
     wrong = {**params.read(ROOT / "params.yaml"), "sed": 1}
     with pytest.raises(jsonschema.ValidationError, match="sed"):
-        jsonschema.validate(wrong, document.schema())
+        jsonschema.validate(wrong, schema.schema())

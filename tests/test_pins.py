@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from ruamel.yaml import YAML
 
-from darkroom.serving import bento
+from darkroom.serving.build import bento
 from tests.imports import ROOT
 
 OF_TORCH = re.compile(r"torch|torchvision|triton|cuda-.*|nvidia-(?!ml-py).*")

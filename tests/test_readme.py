@@ -3,7 +3,7 @@ import re
 import pytest
 
 from darkroom import params
-from darkroom.commands.document import Document
+from darkroom.schema import Document
 from tests import readme
 from tests.imports import ROOT
 

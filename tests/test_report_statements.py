@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 
 from darkroom import balance, candidate, files
-from darkroom.evaluation import sentences
-from darkroom.evaluation.facts import Facts, gather
-from darkroom.evaluation.rendering import render, render_model_card
-from darkroom.evaluation.roster import read_names
-from darkroom.evaluation.settings import ReportSettings
+from darkroom.candidate_names import read_names
+from darkroom.reporting import sentences
+from darkroom.reporting.facts import Facts, gather
+from darkroom.reporting.rendering import render, render_model_card
+from darkroom.reporting.settings import ReportSettings
 from tests import report_cases
 from tests.test_stage_report import sources
 

@@ -18,9 +18,10 @@ import pytest
 from bentoml.exceptions import BentoMLException
 
 from darkroom import candidate, images
-from darkroom.doubt import Doubt
 from darkroom.predictor import Predictor
-from darkroom.serving import bento, guard, served
+from darkroom.serving import guard, served
+from darkroom.serving.build import bento
+from darkroom.thresholds import Doubt
 from tests.factories_serving import LIMITS, ROOT, picture, png, serving, write_served
 
 if TYPE_CHECKING:

@@ -10,11 +10,12 @@ import pytest
 from onnx import numpy_helper
 
 from darkroom import candidate, images, packed
-from darkroom.doubt import Doubt
 from darkroom.errors import DarkroomError
 from darkroom.predictor import Predictor
-from darkroom.serving import examples, handover, packaging, served
+from darkroom.serving import examples, served
+from darkroom.serving.build import packaging, readme
 from darkroom.serving.settings import PackageSettings
+from darkroom.thresholds import Doubt
 from tests.factories_serving import BEST, EVALUATION, LIMITS, write_judged, write_served
 
 
@@ -148,5 +149,5 @@ def test_class_names_are_no_markup_in_the_readme(tmp_path: Path) -> None:
     folder = write_served(tmp_path) / served.FOLDER
     card = candidate.read_card(folder)
     candidate.write_card(folder, replace(card, classes=["<script>", "[x](http://a)", "a\u202eb"]))
-    text = handover.readme(folder, "1")
+    text = readme.readme(folder, "1")
     assert "tells 3 classes apart: \\<script\\>, \\[x\\](http\\://a), a\\\\u202eb.\n" in text

@@ -8,8 +8,9 @@ import pytest
 
 from darkroom import packed
 from darkroom.predictor import Predictor
-from darkroom.serving import packaging, quantization, served
-from darkroom.serving.quantization import Quantization, Side
+from darkroom.serving import served
+from darkroom.serving.build import packaging, quantization
+from darkroom.serving.build.quantization import Quantization, Side
 from darkroom.serving.settings import PackageSettings
 from tests.factories_serving import BEST, EVALUATION, LIMITS, write_judged
 

@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from darkroom import candidate, images, packed
-from darkroom.doubt import Doubt
 from darkroom.serving import facts, guard, routes, served, service
 from darkroom.serving.journal import Journal
+from darkroom.thresholds import Doubt
 from tests.factories_serving import BEST, EVALUATION, LIMITS, Client, in_process, picture, png, write_served
 
 A, B, DAMAGED = picture(0), picture(1), b"\xff\xd8\xff no picture"

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from darkroom import files
-from darkroom.evaluation import explanations
+from darkroom.evaluation.checks import explanations
 from darkroom.predictor import Predictor
 from stages import explain
 from tests import factories

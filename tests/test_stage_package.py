@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 
 from darkroom import files
 from darkroom.errors import DarkroomError
-from darkroom.serving import bento
+from darkroom.serving.build import bento
 from stages import package
 from tests.factories_serving import ROOT, package_arguments, write_judged
 from tests.test_serving_packaging import tamper

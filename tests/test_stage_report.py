@@ -14,11 +14,11 @@ from pptx.util import Inches
 
 from darkroom import files, naming
 from darkroom.candidate import Predictions, read_predictions, write_predictions
-from darkroom.evaluation.facts import Sources, gather
-from darkroom.evaluation.rendering import render
-from darkroom.evaluation.roster import read_names
-from darkroom.evaluation.settings import ReportSettings
+from darkroom.candidate_names import read_names
 from darkroom.packed import read_sheet
+from darkroom.reporting.facts import Sources, gather
+from darkroom.reporting.rendering import render
+from darkroom.reporting.settings import ReportSettings
 from stages import report
 from tests import factories
 from tests.test_stage_evaluate import run as evaluate

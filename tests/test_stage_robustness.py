@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from darkroom import files, packed
-from darkroom.evaluation.robustness import Robustness, pick
+from darkroom.evaluation.checks.robustness import Robustness, pick
 from stages import robustness
 from tests import factories
 from tests.test_stage_evaluate import rows

@@ -10,7 +10,7 @@ from darkroom import candidate, files, packed
 from darkroom.candidate import softmax
 from darkroom.errors import DarkroomError
 from darkroom.predictor import Predictor
-from darkroom.training import backbones, loop, probe, watching
+from darkroom.training import backbones, callbacks, loop, probe
 from stages import baseline, pretrained, scratch, transfer
 from tests import factories
 from tests.web import Web, serve
@@ -274,4 +274,4 @@ def test_the_card_of_a_probe_names_what_decided_it_and_no_path_of_the_machine(pl
 )
 def test_a_first_epoch_far_below_the_start_is_explained(number, start, accuracy, told):
     epoch = loop.Epoch(number, 1.0, 1.0, accuracy, 0.1, 100.0)
-    assert bool(watching.fallen(epoch, start)) == told
+    assert bool(callbacks.fallen(epoch, start)) == told

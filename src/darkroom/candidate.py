@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from darkroom import files
-from darkroom.doubt import Doubt
+from darkroom.thresholds import Doubt
 
 Kind = Literal["baseline", "scratch", "transfer"]
 

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
-from darkroom import files, images, naming, packed
-from darkroom.commands import document
+from darkroom import files, images, naming, packed, schema
 from darkroom.data import archive, layout, manifest, tree
 from darkroom.errors import DarkroomError
 
@@ -62,7 +61,7 @@ def corrections(log: Path, to: Path | None) -> list[str]:
 
 def _inbox() -> Path:
     """Return the inbox. Raises DarkroomError when the pipeline does not read it."""
-    parameters = document.load(PARAMS)
+    parameters = schema.load(PARAMS)
     source = parameters.datasets[parameters.dataset].source
     name = f"datasets.{parameters.dataset}.source"
     if source.kind != "folder":

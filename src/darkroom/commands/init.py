@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from darkroom import files, launching, naming, packed
-from darkroom.commands import document, editing, proposal, weights
+from darkroom import files, launching, naming, packed, schema
+from darkroom.commands import editing, proposal, weights
 from darkroom.data import splitting
 from darkroom.data.settings import SplitSettings
 from darkroom.data.surveying import Survey, survey
@@ -34,7 +34,7 @@ def init(photos: Path, entry: str, file: Path | None, *, yes: bool, offline: boo
     file: pretrained weights to start from; without any, photographs get torchvision's, unless `offline`. Raises
     DarkroomError when the pictures or the weights cannot be used or nobody can be asked; params.yaml is then as it was.
     """
-    current = document.load(PARAMS)
+    current = schema.load(PARAMS)
     _refuse_name(entry, current)
     start = weights.look(file) if file else None
     if not photos.exists():
@@ -146,7 +146,7 @@ def _source(photos: Path) -> str | None:
     return str(place.relative_to(top)) if place.is_relative_to(top) else str(place)
 
 
-def _refuse_name(entry: str, current: document.Document) -> None:
+def _refuse_name(entry: str, current: schema.Document) -> None:
     if not launching.NAME.fullmatch(entry):
         raise DarkroomError(f"--name '{naming.shown(entry)}' is not allowed: {launching.NAMING}")
     if entry in current.datasets and (kind := current.datasets[entry].source.kind) != "folder":
@@ -159,7 +159,7 @@ def _check(text: str) -> None:
         path = Path(folder, PARAMS.name)
         path.write_text(text, encoding="utf-8")
         try:
-            document.load(path)
+            schema.load(path)
         except DarkroomError as error:
             raise DarkroomError(str(error).replace(str(path), f"what would be written to {PARAMS}")) from None
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from darkroom import naming, packed
-from darkroom.commands.document import Document
 from darkroom.commands.weights import Weights
 from darkroom.data import splitting
 from darkroom.data.settings import SplitSettings
 from darkroom.data.surveying import Survey
+from darkroom.schema import Document
 from darkroom.training.settings import IMAGENET, Backbone
 
 SIZES = (160, 128, 96)

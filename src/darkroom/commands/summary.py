@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from darkroom import balance, doubt, files, naming, revision
+from darkroom import balance, files, naming, revision, thresholds
 from darkroom.errors import DarkroomError
 
 # Outputs that dvc.yaml names; a test compares.
@@ -44,7 +44,7 @@ def summary() -> str:
 def _foreign(evaluation: dict[str, Any]) -> list[str]:
     """Say how many images that show none of the classes get a confident answer."""
     worth = evaluation.get("best", {}).get("doubt") or {"outsiders": {}}
-    text = doubt.describe({kind: figures["confident"] for kind, figures in worth["outsiders"].items()})
+    text = thresholds.describe({kind: figures["confident"] for kind, figures in worth["outsiders"].items()})
     return [text] if text else []
 
 

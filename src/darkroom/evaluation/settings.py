@@ -1,10 +1,10 @@
-"""Parameters of judging and reporting."""
+"""Parameters of the evaluation."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from darkroom.params import ONE_LINE, Section
+from darkroom.params import Section
 
 
 class SelectSettings(Section):
@@ -34,12 +34,3 @@ class RobustnessSettings(Section):
 
     images: Annotated[int, Field(ge=0, le=1000)] = 200
     """Test images that are made worse, each in 21 ways; 0 leaves the trial out."""
-
-
-class ReportSettings(Section):
-    """What stands on the report's first page."""
-
-    title: Annotated[str, ONE_LINE] = ""
-    """Stands above the report and on the first slide; when empty, the name of the data set is used."""
-    author: Annotated[str, ONE_LINE] = ""
-    """Printed under the title when it is not empty."""

@@ -7,20 +7,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from darkroom.doubt import Doubt
-from darkroom.evaluation import plot_labels
-from darkroom.evaluation.calibration import reliability
-from darkroom.evaluation.comparison import Comparison
-from darkroom.evaluation.detail import Detailed
-from darkroom.evaluation.doubting import Worth, risk_coverage
-from darkroom.evaluation.failures import Doubtful
-from darkroom.evaluation.judging import Judged
-from darkroom.evaluation.metrics import score_classes
-from darkroom.evaluation.ranking import RECALLS
-from darkroom.evaluation.reviewing import Review
-from darkroom.evaluation.roster import BASELINE
+from darkroom import plot_labels
+from darkroom.candidate_names import BASELINE
+from darkroom.evaluation.abstention import Worth, risk_coverage
+from darkroom.evaluation.evaluate import Judged
+from darkroom.evaluation.failures.mistakes import Doubtful
+from darkroom.evaluation.failures.review import Review
+from darkroom.evaluation.scores.calibration import reliability
+from darkroom.evaluation.scores.comparison import Comparison
+from darkroom.evaluation.scores.detail import Detailed
+from darkroom.evaluation.scores.metrics import score_classes
+from darkroom.evaluation.scores.ranking import RECALLS
 from darkroom.evaluation.selection import Choice
 from darkroom.packed import Record, Split
+from darkroom.thresholds import Doubt
 
 CURVES = ("candidate", "epoch", "train_loss", "validation_loss", "validation_accuracy")
 CONFUSION = ("actual", "predicted")

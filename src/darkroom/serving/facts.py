@@ -7,7 +7,7 @@ from dataclasses import asdict
 from importlib import metadata
 from typing import Any
 
-from darkroom import doubt
+from darkroom import thresholds
 from darkroom.serving import examples
 from darkroom.serving.model import Model
 
@@ -51,7 +51,7 @@ def _foreign(confident: dict[str, float] | None) -> dict[str, Any] | None:
     """Return how many foreign images get a confident answer, by kind and in words, and whether that is a warning."""
     if not confident:
         return None
-    return {"confident": confident, "misleads": doubt.misleads(confident), "text": doubt.describe(confident)}
+    return {"confident": confident, "misleads": thresholds.misleads(confident), "text": thresholds.describe(confident)}
 
 
 def commit() -> str | None:

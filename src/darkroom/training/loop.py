@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from darkroom.errors import DarkroomError
-from darkroom.training import augment, averaging, batches, device, mixing, optimizer, scoring, seeds
+from darkroom.training import batches, device, ema, mixing, optimizer, scoring, seeds
+from darkroom.training.augmentation import augment
 from darkroom.training.batches import Data
 from darkroom.training.checkpoint import Keeper
 from darkroom.training.device import Compute
@@ -228,7 +229,7 @@ class Trainer:
         loss = self.gradients.compute_all(images, targets, len(labels) * self.world.size / count)
         self._move()
         if self.judged is not self.network:
-            averaging.blend(self.judged, self.network, settings.average, self.step)
+            ema.blend(self.judged, self.network, settings.average, self.step)
         self.loss += loss / self.world.size
         self.step += 1
 

@@ -12,18 +12,8 @@ from darkroom import candidate, files, packed
 from darkroom.candidate import Card, Predictions
 from darkroom.errors import DarkroomError
 from darkroom.packed import SPLITS, Split
-from darkroom.training import (
-    augment,
-    batches,
-    checkpoint,
-    device,
-    distributed,
-    export,
-    layers,
-    scoring,
-    seeds,
-    watching,
-)
+from darkroom.training import batches, callbacks, checkpoint, device, distributed, export, layers, scoring, seeds
+from darkroom.training.augmentation import augment
 from darkroom.training.batches import Data, Place
 from darkroom.training.checkpoint import Keeper, Key
 from darkroom.training.device import Compute
@@ -148,7 +138,7 @@ def _trainer(start: Start, ground: Ground, plan: Plan) -> Trainer:
 
 def _run(job: Job, trainer: Trainer, keeper: Keeper, start: Start, folder: Path) -> Done:
     """Train to the end, with curves in `folder`, and say what came of it."""
-    with watching.watch(job.name, folder / "history", trainer.plan.epochs, job.quiet, start.accuracy) as watch:
+    with callbacks.watch(job.name, folder / "history", trainer.plan.epochs, job.quiet, start.accuracy) as watch:
         best = trainer.run(watch, keeper)
     seconds = start.seconds + trainer.seconds
     if not job.quiet:

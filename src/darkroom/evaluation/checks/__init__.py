@@ -1,0 +1,1 @@
+"""How a model behaves beyond the test images: corrupted and foreign ones, explanations, cost."""

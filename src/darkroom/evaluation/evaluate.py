@@ -1,0 +1,131 @@
+"""Reading candidates and judging each: calibrated on validation, scored once on test."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from darkroom import candidate
+from darkroom.candidate import Card, Epoch, Folds, Predictions
+from darkroom.errors import DarkroomError
+from darkroom.evaluation.scores.calibration import fit_temperature
+from darkroom.evaluation.scores.detail import Detailed, Uncalibrated, score_in_detail, score_uncalibrated
+from darkroom.evaluation.scores.intervals import DRAWS, Bootstrap
+from darkroom.evaluation.scores.metrics import Scores, score
+from darkroom.evaluation.scores.ranking import Ranking, rank_classes
+from darkroom.packed import Split
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A candidate and what it is worth."""
+
+    card: Card
+    temperature: float
+    """Fitted on validation."""
+    overconfidence: float
+    """Mean confidence on validation with a temperature of 1, less the accuracy there: -1 to 1."""
+    validation: Scores
+    validation_right: npt.NDArray[np.bool_]
+    """Whether it is right on each validation row."""
+    test: Detailed
+    uncalibrated: Uncalibrated
+    """On test, with a temperature of 1."""
+    rankings: list[Ranking | None]
+    """Of each class on test."""
+    predictions: Predictions
+    """The logits."""
+    probabilities: npt.NDArray[np.float64]
+    """Calibrated, for the test rows: shape (test rows, classes)."""
+    predicted: npt.NDArray[np.int64]
+    """The likeliest class of each test row."""
+    history: list[Epoch]
+    leaks: int = 0
+    """Test images of which the source gives a copy for training or validation as well."""
+    without_leaks: Detailed | None = None
+    """What it is worth on the others; None where all are, or none is, so that there is nothing to add."""
+    folds: Folds | None = None
+    """How it does on repeated folds; None where none were asked for, and for networks trained by epochs."""
+
+
+@dataclass(frozen=True)
+class Resamples:
+    """The same resamples for every candidate."""
+
+    test: Bootstrap
+    """Of the test split."""
+    clean: Bootstrap | None
+    """Of its images that are no leaks; None as for `Judged.without_leaks`."""
+
+
+def resample(split: Split, seed: int, draws: int = DRAWS) -> Resamples:
+    """Draw the resamples for `judge` from `seed`."""
+    leaks = split.leaks[split.rows("test")]
+    clean = Bootstrap(int((~leaks).sum()), seed, draws) if leaks.any() and not leaks.all() else None
+    return Resamples(Bootstrap(len(leaks), seed, draws), clean)
+
+
+def judge(folder: Path, split: Split, resamples: Resamples) -> Judged:
+    """Judge the candidate in `folder` on the splits of `split`, to which `resamples` belong.
+
+    Raises DarkroomError when the candidate is missing, was trained on another split, or has predictions that
+    are no numbers.
+    """
+    if not (folder / "card.json").is_file():
+        raise DarkroomError(f"{folder} holds no candidate: run `dvc repro` first")
+    card = candidate.read_card(folder)
+    predictions = candidate.read_predictions(folder)
+    labels = {name: split.labels[split.rows(name)] for name in ("validation", "test")}
+    for name, logits in (("validation", predictions.validation), ("test", predictions.test)):
+        _check(card, name, logits, len(labels[name]), split.classes)
+    temperature = fit_temperature(predictions.validation, labels["validation"])
+    validation = candidate.softmax(predictions.validation, temperature)
+    test = candidate.softmax(predictions.test, temperature)
+    predicted = test.argmax(axis=1).astype(np.int64)
+    right = validation.argmax(axis=1) == labels["validation"]
+    rankings = rank_classes(test, labels["test"])
+    without_leaks = None
+    if resamples.clean:
+        kept = ~split.leaks[split.rows("test")]
+        rest = test[kept], labels["test"][kept]
+        without_leaks = score_in_detail(*rest, rank_classes(*rest), resamples.clean)
+    return Judged(
+        card=card,
+        temperature=temperature,
+        overconfidence=float(candidate.softmax(predictions.validation).max(axis=1).mean() - right.mean()),
+        validation=score(validation, labels["validation"]),
+        validation_right=right,
+        test=score_in_detail(test, labels["test"], rankings, resamples.test),
+        uncalibrated=score_uncalibrated(candidate.softmax(predictions.test), labels["test"]),
+        rankings=[ranking and ranking.compact() for ranking in rankings],
+        predictions=predictions,
+        probabilities=test,
+        predicted=predicted,
+        history=candidate.read_history(folder),
+        leaks=int(split.leaks[split.rows("test")].sum()),
+        without_leaks=without_leaks,
+        folds=candidate.read_folds(folder),
+    )
+
+
+def check_same_data(cards: Iterable[Card]) -> None:
+    """Raise DarkroomError when candidates were trained on different data, and so cannot be compared."""
+    first, *others = cards
+    for card in others:
+        if card.data != first.data:
+            raise DarkroomError(
+                f"{card.name} and {first.name} were trained on different data "
+                f"({card.data[:12]}… and {first.data[:12]}…): run `dvc repro`, which trains the older again"
+            )
+
+
+def _check(card: Card, name: str, logits: npt.NDArray[np.float32], rows: int, classes: list[str]) -> None:
+    if card.classes != classes or logits.shape != (rows, len(classes)):
+        raise DarkroomError(
+            f"{card.name}: {name} predictions of shape {logits.shape} for {len(card.classes)} classes do not "
+            f"fit the split with {rows} images of {len(classes)}: run `dvc repro`, which trains it anew"
+        )
+    if np.isnan(logits).any() or np.isposinf(logits).any():
+        raise DarkroomError(f"{card.name}: {name} predictions are no numbers: lower its learning_rate")

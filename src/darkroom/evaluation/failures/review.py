@@ -1,0 +1,42 @@
+"""What a person should look at: the best candidate's failures, gathered."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from darkroom import candidate
+from darkroom.evaluation.evaluate import Judged
+from darkroom.evaluation.failures.mistakes import Doubtful, Pair, confused, label_issues, mistakes
+from darkroom.evaluation.failures.slices import Slice, measures, slices
+from darkroom.packed import Packed, Split
+
+
+@dataclass(frozen=True)
+class Review:
+    """The failures of one candidate."""
+
+    confused: list[Pair]
+    """On test."""
+    mistakes: list[Doubtful]
+    """On test, the surest first."""
+    label_issues: list[Doubtful]
+    """On validation and test, which it was not fitted to; the least likely label first."""
+    slices: list[Slice]
+    """Of the test images."""
+
+
+def review(best: Judged, data: Packed, split: Split) -> Review:
+    """Return where `best` fails."""
+    test, validation = split.rows("test"), split.rows("validation")
+    labels = split.labels[test]
+    seen = candidate.softmax(best.predictions.validation, best.temperature)
+    rows = np.concatenate([validation, test])
+    everything = np.concatenate([seen, best.probabilities])
+    measured = measures(data.images, test, data.records)
+    names = [data.records[row].slice for row in test]
+    return Review(
+        confused=confused(best.predicted, labels, split.classes),
+        mistakes=mistakes(best.probabilities, labels, test, split.classes),
+        label_issues=label_issues(everything, split.labels[rows], rows, split.classes),
+        slices=slices(measured, best.predicted == labels, split.leaks[test], names),
+    )

@@ -1,0 +1,93 @@
+"""Whether some kinds of pictures fare worse: accuracy by what can be measured of a picture."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import laplace
+
+from darkroom.evaluation.scores.intervals import accuracy_interval
+from darkroom.packed import Record
+
+PARTS = 3
+"""Slices of one measure, about equally many images each."""
+AT_ONCE = 1024
+"""Images that are in memory at a time."""
+GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+"""How much red, green and blue add to brightness (ITU-R BT.601)."""
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The test images of one kind."""
+
+    measure: str
+    kind: str
+    images: int
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    """Wilson's 95% interval."""
+
+
+def measures(
+    images: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64], records: Sequence[Record]
+) -> dict[str, Floats]:
+    """Return what is measured of the packed `rows`, shape (rows,) each.
+
+    Size is the square root of the pixels that a picture came with; brightness its mean, 0 black to 1 white;
+    contrast the spread of its brightness; sharpness the spread of the Laplacian, as autofocus has it (Pech-Pacheco
+    et al., Diatom Autofocusing in Brightfield Microscopy, 2000). All but size are of the packed picture.
+    """
+    parts = []
+    for start in range(0, len(rows), AT_ONCE):
+        grey = images[rows[start : start + AT_ONCE]].astype(np.float32) @ GREY / 255
+        edges = laplace(grey, axes=(1, 2))
+        parts.append([grey.mean(axis=(1, 2)), grey.std(axis=(1, 2)), edges.std(axis=(1, 2))])
+    brightness, contrast, sharpness = np.concatenate(parts, axis=1).astype(np.float64)
+    sizes = np.array([records[row].width * records[row].height for row in rows], dtype=np.float64) ** 0.5
+    return {"size": sizes, "brightness": brightness, "contrast": contrast, "sharpness": sharpness}
+
+
+def slices(
+    measured: dict[str, Floats],
+    right: npt.NDArray[np.bool_],
+    leaks: npt.NDArray[np.bool_],
+    names: Sequence[str] = (),
+) -> list[Slice]:
+    """Return the accuracy of each slice, measure by measure from low to high; a measure that never varies has none.
+
+    measured: what `measures` returns; right, leaks: shape (rows,); names: the source's own slice of each row, as
+    many as rows, or none; images of none have an empty one.
+    """
+    found = []
+    for measure, values in measured.items():
+        shown = values.round(
+            0 if measure == "size" else 4
+        )  # what a reader sees decides, and equal values stay together
+        edges = np.unique(np.quantile(shown, np.linspace(0, 1, PARTS + 1)[1:-1], method="inverted_cdf"))
+        places = np.searchsorted(edges, shown, side="left")
+        groups = [places == place for place in range(len(edges) + 1)]
+        groups = [group for group in groups if group.any()]
+        for group in groups if len(groups) > 1 else ():
+            low, high = shown[group].min(), shown[group].max()
+            found.append(_slice(measure, f"{low:g}" if low == high else f"{low:g} to {high:g}", right[group]))
+    if leaks.any() and not leaks.all():
+        found += [_slice("leak", name, right[group]) for name, group in (("no", ~leaks), ("yes", leaks))]
+    if len(names):
+        kinds, places = np.unique(np.array(names, dtype=np.str_), return_inverse=True)
+        totals, hits = np.bincount(places), np.bincount(places, right)
+        counted = zip(kinds.tolist(), hits.astype(int).tolist(), totals.tolist(), strict=True)
+        found += [_counted("slice", kind, hit, total) for kind, hit, total in counted if kind]
+    return found
+
+
+def _slice(measure: str, kind: str, right: npt.NDArray[np.bool_]) -> Slice:
+    return _counted(measure, kind, int(right.sum()), len(right))
+
+
+def _counted(measure: str, kind: str, hits: int, total: int) -> Slice:
+    return Slice(measure, kind, total, hits / total, *accuracy_interval(hits, total))

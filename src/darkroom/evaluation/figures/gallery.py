@@ -1,0 +1,64 @@
+"""Which pictures the judgement has."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+
+from darkroom import candidate
+from darkroom.candidate_names import BASELINE
+from darkroom.evaluation.abstention import Worth, risk_coverage
+from darkroom.evaluation.evaluate import Judged
+from darkroom.evaluation.failures.mistakes import Doubtful
+from darkroom.evaluation.figures import curves, mosaics, scores
+from darkroom.evaluation.scores.calibration import reliability
+
+
+def draw(
+    judged: Sequence[Judged],
+    best: Judged,
+    labels: npt.NDArray[np.int64],
+    worth: Worth,
+    majority: float | None = None,
+) -> dict[str, Figure]:
+    """Return the figures by file name.
+
+    labels: those of the test rows, shape (test rows,); majority: as for `scores.accuracies`.
+    """
+    classes = best.card.classes
+    counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
+    np.add.at(counts, (labels, best.predicted), 1)
+    trained = [each for each in judged if each.history]
+    raw = candidate.softmax(best.predictions.test)
+    risk = None if worth.confident_accuracy is None else 1 - worth.confident_accuracy
+    surest = risk_coverage(best.probabilities.max(axis=1), best.predicted == labels)
+    drawn = {
+        "accuracy": scores.accuracies(
+            {each.card.name: each.test for each in judged}, best.card.name, BASELINE, majority
+        ),
+        "confusion": scores.confusion(counts, classes),
+        "learning_curves": scores.learning_curves(
+            {each.card.name: each.history for each in trained},
+            {each.card.name: each.card.best_epoch for each in trained},
+        ),
+        "reliability": scores.reliability(reliability(raw, labels), reliability(best.probabilities, labels)),
+        "risk_coverage": curves.risk_coverage(surest, worth.confident, risk),
+    }
+    ranked = {name: each for name, each in zip(classes, best.rankings, strict=True) if each is not None}
+    if ranked:
+        drawn["precision_recall"] = curves.precision_recall(
+            {name: each.precision for name, each in ranked.items()},
+            {name: each.average_precision for name, each in ranked.items()},
+        )
+    return drawn
+
+
+def show(images: npt.NDArray[np.uint8], mistakes: Sequence[Doubtful], issues: Sequence[Doubtful]) -> dict[str, Figure]:
+    """Return pictures of the surest mistakes and of doubtful labels by file name, where there are any.
+
+    images: the packed ones, shape (N, S, S, 3).
+    """
+    found = {"mistakes": mistakes, "label_issues": issues}
+    drawn = {name: mosaics.disagreements(images, each) for name, each in found.items()}
+    return {name: drawing for name, drawing in drawn.items() if drawing is not None}

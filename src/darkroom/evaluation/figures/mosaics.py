@@ -1,0 +1,87 @@
+"""Figures made of pictures, each with a few words under it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+
+from darkroom import plotting
+from darkroom.evaluation.failures.mistakes import Doubtful
+
+WIDTH = 7.2
+"""Inches: as wide as a page."""
+COLUMNS = 6
+LETTERS = 17
+"""As many as fit under a picture, of the usual breadth."""
+LINE = 0.16
+"""Inches from one line of a caption to the next."""
+
+Images = npt.NDArray[np.uint8]
+
+
+def captioned(images: Sequence[Images], captions: Sequence[Sequence[str]], columns: int = COLUMNS) -> Figure:
+    """Return pictures, up to `columns` a line, each over its caption.
+
+    images: uint8, shape (S, S, 3) each; captions: as many, each a sequence of lines of up to `LETTERS` letters.
+    """
+    lines = max(map(len, captions))
+    cell = WIDTH / columns
+    columns = min(columns, max(2, len(images)))
+    width = columns * cell
+    gap = 0.06 * cell
+    height = cell - gap + lines * LINE + 0.1
+    rows = -(-len(images) // columns)
+    with plotting.figure(width, rows * height) as drawing:
+        drawing.set_layout_engine("none")
+        axes = drawing.add_axes((0, 0, 1, 1))
+        axes.set(xlim=(0, width), ylim=(rows * height, 0))
+        axes.axis("off")
+        for place, (image, caption) in enumerate(zip(images, captions, strict=True)):
+            left, top = place % columns * cell + gap / 2, place // columns * height
+            extent = (left, left + cell - gap, top + cell - gap, top)
+            axes.imshow(image, extent=extent, interpolation="nearest" if len(image) < 100 else "antialiased")
+            for number, line in enumerate(caption):
+                axes.text(
+                    left + (cell - gap) / 2,
+                    top + cell - gap + 0.05 + number * LINE,
+                    line,
+                    ha="center",
+                    va="top",
+                    fontsize=7.5,
+                    color=plotting.INK if number == 0 else plotting.MUTED,
+                )
+        axes.set(xlim=(0, width), ylim=(rows * height, 0), aspect="auto")
+    return drawing
+
+
+def disagreements(images: Images, found: Sequence[Doubtful], most: int = 24) -> Figure | None:
+    """Return the first `most` images on which candidate and label disagree; None where there are none.
+
+    Each stands over the class and the probability that the candidate gives it, and those of its label.
+    images: the packed ones, shape (N, S, S, 3).
+    """
+    shown = found[:most]
+    if not shown:
+        return None
+    captions = [
+        (
+            f"{fit(each.predicted, 5)} {percent(each.predicted_probability)}",
+            f"not {fit(each.label, 9)} {percent(each.label_probability)}",
+        )
+        for each in shown
+    ]
+    return captioned([np.asarray(images[each.row]) for each in shown], captions)
+
+
+def fit(name: str, taken: int = 0) -> str:
+    """Return a class name so short that it fits into a line of a caption beside `taken` other letters."""
+    return plotting.shorten(name, LETTERS - taken)
+
+
+def percent(probability: float) -> str:
+    """Return a probability as "98%"; what is not certain is neither 0% nor 100%."""
+    whole = round(probability * 100)
+    if whole == 100 and probability < 1:
+        return ">99%"
+    return "<1%" if whole == 0 and probability > 0 else f"{whole}%"

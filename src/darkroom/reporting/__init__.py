@@ -1,0 +1,1 @@
+"""From results to words and documents: reads results, computes none."""

@@ -1,0 +1,146 @@
+"""The served folder from the best candidate, with the proof that it answers as it was judged."""
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from darkroom import candidate, files
+from darkroom.candidate import Card
+from darkroom.errors import DarkroomError
+from darkroom.packed import Packed, Split
+from darkroom.predictor import Predictor
+from darkroom.serving import examples, integrity, served
+from darkroom.serving.build.quantization import quantize
+from darkroom.serving.served import DIGITS, REFERENCES, Parity, Reference, Served
+from darkroom.serving.settings import PackageSettings, ServeSettings
+from darkroom.thresholds import Doubt
+
+TOLERANCE = 1e-5
+"""Largest difference of a probability that counts as the same answer."""
+
+
+@dataclass(frozen=True)
+class Best:
+    """The judge's choice, as `best.json` holds it."""
+
+    name: str
+    metric: str
+    value: float
+    temperature: float
+    reason: str
+
+
+def read_best(path: Path) -> Best:
+    """Read `best.json`."""
+    return Best(**files.read_json(path))
+
+
+def write_served(
+    folder: Path,
+    best: Best,
+    candidates: Path,
+    packed: Packed,
+    split: Split,
+    evaluation: dict[str, Any],
+    limits: ServeSettings,
+    settings: PackageSettings,
+    seed: int,
+) -> Served:
+    """Write the served folder for the best of `candidates` and return what its `service.json` says.
+
+    `evaluation` is `evaluation.json`; `seed` chooses the examples, and the training images that int8 is fitted to.
+    Raises DarkroomError when the packaged model does not answer as judged.
+    """
+    source = candidates / best.name
+    model = source / "model.onnx"
+    if not model.is_file():
+        raise DarkroomError(f"{model} is missing: only a network can be served, train one with `dvc repro`")
+    shutil.copyfile(model, folder / "model.onnx")
+    found = evaluation["candidates"][best.name]
+    doubt = Doubt(**found["doubt"]) if found.get("doubt") else None
+    card = replace(candidate.read_card(source), temperature=best.temperature, doubt=doubt, seconds=0.0)
+    candidate.write_card(folder, card)
+    rows = split.rows("validation")
+    logits = candidate.read_predictions(source).validation
+    parity = prove(Predictor(folder), packed, rows, candidate.softmax(logits, best.temperature))
+    quantized = quantize(folder, settings, packed, split, seed)
+    if quantized and quantized.accepted:
+        logits = _logits(Predictor(folder), packed, rows)
+    _write_examples(folder, packed, split, seed)
+    result = Served(
+        version=served.version(folder),
+        limits=limits,
+        metrics={name: found[name] for name in ("validation", "test")},
+        reason=best.reason,
+        parity=parity,
+        precision="int8" if quantized and quantized.accepted else "float32",
+        reference=refer(logits, card),
+        foreign=_foreign(evaluation),
+        example=integrity.answer_example(folder, Predictor(folder)),
+    )
+    served.write(folder, result)
+    return result
+
+
+def _foreign(evaluation: dict[str, Any]) -> dict[str, float] | None:
+    worth = evaluation.get("best", {}).get("doubt")
+    return {kind: figures["confident"] for kind, figures in worth["outsiders"].items()} if worth else None
+
+
+def prove(predictor: Predictor, packed: Packed, rows: npt.NDArray[np.int64], judged: npt.NDArray[np.float64]) -> Parity:
+    """Return how closely `predictor` answers packed `rows` as `judged`: probabilities, shape (rows, classes).
+
+    Raises DarkroomError when they are of another shape or differ by more than `TOLERANCE` anywhere.
+    """
+    name = predictor.card.name
+    expected = (len(rows), len(predictor.card.classes))
+    if judged.shape != expected:
+        raise DarkroomError(
+            f"{name} was judged on {judged.shape} rows and classes, its card and the split say {expected}: "
+            "run `dvc repro` so that all of them are of one run"
+        )
+    largest = 0.0
+    size = candidate.chunk_size(predictor.card.side)
+    for start in range(0, len(rows), size):
+        batch = slice(start, start + size)
+        answered = predictor.probabilities(packed.images[rows[batch]])
+        # A NaN must fail too, so it is turned into the largest difference there is.
+        difference = np.nan_to_num(np.abs(answered - judged[batch]), nan=1.0)
+        largest = max(largest, float(difference.max()))
+    if largest > TOLERANCE:
+        raise DarkroomError(
+            f"{name}'s model.onnx differs from its judged predictions by {largest:.2g} in a probability, and "
+            f"{TOLERANCE:g} is allowed: it is not what was judged, so train it again with `dvc repro --force`"
+        )
+    return Parity(len(rows), largest)
+
+
+def _logits(predictor: Predictor, packed: Packed, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    size = candidate.chunk_size(predictor.card.side)
+    chunks = (rows[start : start + size] for start in range(0, len(rows), size))
+    return np.concatenate([predictor.logits(packed.images[chunk]) for chunk in chunks])
+
+
+def _write_examples(folder: Path, packed: Packed, split: Split, seed: int) -> None:
+    rows = split.rows("test")
+    rows = rows[examples.choose(split.labels[rows], seed)]
+    examples.write(folder, packed.images[rows], [split.classes[label] for label in split.labels[rows]])
+
+
+def refer(logits: npt.NDArray[np.float32], card: Card) -> Reference:
+    """Return what `logits`, shape (rows, classes), look like as answers of the model that `card` describes."""
+    probabilities = candidate.softmax(logits, card.temperature)
+    largest = np.sort(probabilities.max(axis=1))
+    kept = np.linspace(0, len(largest) - 1, min(len(largest), REFERENCES)).round().astype(np.int64)
+    labels = np.bincount(probabilities.argmax(axis=1), minlength=len(card.classes))
+    known, confident = card.doubt.verdicts(logits, card.temperature) if card.doubt else (None, None)
+    return Reference(
+        labels.tolist(),
+        largest[kept].round(DIGITS).tolist(),
+        None if confident is None else int(confident.sum()),
+        None if known is None else int(known.sum()),
+    )

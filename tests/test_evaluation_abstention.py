@@ -1,0 +1,111 @@
+import numpy as np
+import pytest
+
+from darkroom.evaluation.abstention import PASSING, POINTS, fit, measure, risk_coverage
+from darkroom.evaluation.checks import out_of_distribution
+from darkroom.thresholds import Doubt
+
+RANDOM = np.random.default_rng(0)
+
+
+def logits(rows, height, lead):
+    """Return logits of three classes around `height`, of which one leads by about `lead`."""
+    values = RANDOM.normal(height, 1, (rows, 3))
+    values[np.arange(rows), RANDOM.integers(0, 3, rows)] += lead
+    return values.astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("strange", "score"),
+    [(logits(200, -9, 6), "energy"), (logits(200, 4, 0), "max_probability")],
+    ids=["as sure but low", "unsure but high"],
+)
+@pytest.mark.parametrize("coverage", [0.8, 0.95, 1.0])
+def test_the_score_that_tells_outsiders_is_taken_and_the_coverage_kept(strange, score, coverage):
+    validation = logits(300, 0, 6)
+    doubt = fit(validation, {"strange": strange}, 1.5, coverage, coverage)
+    assert doubt.score == score
+    known, confident = doubt.verdicts(validation, 1.5)
+    assert coverage <= confident.mean() <= coverage + 0.02
+    assert doubt.coverage == confident.mean()
+    assert known.mean() >= (1 + coverage) / 2
+    worth = measure(doubt, 1.5, validation, np.ones(300, dtype=np.bool_), {"strange": strange})
+    assert worth.outsiders["strange"].auroc > 0.9
+    assert worth.outsiders["strange"].confident <= worth.outsiders["strange"].accepted
+    if coverage < 1:
+        assert worth.outsiders["strange"].confident < 0.1
+
+
+def test_the_threshold_rises_until_few_of_each_kind_pass_or_too_few_images_are_left():
+    validation, near = logits(1000, 0, 6), logits(1000, 0, 4)
+    kinds = {"far": logits(1000, -20, 6), "near": near}
+    passing = {}
+    for least in (0.95, 0.85, 0.01):
+        doubt = fit(validation, kinds, 1.0, 0.95, least)
+        assert doubt.coverage >= least - 1e-9
+        passing[least] = doubt.verdicts(near, 1.0)[1].mean()
+    assert passing[0.95] > passing[0.85] > passing[0.01] > PASSING - 0.03
+    assert passing[0.01] <= PASSING
+    easy = fit(validation, {"far": kinds["far"]}, 1.0, 0.95, 0.01)  # nothing to gain: as many as asked for
+    assert 0.95 <= easy.coverage <= 0.96
+
+
+def test_worth_is_counted_on_the_confident_answers():
+    values = np.array([[9, 0], [9, 0], [9, 0], [0.1, 0]], dtype=np.float32)
+    right = np.array([True, True, False, False])
+    worth = measure(Doubt("max_probability", 0.5, 0.9, 0.75), 1.0, values, right, {"same": values})
+    assert (worth.in_distribution, worth.confident, worth.confident_accuracy) == (1.0, 0.75, 2 / 3)
+    assert (worth.outsiders["same"].auroc, worth.outsiders["same"].confident) == (0.5, 0.75)
+    never = measure(Doubt("energy", 99.0, 0.9, 0.0), 1.0, values, right, {})
+    assert (never.confident, never.confident_accuracy, never.confident_accuracy_low) == (0.0, None, None)
+
+
+def test_risk_by_coverage_takes_the_surest_first_and_equals_together():
+    confidence = np.array([0.9, 0.7, 0.7, 0.6])
+    right = np.array([True, False, True, False])
+    assert risk_coverage(confidence, right) == [(0.25, 0.0, 0.9), (0.75, 1 / 3, 0.7), (1.0, 0.5, 0.6)]
+    many = risk_coverage(RANDOM.random(10_000), RANDOM.random(10_000) < 0.9)
+    assert len(many) == POINTS
+    assert many[-1][0] == 1.0
+
+
+@pytest.mark.parametrize("side", [16, 21, 8])
+def test_outsiders_are_pictures_and_the_same_each_time(side):
+    images = RANDOM.integers(0, 256, (10, side, side, 3), dtype=np.uint8)
+    drawn = out_of_distribution.drawn(images, 3, count=12)
+    assert {kind: (part.shape, part.dtype) for kind, part in drawn.items()} == {
+        kind: ((12, side, side, 3), np.dtype(np.uint8)) for kind in ("noise", "plain", "shuffled")
+    }
+    assert all((out_of_distribution.drawn(images, 3, count=12)[kind] == part).all() for kind, part in drawn.items())
+    assert (drawn["plain"] == drawn["plain"][:, :1, :1]).all()
+    for shuffled in drawn["shuffled"]:
+        assert any((np.sort(shuffled.ravel()) == np.sort(image.ravel())).all() for image in images)
+        assert not any((shuffled == image).all() for image in images)
+
+
+@pytest.mark.parametrize(
+    ("classes", "kinds"), [(["cat", "dog"], ["photographs", "digits"]), (["3", "8"], ["photographs"])]
+)
+def test_digits_are_no_outsiders_among_digits(classes, kinds):
+    found = out_of_distribution.elsewhere(16, classes, 0, count=9)
+    assert list(found) == kinds
+    for part in found.values():
+        assert part.shape == (9, 16, 16, 3)
+        assert part.dtype == np.uint8
+        assert part.std() > 20
+
+
+@pytest.mark.parametrize(
+    ("classes", "digits"),
+    [
+        (["cat", "dog"], True),
+        (["7", "cat"], False),
+        (["digit_3"], False),
+        (["07"], False),
+        (["Seven"], False),
+        (["class 10", "class 25"], True),
+        (["v2 engine"], True),
+    ],
+)
+def test_digits_are_no_outsiders_where_classes_are_named_like_digits(classes, digits):
+    assert ("digits" in out_of_distribution.elsewhere(8, classes, 0, 2)) == digits

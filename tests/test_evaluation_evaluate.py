@@ -1,0 +1,74 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from darkroom import candidate
+from darkroom.candidate import Predictions
+from darkroom.errors import DarkroomError
+from darkroom.evaluation import evaluate
+from darkroom.evaluation.evaluate import check_same_data
+from darkroom.packed import read_split
+from tests import factories
+
+
+def judge(folder, split):
+    return evaluate.judge(folder, split, evaluate.resample(split, 0, draws=50))
+
+
+@pytest.fixture
+def store(tmp_path):
+    factories.write_project(tmp_path, networks=("small",))
+    return tmp_path / "models" / "candidates" / "small", read_split(tmp_path / "data" / "split.csv")
+
+
+def test_temperature_comes_from_validation_and_test_labels_move_nothing(store):
+    folder, split = store
+    judged = judge(folder, split)
+    flipped = split.labels.copy()
+    flipped[split.rows("test")] = (flipped[split.rows("test")] + 1) % 3
+    other = judge(folder, dataclasses.replace(split, labels=flipped))
+    assert other.temperature == judged.temperature
+    assert other.validation == judged.validation
+    assert other.test.accuracy < judged.test.accuracy
+    np.testing.assert_allclose(judged.probabilities.sum(axis=1), 1)
+    logits = candidate.read_predictions(folder).test
+    np.testing.assert_allclose(judged.probabilities, candidate.softmax(logits, judged.temperature))
+
+
+def test_a_missing_candidate_says_what_to_run(tmp_path, store):
+    with pytest.raises(DarkroomError, match=r"nobody holds no candidate: run `dvc repro` first"):
+        judge(tmp_path / "nobody", store[1])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda values: values[:-1], r"small: test predictions of shape \(23, 3\).* 24 images of 3: run `dvc repro`"),
+        (lambda values: values[:, :2], r"small: test predictions of shape \(24, 2\)"),
+        (
+            lambda values: values * np.float32(np.nan),
+            r"small: test predictions are no numbers: lower its learning_rate",
+        ),
+    ],
+)
+def test_predictions_that_do_not_fit_are_refused(store, change, message):
+    folder, split = store
+    predictions = candidate.read_predictions(folder)
+    candidate.write_predictions(folder, Predictions(predictions.validation, change(predictions.test)))
+    with pytest.raises(DarkroomError, match=message):
+        judge(folder, split)
+
+
+def test_other_classes_are_refused(store):
+    folder, split = store
+    with pytest.raises(DarkroomError, match="do not fit the split"):
+        judge(folder, dataclasses.replace(split, classes=["cat", "cow", "frog"]))
+
+
+def test_candidates_of_different_data_are_not_compared(store):
+    card = candidate.read_card(store[0])
+    check_same_data([card])
+    check_same_data([card, card])
+    with pytest.raises(DarkroomError, match=r"late and small were trained on different data \(ffff.*run `dvc repro`"):
+        check_same_data([card, dataclasses.replace(card, name="late", data="f" * 64)])

@@ -1,0 +1,126 @@
+from typing import Any
+
+import pytest
+
+from darkroom.candidate import Card, Epoch
+from darkroom.reporting import insights
+from darkroom.reporting.facts import ClassRow, Confusion, Entry, Facts, SliceRow
+from darkroom.reporting.numbering import Numbering
+
+SCORES = {"accuracy": 0.9, "accuracy_low": 0.89, "accuracy_high": 0.91}
+
+
+def entry(accuracies=(), losses=None, kept=0, temperature=1.0):
+    accuracies = list(accuracies)
+    losses = losses or [1.0] * len(accuracies)
+    history = [
+        Epoch(number, 1.0, loss, accuracy)
+        for number, (loss, accuracy) in enumerate(zip(losses, accuracies, strict=True), 1)
+    ]
+    card = Card("net", "scratch", "net", ["a", "b"], 8, 1000, "0" * 64, {}, 1.0, len(history), kept or len(history))
+    return Entry(card, history, [], temperature, 0.0, SCORES, SCORES)
+
+
+def facts(best=None, confusions=(), classes=(), slices=()):
+    best = best or entry()
+    counts = {row.name: {"train": 50, "validation": 10, "test": 500} for row in classes}
+    data: dict[str, Any] = {
+        "test": 1000, "validation": 100, "image_size": 32, "per_class": counts, "conflicts": 0, "broken": 0,
+        "imbalance": 1.0,
+    }  # fmt: skip
+    return Facts(
+        "", "", "digits", data, "", [best, best], best, "", "accuracy", {}, list(classes), [], list(confusions), None,
+        None, list(slices), 0, 0, {}, None, 0, "", [],
+    )  # fmt: skip
+
+
+def pairs(*counts):
+    return [Confusion(f"a{place}", f"b{place}", count) for place, count in enumerate(counts)]
+
+
+def kind(measure, name, images, right):
+    return SliceRow(measure, name, images, right / images, 0.1, 0.2)
+
+
+OVER = [1.0, 0.5, 0.8, 0.9, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("given", "start", "end"),
+    [
+        (facts(entry([0.5, 0.6, 0.7, 0.8])), "Training: net was still getting better", "after epoch 4 of 4."),
+        (facts(entry([0.5, 0.8, 0.8, 0.8])), "Training", None),  # the last of equals is kept
+        (facts(entry([0.5, 0.6, 0.8, 0.7])), "Training", None),
+        (facts(entry([0.5, 0.6, 0.8, 0.9], kept=3)), "Training", None),
+        (facts(entry([0.5, 0.6, 0.7])), "Training", None),
+        (facts(entry([0.5] * 5, OVER, 2, 1.2)), "Training: the validation loss", "which calibration takes back."),
+        (facts(entry([0.5] * 5, OVER, 2, 1.0)), "Training: the validation loss", "100.0% higher at the end."),
+        (facts(confusions=pairs(9, 8, 2, *[1] * 5)), "Mistakes", "make 19 of 24 mistakes."),
+        (facts(confusions=pairs(9, 8, 1, *[1] * 5)), "Mistakes", None),
+        (facts(confusions=pairs(2, 2, 2, 2, 2, 2, 2)), "Mistakes", None),
+        (facts(confusions=pairs(9, 8, 7)), "Mistakes", None),
+        (facts(slices=[kind("size", "1 to 2", 300, 210), kind("size", "3", 700, 690)]), "Kinds", "0.001)."),
+        (facts(slices=[kind("size", "1 to 2", 20, 16), kind("size", "3", 980, 884)]), "Kinds", None),
+    ],
+)  # fmt: skip
+def test_a_lesson_is_told_only_where_the_results_bear_it_out(given, start, end):
+    found = [line for line in insights.lessons(given) if line.startswith(start)]
+    if end is None:
+        assert found == []
+    else:
+        assert len(found) == 1
+        assert found[0].endswith(end)
+
+
+@pytest.mark.parametrize(
+    ("measure", "name", "words"),
+    [
+        ("brightness", "0.1 to 0.3", "at images of brightness 0.1 to 0.3, 70.0% of 300 images"),
+        ("leak", "no", "at images without a copy among those for training or validation, 70.0%"),
+        ("slice", "night", "at images of the slice night, 70.0%"),
+    ],
+)
+def test_a_weak_kind_of_images_is_named(measure, name, words):
+    slices = [kind("size", "all", 1000, 900), kind(measure, name, 300, 210), kind(measure, "rest", 700, 690)]
+    (line,) = insights.lessons(facts(slices=slices))
+    assert line.startswith(f"Kinds of images: it does worse than on the others {words}")
+
+
+@pytest.mark.parametrize(("f1", "told"), [((0.8, 0.9), True), ((0.8, 0.8), False)])
+def test_the_hardest_class_is_named_unless_two_are(f1, told):
+    classes = [ClassRow(name, 500, 0.9, 0.9, value) for name, value in zip("ab", f1, strict=True)]
+    lines = insights.lessons(facts(confusions=pairs(3), classes=classes))
+    assert lines == (["Classes: a is the hardest, with an F1 of 0.800 on 500 test images."] if told else [])
+
+
+@pytest.mark.parametrize(("accuracies", "told"), [([0.5, 0.6, 0.7, 0.8], True), ([0.5, 0.8, 0.8, 0.8], False)])
+def test_longer_training_is_advised_only_where_it_still_helped(accuracies, told):
+    classes = [ClassRow(name, 500, 0.9, 0.9, 0.9) for name in "ab"]
+    steps = dict(insights.next_steps(facts(entry(accuracies), classes=classes)))
+    assert ("Train longer" in steps) == told
+
+
+def test_longer_training_counts_from_what_the_data_set_asked_for():
+    best = entry([0.5, 0.6, 0.7, 0.8])
+    best.card.training.update(epochs=40, epochs_factor=4)
+    classes = [ClassRow(name, 500, 0.9, 0.9, 0.9) for name in "ab"]
+    assert dict(insights.next_steps(facts(best, classes=classes)))["Train longer"].endswith("training.epochs=20")
+
+
+@pytest.mark.parametrize(("size", "architecture", "expected"), [
+    (32, "", "dvc exp run -S 'scratch=${zoo}'"),
+    (160, "mobilenet_v2", "dvc exp run -S '+transfer.resnet18={architecture: resnet18}'"),
+    (160, "resnet18", "dvc exp run -S '+transfer.mobilenet_v2={architecture: mobilenet_v2}'"),
+])  # fmt: skip
+def test_other_networks_suit_the_size_of_the_images(size, architecture, expected):
+    given = facts(classes=[ClassRow(name, 500, 0.9, 0.9, 0.9) for name in "ab"])
+    given.data["image_size"] = size
+    given.best.card.network["architecture"] = architecture
+    assert insights.next_steps(given)[-1][1] == expected
+
+
+def test_a_mention_keeps_its_verb_where_the_first_figure_is_missing():
+    shown = [("samples", "images"), ("classes", "how many there are"), ("sizes", "their sizes")]
+    number = Numbering("github", {"classes", "sizes"}, {"Figure classes": "1", "Figure sizes": "2"})
+    assert number.mention(shown) == "Figure\u00a01 shows how many there are, Figure\u00a02 their sizes."
+    assert Numbering("github", set()).mention(shown) == ""
