@@ -77,6 +77,7 @@ format: $(READY) ## Bring the code into shape
 	@$(BIN)/ruff format --quiet .
 
 docs: $(READY) ## Rewrite the tables of the README from dvc.yaml and the parameter types
+	@$(BIN)/python -m tests.dependencies
 	@$(BIN)/python -m tests.readme
 
 serve: $(READY) ## Serve the best model on http://localhost:3000, page at /ui (or PORT=8000, HOST=0.0.0.0)

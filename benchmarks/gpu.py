@@ -28,11 +28,12 @@ import torch
 
 from darkroom import packed
 from darkroom.packed import Split
-from darkroom.training import batches, device, network, optimizer, scoring
-from darkroom.training.batches import Data
-from darkroom.training.device import Compute
-from darkroom.training.loop import Plan, Trainer, Watch
-from darkroom.training.network import Network
+from darkroom.training.engine import batches, device, optimizer, scoring
+from darkroom.training.engine.batches import Data
+from darkroom.training.engine.device import Compute
+from darkroom.training.engine.loop import Plan, Trainer, Watch
+from darkroom.training.networks import network
+from darkroom.training.networks.network import Network
 from darkroom.training.settings import AugmentSettings, ScratchSettings, TrainingSettings
 
 EPOCHS, BATCH, WIDTH = 8, 2000, 64

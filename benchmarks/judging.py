@@ -18,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from darkroom import candidate, files, packed
+from darkroom import candidate, packed
 from darkroom.candidate import Predictions
+from darkroom.foundations import files
 
 ROOT = Path(__file__).parents[1]
 TRAIN, VALIDATION = 1_000, 5_000

@@ -13,9 +13,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from darkroom import candidate, files, packed
-from darkroom.training import batches, device, export, network, scoring
-from darkroom.training.network import Network
+from darkroom import candidate, packed
+from darkroom.foundations import files
+from darkroom.training.engine import batches, device, scoring
+from darkroom.training.networks import export, network
+from darkroom.training.networks.network import Network
 
 
 def main() -> None:

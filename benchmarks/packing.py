@@ -18,7 +18,8 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from darkroom.data import archive, layout, origin, packing
+from darkroom.data.archives import archive, layout, origin
+from darkroom.data.pack import packing
 from darkroom.data.settings import PackSettings
 
 FILES = 5_000

@@ -186,7 +186,7 @@ class Bench:
         top = self.top / name
         if top.exists():
             return top
-        from darkroom.training import export
+        from darkroom.training.networks import export
 
         folder = top / served.FOLDER
         folder.mkdir(parents=True)

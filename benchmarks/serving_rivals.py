@@ -20,7 +20,7 @@ def network(name: str, size: int) -> Any:
     """Return the network `name` for images of `size` pixels with weights from seed 0, normalisation included."""
     import torch
 
-    from darkroom.training.network import Network, build
+    from darkroom.training.networks.network import Network, build
 
     torch.manual_seed(0)
     if name == "mobilenet_v2":

@@ -81,10 +81,11 @@ def ours(folder: Path, split_path: Path) -> float:
     import torch
 
     from darkroom import packed
-    from darkroom.training import batches, device, network, optimizer
-    from darkroom.training.batches import Data
-    from darkroom.training.loop import Plan, Trainer, Watch
-    from darkroom.training.network import Network
+    from darkroom.training.engine import batches, device, optimizer
+    from darkroom.training.engine.batches import Data
+    from darkroom.training.engine.loop import Plan, Trainer, Watch
+    from darkroom.training.networks import network
+    from darkroom.training.networks.network import Network
     from darkroom.training.settings import AugmentSettings, RecipeSettings, TrainingSettings
 
     compute = device.choose("cpu")
@@ -119,7 +120,7 @@ def usual(folder: Path, split_path: Path, workers: int) -> float:
     from torchvision import transforms
 
     from darkroom import packed
-    from darkroom.training import network
+    from darkroom.training.networks import network
 
     split = packed.read_split(split_path)
     rows = split.rows("train")

@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from darkroom import candidate, packed, params, plotting
+from darkroom import candidate, packed, plotting
+from darkroom.foundations import params
 
 ROOT = Path(__file__).parents[1]
 FACTORS = {5: 8.0, 20: 4.0, 0: 1.0}

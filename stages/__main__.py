@@ -15,8 +15,8 @@ PARAMS = Path("params.yaml")
 
 def main(argv: object = None) -> None:
     """Fill in the arguments, then run the stage's file, here or in the processes that torchrun starts."""
-    from darkroom import launching
-    from darkroom.errors import DarkroomError
+    from darkroom.foundations import launching
+    from darkroom.foundations.errors import DarkroomError
 
     launch = sys.argv[1:2] == ["--launch"]
     name, *arguments = launching.fill(sys.argv[1 + launch :], PARAMS) or [""]
@@ -37,6 +37,6 @@ def main(argv: object = None) -> None:
 if __name__ == "__main__":
     # A queued experiment, a worktree or a clone may share an environment that has another checkout's library installed.
     sys.path.insert(0, str(STAGES.parent / "src"))
-    from darkroom.errors import run
+    from darkroom.foundations.errors import run
 
     run(main)

@@ -13,9 +13,10 @@ from pathlib import Path
 import sklearn
 from safetensors.numpy import save_file
 
-from darkroom import candidate, files, packed, params
+from darkroom import candidate, packed
 from darkroom.candidate import Card, Predictions
-from darkroom.errors import run
+from darkroom.foundations import files, params
+from darkroom.foundations.errors import run
 from darkroom.packed import SPLITS
 from darkroom.training import baseline
 from darkroom.training.settings import BaselineSettings, TrainingSettings

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import astuple, fields
 from pathlib import Path
 
-from darkroom import files, packed, plotting
+from darkroom import packed, plotting
 from darkroom.candidate_names import BASELINE, read_names
-from darkroom.errors import run
 from darkroom.evaluation.checks import costs
 from darkroom.evaluation.checks.costs import Cost
 from darkroom.evaluation.figures.cost import accuracy_by_cost
+from darkroom.foundations import files
+from darkroom.foundations.errors import run
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -8,11 +8,11 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from darkroom import files, naming, params
-from darkroom.data.origin import find_archive, write_origin
+from darkroom.data.archives.origin import find_archive, write_origin
 from darkroom.data.settings import CifarSource, DigitsSource, FolderSource, KaggleSource, Source
 from darkroom.data.sources import cifar10, digits, folder, kaggle
-from darkroom.errors import run
+from darkroom.foundations import files, naming, params
+from darkroom.foundations.errors import run
 
 
 def main(argv: Sequence[str] | None = None) -> None:

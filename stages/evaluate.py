@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from darkroom import balance, files, naming, params, plotting
+from darkroom import balance, plotting
 from darkroom.candidate_names import BASELINE, read_names
-from darkroom.errors import run
 from darkroom.evaluation import abstention, tables
 from darkroom.evaluation.evaluate import check_same_data, judge, resample
 from darkroom.evaluation.failures.review import review
@@ -20,6 +19,8 @@ from darkroom.evaluation.figures import gallery
 from darkroom.evaluation.scores.comparison import compare_each
 from darkroom.evaluation.selection import caution, choose, decide
 from darkroom.evaluation.settings import SelectSettings
+from darkroom.foundations import files, naming, params
+from darkroom.foundations.errors import run
 from darkroom.packed import open_packed, read_split, write_rows, write_sheet
 
 

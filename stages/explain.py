@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from darkroom import candidate, files, packed, params, plotting
-from darkroom.errors import run
+from darkroom import candidate, packed, plotting
 from darkroom.evaluation.checks import explanations
 from darkroom.evaluation.checks.activation import Activation
+from darkroom.foundations import files, params
+from darkroom.foundations.errors import run
 from darkroom.predictor import Predictor
 
 

@@ -8,9 +8,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from darkroom import files, params
-from darkroom.data import card, figures
-from darkroom.errors import run
+from darkroom.data.explore import card, figures
+from darkroom.foundations import files, params
+from darkroom.foundations.errors import run
 from darkroom.packed import open_packed, read_sheet, read_split
 
 

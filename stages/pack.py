@@ -7,10 +7,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from darkroom import files, naming, params
-from darkroom.data import packing
+from darkroom.data.pack import packing
 from darkroom.data.settings import PackSettings
-from darkroom.errors import run
+from darkroom.foundations import files, naming, params
+from darkroom.foundations.errors import run
 
 
 def main(argv: Sequence[str] | None = None) -> None:

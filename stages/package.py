@@ -10,8 +10,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from darkroom import files, packed, params
-from darkroom.errors import run
+from darkroom import packed
+from darkroom.foundations import files, params
+from darkroom.foundations.errors import run
 from darkroom.serving.build import bento, packaging, quantization
 from darkroom.serving.settings import PackageSettings, ServeSettings
 

@@ -9,10 +9,10 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from darkroom import files, naming, params
-from darkroom.errors import run
-from darkroom.training import pretrained
+from darkroom.foundations import files, naming, params
+from darkroom.foundations.errors import run
 from darkroom.training.settings import TransferSettings
+from darkroom.training.transfer import pretrained
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from darkroom import files, params
 from darkroom.candidate_names import read_names
-from darkroom.errors import run
+from darkroom.foundations import files, params
+from darkroom.foundations.errors import run
 from darkroom.reporting.facts import Sources, gather
 from darkroom.reporting.report import write_report
 from darkroom.reporting.settings import ReportSettings

@@ -8,12 +8,13 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from darkroom import files, packed, params, plotting
-from darkroom.errors import run
+from darkroom import packed, plotting
 from darkroom.evaluation.checks import robustness
 from darkroom.evaluation.checks.corruptions import STRENGTHS
 from darkroom.evaluation.figures.robustness import strengths
 from darkroom.evaluation.settings import RobustnessSettings
+from darkroom.foundations import files, params
+from darkroom.foundations.errors import run
 from darkroom.predictor import Predictor
 
 

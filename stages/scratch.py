@@ -8,11 +8,13 @@ from collections.abc import Sequence
 
 import torch
 
-from darkroom import packed, params
-from darkroom.errors import run
-from darkroom.training import jobs, network, optimizer, seeds, session
-from darkroom.training.network import Network
-from darkroom.training.session import Ground, Start
+from darkroom import packed
+from darkroom.foundations import params
+from darkroom.foundations.errors import run
+from darkroom.training.engine import jobs, optimizer, seeds, session
+from darkroom.training.engine.session import Ground, Start
+from darkroom.training.networks import network
+from darkroom.training.networks.network import Network
 from darkroom.training.settings import ScratchSettings
 
 SEEN, PIXELS = 1000, 2**24

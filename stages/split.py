@@ -8,10 +8,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from darkroom import files, params
-from darkroom.data import duplicates, splitting, summary
 from darkroom.data.settings import SplitSettings
-from darkroom.errors import run
+from darkroom.data.split import duplicates, splitting, summary
+from darkroom.foundations import files, params
+from darkroom.foundations.errors import run
 from darkroom.packed import open_packed, write_sheet, write_split
 
 FOUND = {

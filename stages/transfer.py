@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from darkroom import params
-from darkroom.errors import run
-from darkroom.training import jobs, session, transfer
+from darkroom.foundations import params
+from darkroom.foundations.errors import run
+from darkroom.training.engine import jobs, session
 from darkroom.training.settings import TransferSettings
+from darkroom.training.transfer import initialization
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -25,8 +26,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = params.load(arguments.params, TransferSettings, f"transfer.{arguments.name}")
     folds = params.load(arguments.params, int, "select.folds")
     job = jobs.job(arguments, "transfer", settings)
-    source = transfer.Source(arguments.pretrained, arguments.copies, arguments.features, folds)
-    session.train(job, partial(transfer.start, source, job, settings), arguments.out)
+    source = initialization.Source(arguments.pretrained, arguments.copies, arguments.features, folds)
+    session.train(job, partial(initialization.start, source, job, settings), arguments.out)
 
 
 if __name__ == "__main__":

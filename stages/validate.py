@@ -9,8 +9,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from darkroom import files, schema
-from darkroom.errors import DarkroomError, run
+from darkroom import schema
+from darkroom.foundations import files
+from darkroom.foundations.errors import DarkroomError, run
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from darkroom import errors
+from darkroom.foundations import errors
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for the tests that import onnxruntime themselves
 

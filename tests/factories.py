@@ -15,9 +15,10 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from safetensors.numpy import save_file
 
-from darkroom import candidate, files, packed
+from darkroom import candidate, packed
 from darkroom.candidate import Card, Folds, Layer, Predictions
-from darkroom.data.card import describe
+from darkroom.data.explore.card import describe
+from darkroom.foundations import files
 
 Method = Literal["scratch", "probe", "finetuned", "start"]
 

@@ -22,7 +22,8 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 from PIL import Image
 from starlette.types import ASGIApp, Message
 
-from darkroom import files, packed
+from darkroom import packed
+from darkroom.foundations import files
 from darkroom.serving import served
 from darkroom.serving.build import packaging
 from darkroom.serving.settings import PackageSettings, ServeSettings

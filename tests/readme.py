@@ -6,8 +6,8 @@ from typing import Any, get_args, get_origin
 from pydantic.fields import FieldInfo
 from ruamel.yaml import YAML
 
-from darkroom import params
-from darkroom.params import Section
+from darkroom.foundations import params
+from darkroom.foundations.params import Section
 from darkroom.schema import Document
 from tests.imports import ROOT
 

@@ -4,8 +4,8 @@ import pytest
 
 from darkroom import packed
 from darkroom.commands import main
-from darkroom.data import layout
-from darkroom.errors import DarkroomError
+from darkroom.data.archives import layout
+from darkroom.foundations.errors import DarkroomError
 from tests.pictures import encode, pixels, write_folder, write_zip
 from tests.test_commands_init import PARAMS
 

@@ -10,7 +10,7 @@ import pytest
 from darkroom import candidate
 from darkroom.commands import answering, comparing, entries, main, predict
 from darkroom.commands.entries import Entries
-from darkroom.errors import DarkroomError
+from darkroom.foundations.errors import DarkroomError
 from darkroom.serving import served
 from darkroom.serving.build import packaging
 from darkroom.serving.served import Reference

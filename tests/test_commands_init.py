@@ -11,17 +11,19 @@ import torchvision
 from PIL import Image
 from ruamel.yaml import YAML
 
-from darkroom import fetching, files, packed, schema
+from darkroom import fetching, packed, schema
 from darkroom.commands import init, main, proposal
-from darkroom.data import duplicates, packing, splitting
-from darkroom.data.origin import Origin, write_origin
+from darkroom.data.archives.origin import Origin, write_origin
+from darkroom.data.pack import packing
 from darkroom.data.settings import FolderSource, PackSettings, SplitSettings
 from darkroom.data.sources import folder
+from darkroom.data.split import duplicates, splitting
 from darkroom.data.surveying import SIZE, survey
-from darkroom.errors import DarkroomError
-from darkroom.training import backbones, pretrained
-from darkroom.training.backbones import Published
+from darkroom.foundations import files
+from darkroom.foundations.errors import DarkroomError
 from darkroom.training.settings import TransferSettings
+from darkroom.training.transfer import backbones, pretrained
+from darkroom.training.transfer.backbones import Published
 from tests.imports import ROOT
 from tests.pictures import class_folders, encode, pixels, write_folder, write_tar, write_zip
 

@@ -4,7 +4,7 @@ import pytest
 from dvc.lock import Lock
 
 from darkroom.commands import main, mend
-from darkroom.errors import DarkroomError
+from darkroom.foundations.errors import DarkroomError
 
 WHOLE = """\
 schema: '2.0'

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from darkroom import candidate, images
 from darkroom.commands import answering, main, predict
-from darkroom.errors import DarkroomError
+from darkroom.foundations.errors import DarkroomError
 from darkroom.predictor import Predictor
 from darkroom.serving import served as sealed
 from darkroom.serving import service

@@ -3,9 +3,10 @@ import subprocess
 import pytest
 from ruamel.yaml import YAML
 
-from darkroom import files, revision
+from darkroom import revision
 from darkroom.commands import main, summary
-from darkroom.errors import DarkroomError
+from darkroom.foundations import files
+from darkroom.foundations.errors import DarkroomError
 from tests.imports import ROOT
 
 

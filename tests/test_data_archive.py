@@ -4,8 +4,8 @@ import zipfile
 
 import pytest
 
-from darkroom.data import archive, unpacking
-from darkroom.errors import DarkroomError
+from darkroom.data.archives import archive, unpacking
+from darkroom.foundations.errors import DarkroomError
 from tests.pictures import write_tar, write_zip
 
 MEMBERS = {"a/1.png": b"one", "b/2.png": b"two", "notes.txt": b"three"}

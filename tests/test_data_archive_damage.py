@@ -13,8 +13,8 @@ import zlib
 
 import pytest
 
-from darkroom.data import archive, unpacking
-from darkroom.errors import DarkroomError
+from darkroom.data.archives import archive, unpacking
+from darkroom.foundations.errors import DarkroomError
 from tests.pictures import class_folders, write_tar, write_zip
 
 IMAGES = class_folders({"cats": 6, "dogs": 6})

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from darkroom.data import card
+from darkroom.data.explore import card
 from darkroom.packed import Broken, Packed, Record
 
 METRICS = {

@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from darkroom import fetching, files, images
-from darkroom.data import cifar, contents, duplicates, origin, packing, splitting
+from darkroom import fetching, images
+from darkroom.data.archives import origin
+from darkroom.data.pack import cifar, contents, packing
 from darkroom.data.settings import CifarSource, PackSettings, SplitSettings
 from darkroom.data.sources import cifar10
-from darkroom.errors import DarkroomError
+from darkroom.data.split import duplicates, splitting
+from darkroom.foundations import files
+from darkroom.foundations.errors import DarkroomError
 from darkroom.packed import open_packed
 from tests import cifar_archive
 from tests.web import Web, serve

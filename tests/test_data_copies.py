@@ -4,7 +4,7 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from darkroom import plotting
-from darkroom.data import copies
+from darkroom.data.explore import copies
 from darkroom.packed import open_packed
 from tests import factories
 

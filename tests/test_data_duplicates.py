@@ -8,8 +8,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from darkroom import images
-from darkroom.data import duplicates
-from darkroom.data.duplicates import Copies
+from darkroom.data.split import duplicates
+from darkroom.data.split.duplicates import Copies
 from darkroom.packed import Record
 from tests import renderings
 from tests.pictures import encode, pixels

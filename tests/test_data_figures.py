@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from darkroom.data import figures
+from darkroom.data.explore import figures
 from darkroom.packed import Packed, Record, Split, open_packed, read_split
 from tests import factories
 

@@ -7,11 +7,12 @@ import zipfile
 
 import pytest
 
-from darkroom import files
-from darkroom.data import archive, contents, origin
+from darkroom.data.archives import archive, origin
+from darkroom.data.pack import contents
 from darkroom.data.settings import KaggleSource
 from darkroom.data.sources import kaggle
-from darkroom.errors import DarkroomError
+from darkroom.foundations import files
+from darkroom.foundations.errors import DarkroomError
 from tests.imports import ROOT
 from tests.kaggle_server import Kaggle, KaggleHandler, point_client_to
 from tests.pictures import class_folders, write_zip

@@ -1,8 +1,8 @@
 import pytest
 
-from darkroom.data import layout
-from darkroom.data.layout import Item
-from darkroom.errors import DarkroomError
+from darkroom.data.archives import layout
+from darkroom.data.archives.layout import Item
+from darkroom.foundations.errors import DarkroomError
 from darkroom.packed import Broken
 
 

@@ -1,10 +1,12 @@
 import pytest
 
-from darkroom.data import archive, manifest, origin, packing, tree
-from darkroom.data.layout import Item
+from darkroom.data import tree
+from darkroom.data.archives import archive, manifest, origin
+from darkroom.data.archives.layout import Item
+from darkroom.data.pack import packing
 from darkroom.data.settings import FolderSource, PackSettings
 from darkroom.data.sources import folder
-from darkroom.errors import DarkroomError
+from darkroom.foundations.errors import DarkroomError
 from darkroom.packed import open_packed
 from tests.pictures import class_folders, encode, pixels, write_folder, write_tar, write_zip
 

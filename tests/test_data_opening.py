@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from darkroom.data import opening
-from darkroom.data.hashing import perceptual_hash
-from darkroom.errors import DarkroomError
+from darkroom.data.pack import opening
+from darkroom.data.pack.hashing import perceptual_hash
+from darkroom.foundations.errors import DarkroomError
 from tests.pictures import encode, pixels
 
 MEMBERS = [(f"{number}.png", encode(pixels(number))) for number in range(30)]

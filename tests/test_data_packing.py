@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 
 from darkroom import images
-from darkroom.data import opening, origin, packing
+from darkroom.data.archives import origin
+from darkroom.data.pack import opening, packing
 from darkroom.data.settings import PackSettings
-from darkroom.errors import DarkroomError
+from darkroom.foundations.errors import DarkroomError
 from darkroom.packed import open_packed
 from tests.pictures import class_folders, write_zip
 

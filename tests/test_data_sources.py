@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from darkroom import files, images
-from darkroom.data import archive, origin
+from darkroom import images
+from darkroom.data.archives import archive, origin
 from darkroom.data.settings import FolderSource
 from darkroom.data.sources import digits, folder
-from darkroom.errors import DarkroomError
+from darkroom.foundations import files
+from darkroom.foundations.errors import DarkroomError
 from tests.pictures import class_folders, write_folder, write_tar, write_zip
 
 MEMBERS = class_folders({"cat": 2, "dog": 2})

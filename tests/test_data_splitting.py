@@ -4,10 +4,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from darkroom.data import duplicates, splitting, summary
 from darkroom.data.settings import SplitSettings
-from darkroom.data.splitting import Division
-from darkroom.errors import DarkroomError
+from darkroom.data.split import duplicates, splitting, summary
+from darkroom.data.split.splitting import Division
+from darkroom.foundations.errors import DarkroomError
 from darkroom.packed import Packed, Record
 
 SETTINGS = SplitSettings(validation=0.2, test=0.3)

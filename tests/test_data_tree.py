@@ -6,10 +6,11 @@ import sys
 import pytest
 
 from darkroom.commands import answering, corrections, entries, init
-from darkroom.data import archive, layout, photos, tree
+from darkroom.data import photos, tree
+from darkroom.data.archives import archive, layout
 from darkroom.data.settings import FolderSource
 from darkroom.data.sources import folder
-from darkroom.errors import DarkroomError
+from darkroom.foundations.errors import DarkroomError
 from tests.pictures import class_folders, write_folder, write_tar, write_zip
 
 IMAGES = class_folders({"cat": 2, "dog": 2})

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from darkroom import files
-from darkroom.errors import DarkroomError, mendable, run
+from darkroom.foundations import files
+from darkroom.foundations.errors import DarkroomError, mendable, run
 from tests.imports import ROOT
 from tests.pictures import class_folders, write_folder
 

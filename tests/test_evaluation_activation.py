@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from darkroom.evaluation.checks.activation import Activation
-from darkroom.training import export, models
-from darkroom.training.network import Network
+from darkroom.training.networks import export, models
+from darkroom.training.networks.network import Network
 from tests import factories
 
 SIDE, CLASSES, CHANNELS = 8, 3, 5

@@ -5,9 +5,9 @@ import pytest
 
 from darkroom import candidate
 from darkroom.candidate import Predictions
-from darkroom.errors import DarkroomError
 from darkroom.evaluation import evaluate
 from darkroom.evaluation.evaluate import check_same_data
+from darkroom.foundations.errors import DarkroomError
 from darkroom.packed import read_split
 from tests import factories
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
+from scipy.stats import fisher_exact
 
-from darkroom.evaluation.failures import mistakes
-from darkroom.evaluation.failures.mistakes import Pair, confused, label_issues
+from darkroom.evaluation.failures.mistakes import Pair, confused, label_issues, mistakes
 from darkroom.evaluation.failures.slices import measures, slices
 from darkroom.evaluation.figures.mosaics import LETTERS, captioned, disagreements, percent
 from darkroom.packed import Record
@@ -73,6 +73,18 @@ def test_slices_hold_every_image_once_and_equal_ones_stay_together():
     ]  # fmt: skip
     leaking = slices({}, rows < 8, rows > 6)
     assert [(each.kind, each.images, each.accuracy) for each in leaking] == [("no", 7, 1.0), ("yes", 2, 0.5)]
+
+
+def test_slices_are_tested_against_the_other_images_and_corrected_for_their_number():
+    right = np.arange(1000) >= 100
+    right[:10] = True
+    kinds = ["night"] * 300 + ["day"] * 700
+    night = next(each for each in slices({}, right, right & False, kinds) if each.kind == "night")
+    alone = fisher_exact([[210, 90], [700, 0]]).pvalue
+    assert night.accuracy == 0.7
+    assert night.p_value == pytest.approx(2 * alone)  # both slices give the same table: Holm doubles the smallest
+    even = slices({}, np.tile([True, False], 300), np.zeros(600, dtype=np.bool_), ["a", "a", "b", "b"] * 150)
+    assert [each.p_value for each in even] == [1.0, 1.0]
 
 
 def test_pictures_stand_over_both_names(tmp_path):

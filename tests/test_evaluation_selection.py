@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from darkroom.candidate import Card, Folds, Predictions
-from darkroom.errors import DarkroomError
 from darkroom.evaluation import selection
 from darkroom.evaluation.evaluate import Judged
 from darkroom.evaluation.scores.detail import Detailed, Uncalibrated
 from darkroom.evaluation.scores.metrics import Scores
 from darkroom.evaluation.selection import caution, decide
+from darkroom.foundations.errors import DarkroomError
 from darkroom.packed import Split
 
 choose = partial(selection.choose, labels=np.zeros(100, dtype=np.int64), seed=0)

@@ -5,7 +5,7 @@ import shlex
 import subprocess
 import sys
 
-from darkroom import files
+from darkroom.foundations import files
 from tests.imports import ROOT
 
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")

@@ -9,8 +9,8 @@ import time
 import pytest
 
 from darkroom import fetching
-from darkroom.errors import DarkroomError
 from darkroom.fetching import Checksum
+from darkroom.foundations.errors import DarkroomError
 from tests.imports import ROOT
 from tests.pictures import class_folders, write_zip
 from tests.web import Web, serve

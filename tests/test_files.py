@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from darkroom import files
+from darkroom.foundations import files
 
 
 def test_whole_directory_replaces_the_old_one(tmp_path):

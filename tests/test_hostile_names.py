@@ -8,8 +8,8 @@ from contextlib import suppress
 
 import pytest
 
-from darkroom import errors
 from darkroom.commands import main
+from darkroom.foundations import errors
 from stages import download
 from tests.imports import ROOT
 from tests.pictures import encode, pixels, write_folder, write_zip

@@ -9,9 +9,9 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 from ruamel.yaml import YAML
 
-from darkroom import launching
 from darkroom.candidate_names import read_names
-from darkroom.errors import DarkroomError
+from darkroom.foundations import launching
+from darkroom.foundations.errors import DarkroomError
 from tests.imports import ROOT
 from tests.test_pipeline import clone, run
 
@@ -22,7 +22,7 @@ MARK = "the library of this checkout runs"
 def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a second checkout, whose library says that it runs; the environment has the first one's installed."""
     folder = clone(tmp_path_factory.mktemp("other"), lambda parameters: None)
-    with (folder / "src" / "darkroom" / "params.py").open("a") as file:
+    with (folder / "src" / "darkroom" / "foundations" / "params.py").open("a") as file:
         file.write(f"\nprint({MARK!r}, flush=True)\n")
     git = ("git", "-c", "user.name=test", "-c", "user.email=test@localhost")
     run(folder, *git, "commit", "--quiet", "--all", "--message", "mark")

@@ -3,7 +3,7 @@ import unicodedata
 
 import pytest
 
-from darkroom import naming
+from darkroom.foundations import naming
 
 NONCHARACTERS = ["\ufdd0", "\ufdef", *(chr(plane << 16 | end) for plane in range(17) for end in (0xFFFE, 0xFFFF))]
 CONTROLS = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from darkroom import packed
-from darkroom.errors import DarkroomError
+from darkroom.foundations.errors import DarkroomError
 from darkroom.packed import fingerprint, open_packed, read_split, write_split
 from tests import factories
 

@@ -3,9 +3,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from darkroom import files, params, schema
+from darkroom import schema
 from darkroom.data.settings import DigitsSource, FolderSource, Source, SplitSettings
-from darkroom.errors import DarkroomError
+from darkroom.foundations import files, params
+from darkroom.foundations.errors import DarkroomError
 
 ROOT = Path(__file__).parents[1]
 

@@ -13,7 +13,8 @@ import httpx
 import pytest
 from ruamel.yaml import YAML
 
-from darkroom import candidate, files
+from darkroom import candidate
+from darkroom.foundations import files
 from darkroom.packed import open_packed
 from tests.factories_serving import serving
 from tests.imports import ROOT
@@ -185,7 +186,7 @@ def test_a_change_to_the_report_reruns_the_report_alone(place):
 
 
 def test_a_change_to_the_loop_reruns_every_training_and_what_follows(place):
-    with (place / "src" / "darkroom" / "training" / "loop.py").open("a") as file:
+    with (place / "src" / "darkroom" / "training" / "engine" / "loop.py").open("a") as file:
         file.write("# a change\n")
     trainings = {"scratch@lab_cnn", "scratch@resnet9", "transfer@cifar10_backbone"}
     assert ran(run(place, "dvc", "repro")) == trainings | AFTER_TRAINING

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from darkroom import params
+from darkroom.foundations import params
 from darkroom.schema import Document
 from tests import readme
 from tests.imports import ROOT

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from darkroom import balance, candidate, files
+from darkroom import balance, candidate
 from darkroom.candidate_names import read_names
+from darkroom.foundations import files
 from darkroom.reporting import sentences
 from darkroom.reporting.facts import Facts, gather
 from darkroom.reporting.rendering import render, render_model_card

@@ -38,8 +38,8 @@ def pairs(*counts):
     return [Confusion(f"a{place}", f"b{place}", count) for place, count in enumerate(counts)]
 
 
-def kind(measure, name, images, right):
-    return SliceRow(measure, name, images, right / images, 0.1, 0.2)
+def kind(measure, name, images, right, p_value=1.0):
+    return SliceRow(measure, name, images, right / images, 0.1, 0.2, p_value)
 
 
 OVER = [1.0, 0.5, 0.8, 0.9, 1.0]
@@ -59,8 +59,8 @@ OVER = [1.0, 0.5, 0.8, 0.9, 1.0]
         (facts(confusions=pairs(9, 8, 1, *[1] * 5)), "Mistakes", None),
         (facts(confusions=pairs(2, 2, 2, 2, 2, 2, 2)), "Mistakes", None),
         (facts(confusions=pairs(9, 8, 7)), "Mistakes", None),
-        (facts(slices=[kind("size", "1 to 2", 300, 210), kind("size", "3", 700, 690)]), "Kinds", "0.001)."),
-        (facts(slices=[kind("size", "1 to 2", 20, 16), kind("size", "3", 980, 884)]), "Kinds", None),
+        (facts(slices=[kind("size", "1 to 2", 300, 210, 1e-4), kind("size", "3", 700, 690)]), "Kinds", "0.001)."),
+        (facts(slices=[kind("size", "1 to 2", 20, 16, 0.27), kind("size", "3", 980, 884, 0.27)]), "Kinds", None),
     ],
 )  # fmt: skip
 def test_a_lesson_is_told_only_where_the_results_bear_it_out(given, start, end):
@@ -81,7 +81,7 @@ def test_a_lesson_is_told_only_where_the_results_bear_it_out(given, start, end):
     ],
 )
 def test_a_weak_kind_of_images_is_named(measure, name, words):
-    slices = [kind("size", "all", 1000, 900), kind(measure, name, 300, 210), kind(measure, "rest", 700, 690)]
+    slices = [kind("size", "all", 1000, 900), kind(measure, name, 300, 210, 1e-4), kind(measure, "rest", 700, 690)]
     (line,) = insights.lessons(facts(slices=slices))
     assert line.startswith(f"Kinds of images: it does worse than on the others {words}")
 

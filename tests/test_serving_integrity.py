@@ -13,8 +13,9 @@ import pytest
 from starlette.datastructures import State
 from starlette.types import Message
 
-from darkroom import candidate, files
-from darkroom.errors import DarkroomError
+from darkroom import candidate
+from darkroom.foundations import files
+from darkroom.foundations.errors import DarkroomError
 from darkroom.serving import routes, served, service
 from tests.factories_serving import ROOT, SERVE, write_served
 

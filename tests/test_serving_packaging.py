@@ -10,7 +10,7 @@ import pytest
 from onnx import numpy_helper
 
 from darkroom import candidate, images, packed
-from darkroom.errors import DarkroomError
+from darkroom.foundations.errors import DarkroomError
 from darkroom.predictor import Predictor
 from darkroom.serving import examples, served
 from darkroom.serving.build import packaging, readme

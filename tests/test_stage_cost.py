@@ -1,4 +1,4 @@
-from darkroom import files
+from darkroom.foundations import files
 from stages import cost
 from tests import factories
 from tests.test_stage_evaluate import rows

@@ -1,6 +1,6 @@
 import pytest
 
-from darkroom import files
+from darkroom.foundations import files
 from stages import describe
 from tests import factories
 from tests.test_stage_evaluate import run as evaluate

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from darkroom.candidate import Predictions, read_predictions, softmax, write_predictions
-from darkroom.errors import DarkroomError
+from darkroom.foundations.errors import DarkroomError
 from darkroom.packed import read_split
 from stages import evaluate
 from tests import factories

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from darkroom import files
 from darkroom.evaluation.checks import explanations
+from darkroom.foundations import files
 from darkroom.predictor import Predictor
 from stages import explain
 from tests import factories

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from darkroom.data import opening, origin
+from darkroom.data.archives import origin
+from darkroom.data.pack import opening
 from stages import pack
 from tests.pictures import encode, write_zip
 

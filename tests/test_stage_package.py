@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from darkroom import files
-from darkroom.errors import DarkroomError
+from darkroom.foundations import files
+from darkroom.foundations.errors import DarkroomError
 from darkroom.serving.build import bento
 from stages import package
 from tests.factories_serving import ROOT, package_arguments, write_judged

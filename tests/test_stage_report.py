@@ -12,9 +12,9 @@ from pptx import Presentation
 from pptx.enum.shapes import MSO_SHAPE_TYPE
 from pptx.util import Inches
 
-from darkroom import files, naming
 from darkroom.candidate import Predictions, read_predictions, write_predictions
 from darkroom.candidate_names import read_names
+from darkroom.foundations import files, naming
 from darkroom.packed import read_sheet
 from darkroom.reporting.facts import Sources, gather
 from darkroom.reporting.rendering import render

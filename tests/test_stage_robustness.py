@@ -3,8 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from darkroom import files, packed
+from darkroom import packed
 from darkroom.evaluation.checks.robustness import Robustness, pick
+from darkroom.foundations import files
 from stages import robustness
 from tests import factories
 from tests.test_stage_evaluate import rows

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from darkroom import files
-from darkroom.data import origin
+from darkroom.data.archives import origin
+from darkroom.foundations import files
 from darkroom.packed import open_packed, read_rows, read_split
 from stages import pack, split
 from tests.pictures import class_folders, encode, pixels, write_zip

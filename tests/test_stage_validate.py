@@ -2,7 +2,7 @@ import subprocess
 
 import pytest
 
-from darkroom.errors import DarkroomError
+from darkroom.foundations.errors import DarkroomError
 from stages import validate
 from tests.imports import ROOT
 

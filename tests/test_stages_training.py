@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from darkroom import candidate, files, packed
+from darkroom import candidate, packed
 from darkroom.candidate import softmax
-from darkroom.errors import DarkroomError
+from darkroom.foundations import files
+from darkroom.foundations.errors import DarkroomError
 from darkroom.predictor import Predictor
-from darkroom.training import backbones, callbacks, loop, probe
+from darkroom.training.engine import callbacks, loop
+from darkroom.training.transfer import backbones, probe
 from stages import baseline, pretrained, scratch, transfer
 from tests import factories
 from tests.web import Web, serve

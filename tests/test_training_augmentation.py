@@ -5,7 +5,7 @@ from torchvision.transforms.v2 import functional as reference
 
 from darkroom.training.augmentation import geometry
 from darkroom.training.augmentation.augment import augment
-from darkroom.training.seeds import Draws
+from darkroom.training.engine.seeds import Draws
 from darkroom.training.settings import AugmentSettings
 
 

@@ -7,7 +7,7 @@ from torchvision.transforms.v2 import functional as reference
 
 from darkroom.training.augmentation import colour, policy
 from darkroom.training.augmentation.augment import augment
-from darkroom.training.seeds import Draws
+from darkroom.training.engine.seeds import Draws
 from darkroom.training.settings import AugmentSettings
 
 

@@ -8,11 +8,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from darkroom import candidate, files, images
-from darkroom.errors import DarkroomError
-from darkroom.training import backbones, export, optimizer, pretrained, transfer, weights
-from darkroom.training.network import Network
+from darkroom import candidate, images
+from darkroom.foundations import files
+from darkroom.foundations.errors import DarkroomError
+from darkroom.training.engine import optimizer
+from darkroom.training.networks import export
+from darkroom.training.networks.network import Network
 from darkroom.training.settings import ONLY_INPUT, SMALLEST_INPUT, TransferSettings
+from darkroom.training.transfer import backbones, initialization, pretrained, weights
 
 QUICK = ("resnet18", "squeezenet1_0")
 ALL = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in backbones.NAMES]
@@ -48,7 +51,7 @@ def test_a_backbone_takes_published_weights_freezes_takes_a_step_and_answers_as_
     settled(network)
     network.frozen_norms = True
     settings = TransferSettings(architecture=name, learning_rate=0.01)
-    groups = optimizer.groups(transfer.shares(network.model, settings), settings)
+    groups = optimizer.groups(initialization.shares(network.model, settings), settings)
     listed = [id(parameter) for group in groups for parameter in group["params"]]
     assert sorted(listed) == sorted(id(parameter) for parameter in network.parameters())  # each learns, once
     [descent] = optimizer.build(groups, settings)
@@ -182,7 +185,7 @@ def test_weights_of_another_network_are_refused_with_what_does_not_fit():
 def test_the_lowest_layers_learn_least():
     settings = TransferSettings(architecture="resnet18", learning_rate=1.0, backbone_factor=0.2, lower_factor=0.1)
     network = whole("resnet18")
-    rates = [share for _, share in transfer.shares(network.model, settings)]
+    rates = [share for _, share in initialization.shares(network.model, settings)]
     assert rates == sorted(rates)
     assert rates[0] == pytest.approx(0.02)
     assert rates[-2:] == [pytest.approx(0.2), 1.0]

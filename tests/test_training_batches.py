@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from darkroom import packed
-from darkroom.training import batches
+from darkroom.training.engine import batches
 from tests import factories
 
 CPU = torch.device("cpu")

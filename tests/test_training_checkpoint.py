@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from darkroom.training import checkpoint, network, optimizer
-from darkroom.training.batches import Data
-from darkroom.training.checkpoint import Keeper, Key
-from darkroom.training.loop import Plan, Trainer
-from darkroom.training.network import Network
+from darkroom.training.engine import checkpoint, optimizer
+from darkroom.training.engine.batches import Data
+from darkroom.training.engine.checkpoint import Keeper, Key
+from darkroom.training.engine.loop import Plan, Trainer
+from darkroom.training.networks import network
+from darkroom.training.networks.network import Network
 from darkroom.training.settings import AugmentSettings, RecipeSettings, TrainingSettings
 from tests.test_training_loop import CPU, STATISTICS, History, blobs
 

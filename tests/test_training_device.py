@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from darkroom.errors import DarkroomError
-from darkroom.training import device
-from darkroom.training.distributed import World
+from darkroom.foundations.errors import DarkroomError
+from darkroom.training.engine import device
+from darkroom.training.engine.distributed import World
 
 
 def test_full_memory_outside_of_a_step_is_a_message() -> None:

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from darkroom import candidate, files, packed
-from darkroom.errors import DarkroomError
-from darkroom.training.distributed import ALONE, World, launched
+from darkroom import candidate, packed
+from darkroom.foundations import files
+from darkroom.foundations.errors import DarkroomError
+from darkroom.training.engine.distributed import ALONE, World, launched
 from stages import pretrained
 from tests import factories
 
@@ -38,7 +39,7 @@ select: {folds: 0}
 """
 
 
-FLOAT32 = "import darkroom.training.device as device; device._processor_precision = lambda: device.torch.float32"
+FLOAT32 = "import darkroom.training.engine.device as device; device._processor_precision = lambda: device.torch.float32"
 """Rounding to bfloat16 would hide what the number of processes changes."""
 
 

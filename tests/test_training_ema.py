@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from darkroom.training import ema
+from darkroom.training.engine import ema
 
 
 def test_the_average_follows_the_network_ever_more_slowly_and_counts_as_it_does() -> None:

@@ -4,9 +4,9 @@ from torch import nn
 
 from darkroom import candidate
 from darkroom.candidate import Card, Layer
-from darkroom.training import layers, network
-from darkroom.training.models import ZOO
-from darkroom.training.network import Network
+from darkroom.training.networks import layers, network
+from darkroom.training.networks.models import ZOO
+from darkroom.training.networks.network import Network
 
 
 def describe(model, size=32):

@@ -7,12 +7,14 @@ import torch
 from torch._inductor.exc import InvalidCxxCompiler
 
 from darkroom.candidate import chunk_size
-from darkroom.errors import DarkroomError
-from darkroom.training import batches, device, loop, mixing, muon, network, optimizer, scoring
-from darkroom.training.batches import Data
-from darkroom.training.device import Compute
-from darkroom.training.loop import Plan, Trainer, Watch
-from darkroom.training.network import Network
+from darkroom.foundations.errors import DarkroomError
+from darkroom.training.augmentation import mixing
+from darkroom.training.engine import batches, device, loop, muon, optimizer, scoring
+from darkroom.training.engine.batches import Data
+from darkroom.training.engine.device import Compute
+from darkroom.training.engine.loop import Plan, Trainer, Watch
+from darkroom.training.networks import network
+from darkroom.training.networks.network import Network
 from darkroom.training.settings import AugmentSettings, RecipeSettings, TrainingSettings
 
 CPU = Compute(torch.device("cpu"))

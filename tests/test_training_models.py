@@ -4,13 +4,13 @@ import onnxruntime
 import pytest
 import torch
 
-from darkroom.errors import DarkroomError
-from darkroom.training import export, network
-from darkroom.training.models import ZOO
-from darkroom.training.network import Network
+from darkroom.foundations.errors import DarkroomError
+from darkroom.training.networks import export, network
+from darkroom.training.networks.models import ZOO
+from darkroom.training.networks.network import Network
+from darkroom.training.networks.zoo import airbench
+from darkroom.training.networks.zoo.dropout import Dropout
 from darkroom.training.settings import ONE_SIZE, SMALLEST_IMAGE, Architecture
-from darkroom.training.zoo import airbench
-from darkroom.training.zoo.dropout import Dropout
 
 MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.25, 0.3]
 

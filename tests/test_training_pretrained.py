@@ -5,11 +5,12 @@ import random
 
 import pytest
 
-from darkroom import fetching, files
-from darkroom.errors import DarkroomError
-from darkroom.training import backbones, pretrained
-from darkroom.training.backbones import Published
+from darkroom import fetching
+from darkroom.foundations import files
+from darkroom.foundations.errors import DarkroomError
 from darkroom.training.settings import TransferSettings
+from darkroom.training.transfer import backbones, pretrained
+from darkroom.training.transfer.backbones import Published
 from stages import pretrained as stage
 from tests.web import Web, serve
 
@@ -202,7 +203,7 @@ def test_what_is_secret_in_an_address_is_in_no_file(web, tmp_path):
     ],
 )
 def test_wrong_parameters_are_told_before_any_work(tmp_path, parts, message):
-    from darkroom import params
+    from darkroom.foundations import params
 
     given = {"architecture": "resnet18", **parts}
     files.write_json(tmp_path / "params.yaml", {"transfer": {"mine": given}})

@@ -9,10 +9,12 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from darkroom import packed
-from darkroom.errors import DarkroomError
-from darkroom.training import batches, checkpoint, device, features, folds, network, probe, transfer
-from darkroom.training.features import Shelf
-from darkroom.training.network import Network
+from darkroom.foundations.errors import DarkroomError
+from darkroom.training.engine import batches, checkpoint, device
+from darkroom.training.networks import network
+from darkroom.training.networks.network import Network
+from darkroom.training.transfer import features, folds, initialization, probe
+from darkroom.training.transfer.features import Shelf
 from tests import factories
 
 CPU = device.Compute(torch.device("cpu"))
@@ -337,6 +339,6 @@ def test_families_are_copies_near_copies_and_groups(tmp_path):
     ],
 )
 def test_the_method_follows_from_the_data_and_the_machine_and_says_why(method, images, where, expected, reason):
-    found, words = transfer.choose(method, images, where)
+    found, words = initialization.choose(method, images, where)
     assert found == expected
     assert reason in words

@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from darkroom import files
+from darkroom.foundations import files
 from darkroom.thresholds import Doubt
 
 Kind = Literal["baseline", "scratch", "transfer"]

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from darkroom import launching, params
-from darkroom.errors import DarkroomError
+from darkroom.foundations import launching, params
+from darkroom.foundations.errors import DarkroomError
 
 BASELINE = "baseline"
 

@@ -2,7 +2,7 @@
 
 import re
 
-from darkroom import naming
+from darkroom.foundations import naming
 
 
 def count(number: int, noun: str, plural: str = "") -> str:

@@ -18,8 +18,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from darkroom import files, spreadsheets
-from darkroom.errors import DarkroomError
+from darkroom import spreadsheets
+from darkroom.foundations import files
+from darkroom.foundations.errors import DarkroomError
 
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")

@@ -22,7 +22,7 @@ from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from darkroom import files
+from darkroom.foundations import files
 
 DPI = 160
 """Dots per inch: a figure as wide as a page stays sharp on paper and on dense screens."""

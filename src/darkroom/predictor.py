@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from darkroom import candidate, naming
-from darkroom.errors import DarkroomError
+from darkroom import candidate
+from darkroom.foundations import naming
+from darkroom.foundations.errors import DarkroomError
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 """From version 1.29 on, onnxruntime reports to its maker what it runs, models included, unless this was set before its

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from darkroom import launching, naming, params
 from darkroom.data.settings import PackSettings, Source, SplitSettings
 from darkroom.evaluation.settings import RobustnessSettings, SelectSettings
-from darkroom.launching import Launch
-from darkroom.params import Section
+from darkroom.foundations import launching, naming, params
+from darkroom.foundations.launching import Launch
+from darkroom.foundations.params import Section
 from darkroom.reporting.settings import ReportSettings
 from darkroom.serving.settings import PackageSettings, ServeSettings
 from darkroom.training.settings import (

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from darkroom import candidate, images, naming
-from darkroom.data import archive, layout, tree
-from darkroom.errors import DarkroomError
+from darkroom import candidate, images
+from darkroom.data import tree
+from darkroom.data.archives import archive, layout
+from darkroom.foundations import naming
+from darkroom.foundations.errors import DarkroomError
 from darkroom.predictor import Predictor
 
 SHARE = 16

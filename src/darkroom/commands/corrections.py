@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
-from darkroom import files, images, naming, packed, schema
-from darkroom.data import archive, layout, manifest, tree
-from darkroom.errors import DarkroomError
+from darkroom import images, packed, schema
+from darkroom.data import tree
+from darkroom.data.archives import archive, layout, manifest
+from darkroom.foundations import files, naming
+from darkroom.foundations.errors import DarkroomError
 
 PARAMS = Path("params.yaml")
 INBOX = Path("data/inbox")

@@ -13,11 +13,12 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from darkroom import candidate, naming
+from darkroom import candidate
 from darkroom.commands import comparing, entries
 from darkroom.commands.comparing import NEEDED, Counts, Finding
 from darkroom.commands.entries import Entries
-from darkroom.errors import DarkroomError
+from darkroom.foundations import naming
+from darkroom.foundations.errors import DarkroomError
 from darkroom.serving import served
 from darkroom.serving.served import Reference
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from darkroom import naming, spreadsheets
+from darkroom import spreadsheets
 from darkroom.data import tree
-from darkroom.errors import DarkroomError
+from darkroom.foundations import naming
+from darkroom.foundations.errors import DarkroomError
 
 VERDICTS = {"true": True, "false": False}
 

@@ -13,12 +13,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from darkroom import files, launching, naming, packed, schema
+from darkroom import packed, schema
 from darkroom.commands import editing, proposal, weights
-from darkroom.data import splitting
 from darkroom.data.settings import SplitSettings
+from darkroom.data.split import splitting
 from darkroom.data.surveying import Survey, survey
-from darkroom.errors import DarkroomError
+from darkroom.foundations import files, launching, naming
+from darkroom.foundations.errors import DarkroomError
 
 PARAMS = Path("params.yaml")
 INBOX = Path("data/inbox")

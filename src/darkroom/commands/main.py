@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from darkroom import errors, naming
+from darkroom.foundations import errors, naming
 
 
 def main() -> None:

@@ -6,8 +6,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from darkroom import files
-from darkroom.errors import DarkroomError
+from darkroom.foundations import files
+from darkroom.foundations.errors import DarkroomError
 
 LOCK = Path("dvc.lock")
 PIPELINE = Path("dvc.yaml")

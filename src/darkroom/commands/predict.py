@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from darkroom import files, images, naming, spreadsheets
+from darkroom import images, spreadsheets
 from darkroom.commands import answering
 from darkroom.commands.answering import Answer
-from darkroom.errors import DarkroomError
+from darkroom.foundations import files, naming
+from darkroom.foundations.errors import DarkroomError
 from darkroom.predictor import Predictor
 from darkroom.progress import progress
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from darkroom import naming, packed
+from darkroom import packed
 from darkroom.commands.weights import Weights
-from darkroom.data import splitting
 from darkroom.data.settings import SplitSettings
+from darkroom.data.split import splitting
 from darkroom.data.surveying import Survey
+from darkroom.foundations import naming
 from darkroom.schema import Document
 from darkroom.training.settings import IMAGENET, Backbone
 

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from darkroom import balance, files, naming, revision, thresholds
-from darkroom.errors import DarkroomError
+from darkroom import balance, revision, thresholds
+from darkroom.foundations import files, naming
+from darkroom.foundations.errors import DarkroomError
 
 # Outputs that dvc.yaml names; a test compares.
 EVALUATION = Path("metrics/evaluation.json")

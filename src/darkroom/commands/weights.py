@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from darkroom import candidate, fetching, files, launching, naming
-from darkroom.errors import DarkroomError
-from darkroom.training import pretrained
+from darkroom import candidate, fetching
+from darkroom.foundations import files, launching, naming
+from darkroom.foundations.errors import DarkroomError
 from darkroom.training.settings import IMAGENET, WEIGHT_FILES, Backbone, TransferSettings
+from darkroom.training.transfer import pretrained
 
 BACKBONES = Path("backbones")
 PRETRAINED = Path("models/pretrained")
@@ -45,7 +46,7 @@ def look(path: Path) -> Weights:
             f"--weights {naming.shown(path)} is no file of weights: give one that ends in {', '.join(WEIGHT_FILES)}, "
             "or the folder of a candidate"
         )
-    from darkroom.training import backbones, weights  # torch and torchvision, some seconds that others need not wait
+    from darkroom.training.transfer import backbones, weights
 
     architecture = backbones.recognise(weights.load(place, naming.shown(path)))
     if architecture is None:
@@ -63,7 +64,7 @@ def published(name: Backbone, settings: TransferSettings | None) -> Weights:
     """
     settings = settings or TransferSettings(architecture=name)
     if settings.weights == IMAGENET and not pretrained.have(settings, PRETRAINED / name):
-        from darkroom.training import backbones  # torch and torchvision, as above
+        from darkroom.training.transfer import backbones
 
         found = backbones.published(name)
         reasons = [] if (BACKBONES / found.file).is_file() else fetching.unreachable(pretrained.addresses(found))

@@ -4,11 +4,12 @@ from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
 
-from darkroom import naming
-from darkroom.data import archive, manifest, tree, unpacking
-from darkroom.data.contents import Contents
+from darkroom.data import tree
+from darkroom.data.archives import archive, manifest, unpacking
+from darkroom.data.pack.contents import Contents
 from darkroom.data.sources import folder
-from darkroom.errors import DarkroomError
+from darkroom.foundations import naming
+from darkroom.foundations.errors import DarkroomError
 
 
 def open_photos(place: Path) -> Contents:

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from darkroom import naming
-from darkroom.params import ONE_LINE, Section
+from darkroom.foundations import naming
+from darkroom.foundations.params import ONE_LINE, Section
 
 
 class DigitsSource(Section):

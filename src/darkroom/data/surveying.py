@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from darkroom.data import layout, opening
-from darkroom.data.duplicates import Copies, find
+from darkroom.data.archives import layout
+from darkroom.data.pack import opening
 from darkroom.data.photos import open_photos
+from darkroom.data.split.duplicates import Copies, find
 from darkroom.packed import Broken, Record
 from darkroom.progress import progress
 

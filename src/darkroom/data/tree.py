@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from darkroom.data import layout
-from darkroom.errors import DarkroomError
+from darkroom.data.archives import layout
+from darkroom.foundations.errors import DarkroomError
 
 
 def walk(folder: Path) -> Iterator[tuple[str, Path]]:

@@ -9,12 +9,12 @@ import numpy.typing as npt
 
 from darkroom import candidate
 from darkroom.candidate import Card, Epoch, Folds, Predictions
-from darkroom.errors import DarkroomError
 from darkroom.evaluation.scores.calibration import fit_temperature
 from darkroom.evaluation.scores.detail import Detailed, Uncalibrated, score_in_detail, score_uncalibrated
 from darkroom.evaluation.scores.intervals import DRAWS, Bootstrap
 from darkroom.evaluation.scores.metrics import Scores, score
 from darkroom.evaluation.scores.ranking import Ranking, rank_classes
+from darkroom.foundations.errors import DarkroomError
 from darkroom.packed import Split
 
 

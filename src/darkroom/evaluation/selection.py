@@ -9,12 +9,12 @@ import numpy.typing as npt
 from scipy.sparse import csc_array
 
 from darkroom import candidate
-from darkroom.errors import DarkroomError
 from darkroom.evaluation.evaluate import Judged
 from darkroom.evaluation.scores.comparison import SIGNIFICANCE, compare_each
 from darkroom.evaluation.scores.detail import macro_draws
 from darkroom.evaluation.scores.intervals import Bootstrap
 from darkroom.evaluation.scores.metrics import log_losses
+from darkroom.foundations.errors import DarkroomError
 from darkroom.packed import UNEVEN, Split
 
 Metric = Literal["accuracy", "macro_f1", "log_loss"]

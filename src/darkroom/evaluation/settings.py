@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from darkroom.params import Section
+from darkroom.foundations.params import Section
 
 
 class SelectSettings(Section):

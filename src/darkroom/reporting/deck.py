@@ -13,7 +13,7 @@ from pptx.enum.text import MSO_ANCHOR, PP_ALIGN
 from pptx.slide import Slide
 from pptx.util import Inches, Length, Pt
 
-from darkroom import files, naming
+from darkroom.foundations import files, naming
 
 LEFT, TOP, WIDTH, HEIGHT = Inches(0.5), Inches(1.05), Inches(9.0), Inches(4.1)
 """Where a slide's content may stand."""

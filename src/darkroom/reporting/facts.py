@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from darkroom import balance, candidate, files, packed, plot_labels, revision
+from darkroom import balance, candidate, packed, plot_labels, revision
 from darkroom.balance import Majority
 from darkroom.candidate import Card, Epoch, Folds
+from darkroom.foundations import files
 from darkroom.reporting.architecture import Step, steps
 from darkroom.reporting.settings import ReportSettings
 
@@ -68,6 +69,8 @@ class SliceRow:
     accuracy: float
     accuracy_low: float
     accuracy_high: float
+    p_value: float
+    """Of its difference from the other test images."""
 
 
 @dataclass(frozen=True)
@@ -248,7 +251,7 @@ def _quantization(path: Path) -> dict[str, Any] | None:
 
 
 def _slice_row(row: dict[str, str]) -> SliceRow:
-    shares = {name: float(row[name]) for name in ("accuracy", "accuracy_low", "accuracy_high")}
+    shares = {name: float(row[name]) for name in ("accuracy", "accuracy_low", "accuracy_high", "p_value")}
     return SliceRow(row["measure"], row["kind"], int(row["images"]), **shares)
 
 

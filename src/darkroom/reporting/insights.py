@@ -1,15 +1,14 @@
 """What the results teach, and what to try next: each sentence only where the results bear it out."""
 
-from scipy.stats import fisher_exact
-
 from darkroom import balance
-from darkroom.evaluation.scores.comparison import SIGNIFICANCE, holm
 from darkroom.reporting import sentences
 from darkroom.reporting.facts import Entry, Facts, SliceRow
 from darkroom.reporting.wording import chance, count, listing, percent, points, times
 
 SMALL = 64
 """Side in pixels up to which the networks of the zoo can be trained from random weights in reasonable time."""
+SIGNIFICANCE = 0.05
+"""A difference that chance alone would bring this rarely counts as one."""
 PRETRAINED = ("mobilenet_v2", "resnet18", "efficientnet_b0", "resnet50")
 """Networks of torchvision to try, the cheapest first."""
 
@@ -62,30 +61,15 @@ def lessons(facts: Facts) -> list[str]:
 
 
 def _weakest(facts: Facts) -> list[str]:
-    """Name the kind of images that fares worse than the others by more than chance, the surest of such.
-
-    Fisher's exact test of each kind against the rest, with Holm's correction for how many there are.
-    """
-    images, right = facts.data["test"], round(facts.best.test["accuracy"] * facts.data["test"])
-    tried: list[tuple[float, SliceRow]] = []
-    for row in facts.slices:
-        hits = round(row.accuracy * row.images)
-        table = [[hits, row.images - hits], [right - hits, images - row.images - (right - hits)]]
-        tried.append((float(fisher_exact(table).pvalue), row))
-    corrected = holm([p_value for p_value, _ in tried])
-    weak = [
-        (p_value, raw, place)
-        for place, (p_value, (raw, row)) in enumerate(zip(corrected, tried, strict=True))
-        if p_value < SIGNIFICANCE and row.accuracy < facts.best.test["accuracy"]
-    ]
+    """Name the slice with a significantly lower accuracy than the other images, the most significant if several."""
+    weak = [row for row in facts.slices if row.p_value < SIGNIFICANCE and row.accuracy < facts.best.test["accuracy"]]
     if not weak:
         return []
-    p_value, _, place = min(weak)
-    row = tried[place][1]
+    row = min(weak, key=lambda each: each.p_value)
     return [
         f"Kinds of images: it does worse than on the others at {_kind(row)}, {percent(row.accuracy)} of "
         f"{count(row.images, 'image')} right ({sentences.interval(vars(row), 'accuracy')}; Fisher's exact test with "
-        f"Holm's correction, {chance(p_value)})."
+        f"Holm's correction, {chance(row.p_value)})."
     ]
 
 

@@ -3,7 +3,8 @@
 import shutil
 from pathlib import Path
 
-from darkroom import files, plotting
+from darkroom import plotting
+from darkroom.foundations import files
 from darkroom.reporting import architecture, html, pdf, slides, wording
 from darkroom.reporting.facts import Facts
 from darkroom.reporting.rendering import render

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from darkroom.params import ONE_LINE, Section
+from darkroom.foundations.params import ONE_LINE, Section
 
 
 class ReportSettings(Section):

@@ -5,7 +5,7 @@ from pathlib import Path
 from pptx.enum.text import MSO_ANCHOR
 from pptx.util import Inches, Pt
 
-from darkroom import naming
+from darkroom.foundations import naming
 from darkroom.reporting import deck as look
 from darkroom.reporting import insights, sentences
 from darkroom.reporting.deck import BLUE, HEIGHT, INK, LEFT, MUTED, TOP, Deck

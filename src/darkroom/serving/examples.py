@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from darkroom import files
+from darkroom.foundations import files
 
 FOLDER = "examples"
 MOST = 10

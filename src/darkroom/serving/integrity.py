@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from darkroom import images
-from darkroom.errors import DarkroomError
+from darkroom.foundations.errors import DarkroomError
 from darkroom.predictor import Predictor
 from darkroom.serving import examples, served
 from darkroom.serving.served import Served

@@ -24,7 +24,7 @@ import bentoml
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.monitoring.default import DefaultMonitor
 
-from darkroom.errors import DarkroomError
+from darkroom.foundations.errors import DarkroomError
 from darkroom.serving.model import Answer, Failure
 from darkroom.serving.uploads import Upload
 

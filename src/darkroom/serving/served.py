@@ -16,8 +16,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from darkroom import files, naming
-from darkroom.errors import DarkroomError
+from darkroom.foundations import files, naming
+from darkroom.foundations.errors import DarkroomError
 from darkroom.serving.settings import Precision, ServeSettings
 
 FOLDER = Path("models/served")

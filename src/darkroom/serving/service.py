@@ -23,8 +23,8 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from darkroom import errors
-from darkroom.errors import DarkroomError
+from darkroom.foundations import errors
+from darkroom.foundations.errors import DarkroomError
 from darkroom.serving import guard, openapi, routes
 from darkroom.serving.guard import Guard
 from darkroom.serving.protocol import Protocol

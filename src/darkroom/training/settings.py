@@ -6,7 +6,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, model_validator
 
 from darkroom import fetching
-from darkroom.params import Section
+from darkroom.foundations.params import Section
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Balance = Literal["none", "weights", "sampler"]
@@ -143,7 +143,7 @@ class ScratchSettings(RecipeSettings):
     """One model trained from random weights."""
 
     architecture: Architecture
-    """A network of the zoo, src/darkroom/training/models.py."""
+    """A network of the zoo, src/darkroom/training/networks/models.py."""
     width: Annotated[int, Field(ge=4, le=1024)] = 32
     """Channels of the first layer; the others follow from it."""
 

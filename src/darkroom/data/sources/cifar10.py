@@ -4,10 +4,11 @@ import os
 import shutil
 from pathlib import Path
 
-from darkroom import fetching, naming
-from darkroom.data.origin import Origin
+from darkroom import fetching
+from darkroom.data.archives.origin import Origin
 from darkroom.data.settings import CifarSource
-from darkroom.errors import DarkroomError
+from darkroom.foundations import naming
+from darkroom.foundations.errors import DarkroomError
 
 NAME = "cifar-10-python.tar.gz"
 MD5 = fetching.Checksum("md5", "c58f30108f718f92721af3b95e74349a")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from darkroom.data.origin import Origin
+from darkroom.data.archives.origin import Origin
 
 ORIGIN = Origin(
     title="Handwritten digits",

@@ -6,11 +6,13 @@ import tarfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from darkroom import fetching, files, naming
-from darkroom.data import archive, layout, manifest, tree
-from darkroom.data.origin import Origin
+from darkroom import fetching
+from darkroom.data import tree
+from darkroom.data.archives import archive, layout, manifest
+from darkroom.data.archives.origin import Origin
 from darkroom.data.settings import FolderSource
-from darkroom.errors import DarkroomError
+from darkroom.foundations import files, naming
+from darkroom.foundations.errors import DarkroomError
 
 MAX_DOWNLOAD = 500_000_000_000
 """The largest archive that is fetched by address, in bytes."""

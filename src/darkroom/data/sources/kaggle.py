@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from darkroom import fetching, naming
-from darkroom.data import archive, layout, manifest
-from darkroom.data.origin import Origin
+from darkroom import fetching
+from darkroom.data.archives import archive, layout, manifest
+from darkroom.data.archives.origin import Origin
 from darkroom.data.settings import KaggleSource
-from darkroom.errors import DarkroomError
+from darkroom.foundations import naming
+from darkroom.foundations.errors import DarkroomError
 
 WAITS = (3.0, 10.0, 30.0)
 """Seconds before the second, third and fourth try, where another try may help."""

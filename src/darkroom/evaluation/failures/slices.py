@@ -1,12 +1,14 @@
-"""Whether some kinds of pictures fare worse: accuracy by what can be measured of a picture."""
+"""Accuracy on subsets of the test images (slices): by size, brightness and what else can be measured of an image."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import laplace
+from scipy.stats import fisher_exact
 
+from darkroom.evaluation.scores.comparison import holm
 from darkroom.evaluation.scores.intervals import accuracy_interval
 from darkroom.packed import Record
 
@@ -31,6 +33,8 @@ class Slice:
     accuracy_low: float
     accuracy_high: float
     """Wilson's 95% interval."""
+    p_value: float = 1.0
+    """Of Fisher's exact test of its accuracy against that of the other test images, with Holm's correction."""
 
 
 def measures(
@@ -82,7 +86,17 @@ def slices(
         totals, hits = np.bincount(places), np.bincount(places, right)
         counted = zip(kinds.tolist(), hits.astype(int).tolist(), totals.tolist(), strict=True)
         found += [_counted("slice", kind, hit, total) for kind, hit, total in counted if kind]
-    return found
+    return _tested(found, right)
+
+
+def _tested(found: Sequence[Slice], right: npt.NDArray[np.bool_]) -> list[Slice]:
+    p_values = []
+    for each in found:
+        hits = round(each.accuracy * each.images)
+        others = int(right.sum()) - hits
+        table = [[hits, each.images - hits], [others, len(right) - each.images - others]]
+        p_values.append(float(fisher_exact(table).pvalue))
+    return [replace(each, p_value=p_value) for each, p_value in zip(found, holm(p_values), strict=True)]
 
 
 def _slice(measure: str, kind: str, right: npt.NDArray[np.bool_]) -> Slice:

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from darkroom import files
-from darkroom.errors import DarkroomError
+from darkroom.foundations import files
+from darkroom.foundations.errors import DarkroomError
 from darkroom.serving import routes, served, service
 from darkroom.serving.build import readme
 

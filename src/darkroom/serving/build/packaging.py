@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from darkroom import candidate, files
+from darkroom import candidate
 from darkroom.candidate import Card
-from darkroom.errors import DarkroomError
+from darkroom.foundations import files
+from darkroom.foundations.errors import DarkroomError
 from darkroom.packed import Packed, Split
 from darkroom.predictor import Predictor
 from darkroom.serving import examples, integrity, served

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from darkroom import candidate, files
+from darkroom import candidate
+from darkroom.foundations import files
 from darkroom.packed import Packed, Split
 from darkroom.predictor import Predictor
 from darkroom.serving.settings import PackageSettings

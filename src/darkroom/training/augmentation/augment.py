@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from darkroom.training.augmentation import colour, geometry, policy
-from darkroom.training.seeds import Draws
+from darkroom.training.engine.seeds import Draws
 from darkroom.training.settings import AugmentSettings
 
 

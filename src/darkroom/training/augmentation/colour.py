@@ -7,7 +7,7 @@ the same shape and range; a factor of 1 (a hue shift of 0) changes nothing.
 import torch
 from torch import Tensor
 
-from darkroom.training.seeds import Draws
+from darkroom.training.engine.seeds import Draws
 from darkroom.training.settings import AugmentSettings
 
 GREY = (0.2989, 0.587, 0.114)

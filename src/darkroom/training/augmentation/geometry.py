@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from darkroom.training.seeds import Draws
+from darkroom.training.engine.seeds import Draws
 from darkroom.training.settings import AugmentSettings
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from darkroom.training.augmentation import colour, geometry
-from darkroom.training.seeds import Draws
+from darkroom.training.engine.seeds import Draws
 
 STEPS = 2
 """Operations an image, the paper's choice."""

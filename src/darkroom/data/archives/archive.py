@@ -1,0 +1,117 @@
+"""Reading zip and tar archives member by member, without ever unpacking one to disk."""
+
+import errno
+import lzma
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from darkroom.data.archives import tars, zips
+from darkroom.data.archives.unpacking import Member
+from darkroom.foundations import naming
+from darkroom.foundations.errors import DarkroomError
+
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+DAMAGED = (
+    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, ValueError, LookupError,
+    ArithmeticError, RuntimeError,
+)  # fmt: skip
+"""What zipfile, tarfile and the decompressors raise for damaged bytes; NotImplementedError is a RuntimeError."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What an archive holds."""
+
+    names: list[str]
+    """Of all files, in stored order, and of folders, ending in a slash."""
+    warnings: list[str]
+
+
+def is_archive(path: Path) -> bool:
+    """Return whether a file's name says that it is an archive we read."""
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def names(path: Path) -> list[str]:
+    """Return the names of all files in an archive, in stored order, and of its folders, ending in a slash.
+
+    Raises DarkroomError when it is no archive, is damaged, unpacks to too much, or holds a path that climbs out, a
+    link, a name that is no text, or one twice.
+    """
+    return list_members(path).names
+
+
+def list_members(path: Path) -> Listing:
+    """Return the names that `names` returns, with what the user should know about them."""
+    found: list[str] = []
+    guessed: list[str] = []
+    seen: set[str] = set()
+    for name, _, encoding_is_guessed in walk(path, lambda _: False):
+        refuse_name(path.name, name)
+        if not name.endswith("/"):
+            if (plain := str(PurePosixPath(name))) in seen:
+                raise DarkroomError(
+                    f"{path.name} holds {naming.shown(name)} twice, as after adding to it: make it anew"
+                )
+            seen.add(plain)
+        found.append(name)
+        guessed += [name] * encoding_is_guessed
+    if not guessed:
+        return Listing(found, [])
+    warning = (
+        f"{path.name} does not say in which encoding {len(guessed):,} of its names are, such as {guessed[0]!r}: if it "
+        "reads wrong, make the archive again with a program that writes UTF-8, such as 7-Zip"
+    )
+    return Listing(found, [warning])
+
+
+def read(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes | str]]:
+    """Yield (name, bytes) for each wanted member, in stored order.
+
+    A member that is too large, or damaged inside a whole zip, comes with the reason instead of its bytes.
+    """
+    for name, data, _ in walk(path, wanted.__contains__):
+        if data is not None:
+            yield name, data
+
+
+def walk(path: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
+    """Yield every member of the archive in stored order, with its content if its name is `wanted`.
+
+    Raises DarkroomError as `names` does, also at the very end, where damage may only be found.
+    """
+    if not is_archive(path):
+        raise DarkroomError(f"{path.name} is not an archive that can be read: use one of {', '.join(SUFFIXES)}")
+    reader = zips if path.name.lower().endswith(".zip") else tars
+    try:
+        yield from reader.walk(path, wanted)
+    except DAMAGED as error:
+        raise _damaged(path, error) from None
+    except OSError as error:
+        # Decompressors raise some without a number; a damaged zip may lead to a place before the file's beginning.
+        if error.errno in (None, errno.EINVAL):
+            raise _damaged(path, error) from None
+        raise DarkroomError(f"{path} cannot be read ({error.strerror}): check its permissions and the disk") from None
+
+
+def _damaged(path: Path, error: Exception) -> DarkroomError:
+    return DarkroomError(f"{path.name} is damaged or cut short ({error}): fetch or make it again")
+
+
+def refuse_name(title: str, name: str) -> None:
+    """Raise DarkroomError for a name that is no text or climbs out; `title` is what the message calls the archive."""
+    if not name.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in name):
+        raise DarkroomError(
+            f"{title} holds '{naming.shown(name)}', a name that is not UTF-8: rename it and make it again"
+        )
+    pure = PurePosixPath(name.replace("\\", "/"))
+    if pure.is_absolute() or ".." in pure.parts or (pure.parts and pure.parts[0].endswith(":")):
+        raise DarkroomError(
+            f"{title} holds '{naming.shown(name)}', a path that leads out of the archive: make it again from the "
+            "folder itself"
+        )

@@ -1,0 +1,244 @@
+"""From the names inside an archive to classes and splits."""
+
+import hashlib
+import sys
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+
+from darkroom import images
+from darkroom.data.archives import structure
+from darkroom.data.archives.archive import SUFFIXES
+from darkroom.data.archives.structure import Structure
+from darkroom.foundations import naming
+from darkroom.foundations.errors import DarkroomError
+from darkroom.packed import Broken
+
+EXAMPLE = "put the pictures of each class into a folder of its own, such as cats/1.jpg and dogs/1.jpg"
+
+
+UNREAD = frozenset(
+    [".arw", ".avif", ".cr2", ".dng", ".heic", ".heif", ".ico", ".jp2", ".jxl", ".nef", ".psd", ".raw", ".svg"]
+)
+"""Suffixes of images that are not read here: each is listed, where other files are only counted."""
+SYSTEM = frozenset(
+    [
+        *("$recycle.bin", "system volume information", "found.000", "thumbs.db", "desktop.ini"),  # Windows
+        *("__macosx", "network trash folder", "temporary items"),  # macOS
+        *("#recycle", "#snapshot", "@eadir", "@tmp", "@recycle", "@recently-snapshot"),  # Synology, QNAP
+        "lost+found",
+    ]
+)
+"""Files and folders, in lower case, that systems leave behind, some with thumbnails of the images beside them."""
+SHOWN = 3
+"""Names that a warning lists at most."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """A picture to be packed."""
+
+    name: str
+    label: str
+    split: str
+    """train, validation or test where the archive says so, otherwise empty."""
+    group: str = ""
+    """Pictures of one group stay on one side of the split; empty for none."""
+    slice: str = ""
+    """Accuracy is told for each; empty for none."""
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """What an archive holds."""
+
+    items: list[Item]
+    set_aside: list[Broken]
+    """Pictures that cannot be packed, with the reason."""
+    warnings: Sequence[str] = ()
+    """What the user should know about the rest, in sentences."""
+    splits: Mapping[str, str] = field(default_factory=dict)
+    """Folder -> the split that it is taken for."""
+
+
+def arrange(names: Iterable[str], archive: str) -> Arrangement:
+    """Return the pictures among `names` with class and split, sorted by name.
+
+    `structure.read` says which folders are splits and which are classes. Hidden and system files and files that
+    are no pictures by their suffix are ignored. Names that end in a slash are folders. `archive` is what messages
+    call it.
+
+    Raises DarkroomError when no class folders are found, only one, one without a picture, or others beside
+    train and test, when it is not clear which folders are the classes, or when a class has a name that cannot be
+    printed or is too long.
+    """
+    visible = sorted(name for name in names if not is_hidden(PurePosixPath(name)))
+    pictures = [name for name in visible if is_image(name)]
+    if not any(PurePosixPath(name).suffix.lower() in images.SUFFIXES for name in pictures):
+        if inner := _archives(visible):
+            raise DarkroomError(
+                f"{archive} holds no pictures but {naming.listed(inner, most=3)}, and an archive inside is not opened: "
+                "unpack it and give what it holds"
+            )
+        raise DarkroomError(f"{archive} holds no pictures ({', '.join(sorted(images.SUFFIXES))}): {EXAMPLE}")
+    paths = [PurePosixPath(name).parts for name in pictures]
+    found = structure.read(paths, archive)
+    items, set_aside = [], []
+    for name, path in zip(pictures, paths, strict=True):
+        split, rest = found.place(path)
+        # One class, however its accents are encoded.
+        label = unicodedata.normalize("NFC", rest[0]) if len(rest) >= 2 else ""
+        suffix = PurePosixPath(name).suffix
+        if not label:
+            set_aside.append(Broken(name, "", "in no class folder"))
+        elif suffix.lower() in UNREAD:
+            set_aside.append(Broken(name, label, f"{suffix} is not read: convert it to JPEG or PNG"))
+        else:
+            items.append(Item(name, label, split))
+    folders = [found.place(PurePosixPath(name).parts)[1] for name in visible if name.endswith("/")]
+    labels = {unicodedata.normalize("NFC", parts[0]) for parts in folders if parts}
+    _refuse_classes(items, labels | {item.label for item in set_aside if item.label}, archive)
+    unlabelled = structure.unlabelled_words([item.name for item in set_aside if not item.label], archive)
+    splits = {found.folder(name, paths): split for name, (_, split) in sorted(found.splits.items())}
+    return Arrangement(items, set_aside, [*unlabelled, *_passed_over(visible, found, archive)], splits)
+
+
+def class_folder(names: Iterable[str], archive: str) -> PurePosixPath:
+    """Return the folder in which `arrange` finds the class folders, those of the training pictures where it has splits.
+
+    Raises DarkroomError as `structure.read` does.
+    """
+    paths = [PurePosixPath(name).parts for name in names if is_image(name)]
+    found = structure.read(paths, archive)
+    inside = [path for path in paths if len(path) >= found.depth + 2]
+    trained = [name for name, (_, split) in found.splits.items() if split == "train"]
+    if trained:
+        depth = found.splits[trained[0]][0]
+        inside = [path for path in inside if path[found.depth] == trained[0] and len(path) > depth]
+        return PurePosixPath(*inside[0][:depth])
+    return PurePosixPath(*(inside[0][: found.depth] if inside else ()))
+
+
+def _refuse_classes(items: Sequence[Item], named: set[str], archive: str) -> None:
+    """Raise DarkroomError when fewer than two classes have pictures, or a folder or file names another."""
+    classes = sorted({item.label for item in items})
+    for label in sorted({*classes, *named}):
+        if reason := naming.fault(label):
+            raise DarkroomError(f"{archive}: the class folder '{naming.shown(label)}' {reason}: rename the folder")
+    if empty := sorted(named - set(classes)):
+        raise DarkroomError(
+            f"{archive}: the class folder '{naming.shown(empty[0])}' holds no picture that is read "
+            f"({', '.join(sorted(images.SUFFIXES))}): add some, convert them, or remove the folder"
+        )
+    if len(classes) < 2:
+        found = f"only the class folder '{naming.shown(classes[0])}'" if classes else "pictures but no class folders"
+        remedy = f"{EXAMPLE}, or add a manifest.csv (path,label) beside them"
+        raise DarkroomError(f"{archive} holds {found}, and a classifier needs two classes: {remedy}")
+
+
+def rename(items: Sequence[Item], classes: Mapping[str, str], archive: str) -> list[Item]:
+    """Return the items with class names as `classes` (folder name to class name) has them; others stay.
+
+    Raises DarkroomError when a folder is not there, or when fewer than two classes are left.
+    """
+    folders = {item.label for item in items}
+    if unknown := sorted(set(classes) - folders):
+        raise DarkroomError(
+            f"source.classes renames {naming.listed(unknown)}, but {archive} has no such class folder. "
+            f"Its class folders: {naming.listed(sorted(folders))}"
+        )
+    renamed = [replace(item, label=classes.get(item.label, item.label)) for item in items]
+    if len({item.label for item in renamed}) < 2:
+        raise DarkroomError(
+            f"source.classes leaves only the class '{naming.shown(renamed[0].label)}': name at least two"
+        )
+    return renamed
+
+
+def limit(items: Sequence[Item], per_class: int | None) -> list[Item]:
+    """Return at most `per_class` items of each class and split, chosen by a hash of the name, in order."""
+    if per_class is None:
+        return list(items)
+    groups: dict[tuple[str, str], list[Item]] = defaultdict(list)
+    for item in items:
+        groups[item.label, item.split].append(item)
+    kept = {
+        item
+        for group in groups.values()
+        for item in sorted(group, key=lambda item: hashlib.sha256(item.name.encode()).digest())[:per_class]
+    }
+    return [item for item in items if item in kept]
+
+
+def refuse_unreadable_classes(wanted: Sequence[Item], readable: Iterable[str], archive: str) -> None:
+    """Raise DarkroomError when a class has no readable picture; `readable` are the classes of those read."""
+    counts = Counter(item.label for item in wanted)
+    if empty := sorted(set(counts) - set(readable)):
+        first = next(item.name for item in wanted if item.label == empty[0])
+        raise DarkroomError(
+            f"{archive}: no picture of class '{naming.shown(empty[0])}' can be read ({counts[empty[0]]} tried, "
+            f"the first is {naming.shown(first)}): replace them, or remove the folder"
+        )
+
+
+def alike(items: Iterable[Item], archive: str) -> list[str]:
+    """Return a warning for classes whose names differ in capitals and blanks alone."""
+    groups: dict[str, set[str]] = defaultdict(set)
+    for label in {item.label for item in items}:
+        groups["".join(unicodedata.normalize("NFKC", label).casefold().split())].add(label)
+    return [
+        f"{archive} has the classes {' and '.join(map(repr, sorted(group)))}, which differ only in capitals or blanks: "
+        "if they are one class, give them one name"
+        for group in sorted(groups.values(), key=min)
+        if len(group) > 1
+    ]
+
+
+def _archives(names: Iterable[str]) -> list[str]:
+    """Return the names that are those of archives."""
+    return [name for name in names if name.lower().endswith(SUFFIXES)]
+
+
+def _passed_over(visible: Sequence[str], found: Structure, archive: str) -> list[str]:
+    """Return warnings for archives inside, and for files in class folders that are not called like images."""
+    inner = _archives(visible)
+    warnings = []
+    if inner:
+        what = "the archive" if len(inner) == 1 else f"{len(inner):,} archives:"
+        remedy = "it is not opened" if len(inner) == 1 else "they are not opened"
+        warnings = [
+            f"{archive} holds {what} {naming.listed(inner, most=3)}; {remedy}, so unpack what belongs to the set"
+        ]
+    others = (name for name in visible if not name.endswith("/") and not is_image(name) and name not in inner)
+    names = [name for name in others if len(found.place(PurePosixPath(name).parts)[1]) > 1]
+    if not names:
+        return warnings
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    files = "a file" if len(names) == 1 else f"{len(names):,} files"
+    shown = ", ".join(map(repr, names[:SHOWN]))  # quoted, so that no escape sequence reaches a terminal
+    return [*warnings, f"{archive}: {files} in class folders not called like images, so ignored: {shown}{more}"]
+
+
+def warn(warnings: Iterable[str]) -> None:
+    """Print warnings on standard error."""
+    for words in warnings:
+        print(f"warning: {words}", file=sys.stderr)
+
+
+def is_image(name: str) -> bool:
+    """Return whether a name is that of an image, read or not, that a person put there; folders end in a slash."""
+    path = PurePosixPath(name)
+    is_file = not name.endswith("/")
+    return is_file and path.suffix.lower() in images.SUFFIXES | UNREAD and not is_hidden(path)
+
+
+def is_hidden(path: PurePosixPath) -> bool:
+    """Return whether a file is one that systems leave behind, and not one of a person's."""
+    return any(is_system(part) for part in path.parts)
+
+
+def is_system(name: str) -> bool:
+    """Return whether a file or folder of this name is hidden, or one that systems leave behind."""
+    return name.startswith(".") or name.casefold() in SYSTEM

@@ -1,0 +1,199 @@
+"""Which folders of an archive are splits and which are classes, read from the paths of its images."""
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import PurePosixPath
+
+from darkroom.foundations import naming
+from darkroom.foundations.errors import DarkroomError
+
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
+_WORD = re.compile(rf"(?<![a-z])({'|'.join(SPLIT_NAMES)})(?:sets?|data|images|imgs)?(?![a-z])")
+"""A split as a word of its own, as in seg_train, test-set, TrainImages or val2017; "contest" and "trains" hold none."""
+_PART = re.compile("train|valid|test")
+"""A split anywhere in a name, which says so only where the folders inside agree."""
+_CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_UNLABELLED = re.compile(r"pred(ict(ions?)?)?|unlabel+ed|inference|submission|unknown", re.IGNORECASE)
+REPEATED = 2
+"""From this many equal names on, the folders inside two folders may be the classes."""
+
+Parts = tuple[str, ...]
+
+
+def split_of(name: str) -> str:
+    """Return the split that a folder's name says, such as train for seg_train; empty where it says none or several."""
+    found = {SPLIT_NAMES[word] for word in _WORD.findall(_CAPITAL.sub("_", name).lower())}
+    return found.pop() if len(found) == 1 else ""
+
+
+@dataclass(frozen=True)
+class Structure:
+    """Where the class folders lie."""
+
+    depth: int
+    """Folders around everything."""
+    splits: Mapping[str, tuple[int, str]]
+    """Folder below those around everything -> how many folders lie around its class folders, and its split."""
+    splits_inside: bool = False
+    """Whether the class folders hold one folder for each split."""
+
+    def place(self, path: Parts) -> tuple[str, Parts]:
+        """Return the split of a path, and what of the path begins at the class folder; empty where it is in none."""
+        rest = path[self.depth :]
+        if not self.splits:
+            return split_of(rest[1]) if self.splits_inside and len(rest) > 2 else "", rest
+        if not rest or rest[0] not in self.splits:
+            return "", ()
+        depth, split = self.splits[rest[0]]
+        return split, path[depth:]
+
+    def folder(self, name: str, paths: Collection[Parts]) -> str:
+        """Return the folder of the split below those around everything, as a path that starts there."""
+        depth, _ = self.splits[name]
+        return next("/".join(path[self.depth : depth]) for path in paths if path[self.depth] == name)
+
+
+def read(paths: Sequence[Parts], archive: str) -> Structure:
+    """Return where the class folders lie among the paths of all images; `archive` is what messages call the place.
+
+    Folders around everything are passed over. The outermost ones left are splits where their names say so, or those of
+    the only folders inside them; a folder of images without classes may lie beside them.
+
+    Raises DarkroomError when folders that hold classes lie beside splits, or when both the outer and the inner folders
+    may be the classes.
+    """
+    depth = wrappers(paths)
+    branches: dict[str, list[Parts]] = defaultdict(list)
+    for path in paths:
+        if len(path) >= depth + 2:
+            branches[path[depth]].append(path[depth:])
+    splits = _splits(branches)
+    if splits:
+        classes = {path[splits[name][0]] for name in splits for path in branches[name] if len(path) > splits[name][0]}
+        _refuse_others(branches, splits, classes, archive)
+        return Structure(depth, {name: (depth + levels, split) for name, (levels, split) in splits.items()})
+    inside = _inside(branches)
+    if inside and all(inside.values()) and all(split_of(name) for names in inside.values() for name in names):
+        return Structure(depth, {}, splits_inside=True)
+    _refuse_repeated(inside, archive)
+    return Structure(depth, {})
+
+
+def wrappers(paths: Sequence[Parts]) -> int:
+    """Return how many leading folders all images share, as long as a class folder is left inside."""
+    count = 0
+    nested = [path for path in paths if len(path) >= 2]  # one beside the folders is no reason to stop
+    while nested and len({path[count] for path in nested}) == 1:
+        deeper = [path for path in nested if len(path) >= count + 3]
+        if not deeper:
+            break
+        count, nested = count + 1, deeper
+    return count
+
+
+def _splits(branches: Mapping[str, Sequence[Parts]]) -> dict[str, tuple[int, str]]:
+    """Return, for each folder that is a split, how many folders lie around its class folders, and its split."""
+    chains = {name: _chain(paths) for name, paths in branches.items()}
+    found: dict[str, tuple[int, str]] = {}
+    for name, chain in chains.items():
+        if any(len(path) > 2 for path in branches[name]) and (
+            levels := [level for level, folder in enumerate(chain, 1) if split_of(folder)]
+        ):
+            found[name] = (levels[-1], split_of(chain[levels[-1] - 1]))
+    if any(not split_of(name) for name in found) and len({split for _, split in found.values()}) < len(found):
+        found = {name: place for name, place in found.items() if split_of(name)}  # each class has its own train folder
+    if not found:
+        found = _by_part(branches)
+    # The same folder inside all, as in train/images/cat and test/images/cat, is none of the classes.
+    while len(found) > 1 and len({chains[name][levels : levels + 1] for name, (levels, _) in found.items()}) == 1:
+        if any(len(chains[name]) <= levels for name, (levels, _) in found.items()):
+            break
+        found = {name: (levels + 1, split) for name, (levels, split) in found.items()}
+    return found
+
+
+def _by_part(branches: Mapping[str, Sequence[Parts]]) -> dict[str, tuple[int, str]]:
+    """Return the splits whose names only hold one somewhere, as in mytrain, where all do and hold the same folders."""
+    inside = _inside(branches)
+    words = {name: set(_PART.findall(name.lower())) for name in branches}
+    if len(branches) < 2 or any(len(found) != 1 for found in words.values()) or not _repeated(inside):
+        return {}
+    return {name: (1, SPLIT_NAMES[found.pop()]) for name, found in words.items()}
+
+
+def _chain(paths: Sequence[Parts]) -> Parts:
+    """Return the folders from the outermost on while each holds one folder alone and a class folder is left inside."""
+    return max(paths, key=len)[: 1 + wrappers([path[1:] for path in paths])]
+
+
+def _inside(branches: Mapping[str, Sequence[Parts]]) -> dict[str, set[str]]:
+    """Return the names of the folders inside each folder."""
+    return {name: {path[1] for path in paths if len(path) > 2} for name, paths in branches.items()}
+
+
+def _refuse_others(
+    branches: Mapping[str, Sequence[Parts]], splits: Collection[str], classes: set[str], archive: str
+) -> None:
+    """Raise DarkroomError when folders beside the splits may hold classes."""
+    several = len(splits) > 1
+    others = []
+    for name in sorted(set(branches) - set(splits)):
+        folders = {folder for path in branches[name] for folder in path[1:-1]}
+        is_expected = several or _UNLABELLED.search(name) or split_of(name)
+        if folders & classes or len(folders) > 1 or not is_expected:
+            others.append(name)
+    if others:
+        raise DarkroomError(
+            f"{archive} holds {naming.listed(sorted(splits))} beside {naming.listed(others)}: train, validation and "
+            "test are taken for splits, so move the others into them, or rename them if they are classes"
+        )
+
+
+def _repeated(inside: Mapping[str, set[str]]) -> tuple[str, str] | None:
+    """Return two folders that hold folders of the same names, or one that holds folders named like those beside it."""
+    holders = {name: names for name, names in sorted(inside.items()) if len(names) >= REPEATED}
+    for name, names in holders.items():
+        if len(names & set(inside)) >= REPEATED:
+            return name, name
+    pairs = combinations(holders, 2)
+    return next((pair for pair in pairs if len(holders[pair[0]] & holders[pair[1]]) >= REPEATED), None)
+
+
+def _refuse_repeated(inside: Mapping[str, set[str]], archive: str) -> None:
+    """Raise DarkroomError when the folders inside others may be the classes."""
+    if not (pair := _repeated(inside)):
+        return
+    first, second = pair
+    names = inside[first] & (set(inside) if first == second else inside[second])
+    holders = f"'{naming.shown(first)}'" + ("" if first == second else f" and '{naming.shown(second)}'")
+    where = "holds folders that also lie beside it" if first == second else "hold folders of the same names"
+    raise DarkroomError(
+        f"{archive}: {holders} {where} ({naming.listed(sorted(names), most=3)}), so it is not clear which folders are "
+        "the classes. For the inner ones, give the outer folders names such as train and test, or give one of them "
+        "alone; for the outer ones, move the images out of the inner folders; or list the images in a manifest.csv "
+        "(path,label)"
+    )
+
+
+def unlabelled_words(names: Sequence[str], archive: str) -> list[str]:
+    """Return a warning that names the folders of images that lie in no class folder, if there are any."""
+    if not names:
+        return []
+    counts: dict[str, int] = defaultdict(int)
+    for name in names:
+        counts[str(PurePosixPath(name).parent)] += 1
+    places = [f"{count:,} {'at the top' if place == '.' else f'in {place}'}" for place, count in sorted(counts.items())]
+    images = "1 image lies" if len(names) == 1 else f"{len(names):,} images lie"
+    it = "it is" if len(names) == 1 else "they are"
+    return [f"{archive}: {images} in no class folder, so {it} left out: {naming.listed(places, most=3)}"]

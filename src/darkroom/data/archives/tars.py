@@ -1,0 +1,176 @@
+"""Tar archives, read as a stream from their first byte to their last.
+
+Python's own stream mode ends quietly at a damaged or missing header and never compares gzip's checksum, so images could
+be lost without a word. Here tarfile reads the headers only; decompression, data and the end are checked by us.
+"""
+
+import bz2
+import gzip
+import lzma
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from darkroom.data.archives import unpacking
+from darkroom.data.archives.unpacking import Allowance, Member
+from darkroom.foundations.errors import DarkroomError
+
+MAX_HEADER = 64 * 1024
+"""The largest extended header that is read, in bytes: a path and some attributes."""
+PIECE = 64 * 1024
+"""Bytes that are skipped at once."""
+OPENERS: dict[bytes, Any] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ": lzma.open,
+    b"\x5d\x00\x00\x80": lzma.open,
+}
+"""What decompresses an archive, by its first bytes. Each checks the checksums of its format when read to the end."""
+SILENT = (b"V", b"D")
+"""Types of GNU tar's headers that hold no file: a volume's label, and the list of a folder in an incremental backup."""
+PAX_TYPES = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+EXTENDED_TYPES = (*PAX_TYPES, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+_END = bytes(tarfile.BLOCKSIZE)
+
+
+class _SparseError(Exception):
+    """The archive holds a sparse file."""
+
+
+class _Header(tarfile.TarInfo):
+    """A header that refuses sparse files: tarfile trusts their maps, and would fail with a ValueError."""
+
+    def _refuse(self, *_: Any) -> None:
+        raise _SparseError
+
+    _proc_sparse = _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _refuse
+
+
+def walk(path: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
+    """Yield every file and folder in stored order, with the content of those whose name is `wanted`.
+
+    Raises DarkroomError for links, devices, sparse files, and when it unpacks to too much; tarfile.TarError, or what
+    the decompressor raises, when it is damaged, cut short, or goes on behind its end.
+    """
+    allowance = Allowance(path)
+    with path.open("rb") as file:
+        start = file.read(6)
+        file.seek(0)
+        opener = next((opener for magic, opener in OPENERS.items() if start.startswith(magic)), None)
+        reader = _Reader(opener(file) if opener else file, allowance, None if opener else path.stat().st_size)
+        try:
+            tar = tarfile.TarFile(fileobj=reader, tarinfo=_Header, encoding="utf-8")
+            while (header := tar.next()) is not None:
+                tar.members = []  # type: ignore[attr-defined]  # it would keep them all
+                tar.pax_headers = {}  # global ones, which say nothing about images, would add up
+                allowance.spend(unpacking.DISK_BLOCK)
+                if (member := _member(path, header, reader, wanted)) is not None:
+                    yield member
+        except _SparseError:
+            raise DarkroomError(
+                f"{path.name} holds a sparse file: make the archive again without the option --sparse"
+            ) from None
+        reader.check_end()
+
+
+def _member(path: Path, header: tarfile.TarInfo, reader: "_Reader", wanted: Callable[[str], bool]) -> Member | None:
+    if not header.name:
+        raise tarfile.ReadError("a header without a name")
+    if header.isdir():
+        return Member(f"{header.name}/")
+    if header.type in SILENT:
+        return None
+    if header.issym() or header.islnk():
+        raise DarkroomError(link_message(path, header.name))
+    if not header.isfile():
+        raise DarkroomError(f"{path.name} holds {header.name!r}, which is neither a file nor a folder: leave it out")
+    if header.size < 0:
+        raise tarfile.ReadError(f"{header.name} has a size below zero")
+    if not wanted(header.name):
+        return Member(header.name)
+    if header.size > unpacking.MAX_MEMBER:
+        return Member(header.name, unpacking.too_large(header.size))
+    reader.seek(header.offset_data)
+    data = reader.take(header.size)
+    if len(data) < header.size:
+        raise tarfile.ReadError("unexpected end of data")
+    return Member(header.name, data)
+
+
+def link_message(path: Path, name: str) -> str:
+    """Return the message for a link in an archive."""
+    return f"{path.name} holds the link {name!r}: make the archive again with the files themselves (tar -h)"
+
+
+class _Reader:
+    """What tarfile reads headers from: forwards only, within bounds, remembering the last block.
+
+    size: bytes of a file that is not compressed, in which skipping costs nothing; None for others.
+    """
+
+    def __init__(self, stream: IO[bytes], allowance: Allowance, size: int | None) -> None:
+        self._stream, self._allowance, self._size = stream, allowance, size
+        self._position = 0
+        self._last = b""
+        self._extended = b""  # the type of the header whose content comes next, if it has any
+
+    def tell(self) -> int:
+        return self._position
+
+    def read(self, size: int) -> bytes:
+        """Return a header, or the byte before one."""
+        if size > MAX_HEADER:
+            raise tarfile.ReadError(f"a header of {size:,} bytes")
+        self._last = self.take(size)
+        if self._extended in PAX_TYPES:
+            _check_records(self._last)
+        kind = self._last[156:157] if not self._extended else b""
+        self._extended = kind if kind in EXTENDED_TYPES else b""
+        return self._last
+
+    def take(self, size: int) -> bytes:
+        """Return the next `size` bytes, fewer at the end."""
+        data = self._stream.read(size)
+        self._position += len(data)
+        self._allowance.spend(len(data))
+        return data
+
+    def seek(self, position: int) -> None:
+        """Skip to `position`, or to the end where that comes first."""
+        if position < self._position:
+            raise tarfile.ReadError("a header that points backwards")
+        if self._size is not None:
+            self._position = self._stream.seek(min(position, self._size))
+        while self._position < position and self.take(min(PIECE, position - self._position)):
+            pass
+
+    def check_end(self) -> None:
+        """Raise ReadError unless the last header is the block of zeros that ends an archive, and only zeros follow.
+
+        A decompressor compares its checksum when it has given its last byte.
+        """
+        if self._last != _END:
+            raise tarfile.ReadError("its end is missing" if len(self._last) < len(_END) else "a header is damaged")
+        while piece := self.take(PIECE):
+            if piece.count(0) != len(piece):
+                raise tarfile.ReadError("there are data behind its end")
+
+    def write(self, data: bytes) -> object:
+        raise NotImplementedError("read only")
+
+    def close(self) -> None:
+        pass
+
+
+def _check_records(data: bytes) -> None:
+    """Raise ReadError unless an extended header is records such as `22 path=cats/001.png` and zeros to its end.
+
+    No checksum guards them, and tarfile ignores what it cannot read, so the file would have another name.
+    """
+    place, end = 0, len(data.rstrip(b"\0"))
+    while place < end or not end:
+        length = data[place : place + 8].partition(b" ")[0]
+        if not length.isdigit() or not data[place : place + int(length)].endswith(b"\n"):
+            raise tarfile.ReadError("a header is damaged")
+        place += int(length)

@@ -1,0 +1,1 @@
+"""Figures and a card of the data."""

@@ -1,0 +1,1 @@
+"""From archives to one array of pixels."""

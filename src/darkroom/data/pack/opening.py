@@ -1,0 +1,159 @@
+"""Pictures opened on all cores: bytes in, pixels and facts out, in the order in which they came."""
+
+import hashlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+import numpy.typing as npt
+
+from darkroom import images
+from darkroom.data.pack.hashing import perceptual_hash
+from darkroom.foundations.errors import DarkroomError
+
+FEW, LITTLE = 4_000, 16_000_000
+"""Up to this many pictures and bytes one process is quicker than starting others, which takes half a second."""
+CHUNK, CHUNK_BYTES = 128, 1_000_000
+"""A worker is handed this many pictures at once, or as many as make this many bytes on the way there or back."""
+IN_FLIGHT = 256_000_000
+"""Bytes of files and pixels that may be on their way: what bounds the memory when single files are huge."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """One picture's pixels and facts, or the reason why there are none."""
+
+    pixels: npt.NDArray[np.uint8] | None
+    width: int = 0
+    height: int = 0
+    sha256: str = ""
+    phash: str = ""
+    reason: str = ""
+
+
+Chunk = list[tuple[str, bytes | str]]
+
+
+def open_all(
+    members: Iterable[tuple[str, bytes | str]], size: int, workers: int | None = None
+) -> Iterator[tuple[str, Opened]]:
+    """Yield (name, opened) for each (name, bytes) of `members`, in their order, with pixels of (size, size, 3).
+    Where a member has no bytes but a reason for that, the reason is passed on.
+
+    `workers` is the number of processes: by default one a core, and this one alone for few pictures. It changes the
+    time, never what is yielded.
+
+    Raises DarkroomError when a worker is ended from outside.
+    """
+    chunks = _chunks(members, most=max(1, min(CHUNK, CHUNK_BYTES // (size * size * 3))))
+    processes = workers or _cores()
+    if workers is None:
+        ahead, more = _read_ahead(chunks)
+        chunks = chain(ahead, chunks)
+        processes = processes if more else 1
+    if processes > 1:
+        yield from _open_in_workers(chunks, size, processes)
+    else:
+        yield from ((name, _open_one(data, size)) for chunk in chunks for name, data in chunk)
+
+
+def _chunks(members: Iterable[tuple[str, bytes | str]], most: int) -> Iterator[Chunk]:
+    chunk: Chunk = []
+    weight = 0
+    for name, data in members:
+        chunk.append((name, data))
+        weight += len(data)
+        if len(chunk) == most or weight >= CHUNK_BYTES:
+            yield chunk
+            chunk, weight = [], 0
+    if chunk:
+        yield chunk
+
+
+def _read_ahead(chunks: Iterator[Chunk]) -> tuple[list[Chunk], bool]:
+    """Return the first chunks, and whether there is more than one process should do."""
+    ahead: list[Chunk] = []
+    count = weight = 0
+    for chunk in chunks:
+        ahead.append(chunk)
+        count += len(chunk)
+        weight += _weight(chunk)
+        if count > FEW or weight > LITTLE:
+            return ahead, True
+    return ahead, False
+
+
+def _open_in_workers(chunks: Iterator[Chunk], size: int, processes: int) -> Iterator[tuple[str, Opened]]:
+    """Open chunks in `processes` - 1 others and, whenever nothing is ready to be passed on, in this one."""
+    # Spawned, not forked: a child of a threaded parent may deadlock, and every system has spawn.
+    context = multiprocessing.get_context("spawn")
+    waiting: deque[tuple[Chunk, Future[list[Opened]]]] = deque()
+    pool = ProcessPoolExecutor(processes - 1, mp_context=context, initializer=_start_worker)
+    try:
+        while True:
+            while _busy(waiting) < 2 * (processes - 1) and _has_room(waiting, size) and (chunk := next(chunks, None)):
+                waiting.append((chunk, pool.submit(_open_chunk, [data for _, data in chunk], size)))
+            if not waiting:
+                return
+            if not waiting[0][1].done() and _has_room(waiting, size) and (chunk := next(chunks, None)):
+                waiting.append((chunk, Future()))
+                waiting[-1][1].set_result(_open_chunk([data for _, data in chunk], size))
+            else:
+                chunk, future = waiting.popleft()
+                yield from ((name, opened) for (name, _), opened in zip(chunk, future.result(), strict=True))
+    except BrokenProcessPool:
+        raise DarkroomError("a worker was ended from outside, most likely for want of memory: run it again") from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _busy(waiting: deque[tuple[Chunk, Future[list[Opened]]]]) -> int:
+    return sum(not future.done() for _, future in waiting)
+
+
+def _has_room(waiting: deque[tuple[Chunk, Future[list[Opened]]]], size: int) -> bool:
+    return sum(_weight(chunk) + len(chunk) * size * size * 3 for chunk, _ in waiting) < IN_FLIGHT
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent is who answers it
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent is killed: a worker would wait for more work for ever."""
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
+
+
+def _open_chunk(chunk: list[bytes | str], size: int) -> list[Opened]:
+    return [_open_one(data, size) for data in chunk]
+
+
+def _open_one(data: bytes | str, size: int) -> Opened:
+    if isinstance(data, str):
+        return Opened(None, reason=data)
+    try:
+        decoded = images.decode(data, size)
+    except images.ImageError as error:
+        return Opened(None, reason=str(error))
+    digest = hashlib.sha256(data).hexdigest()
+    return Opened(decoded.pixels, decoded.width, decoded.height, digest, perceptual_hash(decoded.pixels))
+
+
+def _weight(chunk: Chunk) -> int:
+    return sum(len(data) for _, data in chunk)
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,1 @@
+"""From packed images to a split without copies across it."""

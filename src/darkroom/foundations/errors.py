@@ -1,0 +1,149 @@
+"""The one error that a user meets, and the edge at which it becomes a message."""
+
+import errno
+import inspect
+import re
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from darkroom.foundations import naming, terminal
+
+LIBRARY = Path(__file__).resolve().parents[1]
+FULL = (errno.ENOSPC, errno.EDQUOT)
+MENDABLE = {
+    errno.EACCES: "permission is denied: give yourself access to it, or use another folder",
+    errno.EPERM: "the system does not permit this: give yourself access to it, or use another folder",
+    errno.EROFS: "it cannot be changed, since its file system is read-only: use another folder",
+    errno.ENOENT: "it is missing, or something removed it in the meantime: bring it back and start again",
+    errno.ENOTDIR: "a file stands where a folder is needed: move the file away",
+    errno.EISDIR: "a folder stands where a file is needed: move the folder away",
+    errno.EEXIST: "something of that name is already there: move it away",
+    errno.ENOTEMPTY: "the folder is not empty, or is in use: close what uses it, and move the rest away",
+    errno.EBUSY: "it is in use: close what uses it and start again",
+    errno.ELOOP: "its links lead in a circle: remove them",
+    errno.ENAMETOOLONG: "the name is too long for the file system: shorten it",
+    errno.EFBIG: "the file system cannot hold a file of that size: use another disk",
+    errno.EIO: "the disk or the network reports an error: check it, then start again",
+    errno.ESTALE: "the network folder was replaced in the meantime: mount it again, then start again",
+    errno.EMFILE: "too many files are open: raise the limit (ulimit -n)",
+    errno.ENFILE: "too many files are open on this machine: end other programs",
+}
+"""What an error number of the operating system means for a user, and the remedy."""
+NUMBERED = re.compile(r"\bos error (\d+)\)|\bsystem error number (\d+)")
+"""How libraries in Rust, and ONNX Runtime, write an error of the operating system into their own."""
+PARTIAL = re.compile(r"\.([^/\\]+)\.partial(?=[/\\]|$)")
+"""The name of what `files` has not finished, around its real one."""
+
+
+class DarkroomError(Exception):
+    """A mistake the user can mend: says what was found, what is allowed, and what to do.
+
+    The message is one or a few lines: the value first, the remedy last.
+    """
+
+
+def run(main: Callable[[Sequence[str] | None], None]) -> NoReturn:
+    """Run `main` on the command line's arguments and end the process.
+
+    Exit status 0 when it returns, 1 with a message on standard error when it raises a `DarkroomError` or an error of
+    the operating system that a user can mend, 130 when it is interrupted, 143 when it is terminated (and then clears up
+    like any other failure). Any other exception is a bug of ours and keeps its traceback.
+
+    Standard output and error then print any text: what their encoding lacks, and what a message holds of escape
+    sequences, appears as escapes. Refuses as well to run with the library of another checkout than that of `main` or of
+    the current folder.
+    """
+    terminal.print_anything()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        for folder in (Path(inspect.getfile(main)).resolve().parent.parent, Path.cwd()):
+            check_checkout(folder)
+        main(None)
+        sys.stdout.flush()  # here, where a full disk becomes a message
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        if (message := explain(error)) is None:
+            raise
+        print(f"error: {message}", file=sys.stderr)
+        sys.exit(1)
+    sys.exit(0)
+
+
+def explain(error: BaseException) -> str | None:
+    """Return the message for an error that a user can mend, as it may be printed, None for any other exception."""
+    message = str(error) if isinstance(error, DarkroomError) else mendable(error)
+    return None if message is None else _safe(message)
+
+
+def _safe(message: str) -> str:
+    """Return a message in which nothing acts on the terminal and no line but the first looks like a new message."""
+    first, *others = naming.escape_lines(message).split("\n")
+    return "\n".join([first, *(line if line.startswith("  ") else f"  {line}" for line in others)])
+
+
+def check_checkout(folder: Path) -> None:
+    """Raise DarkroomError when `folder` is a checkout with a library of its own, and this one is another's.
+
+    Environments are shared by clones, worktrees and queued experiments, and know the library of one of them; results
+    would then be recorded under the hashes of code that did not run.
+    """
+    own = folder / "src" / "darkroom"
+    if (own / "__init__.py").is_file() and not own.samefile(LIBRARY):
+        raise DarkroomError(
+            f"{folder} is a checkout of its own, and this would run the library in {LIBRARY}: start stages with "
+            "`python stages NAME`, and other commands with PYTHONPATH=src, or install this checkout "
+            "(pip install --no-deps --editable .)"
+        )
+
+
+def mendable(error: BaseException) -> str | None:
+    """Return the message for an error of the operating system that a user can mend, None for any other exception."""
+    number, path = system_number(error), _path(error)
+    if number in FULL:
+        what = "the disk is full" if number == errno.ENOSPC else "your share of the disk is used up"
+        return (
+            f"{path or 'a file'} could not be written, since {what}: free some space there or in the folder for "
+            f"temporary files ({_temporary()}), then start again"
+        )
+    if number == errno.ENOENT and not path:
+        if "temporary directory" in str(error):
+            return "no folder for temporary files can be written: let TMPDIR name one with free space"
+        return None if _has_current_folder() else "the current folder was removed: change to another one"
+    if number == errno.ENOTDIR:
+        path = next((str(above) for above in Path(path).parents if above.is_file()), path)
+    return f"{path}: {MENDABLE[number]}" if number in MENDABLE and path else None
+
+
+def _path(error: BaseException) -> str:
+    """Return the path that an error is about, the target for one about two; for one in other words, these."""
+    if not isinstance(error, OSError):
+        return str(error)
+    path = error.filename2 or error.filename or ""
+    return PARTIAL.sub(r"\1", path.decode(errors="replace") if isinstance(path, bytes) else str(path))
+
+
+def system_number(error: BaseException) -> int | None:
+    """Return the number of an error of the operating system, None for any other exception."""
+    if isinstance(error, OSError):
+        return error.errno
+    found = NUMBERED.search(str(error))
+    return int(found[1] or found[2]) if found else None
+
+
+def _has_current_folder() -> bool:
+    try:
+        return bool(Path.cwd())
+    except FileNotFoundError:
+        return False
+
+
+def _temporary() -> str:
+    try:
+        return tempfile.gettempdir()
+    except OSError:
+        return "TMPDIR"

@@ -1,0 +1,95 @@
+"""Files that appear whole or not at all, with bytes that depend on their content alone."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from darkroom.foundations import errors
+
+
+@contextmanager
+def whole_directory(path: Path) -> Iterator[Path]:
+    """Yield an empty directory beside `path` that takes its place when the block ends well.
+
+    When the block raises, nothing is left and an older `path` stays as it was; what a killed process left
+    is cleared by the next one, since the temporary name is always the same.
+    """
+    partial = partial_of(path)
+    if partial.exists():
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        # Two renames: a process killed between them leaves the old folder beside, never a half one.
+        old = path.with_name(f".{path.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        if path.exists():
+            path.rename(old)
+        partial.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
+    except Exception as error:
+        _name(error, path)
+        raise
+    finally:
+        if partial.exists():
+            shutil.rmtree(partial)
+
+
+def partial_of(path: Path) -> Path:
+    """Return the name under which `path` is written, until it is whole."""
+    return path.with_name(f".{path.name}.partial")
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` that is renamed to it when the block ends well."""
+    partial = partial_of(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())  # or a power cut could leave the new name on an empty file
+        partial.replace(path)
+    except Exception as error:
+        _name(error, path)
+        raise
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _name(error: Exception, path: Path) -> None:
+    """Raise an error of the system that names no file, as that of a full disk, as one that names `path`."""
+    number = errors.system_number(error)
+    if number is not None and getattr(error, "filename", None) is None:
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text with LF line ends, whole or not at all."""
+    with whole_file(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON with sorted keys, so that equal values are equal bytes.
+
+    Raises ValueError for NaN and infinities, which JSON does not have.
+    """
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,90 @@
+"""How a stage starts: the names of `params.yaml` in its arguments, and the launcher of a training.
+
+DVC passes a stage's command to a shell, so no value of `params.yaml` may stand in it: `dvc.yaml` writes `{dataset}` and
+`{key}` there, and they are checked and filled in here.
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from darkroom.foundations import naming, params
+from darkroom.foundations.errors import DarkroomError
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+"""What a data set or a model may be called: the name is a folder's, an argument's and a section's."""
+NAMING = "use letters, digits, _ and -, at most 100, and begin with a letter or digit"
+TORCHRUN = (
+    "nproc-per-node",
+    "nnodes",
+    "node-rank",
+    "master-addr",
+    "master-port",
+    "local-addr",
+    "max-restarts",
+    "rdzv-backend",
+    "rdzv-endpoint",
+    "rdzv-id",
+    "standalone",
+)
+"""Options of torchrun that `launch` may have: how many processes there are and how they meet, not what they run."""
+
+
+def check_name(name: str) -> str:
+    """Return the name of a data set or a model; raises ValueError for one that could be more than a name."""
+    if not NAME.fullmatch(name):
+        raise ValueError(f"name '{naming.shown(name)}' is not allowed: {NAMING} (DVC takes a dot for a section)")
+    return name
+
+
+def _check_launch(launch: str) -> str:
+    program, *options = launch.split() or [""]
+    names = [option.removeprefix("--").partition("=")[0].replace("_", "-") for option in options]
+    dashed = all(option.startswith("--") for option in options)
+    if not (launch == "python" or (program == "torchrun" and dashed and set(names) <= set(TORCHRUN))):
+        allowed = ", ".join(f"--{name}" for name in TORCHRUN)
+        raise ValueError(
+            "use python, or torchrun with options such as --nproc-per-node=2, each written with = "
+            f"(allowed: {allowed}); set environment variables before dvc: OMP_NUM_THREADS=4 dvc repro"
+        )
+    return launch
+
+
+Name = Annotated[str, AfterValidator(check_name)]
+Launch = Annotated[str, AfterValidator(_check_launch)]
+"""`python`, or `torchrun` with some of its options."""
+
+
+def fill(arguments: list[str], path: Path) -> list[str]:
+    """Return a stage's arguments with `{dataset}` and `{key}` filled in.
+
+    The first is the data set that the parameters in `path` name, the second what follows @ in the name of the stage
+    that DVC runs. Raises DarkroomError for one that is no plain name.
+    """
+    values = {}
+    if any("{dataset}" in argument for argument in arguments):
+        values["{dataset}"] = params.load(path, Name, "dataset")
+    if any("{key}" in argument for argument in arguments):
+        values["{key}"] = _key(os.environ.get("DVC_STAGE", ""))
+    for mark, value in values.items():
+        arguments = [argument.replace(mark, value) for argument in arguments]
+    return arguments
+
+
+def _key(stage: str) -> str:
+    try:
+        return check_name(stage.rpartition("@")[2] if "@" in stage else "")
+    except ValueError as error:
+        raise DarkroomError(f"stage {stage!r} of dvc.yaml has no {{key}} to fill in: {error}") from None
+
+
+def torchrun_options(path: Path) -> list[str] | None:
+    """Return the options for torchrun when the parameters in `path` launch a training with it, else None.
+
+    None as well in the processes that torchrun has started.
+    """
+    program, *options = params.load(path, Launch, "launch").split()
+    return options if program == "torchrun" and "RANK" not in os.environ else None

@@ -1,0 +1,99 @@
+"""What a person sees of a training, and the curves it leaves."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dvclive.live import Live
+
+from darkroom.training.engine.loop import Epoch, Watch
+
+FALL = 0.05
+"""By how much less accuracy after the first epoch is worth a note."""
+
+
+class Curves(Watch):
+    """Writes DVCLive's curves, and on request a line an epoch."""
+
+    def __init__(self, live: Live, epochs: int, lines: bool, start: float | None = None) -> None:
+        self.live, self.epochs, self.lines, self.start = live, epochs, lines, start
+
+    def resume(self, way: float, epochs: list[Epoch]) -> None:
+        """Write the curves so far again, as DVC has removed them with all that a broken-off stage left."""
+        for epoch in epochs:
+            self._point(epoch)
+        if self.lines:
+            print(f"goes on from a checkpoint, {way:.0%} done", flush=True)
+
+    def epoch(self, epoch: Epoch) -> None:
+        """Write the epoch's point of every curve, and its line."""
+        self._point(epoch)
+        if self.lines:
+            print(f"epoch {epoch.number:>3}/{self.epochs}  {describe(epoch)}", flush=True)
+            if note := fallen(epoch, self.start):
+                print(note, flush=True)
+
+    def _point(self, epoch: Epoch) -> None:
+        live = self.live
+        live.step = epoch.number
+        live.log_metric("train/loss", epoch.train_loss)
+        live.log_metric("validation/loss", epoch.validation_loss)
+        live.log_metric("validation/accuracy", epoch.validation_accuracy)
+        live.log_metric("learning_rate", epoch.learning_rate)
+        live.make_summary()
+
+
+def describe(epoch: Epoch) -> str:
+    """Return an epoch in one line."""
+    return (
+        f"loss {epoch.train_loss:.3f}  validation loss {epoch.validation_loss:.3f}, "
+        f"accuracy {epoch.validation_accuracy:.1%}  {epoch.images_per_second:,.0f} images/s"
+    )
+
+
+def fallen(epoch: Epoch, start: float | None) -> str:
+    """Return a note where the first epoch is clearly below the validation accuracy `start` it began with."""
+    if epoch.number != 1 or start is None or epoch.validation_accuracy >= start - FALL:
+        return ""
+    return (
+        f"  below the {start:.1%} of the last layer alone, as may happen at first when all layers are trained; "
+        "where later epochs do not recover, lower learning_rate or set method: probe"
+    )
+
+
+@contextmanager
+def watch(name: str, folder: Path, epochs: int, quiet: bool, start: float | None = None) -> Iterator[Watch]:
+    """Write the curves into `folder`; show a progress line on a terminal, a line an epoch elsewhere, or nothing.
+
+    start: the validation accuracy before the first epoch, None where the weights are random.
+    """
+    with Live(str(folder), dvcyaml=None, save_dvc_exp=False, report=None) as live:
+        if quiet or not sys.stderr.isatty():
+            yield Curves(live, epochs, not quiet, start)
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("epoch {task.fields[number]}/{task.fields[epochs]}"),
+            TextColumn("{task.fields[words]}"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(name, total=1.0, number=1, epochs=epochs, words="")
+
+            class Line(Curves):
+                def epoch(self, epoch: Epoch) -> None:
+                    super().epoch(epoch)
+                    if note := fallen(epoch, start):
+                        bar.console.print(note.strip(), soft_wrap=True)
+                    words = describe(epoch).replace("validation loss", "validation")
+                    bar.update(task, number=min(epoch.number + 1, epochs), words=words)
+
+                def step(self, way: float) -> None:
+                    bar.update(task, completed=way)
+
+            yield Line(live, epochs, lines=False)

@@ -1,0 +1,244 @@
+"""One training from packed images to a whole candidate folder, for networks from scratch and by transfer."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from darkroom import candidate, packed
+from darkroom.candidate import Card, Predictions
+from darkroom.foundations import files
+from darkroom.foundations.errors import DarkroomError
+from darkroom.packed import SPLITS, Split
+from darkroom.training.augmentation import augment
+from darkroom.training.engine import batches, callbacks, checkpoint, device, distributed, scoring, seeds
+from darkroom.training.engine.batches import Data, Place
+from darkroom.training.engine.checkpoint import Keeper, Key
+from darkroom.training.engine.device import Compute
+from darkroom.training.engine.distributed import World
+from darkroom.training.engine.jobs import Job
+from darkroom.training.engine.loop import Plan, Trainer, Watch
+from darkroom.training.engine.seeds import Draws
+from darkroom.training.networks import export, layers
+from darkroom.training.networks.network import Network
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What a training stands on."""
+
+    training: Data
+    validation: Data
+    split: Split
+    compute: Compute
+    world: World
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a training begins."""
+
+    network: Network
+    groups: list[dict[str, object]]
+    """Parameter groups for the optimiser."""
+    description: dict[str, Any]
+    """The card's `network`: how to build it again."""
+    architecture: str
+    """The card's line for people."""
+    epochs: bool = True
+    """Whether it is trained by epochs; else it is ready."""
+    contends: bool = False
+    """Whether it is kept as it is when no epoch makes it better."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What the card adds to the parameters, or says instead of them."""
+    extras: dict[str, Any] = field(default_factory=dict)
+    """JSON files that the candidate has besides, by name."""
+    seconds: float = 0.0
+    """Time that coming so far took."""
+    accuracy: float | None = None
+    """Validation accuracy so far; None where the weights are random."""
+
+
+Begin = Callable[[Ground], Start]
+"""From the data to the start."""
+
+
+def train(job: Job, begin: Begin, out: Path) -> None:
+    """Train and write the candidate `out`, whole or not at all; as one process, or as one of several.
+
+    Raises DarkroomError when the device is missing, memory is full or training diverges.
+    """
+    world = distributed.launched()
+    compute = device.choose(job.device, job.deterministic, world)
+    identity = device.identity(compute.device)
+    with distributed.joined(world, compute.device, identity) as world, device.memory_refused(compute.device):
+        _train(job, begin, out, world, compute)
+    if world.size > 1:
+        distributed.leave()
+
+
+def _train(job: Job, begin: Begin, out: Path, world: World, compute: Compute) -> None:
+    images, split = packed.open_images(job.packed), packed.read_split(job.split)
+    if len(split.labels) != len(images):
+        raise DarkroomError(
+            f"{job.split} has {len(split.labels):,} rows and {job.packed} {len(images):,} images, so they do not "
+            "belong together: dvc repro makes both anew"
+        )
+    fingerprint = packed.fingerprint(job.packed, job.split)
+    _agree(job, fingerprint, world)
+    place = batches.place(images.nbytes, compute.device, world.neighbours)
+    training, validation, test = (batches.load(images, split, name, compute.device, place) for name in SPLITS)
+    ground = Ground(training, validation, split, compute, world)
+    start = begin(ground)
+    start.network.to(compute.device)
+    plan = _plan(job, len(training), world)
+    key = _key(job, plan, start, len(training), fingerprint, compute, world)
+    keeper = Keeper(job.checkpoints / f"{job.name}.pt", key, job.every)
+    checkpoint.clean(job.checkpoints, job.models)
+    trainer = _trainer(start, ground, plan) if start.epochs else None
+    if not world.leads:
+        if trainer:
+            trainer.run(Watch(), keeper)
+        return
+    with files.whole_directory(out) as folder:
+        done = Done(start.seconds)
+        if trainer:
+            _write_augmented(folder, training, plan)
+            if not job.quiet:
+                print(_outset(plan, job.batch_size, training, place, compute, world), flush=True)
+            done = _run(job, trainer, keeper, start, folder)
+        network = start.network
+        logits = [scoring.predict(network, part).numpy() for part in (validation, test)]
+        candidate.write_predictions(folder, Predictions(*logits))
+        export.write_weights(folder / "weights.safetensors", network)
+        export.write_onnx(folder / "model.onnx", network, images.shape[1])
+        for name, content in start.extras.items():
+            files.write_json(folder / name, content)
+        candidate.write_card(folder, _card(job, plan, start, ground, done, fingerprint))
+    keeper.clear()
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a training by epochs came to; without one only its time."""
+
+    seconds: float
+    epochs: int = 0
+    best: int = 0
+
+
+def _trainer(start: Start, ground: Ground, plan: Plan) -> Trainer:
+    data = (ground.training, ground.validation)
+    trainer = Trainer(start.network, start.groups, data, plan, ground.compute, ground.world)
+    if start.contends:
+        trainer.contend()
+    return trainer
+
+
+def _run(job: Job, trainer: Trainer, keeper: Keeper, start: Start, folder: Path) -> Done:
+    """Train to the end, with curves in `folder`, and say what came of it."""
+    with callbacks.watch(job.name, folder / "history", trainer.plan.epochs, job.quiet, start.accuracy) as watch:
+        best = trainer.run(watch, keeper)
+    seconds = start.seconds + trainer.seconds
+    if not job.quiet:
+        kept = f"best epoch {best} of {len(trainer.history)}" if best else "no epoch was better than the start"
+        accuracy = trainer.history[best - 1].validation_accuracy if best else trainer.best.accuracy
+        before = "" if start.accuracy is None else f" (last layer alone {start.accuracy:.1%})"
+        print(f"{job.name}: {kept}, validation accuracy {accuracy:.1%}{before}, {seconds:.0f} s")
+    return Done(seconds, len(trainer.history), best)
+
+
+def _plan(job: Job, count: int, world: World) -> Plan:
+    epochs = max(1, round(job.training.epochs * job.settings.epochs_factor))
+    batch_size = batches.fitting_size(count, job.batch_size, batches.smallest(world.size))
+    if min(batch_size, count) < 2 * world.size:
+        raise DarkroomError(
+            f"launch starts {world.size} processes, and batches of {min(batch_size, count)} images leave less than two "
+            f"for each: start {max(1, min(batch_size, count) // 2)}, or set batch_size to {2 * world.size} or more"
+        )
+    return Plan(job.settings, job.augment, job.training, epochs, batch_size, job.seed)
+
+
+def _key(job: Job, plan: Plan, start: Start, count: int, fingerprint: str, compute: Compute, world: World) -> Key:
+    """Return what a checkpoint must agree with to be resumed from.
+
+    The number of processes decides batches and steps where images are few, so these are among the parameters.
+    """
+    steps = batches.steps(count, plan.batch_size, batches.smallest(world.size))
+    sizes = [plan.batch_size, steps]
+    parameters = json.dumps([start.facts.get("weights_sha256"), job.parameters, sizes], sort_keys=True)
+    machine = ", ".join([*device.describe(compute).values(), f"{world.size} processes"])
+    return Key(checkpoint.digest(parameters), fingerprint, checkpoint.code(), machine)
+
+
+def _agree(job: Job, fingerprint: str, world: World) -> None:
+    """Refuse processes with parameters, data or code of their own: they would wait for ever, or train two networks."""
+    mine = {"parameters": job.parameters, "data": fingerprint, "code": checkpoint.code()}
+    for rank, other in enumerate(found := world.collect(mine)):
+        if names := [name for name in mine if other[name] != found[0][name]]:
+            raise DarkroomError(
+                f"process {rank} of {world.size} has other {' and '.join(names)} than process 0: give all machines the "
+                "same commit and the same dvc pull"
+            )
+
+
+def _outset(plan: Plan, asked: int, training: Data, place: Place, compute: Compute, world: World) -> str:
+    """Return the line that says what is about to happen."""
+    where = {"device": f"from the memory of {compute.device.type}", "memory": "from memory", "file": "from the file"}
+    processes = f", {world.size} processes" if world.size > 1 else ""
+    fewer = f", not of {asked} since there are few images" if plan.batch_size < asked else ""
+    return (
+        f"{len(training):,} images of {training.size} pixels {where[place]}, batches of {plan.batch_size}{fewer}, "
+        f"{compute.words}{processes}"
+    )
+
+
+def _card(job: Job, plan: Plan, start: Start, ground: Ground, done: Done, fingerprint: str) -> Card:
+    network = start.network
+    return Card(
+        name=job.name,
+        kind=job.kind,
+        architecture=start.architecture,
+        classes=ground.split.classes,
+        image_size=ground.training.size,
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        data=fingerprint,
+        training={**(_recipe(job, plan) if start.epochs else _probe_recipe(job)), "seed": job.seed, **start.facts},
+        seconds=round(done.seconds, 2),
+        epochs=done.epochs,
+        best_epoch=done.best,
+        mean=_rounded(network.mean),
+        std=_rounded(network.std),
+        environment=device.describe(ground.compute),
+        network=start.description,
+        layers=layers.describe(network, ground.training.size),
+    )
+
+
+def _recipe(job: Job, plan: Plan) -> dict[str, Any]:
+    """Return the parameters of a training by epochs."""
+    sizes = {"epochs": plan.epochs, "batch_size": plan.batch_size}
+    return {**job.settings.model_dump(), **job.training.model_dump(), **sizes, "augment": job.augment.model_dump()}
+
+
+def _probe_recipe(job: Job) -> dict[str, Any]:
+    """Return the parameters that a probe depends on; it has no optimiser, no schedule and no batches."""
+    kept = job.settings.model_dump(include={"architecture", "input_size"})
+    return {**kept, "balance": job.training.balance, "augment": {"flip": bool(job.augment.flip)}}
+
+
+def _write_augmented(out: Path, training: Data, plan: Plan) -> None:
+    """Draw what the first step sees, up to 64 images of it."""
+    chances = batches.balance(training, plan.training.balance)[1]
+    positions = batches.order(training, plan.batch_size, seeds.generator(plan.seed, seeds.ORDER, 1), chances)[0]
+    positions = positions.to(training.device)
+    draws = Draws(plan.seed, 0, len(positions), device=training.device)
+    images = augment.augment(training.take(positions), plan.augment, draws, positions, 1)
+    export.write_montage(out / "augmented.png", images)
+
+
+def _rounded(tensor: torch.Tensor) -> list[float]:
+    return [round(float(value), 4) for value in tensor.flatten()]

@@ -1,0 +1,155 @@
+"""Starting a network from the weights of another, with a new last layer."""
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from darkroom import packed
+from darkroom.candidate import Folds
+from darkroom.training.engine import optimizer
+from darkroom.training.engine.jobs import Job
+from darkroom.training.engine.session import Ground, Start
+from darkroom.training.networks.network import Network
+from darkroom.training.settings import Method, TransferSettings
+from darkroom.training.transfer import features, folds, pretrained, probe, weights
+from darkroom.training.transfer.features import Features, Shelf, View
+
+FEW = 5_000
+"""Training images below which a network is not trained as a whole unless asked for, and keeps its batch statistics."""
+LEVELS = 8
+"""Steps in which the learning rate falls from the highest old layers to the lowest."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a transfer finds what it needs, as its stage's arguments."""
+
+    pretrained: Path
+    copies: Path
+    shelf: Path
+    """Folder of features that were computed before."""
+    folds: int
+    """Folds to judge a probe by, or 0."""
+
+
+def start(source: Source, job: Job, settings: TransferSettings, ground: Ground) -> Start:
+    """Return the network of `source.pretrained` with a new head, fitted to its frozen features.
+
+    With method probe that is all; otherwise the whole network is trained from there (Kumar et al., arXiv 2202.10054):
+    the head learns at the full rate, the layers that know something already at less, the lowest least. The
+    normalisation is the one that the old layers were trained with.
+
+    Raises DarkroomError when the weights do not fit their network.
+    """
+    begin = time.perf_counter()
+    classes, count = len(ground.split.classes), len(ground.training)
+    whole, description, words = weights.read(source.pretrained, settings, classes, ground.training.size, job.seed)
+    method, reason = choose(settings.method, count, ground.compute.device.type)
+    whole.frozen_norms = settings.norms == "frozen" or (settings.norms == "auto" and count < FEW)
+    if ground.world.leads and not job.quiet:
+        print(f"{job.name}: {method}, {reason}", flush=True)
+    origin = pretrained.read_origin(source.pretrained)
+    spent = time.perf_counter() - begin
+    with_folds = method == "probe"
+    head, scored, seconds = ground.world.first("probe", lambda: _probe(source, job, whole, ground, with_folds))
+    if ground.world.leads and not job.quiet:
+        print(f"{job.name}: last layer of strength {head.strength:g}, validation accuracy {head.accuracy:.1%}")
+    _write(head, whole.model)
+    return Start(
+        network=whole,
+        groups=optimizer.groups(shares(whole.model, settings), settings),
+        description=description,
+        architecture=words,
+        epochs=method != "probe",
+        contends=method == "probe+finetune",
+        facts={
+            "method": method,
+            "strength": head.strength,
+            "weights": origin.weights,
+            "weights_sha256": origin.sha256,
+        },
+        extras={"folds.json": asdict(scored)} if scored else {},
+        seconds=spent + seconds,
+        accuracy=head.accuracy,
+    )
+
+
+def choose(method: Method, images: int, device: str) -> tuple[Method, str]:
+    """Return the method for so many training images on a device, and the reason."""
+    if method != "auto":
+        return method, "as params.yaml says"
+    if images < FEW:
+        return "probe", f"since {images:,} training images are less than {FEW:,}, too few to move a whole network"
+    if device == "cpu":
+        return "probe", "since training the whole network would take a GPU"
+    return "probe+finetune", f"since there are {images:,} training images and a GPU"
+
+
+def _probe(
+    source: Source, job: Job, whole: Network, ground: Ground, with_folds: bool
+) -> tuple[probe.Head, Folds | None, float]:
+    """Fit a head to the features of the images and, where images may be mirrored, of their mirrored views.
+
+    The third value is the seconds that features and head take without what was computed before; folds, which judge
+    and train nothing, are not among them.
+    """
+    begin, spared = time.perf_counter(), 0.0
+    whole.to(ground.compute.device)
+    rows = {name: ground.split.rows(name) for name in ("train", "validation")}
+    views: list[View] = ["plain", "mirrored"] if job.augment.flip else ["plain"]
+    classes, layer = len(ground.split.classes), _head(whole.model)
+    most = probe.most_images(layer.in_features * len(views), classes)
+    chosen = probe.sample(ground.split.labels[rows["train"]], most, job.seed)
+    if len(chosen) < len(rows["train"]) and not job.quiet:
+        print(f"{job.name}: fitted to {len(chosen):,} of {len(rows['train']):,} training images, as many of each class")
+    rows["train"] = rows["train"][chosen]
+    shelf = Shelf(
+        source.shelf,
+        features.fingerprint(whole, ground.compute),
+        packed.pixels_checksum(job.packed),
+        len(ground.split.labels),
+    )
+    parts = {"train": ground.training.subset(chosen), "validation": ground.validation}
+
+    def seen(name: str, view: View) -> Features:
+        nonlocal spared
+        spared += shelf.spent(view, rows[name])
+        return features.extract(whole, parts[name], rows[name], view, shelf, ground.compute)
+
+    labels = {name: ground.split.labels[rows[name]] for name in rows}
+    balanced = job.training.balance != "none"
+    training = np.concatenate([seen("train", view) for view in views])
+    targets, judged = np.tile(labels["train"], len(views)), (seen("validation", "plain"), labels["validation"])
+    head = probe.fit((training, targets), judged, classes, balanced, layer.bias is not None)
+    seconds = time.perf_counter() - begin + spared
+    if not (with_folds and source.folds):
+        return head, None, seconds
+    both = [np.concatenate([seen("train", view), seen("validation", view)]) for view in views]
+    numbers = folds.families(job.packed, source.copies)[np.concatenate([rows["train"], rows["validation"]])]
+    truth = np.concatenate([labels["train"], labels["validation"]])
+    options = (source.folds, job.seed, balanced, layer.bias is not None)
+    return head, folds.evaluate(both[0], both[1:], truth, numbers, classes, head, *options), seconds
+
+
+def _head(model: nn.Module) -> nn.Linear:
+    layer = model.get_submodule("head")
+    assert isinstance(layer, nn.Linear)
+    return layer
+
+
+def _write(head: probe.Head, model: nn.Module) -> None:
+    head.write(_head(model), float(getattr(model, "scale", 1.0)))
+
+
+def shares(model: nn.Module, settings: TransferSettings) -> list[tuple[nn.Module, float]]:
+    """Return parts of the network with their share of the learning rate, which falls evenly from layer to layer."""
+    old = list(model.get_submodule("features").parameters())
+    levels: list[list[nn.Parameter]] = [[] for _ in range(LEVELS)]
+    for place, parameter in enumerate(old):
+        levels[place * LEVELS // len(old)].append(parameter)
+    rates = [settings.backbone_factor * settings.lower_factor ** (1 - level / (LEVELS - 1)) for level in range(LEVELS)]
+    parts = [(nn.ParameterList(part), share) for part, share in zip(levels, rates, strict=True)]
+    return [*parts, (_head(model), 1.0)]

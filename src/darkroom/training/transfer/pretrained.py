@@ -1,0 +1,169 @@
+"""Pretrained weights: fetched once, checked, and put where training finds them without a network.
+
+The folder holds `weights.pth` or `weights.safetensors`, `source.json` (what they are), and the `card.json` of a
+candidate. Torch is loaded only to ask torchvision where ImageNet weights are.
+"""
+
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from darkroom import candidate, fetching
+from darkroom.fetching import Checksum
+from darkroom.foundations import files, naming
+from darkroom.foundations.errors import DarkroomError
+from darkroom.training.settings import IMAGENET, WEIGHT_FILES, TransferSettings
+
+if TYPE_CHECKING:
+    from darkroom.training.transfer.backbones import Published
+
+MIRROR = "DARKROOM_WEIGHTS_MIRROR"
+"""Environment variable with the address of a folder that holds torchvision's files."""
+MAX_BYTES = 10_000_000_000
+OFFLINE = (
+    "Without a network, transfer from backbones/cifar10_backbone, which is part of this project, or train from scratch"
+)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What pretrained weights are: `source.json`."""
+
+    weights: str
+    """As params.yaml names them, an address without what may be secret in it."""
+    architecture: str
+    """A network of torchvision, or empty for a candidate's."""
+    sha256: str
+    """Of the file beside."""
+    file: str
+    """Name of the file beside."""
+
+
+def read_origin(folder: Path) -> Origin:
+    """Read `source.json`."""
+    return Origin(**files.read_json(folder / "source.json"))
+
+
+def have(settings: TransferSettings, out: Path) -> bool:
+    """Return whether the folder `out` holds what `settings` ask for, whole: then nothing need be fetched again."""
+    if not (out / "source.json").is_file():
+        return False
+    origin = read_origin(out)
+    wanted = (settings.weights_shown, settings.architecture or "")
+    # A clone has what `dvc pull` brought, and not the file that a colleague put somewhere by hand.
+    is_gone = not settings.from_address and not Path(settings.weights).expanduser().exists()
+    return (settings.weights == IMAGENET or settings.sha256 is not None or is_gone) and (
+        (origin.weights, origin.architecture) == wanted
+        and settings.sha256 in (None, origin.sha256)
+        and (out / origin.file).is_file()
+        and files.sha256(out / origin.file) == origin.sha256
+    )
+
+
+def fetch(settings: TransferSettings, backbones: Path, downloads: Path, out: Path) -> Origin:
+    """Bring the weights that `settings` name into the existing folder `out`.
+
+    `backbones` is the folder whose folders git holds and DVC watches, so that these need no checksum; `downloads` keeps
+    unfinished downloads for the next run.
+
+    Raises DarkroomError when they are missing, cannot be fetched, or do not have their SHA-256.
+    """
+    if settings.from_candidate:
+        return _describe(settings, _bring_candidate(settings, backbones, out), out)
+    suffix = Path(urlsplit(settings.weights).path).suffix if settings.weights != IMAGENET else ".pth"
+    target = out / f"weights{'.safetensors' if suffix == '.safetensors' else '.pth'}"
+    if settings.weights == IMAGENET:
+        _bring_published(settings, backbones, downloads, target)
+    elif settings.from_address:
+        checksum = Checksum("sha256", settings.sha256 or "")
+        remedy = f"check the address, the network and sha256. {OFFLINE}"
+        fetching.fetch([settings.weights], checksum, downloads, target, MAX_BYTES, remedy)
+    else:
+        _copy(Path(settings.weights).expanduser(), settings, backbones, target)
+    return _describe(settings, target, out)
+
+
+def _describe(settings: TransferSettings, target: Path, out: Path) -> Origin:
+    origin = Origin(settings.weights_shown, settings.architecture or "", files.sha256(target), target.name)
+    files.write_json(out / "source.json", asdict(origin))
+    return origin
+
+
+def _bring_candidate(settings: TransferSettings, backbones: Path, out: Path) -> Path:
+    folder = Path(settings.weights).expanduser()
+    for name in ("weights.safetensors", "card.json"):
+        if not (folder / name).is_file():
+            raise DarkroomError(
+                f"{folder / name} is missing: weights must be {IMAGENET}, a file or an address that ends in "
+                f"{', '.join(WEIGHT_FILES)}, or a folder with weights.safetensors and card.json, such as "
+                "backbones/cifar10_backbone or a candidate of an earlier run"
+            )
+    card = candidate.read_card(folder)
+    if not card.network:
+        raise DarkroomError(
+            f"{folder} holds no network but a {card.architecture}: choose one that was trained by scratch"
+        )
+    shutil.copyfile(folder / "card.json", out / "card.json")
+    return _copy(folder / "weights.safetensors", settings, backbones, out / "weights.safetensors")
+
+
+def _copy(path: Path, settings: TransferSettings, backbones: Path, target: Path) -> Path:
+    if not path.is_file():
+        raise DarkroomError(f"{naming.shown(path)} is missing: put the weights there, or set weights to where they are")
+    found = files.sha256(path)
+    if settings.sha256 is None and not _is_in_git(path, backbones):
+        raise DarkroomError(
+            f"{naming.shown(path)} is not in git, so name the bytes that are meant: add sha256: {found} beside weights"
+        )
+    if settings.sha256 not in (None, found):
+        raise DarkroomError(
+            f"{naming.shown(path)} has SHA-256 {found}, not {settings.sha256}: if the new weights are meant, "
+            "put the first into params.yaml"
+        )
+    shutil.copyfile(path, target)
+    return target
+
+
+def _is_in_git(path: Path, backbones: Path) -> bool:
+    """Return whether `path` lies in a folder of `backbones`; git and DVC ignore weights beside those folders."""
+    return backbones.resolve() in path.resolve().parent.parents
+
+
+def _bring_published(settings: TransferSettings, backbones: Path, downloads: Path, target: Path) -> None:
+    from darkroom.training.transfer.backbones import published
+
+    assert settings.architecture is not None
+    weights = published(settings.architecture)
+    checksum = Checksum("sha256", settings.sha256 or weights.sha256)
+    if (path := backbones / weights.file).is_file():
+        if not checksum.of(path):
+            raise DarkroomError(
+                f"{path} does not have {checksum}: it is cut short, or not torchvision's. Remove it, or, if these "
+                f"weights are meant, set weights: {path} and sha256: {files.sha256(path)}"
+            )
+        shutil.copyfile(path, target)
+        return
+    remedy = (
+        f"check the network, or fetch {weights.file} elsewhere and put it into {backbones}/, or set {MIRROR} to the "
+        f"address of a folder with it. For other weights of {settings.architecture}, set {_named(backbones)}. {OFFLINE}"
+    )
+    fetching.fetch(addresses(weights), checksum, downloads, target, MAX_BYTES, remedy)
+
+
+def addresses(weights: "Published") -> list[str]:
+    """Return where torchvision's file may be fetched, in the order to try."""
+    mirror = os.environ.get(MIRROR)
+    return [*([f"{mirror.rstrip('/')}/{PurePosixPath(weights.file)}"] if mirror else []), weights.url]
+
+
+def _named(backbones: Path) -> str:
+    """Return what to write for weights that were put into `backbones` under names of their own."""
+    files_there = sorted(path for path in backbones.glob("*") if path.suffix in WEIGHT_FILES and path.is_file())
+    if not files_there:
+        return "weights: PATH and their sha256"
+    path, more = files_there[0], len(files_there) - 1
+    others = f" (there are {more} more)" if more else ""
+    return f"weights: {naming.shown(path)} and sha256: {files.sha256(path)}{others}"

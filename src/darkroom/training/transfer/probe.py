@@ -1,0 +1,181 @@
+"""A new last layer on frozen features: multinomial logistic regression, its strength chosen on validation.
+
+The linear probe of Alain and Bengio, arXiv 1610.01644, fitted to convergence by L-BFGS.
+"""
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
+from torch import nn
+
+from darkroom.training.transfer.features import Features
+
+STRENGTHS = tuple(float(f"{10**exponent:.1g}") for exponent in np.arange(0, -5.1, -0.5))
+"""Weights of the penalty to try, strongest first: half the squared weights against the mean loss of an image."""
+IN_VAIN = 2
+"""Strengths without a better one after which none is tried."""
+ITERATIONS = 500
+"""Most steps of the solver for one strength; each starts where the one before it ended."""
+
+TOLERANCE = 1e-5
+"""Largest part of the loss's gradient at which a fit has converged."""
+
+SMALL = 100_000_000
+"""Multiplications a step below which one thread fits: on a busy machine, threads waited for one another ten times as
+long as all the work took."""
+
+VALUES, PRODUCTS = 2**28, 2**35
+"""Most feature values that a head is fitted to (1 GB of them in float32), and most multiplications a step: with a
+thousand classes, one to two seconds on two cores."""
+
+Floats = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Head:
+    """A fitted last layer: logits are `features @ weight.T + bias`."""
+
+    weight: Floats
+    """Shape (classes, values)."""
+    bias: Floats
+    """Shape (classes,)."""
+    strength: float
+    loss: float
+    """Cross-entropy on validation, in nats."""
+    accuracy: float
+    """On validation, 0 to 1."""
+
+    def write(self, layer: nn.Linear, scale: float = 1.0) -> None:
+        """Put the weights into a layer whose output is multiplied by `scale`."""
+        with torch.no_grad():
+            layer.weight.copy_(torch.from_numpy(self.weight / scale))
+            if layer.bias is not None:
+                layer.bias.copy_(torch.from_numpy(self.bias / scale))
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What is taken from each feature and what it is divided by, so that one penalty suits all."""
+
+    centre: Floats
+    spread: Floats
+
+    def apply(self, features: Features) -> Floats:
+        """Return scaled features, float32 of the same shape."""
+        scaled: Floats = (features.astype(np.float32) - self.centre) / self.spread
+        return scaled
+
+
+def scaling(features: Features, centred: bool = True) -> Scaling:
+    """Return the mean of each feature, zero if not `centred`, and its standard deviation.
+
+    A feature that hardly ever moves is not blown up: no spread is below a tenth of the mean one.
+    """
+    floats = features.astype(np.float32)
+    spread = floats.std(axis=0)
+    centre = floats.mean(axis=0) if centred else np.zeros_like(spread)
+    return Scaling(centre, np.maximum(spread, max(float(spread.mean()) / 10, 1e-6)))
+
+
+def most_images(values: int, classes: int) -> int:
+    """Return to how many training images a head is fitted, each with so many feature values."""
+    return min(VALUES // values, PRODUCTS // (values * classes))
+
+
+def sample(labels: Labels, most: int, seed: int) -> npt.NDArray[np.int64]:
+    """Return at most about `most` positions in `labels`, ascending: all, or the same share of each class at random.
+
+    A class keeps ten images, or all it has.
+    """
+    if len(labels) <= most:
+        return np.arange(len(labels))
+    generator, kept = np.random.default_rng(seed), []
+    for number in np.unique(labels):
+        positions = np.flatnonzero(labels == number)
+        count = min(len(positions), max(10, len(positions) * most // len(labels)))
+        kept.append(generator.choice(positions, count, replace=False))
+    return np.sort(np.concatenate(kept))
+
+
+def fit(
+    training: tuple[Features, Labels],
+    validation: tuple[Features, Labels],
+    classes: int,
+    balanced: bool = False,
+    intercept: bool = True,
+) -> Head:
+    """Return the head whose strength has the lowest loss on `validation`.
+
+    With `balanced` all classes have the same say. Without `intercept` the bias is zero, for layers that have none.
+    """
+    scale = scaling(training[0], intercept)
+    judged, truth = scale.apply(validation[0]), validation[1]
+    best: Head | None = None
+    waited = 0
+    for strength, weight, bias in path(scale.apply(training[0]), training[1], classes, STRENGTHS, balanced, intercept):
+        logits = judged @ weight.T + bias
+        loss, accuracy = cross_entropy(logits, truth), float((logits.argmax(axis=1) == truth).mean())
+        waited += 1
+        if best is None or loss < best.loss:
+            folded: Floats = weight / scale.spread
+            best, waited = Head(folded, _shifted(bias, folded, scale), strength, loss, accuracy), 0
+        if waited == IN_VAIN:
+            break
+    assert best is not None
+    return best
+
+
+def _shifted(bias: Floats, weight: Floats, scale: Scaling) -> Floats:
+    result: Floats = bias - weight @ scale.centre
+    return result
+
+
+def path(
+    features: Floats,
+    labels: Labels,
+    classes: int,
+    strengths: tuple[float, ...],
+    balanced: bool = False,
+    intercept: bool = True,
+) -> Iterator[tuple[float, Floats, Floats]]:
+    """Yield (strength, weight, bias) for each strength, every fit beginning where the one before it ended.
+
+    A class without images gets logits that are far below all others, or without an intercept, where nothing can be
+    below for every image, 0.
+    """
+    threads = None if features.size * classes > SMALL else 1
+    model = LogisticRegression(
+        solver="lbfgs",
+        warm_start=True,
+        max_iter=ITERATIONS,
+        tol=TOLERANCE,
+        fit_intercept=intercept,
+        class_weight="balanced" if balanced else None,
+    )
+    for strength in strengths:
+        model.set_params(C=1 / (strength * len(features)))
+        with warnings.catch_warnings(), threadpool_limits(threads, "blas"):
+            warnings.simplefilter("ignore", ConvergenceWarning)  # the weakest may need more steps, and seldom win
+            model.fit(features, labels)
+        weight = np.zeros((classes, features.shape[1]), dtype=np.float32)
+        bias = np.full(classes, -1e4 if intercept else 0.0, dtype=np.float32)
+        rows, offsets = model.coef_, np.broadcast_to(model.intercept_, len(model.coef_))
+        if len(rows) == 1:  # scikit-learn gives two classes one row between them
+            rows, offsets = np.concatenate([-rows / 2, rows / 2]), np.concatenate([-offsets / 2, offsets / 2])
+        weight[model.classes_], bias[model.classes_] = rows, offsets
+        yield strength, weight, bias
+
+
+def cross_entropy(logits: Floats, labels: Labels) -> float:
+    """Return the mean loss in nats."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    terms = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]
+    return float(terms.mean())
