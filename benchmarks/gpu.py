@@ -31,7 +31,7 @@ from darkroom.packed import Split
 from darkroom.training.engine import batches, device, optimizer, scoring
 from darkroom.training.engine.batches import Data
 from darkroom.training.engine.device import Compute
-from darkroom.training.engine.loop import Plan, Trainer, Watch
+from darkroom.training.engine.loop import Callback, Plan, Trainer
 from darkroom.training.networks import network
 from darkroom.training.networks.network import Network
 from darkroom.training.settings import AugmentSettings, ScratchSettings, TrainingSettings
@@ -137,7 +137,7 @@ def train(
     network.prepare(whole, training.take(torch.randperm(len(training))[:1000]).cpu())
     whole.to(compute.device)
     trainer = Trainer(whole, optimizer.groups([(whole, 1.0)], settings), (training, validation), plan, compute)
-    trainer.run(Watch())
+    trainer.run(Callback())
     seconds = sum(len(training) / epoch.images_per_second for epoch in trainer.history)
     _, accuracy = scoring.score(whole, test, compute)
     return Run(seconds, trainer.seconds - seconds, accuracy)

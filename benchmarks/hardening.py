@@ -39,7 +39,7 @@ from tests.malformed import FORM, Reply, form, request, send
 LIMITS = ServeSettings(top_k=3, max_images=8, max_megabytes=1, max_request_megabytes=4, max_megapixels=20)
 CONNECTIONS = 64
 SETTLED = 60.0
-"""Seconds of load from which memory is judged: before, the allocator still takes what it will keep."""
+"""Seconds of load from which memory is evaluated: before, the allocator still takes what it will keep."""
 
 
 @dataclass

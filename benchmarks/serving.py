@@ -126,10 +126,10 @@ class Bench:
         for service, found in loads.items():
             speeds = [load.requests for load in found]
             ratio, bar = middle / statistics.median(speeds), BARS.get((name, service))
-            judged = f"{ratio:.2f}" + (f" (bar: ≥ {bar:g})" if bar else "")
+            evaluated = f"{ratio:.2f}" + (f" (bar: ≥ {bar:g})" if bar else "")
             tail = statistics.median(load.p99 for load in found)
             row = [f"{statistics.median(speeds):,.0f}", f"{min(speeds):,.0f} to {max(speeds):,.0f}", f"{tail:.1f}"]
-            row += [f"{statistics.median(load.cpu for load in found):.2f}", judged]
+            row += [f"{statistics.median(load.cpu for load in found):.2f}", evaluated]
             print(f"| {service} | {' | '.join(row)} |", flush=True)
             if wrong := sum(load.wrong for load in found):
                 print(f"\n{service}: {wrong} requests without a good answer\n")

@@ -83,7 +83,7 @@ def ours(folder: Path, split_path: Path) -> float:
     from darkroom import packed
     from darkroom.training.engine import batches, device, optimizer
     from darkroom.training.engine.batches import Data
-    from darkroom.training.engine.loop import Plan, Trainer, Watch
+    from darkroom.training.engine.loop import Callback, Plan, Trainer
     from darkroom.training.networks import network
     from darkroom.training.networks.network import Network
     from darkroom.training.settings import AugmentSettings, RecipeSettings, TrainingSettings
@@ -100,8 +100,8 @@ def ours(folder: Path, split_path: Path) -> float:
     plan = Plan(settings, AugmentSettings(flip=True, shift=4), TrainingSettings(), 1, BATCH, 0)
     clock: list[float] = []
 
-    class Clock(Watch):
-        def step(self, way: float) -> None:
+    class Clock(Callback):
+        def step(self, progress: float) -> None:
             clock.append(time.perf_counter())
 
     Trainer(whole, optimizer.groups([(whole, 1.0)], settings), (training, few), plan, compute).run(Clock())

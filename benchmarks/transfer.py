@@ -9,7 +9,7 @@ DataLoader with RandomResizedCrop and RandomHorizontalFlip, SGD with learning ra
 every 7 epochs, batches of 4, 25 epochs, the best epoch on validation kept, float32; only batch norms keep their
 statistics. Its best count of workers is not
 searched: two, one a core. Both get the same pictures in the same split, and both are timed from class folders and the
-file of weights to a model that has judged the test pictures, in processes of their own. Prints a Markdown table:
+file of weights to a model that has evaluated the test pictures, in processes of their own. Prints a Markdown table:
 accuracy on the test pictures with Wilson's 95% interval, wall seconds, and how many times as fast the stages are.
 """
 
@@ -72,7 +72,7 @@ def main() -> None:
             spent, peak = timed([sys.executable, *command], top)
             print(f"| `{Path(command[0]).stem}` | | | {spent:.1f} | {peak:.2f} |", flush=True)
             seconds, memory = seconds + spent, max(memory, peak)
-        accuracy, count = judged(top)
+        accuracy, count = evaluated(top)
         print(row(f"these stages, probe, {count} test images", accuracy, count, seconds, memory), flush=True)
         if arguments.photos:
             return
@@ -157,7 +157,7 @@ def project(top: Path, weights: Path, size: int) -> None:
 
 
 def stages(top: Path) -> list[list[str]]:
-    """Return the commands from pictures to a model that has judged the test pictures."""
+    """Return the commands from pictures to a model that has evaluated the test pictures."""
     script, data = str(ROOT / "stages"), ["--dataset", "photos"]
     split = ["--packed", "packed", "--split", "split.csv", "--copies", "copies.csv", "--pretrained", "pretrained"]
     return [
@@ -192,7 +192,7 @@ def timed(command: list[str], folder: Path, log: Path | None = None) -> tuple[fl
     return seconds, int(result.stdout.split()[-1]) / 1e6
 
 
-def judged(top: Path) -> tuple[float, int]:
+def evaluated(top: Path) -> tuple[float, int]:
     """Return accuracy and number of the test pictures."""
     from darkroom import candidate, packed
 

@@ -1,4 +1,4 @@
-"""Judge every candidate and choose the best on validation.
+"""Evaluate every candidate and choose the best on validation.
 
 python stages evaluate --candidates models/candidates --packed data/packed --split data/split.csv
     --metrics metrics/evaluation.json --curves plots/learning_curves.csv --confusion plots/confusion.csv
@@ -13,7 +13,7 @@ from pathlib import Path
 from darkroom import balance, plotting
 from darkroom.candidate_names import BASELINE, read_names
 from darkroom.evaluation import abstention, tables
-from darkroom.evaluation.evaluate import check_same_data, judge, resample
+from darkroom.evaluation.evaluate import check_same_data, evaluate, resample
 from darkroom.evaluation.failures.review import review
 from darkroom.evaluation.figures import gallery
 from darkroom.evaluation.scores.comparison import compare_each
@@ -25,43 +25,43 @@ from darkroom.packed import open_packed, read_split, write_rows, write_sheet
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Judge, choose, compare, look at the failures, and write it all down."""
+    """Evaluate, choose, compare, look at the failures, and write it all down."""
     arguments = _parse(argv)
     settings = params.load(arguments.params, SelectSettings, "select")
     seed = params.load(arguments.params, int, "seed")
     split = read_split(arguments.split)
     resamples = resample(split, seed)
-    judged = [judge(arguments.candidates / name, split, resamples) for name in read_names(arguments.params)]
-    check_same_data(each.card for each in judged)
+    evaluated = [evaluate(arguments.candidates / name, split, resamples) for name in read_names(arguments.params)]
+    check_same_data(each.card for each in evaluated)
 
     labels = split.labels[split.rows("test")]
     metric = decide(settings.metric, split)
-    bar = next(each for each in judged if each.card.name == BASELINE)
-    networks = [each for each in judged if each is not bar]
+    bar = next(each for each in evaluated if each.card.name == BASELINE)
+    networks = [each for each in evaluated if each is not bar]
     known = split.labels[split.rows("validation")]
     chosen = choose(networks, bar, metric, settings.prefer, labels=known, seed=seed)
     chosen = replace(chosen, reason=f"{chosen.reason} {caution(networks, settings.prefer)}".rstrip())
     best = chosen.best
-    right = {each.card.name: each.predicted == labels for each in judged}
+    right = {each.card.name: each.predicted == labels for each in evaluated}
     comparisons = compare_each(right.pop(best.card.name), right)
 
     data = open_packed(arguments.packed)
-    doubts = abstention.fit_each(networks, arguments.candidates, data.images, split, settings, seed)
+    thresholds = abstention.fit_each(networks, arguments.candidates, data.images, split, settings, seed)
     folder = arguments.candidates / best.card.name
-    worth = abstention.try_out(best, doubts[best.card.name], folder, data.images, split, seed)
+    selective = abstention.try_out(best, thresholds[best.card.name], folder, data.images, split, seed)
     reviewed = review(best, data, split)
 
-    found = tables.evaluation(judged, best, comparisons, doubts, worth, len(reviewed.label_issues))
+    found = tables.evaluation(evaluated, best, comparisons, thresholds, selective, len(reviewed.label_issues))
     files.write_json(arguments.metrics, found)
-    write_rows(arguments.curves, tables.CURVES, tables.curves(judged))
+    write_rows(arguments.curves, tables.CURVES, tables.curves(evaluated))
     write_rows(arguments.confusion, tables.CONFUSION, tables.confusion(best, labels))
-    write_sheet(arguments.per_class, tables.PER_CLASS, tables.per_class(judged, labels))
+    write_sheet(arguments.per_class, tables.PER_CLASS, tables.per_class(evaluated, labels))
     with files.whole_directory(arguments.tables) as out:
-        for name, (header, rows) in tables.lists(judged, labels, reviewed, data.records, split).items():
+        for name, (header, rows) in tables.lists(evaluated, labels, reviewed, data.records, split).items():
             write_sheet(out / f"{name}.csv", header, rows)
     counts = balance.count(split)
     uneven, always = balance.are_uneven(counts), balance.majority(counts)
-    drawings = gallery.draw(judged, best, labels, worth, always.accuracy if uneven else None)
+    drawings = gallery.draw(evaluated, best, labels, selective, always.accuracy if uneven else None)
     drawings |= gallery.show(data.images, reviewed.mistakes, reviewed.label_issues)
     with files.whole_directory(arguments.figures) as out:
         for name, drawing in drawings.items():
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Judge every candidate and choose the best on validation.")
+    parser = argparse.ArgumentParser(description="Evaluate every candidate and choose the best on validation.")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     inputs, outputs = ("candidates", "packed", "split"), ("metrics", "tables", "figures", "best")
     for name in (*inputs, *outputs, "curves", "confusion", "per-class"):

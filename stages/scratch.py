@@ -12,7 +12,7 @@ from darkroom import packed
 from darkroom.foundations import params
 from darkroom.foundations.errors import run
 from darkroom.training.engine import jobs, optimizer, seeds, session
-from darkroom.training.engine.session import Ground, Start
+from darkroom.training.engine.session import Context, Start
 from darkroom.training.networks import network
 from darkroom.training.networks.network import Network
 from darkroom.training.settings import ScratchSettings
@@ -27,11 +27,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = params.load(arguments.params, ScratchSettings, f"scratch.{arguments.name}")
     job = jobs.job(arguments, "scratch", settings)
 
-    def begin(ground: Ground) -> Start:
-        training, classes = ground.training, len(ground.split.classes)
+    def begin(context: Context) -> Start:
+        training, classes = context.training, len(context.split.classes)
         description = {"architecture": settings.architecture, "width": settings.width}
         model = network.build(description, classes, training.size, job.seed)
-        whole = Network(model, *packed.channel_statistics(job.packed, ground.split.rows("train")))
+        whole = Network(model, *packed.channel_statistics(job.packed, context.split.rows("train")))
         order = torch.randperm(len(training), generator=seeds.generator(job.seed, seeds.LOOK))
         some = order[: min(SEEN, max(1, PIXELS // training.size**2))]
         network.prepare(whole, training.take(some).cpu())

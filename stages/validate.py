@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         parsed = schema.load(arguments.params)
     except DarkroomError as error:
-        raise DarkroomError(f"{error}{schema.way_back(arguments.params)}") from None
+        raise DarkroomError(f"{error}{schema.how_to_undo(arguments.params)}") from None
     files.write_json(arguments.schema, schema.schema())
     names = ", ".join(["baseline", *parsed.scratch, *parsed.transfer])
     print(f"params.yaml is valid: data set {parsed.dataset}, models {names}")

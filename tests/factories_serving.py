@@ -1,4 +1,4 @@
-"""What the judge leaves and what the service reads, small and real, and a server of it on a free port."""
+"""What the evaluation leaves and what the service reads, small and real, and a server of it on a free port."""
 
 import asyncio
 import io
@@ -38,7 +38,7 @@ BEST = {
     "reason": "highest accuracy on validation",
 }
 EVALUATION = {
-    "best": {"name": "small", "doubt": {"outsiders": {"photographs": {"confident": 0.53}}}},
+    "best": {"name": "small", "selective_prediction": {"out_of_distribution": {"photographs": {"confident": 0.53}}}},
     "candidates": {
         "small": {
             "validation": {"accuracy": 0.9},
@@ -65,7 +65,7 @@ def write_judged(top: Path) -> Path:
 
 
 def write_served(top: Path, limits: ServeSettings = LIMITS) -> Path:
-    """Write a judged project and its served folder; return `top`."""
+    """Write an evaluated project and its served folder; return `top`."""
     write_judged(top)
     folder = top / served.FOLDER
     folder.mkdir(parents=True)

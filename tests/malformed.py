@@ -174,7 +174,7 @@ def _form(generator: random.Random) -> bytes:
     good = generator.choice(SEEDS)
     whole = form(good)
     boundaries = ("b", "c", "", '"b', "b" * 300, "b; charset=utf-7", "b; charset=nothing", "\xe4")
-    strange = (
+    foreign = (
         form(good, end=b""),
         form(good, end=b"--b"),
         whole[: generator.randrange(len(whole))],
@@ -193,14 +193,14 @@ def _form(generator: random.Random) -> bytes:
         generator.randbytes(200),
     )
     boundary = "b" if generator.random() < 0.7 else generator.choice(boundaries)
-    return request(generator.choice(strange), f"multipart/form-data; boundary={boundary}")
+    return request(generator.choice(foreign), f"multipart/form-data; boundary={boundary}")
 
 
 def _length(generator: random.Random) -> bytes:
     """Return a request that lies about its length, or is no HTTP at all."""
     good = generator.choice(SEEDS)
     chunked = "Transfer-Encoding: chunked"
-    strange = (
+    foreign = (
         request(good, "image/png", "/predict", str(len(good) + generator.randrange(1, 99999))),
         request(good, "image/png", "/predict", str(generator.randrange(len(good)))),
         request(good, "image/png", "/predict", str(10 ** generator.randrange(8, 30))),
@@ -222,4 +222,4 @@ def _length(generator: random.Random) -> bytes:
         b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03" + generator.randbytes(100),
         generator.randbytes(generator.randrange(1, 300)) + b"\r\n\r\n",
     )
-    return generator.choice(strange)
+    return generator.choice(foreign)

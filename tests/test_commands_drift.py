@@ -14,7 +14,7 @@ from darkroom.foundations.errors import DarkroomError
 from darkroom.serving import served
 from darkroom.serving.build import packaging
 from darkroom.serving.served import Reference
-from darkroom.thresholds import Doubt
+from darkroom.thresholds import Thresholds
 from tests.factories_serving import write_served
 
 CLASSES = ["cat", "dog", "frog"]
@@ -30,10 +30,10 @@ def logits(seed, shares, sharpness, rows=ROWS):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """Return the served folder of a model that was judged on `ROWS` pictures, classes alike."""
+    """Return the served folder of a model that was evaluated on `ROWS` pictures, classes alike."""
     folder = write_served(tmp_path_factory.mktemp("drift")) / "models" / "served"
-    doubt = Doubt("max_probability", known=0.4, confident=0.8, coverage=0.8)
-    card = candidate.Card(**{**vars(candidate.read_card(folder)), "doubt": doubt, "temperature": 1.0})
+    thresholds = Thresholds("max_probability", known=0.4, confident=0.8, coverage=0.8)
+    card = candidate.Card(**{**vars(candidate.read_card(folder)), "thresholds": thresholds, "temperature": 1.0})
     candidate.write_card(folder, card)
     reference = packaging.refer(logits(0, [1 / 3] * 3, 4.0), card)
     served.write(folder, served.Served(**{**vars(served.read(folder)), "reference": reference}))
@@ -43,7 +43,7 @@ def model(tmp_path_factory):
 def answers(model, values, start=0):
     """Return the lines that the service logs for such logits."""
     card = candidate.read_card(model)
-    known, confident = card.doubt.verdicts(values, card.temperature)
+    known, confident = card.thresholds.verdicts(values, card.temperature)
     return [
         {
             "time": f"2026-11-{1 + row % 20:02}T10:00:00.000+00:00",

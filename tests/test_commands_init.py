@@ -90,7 +90,7 @@ def test_init_tells_what_it_found_and_fits_the_parameters_to_it(place, capsys):
         "test: 20% of each class\n",
         "left out: 2 with a copy under another class",
         "2 pictures have a copy under another class and are left out: cat/000.png, dog/stolen.png",
-        "Fewer than 30 pictures, so hard to learn and to judge: cat (27), dog (14)",
+        "Fewer than 30 pictures, so hard to learn and to evaluate: cat (27), dog (14)",
         "2 cannot be read and are left out:\n  dog/[bold]cut[/bold].jpg: damaged picture",
         "dog/raw.heic: .heic is not read: convert it to JPEG or PNG",
         "the largest class has 1.9 times the pictures of the smallest",

@@ -17,7 +17,7 @@ from darkroom.foundations.errors import DarkroomError
 from darkroom.predictor import Predictor
 from darkroom.serving import served as sealed
 from darkroom.serving import service
-from darkroom.thresholds import Doubt
+from darkroom.thresholds import Thresholds
 from tests.factories_serving import in_process, picture, write_served
 from tests.pictures import write_folder, write_zip
 from tests.test_architecture import load
@@ -33,8 +33,8 @@ def served(tmp_path_factory):
     top = write_served(tmp_path_factory.mktemp("served"))
     folder = top / "models" / "served"
     card = candidate.read_card(folder)
-    doubt = Doubt("max_probability", known=0.4, confident=0.45, coverage=0.9)
-    candidate.write_card(folder, candidate.Card(**{**vars(card), "doubt": doubt}))
+    thresholds = Thresholds("max_probability", known=0.4, confident=0.45, coverage=0.9)
+    candidate.write_card(folder, candidate.Card(**{**vars(card), "thresholds": thresholds}))
     sealed.write(folder, replace(sealed.read(folder), version=sealed.version(folder)))
     write_folder(top / "photos", PICTURES | BROKEN | OTHER)
     write_zip(top / "photos.zip", PICTURES | BROKEN | OTHER)
@@ -59,7 +59,7 @@ def test_a_folder_is_answered_as_the_model_answers(place, capsys):
     predictor = Predictor(place / "models" / "served")
     pixels = np.stack([images.decode(data, predictor.card.image_size).pixels for data in PICTURES.values()])
     probabilities = predictor.probabilities(pixels)
-    known, confident = predictor.card.doubt.verdicts(predictor.logits(pixels), predictor.card.temperature)
+    known, confident = predictor.card.thresholds.verdicts(predictor.logits(pixels), predictor.card.temperature)
     assert {*known.tolist()} == {*confident.tolist()} == {True, False}
     for place_, name in enumerate(PICTURES):
         row, best = found[f"photos/{name}"], np.argsort(-probabilities[place_])[:2]

@@ -24,7 +24,7 @@ def test_the_summary_names_the_best_its_interval_and_the_next_steps(tmp_path, mo
         summary.EVALUATION,
         {
             "candidates": {"net": scores(0.985, 0.96, 0.99), "baseline": scores(0.9, 0.85, 0.94)},
-            "best": {"doubt": {"outsiders": {"photographs": {"confident": 0.53}}}},
+            "best": {"selective_prediction": {"out_of_distribution": {"photographs": {"confident": 0.53}}}},
         },
     )
     files.write_json(summary.DATA, counts(cat=40, dog=40))

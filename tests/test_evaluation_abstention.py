@@ -3,7 +3,7 @@ import pytest
 
 from darkroom.evaluation.abstention import PASSING, POINTS, fit, measure, risk_coverage
 from darkroom.evaluation.checks import out_of_distribution
-from darkroom.thresholds import Doubt
+from darkroom.thresholds import Thresholds
 
 RANDOM = np.random.default_rng(0)
 
@@ -21,19 +21,19 @@ def logits(rows, height, lead):
     ids=["as sure but low", "unsure but high"],
 )
 @pytest.mark.parametrize("coverage", [0.8, 0.95, 1.0])
-def test_the_score_that_tells_outsiders_is_taken_and_the_coverage_kept(strange, score, coverage):
+def test_the_score_that_tells_outsiders_is_taken_and_the_coverage_kept(foreign, score, coverage):
     validation = logits(300, 0, 6)
-    doubt = fit(validation, {"strange": strange}, 1.5, coverage, coverage)
-    assert doubt.score == score
-    known, confident = doubt.verdicts(validation, 1.5)
+    thresholds = fit(validation, {"strange": foreign}, 1.5, coverage, coverage)
+    assert thresholds.score == score
+    known, confident = thresholds.verdicts(validation, 1.5)
     assert coverage <= confident.mean() <= coverage + 0.02
-    assert doubt.coverage == confident.mean()
+    assert thresholds.coverage == confident.mean()
     assert known.mean() >= (1 + coverage) / 2
-    worth = measure(doubt, 1.5, validation, np.ones(300, dtype=np.bool_), {"strange": strange})
-    assert worth.outsiders["strange"].auroc > 0.9
-    assert worth.outsiders["strange"].confident <= worth.outsiders["strange"].accepted
+    selective = measure(thresholds, 1.5, validation, np.ones(300, dtype=np.bool_), {"strange": foreign})
+    assert selective.out_of_distribution["strange"].auroc > 0.9
+    assert selective.out_of_distribution["strange"].confident <= selective.out_of_distribution["strange"].accepted
     if coverage < 1:
-        assert worth.outsiders["strange"].confident < 0.1
+        assert selective.out_of_distribution["strange"].confident < 0.1
 
 
 def test_the_threshold_rises_until_few_of_each_kind_pass_or_too_few_images_are_left():
@@ -41,9 +41,9 @@ def test_the_threshold_rises_until_few_of_each_kind_pass_or_too_few_images_are_l
     kinds = {"far": logits(1000, -20, 6), "near": near}
     passing = {}
     for least in (0.95, 0.85, 0.01):
-        doubt = fit(validation, kinds, 1.0, 0.95, least)
-        assert doubt.coverage >= least - 1e-9
-        passing[least] = doubt.verdicts(near, 1.0)[1].mean()
+        thresholds = fit(validation, kinds, 1.0, 0.95, least)
+        assert thresholds.coverage >= least - 1e-9
+        passing[least] = thresholds.verdicts(near, 1.0)[1].mean()
     assert passing[0.95] > passing[0.85] > passing[0.01] > PASSING - 0.03
     assert passing[0.01] <= PASSING
     easy = fit(validation, {"far": kinds["far"]}, 1.0, 0.95, 0.01)  # nothing to gain: as many as asked for
@@ -53,10 +53,10 @@ def test_the_threshold_rises_until_few_of_each_kind_pass_or_too_few_images_are_l
 def test_worth_is_counted_on_the_confident_answers():
     values = np.array([[9, 0], [9, 0], [9, 0], [0.1, 0]], dtype=np.float32)
     right = np.array([True, True, False, False])
-    worth = measure(Doubt("max_probability", 0.5, 0.9, 0.75), 1.0, values, right, {"same": values})
-    assert (worth.in_distribution, worth.confident, worth.confident_accuracy) == (1.0, 0.75, 2 / 3)
-    assert (worth.outsiders["same"].auroc, worth.outsiders["same"].confident) == (0.5, 0.75)
-    never = measure(Doubt("energy", 99.0, 0.9, 0.0), 1.0, values, right, {})
+    selective = measure(Thresholds("max_probability", 0.5, 0.9, 0.75), 1.0, values, right, {"same": values})
+    assert (selective.in_distribution, selective.confident, selective.confident_accuracy) == (1.0, 0.75, 2 / 3)
+    assert (selective.out_of_distribution["same"].auroc, selective.out_of_distribution["same"].confident) == (0.5, 0.75)
+    never = measure(Thresholds("energy", 99.0, 0.9, 0.0), 1.0, values, right, {})
     assert (never.confident, never.confident_accuracy, never.confident_accuracy_low) == (0.0, None, None)
 
 

@@ -25,9 +25,9 @@ def test_where_every_row_is_right_confidence_stays_modest(rows):
     logits = np.where(np.eye(2)[labels] == 1, 3.0, -3.0).astype(np.float32)
     temperature = fit_temperature(logits, labels)
     assert 0.7 < temperature < 1
-    doubt = 1 - softmax(logits, temperature).max()
+    thresholds = 1 - softmax(logits, temperature).max()
     # Where the likelihood's pull and the prior's are equal; worked by hand.
-    assert rows * doubt * 6 / temperature == pytest.approx(-4 * np.log(temperature), rel=1e-2)
+    assert rows * thresholds * 6 / temperature == pytest.approx(-4 * np.log(temperature), rel=1e-2)
 
 
 def test_calibrated_logits_of_few_rows_with_few_errors_keep_a_temperature_near_one():

@@ -5,15 +5,15 @@ import pytest
 
 from darkroom import candidate
 from darkroom.candidate import Predictions
-from darkroom.evaluation import evaluate
+from darkroom.evaluation import evaluate as evaluation
 from darkroom.evaluation.evaluate import check_same_data
 from darkroom.foundations.errors import DarkroomError
 from darkroom.packed import read_split
 from tests import factories
 
 
-def judge(folder, split):
-    return evaluate.judge(folder, split, evaluate.resample(split, 0, draws=50))
+def evaluate(folder, split):
+    return evaluation.evaluate(folder, split, evaluation.resample(split, 0, draws=50))
 
 
 @pytest.fixture
@@ -24,21 +24,21 @@ def store(tmp_path):
 
 def test_temperature_comes_from_validation_and_test_labels_move_nothing(store):
     folder, split = store
-    judged = judge(folder, split)
+    evaluated = evaluate(folder, split)
     flipped = split.labels.copy()
     flipped[split.rows("test")] = (flipped[split.rows("test")] + 1) % 3
-    other = judge(folder, dataclasses.replace(split, labels=flipped))
-    assert other.temperature == judged.temperature
-    assert other.validation == judged.validation
-    assert other.test.accuracy < judged.test.accuracy
-    np.testing.assert_allclose(judged.probabilities.sum(axis=1), 1)
+    other = evaluate(folder, dataclasses.replace(split, labels=flipped))
+    assert other.temperature == evaluated.temperature
+    assert other.validation == evaluated.validation
+    assert other.test.accuracy < evaluated.test.accuracy
+    np.testing.assert_allclose(evaluated.probabilities.sum(axis=1), 1)
     logits = candidate.read_predictions(folder).test
-    np.testing.assert_allclose(judged.probabilities, candidate.softmax(logits, judged.temperature))
+    np.testing.assert_allclose(evaluated.probabilities, candidate.softmax(logits, evaluated.temperature))
 
 
 def test_a_missing_candidate_says_what_to_run(tmp_path, store):
     with pytest.raises(DarkroomError, match=r"nobody holds no candidate: run `dvc repro` first"):
-        judge(tmp_path / "nobody", store[1])
+        evaluate(tmp_path / "nobody", store[1])
 
 
 @pytest.mark.parametrize(
@@ -57,13 +57,13 @@ def test_predictions_that_do_not_fit_are_refused(store, change, message):
     predictions = candidate.read_predictions(folder)
     candidate.write_predictions(folder, Predictions(predictions.validation, change(predictions.test)))
     with pytest.raises(DarkroomError, match=message):
-        judge(folder, split)
+        evaluate(folder, split)
 
 
 def test_other_classes_are_refused(store):
     folder, split = store
     with pytest.raises(DarkroomError, match="do not fit the split"):
-        judge(folder, dataclasses.replace(split, classes=["cat", "cow", "frog"]))
+        evaluate(folder, dataclasses.replace(split, classes=["cat", "cow", "frog"]))
 
 
 def test_candidates_of_different_data_are_not_compared(store):

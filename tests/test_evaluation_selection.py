@@ -6,7 +6,7 @@ import pytest
 
 from darkroom.candidate import Card, Folds, Predictions
 from darkroom.evaluation import selection
-from darkroom.evaluation.evaluate import Judged
+from darkroom.evaluation.evaluate import Evaluated
 from darkroom.evaluation.scores.detail import Detailed, Uncalibrated
 from darkroom.evaluation.scores.metrics import Scores
 from darkroom.evaluation.selection import caution, decide
@@ -18,13 +18,13 @@ choose = partial(selection.choose, labels=np.zeros(100, dtype=np.int64), seed=0)
 SCORES = Scores(0.9, 0.8, 1.0, 0.9, 0.9, 0.9, 0.2, 0.01)
 
 
-def network(name: str, parameters: int = 1000, test: float = 0.5, right: int = 90, **validation: float) -> Judged:
+def network(name: str, parameters: int = 1000, test: float = 0.5, right: int = 90, **validation: float) -> Evaluated:
     card = Card(name, "scratch", "net", ["a", "b"], 8, parameters, "0" * 64, {}, 1.0)
     scores = dataclasses.replace(SCORES, **validation)
     detailed = Detailed(*dataclasses.astuple(dataclasses.replace(SCORES, accuracy=test)), *[0.5] * 9, {})
     empty = np.zeros((0, 2), dtype=np.float32)
     nothing = {"uncalibrated": Uncalibrated(0.2, 0.1, 0.01), "predictions": Predictions(empty, empty)}
-    return Judged(
+    return Evaluated(
         card, 1.0, 0.0, scores, np.arange(100) < right, detailed, rankings=[None, None], probabilities=empty,
         predicted=empty.argmax(axis=1), history=[], **nothing,
     )  # fmt: skip
@@ -48,7 +48,7 @@ def test_a_baseline_that_is_better_is_told(metric, words):
 def test_a_baseline_between_the_networks_is_better_than_the_chosen_one_alone():
     bar = network("baseline", accuracy=0.93)
     chosen = choose(
-        [judged(network("a", accuracy=0.90), 0.9), judged(network("b", accuracy=0.95), 0.8)], bar, "accuracy"
+        [evaluated(network("a", accuracy=0.90), 0.9), evaluated(network("b", accuracy=0.95), 0.8)], bar, "accuracy"
     )
     assert chosen.best.card.name == "a"
     assert chosen.reason.endswith("On validation the baseline has a better accuracy (93.00%) than a (90.00%).")
@@ -147,13 +147,13 @@ def test_the_cheapest_of_those_within_noise_is_taken_where_it_is_preferred():
 UNEVEN = np.repeat([0, 1], [380, 20])
 
 
-def answering(name: str, parameters: int, hits: tuple[int, int], lead: float = 3.0, **validation: float) -> Judged:
+def answering(name: str, parameters: int, hits: tuple[int, int], lead: float = 3.0, **validation: float) -> Evaluated:
     """Return a network that is right on the first so many images of each of the two classes."""
     right = np.concatenate([np.arange(380) < hits[0], np.arange(20) < hits[1]])
     logits = np.eye(2, dtype=np.float32)[np.where(right, UNEVEN, 1 - UNEVEN)] * np.float32(lead)
-    judged = network(name, parameters, **validation)
+    evaluated = network(name, parameters, **validation)
     predictions = Predictions(logits, logits)
-    return dataclasses.replace(judged, validation_right=right, predictions=predictions)
+    return dataclasses.replace(evaluated, validation_right=right, predictions=predictions)
 
 
 def test_another_metric_than_accuracy_is_compared_by_itself():
@@ -169,7 +169,7 @@ def test_another_metric_than_accuracy_is_compared_by_itself():
         assert decided([able, like, loud], BAR, "log_loss", seed=seed).best is like
 
 
-def judged(network: Judged, accuracy: float | None, method: str = "probe") -> Judged:
+def evaluated(network: Evaluated, accuracy: float | None, method: str = "probe") -> Evaluated:
     """Return a network with the accuracy on folds, if there is one."""
     folds = Folds(5, 2, 500, accuracy, accuracy, 0.3, 0.02) if accuracy else None
     card = dataclasses.replace(network.card, training={"method": method})
@@ -178,10 +178,10 @@ def judged(network: Judged, accuracy: float | None, method: str = "probe") -> Ju
 
 def test_folds_choose_where_all_were_judged_by_them():
     first, second = network("a", accuracy=0.95), network("b", accuracy=0.90)
-    chosen = choose([judged(first, 0.85), judged(second, 0.88)], BAR, "accuracy")
+    chosen = choose([evaluated(first, 0.85), evaluated(second, 0.88)], BAR, "accuracy")
     assert (chosen.best.card.name, chosen.value) == ("b", 0.88)
     assert chosen.reason == "Of 2 networks, b has the highest accuracy on 5 folds, repeated 2 times (88.00%)."
-    chosen = choose([judged(first, 0.85), second], BAR, "accuracy")
+    chosen = choose([evaluated(first, 0.85), second], BAR, "accuracy")
     assert chosen.reason == "Of 2 networks, a has the highest validation accuracy (95.00%)."
 
 
@@ -189,10 +189,10 @@ def test_folds_choose_where_all_were_judged_by_them():
     ("networks", "sentence"),
     [
         ([network("a")], ""),
-        ([judged(network("a"), 0.9), judged(network("b"), 0.9)], ""),
-        ([judged(network("a"), None), judged(network("b"), None)], "set select.folds: 5 to let ten fits choose."),
+        ([evaluated(network("a"), 0.9), evaluated(network("b"), 0.9)], ""),
+        ([evaluated(network("a"), None), evaluated(network("b"), None)], "set select.folds: 5 to let ten fits choose."),
         ([network("a"), network("b")], "a larger split.validation would be surer."),
-        ([network("a"), judged(network("b"), 0.9)], "folds could not choose, since a learned by epochs."),
+        ([network("a"), evaluated(network("b"), 0.9)], "folds could not choose, since a learned by epochs."),
     ],
 )
 def test_a_choice_on_few_images_says_so(networks, sentence):
@@ -203,7 +203,7 @@ def test_a_choice_on_few_images_says_so(networks, sentence):
 
 
 def test_folds_that_choose_do_not_tell_what_is_within_noise():
-    networks = [judged(network("a"), 0.9), judged(network("b"), 0.9)]
+    networks = [evaluated(network("a"), 0.9), evaluated(network("b"), 0.9)]
     assert caution(networks, "cheapest_within_noise") == (
         "With 100 validation images that may be luck: folds do not tell what is within noise, so a larger "
         "split.validation or select.prefer: best is surer."

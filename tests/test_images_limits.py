@@ -273,8 +273,8 @@ def test_large_pictures_are_open_one_at_a_time(monkeypatch):
 
 def test_threads_decode_without_a_warning_and_leave_the_filters_alone(capfd):
     """Pillow warns about this picture; a filter set and restored around each call would be lost between threads."""
-    strange = _exif(tiff([(0x0112, 3, 1, 1), (0x9286, 7, 5_000, 60_000)]))
-    tasks = [strange, encode(PHOTO), *SEEDS] * 5
+    foreign = _exif(tiff([(0x0112, 3, 1, 1), (0x9286, 7, 5_000, 60_000)]))
+    tasks = [foreign, encode(PHOTO), *SEEDS] * 5
     failures = []
 
     def work() -> None:

@@ -122,10 +122,12 @@ def test_intervals_are_said_to_come_from_where_they_come_from(case):
 )
 def test_all_kinds_of_foreign_images_are_named(case, shares, told):
     _, facts, _, _ = case
-    if facts.best.doubt is None or facts.worth is None:
+    if facts.best.thresholds is None or facts.selective is None:
         pytest.skip("nothing is known about outsiders")
-    worth = facts.worth | {"outsiders": {kind: {"confident": share} for kind, share in shares.items()}}
-    assert told in sentences.doubt(replace(facts, worth=worth))[-1]
+    selective = facts.selective | {
+        "out_of_distribution": {kind: {"confident": share} for kind, share in shares.items()}
+    }
+    assert told in sentences.abstention(replace(facts, selective=selective))[-1]
 
 
 def test_the_report_names_the_tree_as_it_is(case):

@@ -22,10 +22,10 @@ def service() -> Iterator[Service]:
 
 
 def test_every_format_is_answered_over_http_as_it_was_judged(service: Service) -> None:
-    """Judged is what the model says to the pixels that the decoding contract makes of the bytes."""
+    """Evaluated is what the model says to the pixels that the decoding contract makes of the bytes."""
     bytes_ = [data for data, _ in CASES.values()] + SEEDS[len(CASES) :]
     decoded = np.stack([images.decode(data, service.predictor.card.image_size).pixels for data in bytes_])
-    judged = service.predictor.probabilities(decoded)
+    evaluated = service.predictor.probabilities(decoded)
     answered = []
     for start in range(0, len(bytes_), LIMITS.max_images):
         files = [
@@ -33,7 +33,7 @@ def test_every_format_is_answered_over_http_as_it_was_judged(service: Service) -
         ]
         answer = httpx.post(f"http://127.0.0.1:{service.port}/predict", files=files, timeout=60).json()
         answered += answer["predictions"]
-    for prediction, row in zip(answered, judged, strict=True):
+    for prediction, row in zip(answered, evaluated, strict=True):
         found = {item["label"]: item["probability"] for item in prediction["labels"]}
         assert [found[name] for name in service.predictor.card.classes] == pytest.approx(row, abs=1e-5)
 

@@ -21,7 +21,7 @@ from darkroom import candidate, images
 from darkroom.predictor import Predictor
 from darkroom.serving import guard, served
 from darkroom.serving.build import bento
-from darkroom.thresholds import Doubt
+from darkroom.thresholds import Thresholds
 from tests.factories_serving import LIMITS, ROOT, picture, png, serving, write_served
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def _doubt_some(folder: Path) -> None:
     card = candidate.read_card(folder)
     pixels = np.stack([images.decode(content, card.image_size).pixels for content in PICTURES])
     low, high = np.sort(Predictor(folder).probabilities(pixels).max(axis=1))[[2, 4]] - 1e-6
-    candidate.write_card(folder, replace(card, doubt=Doubt("max_probability", low, high, 0.5)))
+    candidate.write_card(folder, replace(card, thresholds=Thresholds("max_probability", low, high, 0.5)))
     served.write(folder, replace(served.read(folder), version=served.version(folder)))
 
 

@@ -1,4 +1,4 @@
-"""The served folder is written only when its model answers as the judged one did."""
+"""The served folder is written only when its model answers as the evaluated one did."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from darkroom.predictor import Predictor
 from darkroom.serving import examples, served
 from darkroom.serving.build import packaging, readme
 from darkroom.serving.settings import PackageSettings
-from darkroom.thresholds import Doubt
+from darkroom.thresholds import Thresholds
 from tests.factories_serving import BEST, EVALUATION, LIMITS, write_judged, write_served
 
 
@@ -30,7 +30,7 @@ def tamper(model: Path, change: float) -> None:
 
 
 def package(top: Path, evaluation: dict[str, Any] = EVALUATION, seed: int = 0) -> served.Served:
-    """Package the best candidate of a judged project."""
+    """Package the best candidate of an evaluated project."""
     folder = top / served.FOLDER
     folder.mkdir(parents=True)
     split = packed.read_split(top / "data" / "split.csv")
@@ -56,10 +56,10 @@ def test_the_served_folder_holds_the_model_its_card_and_what_was_measured(tmp_pa
 
 def test_the_card_carries_the_doubt_that_the_judge_fitted(tmp_path: Path) -> None:
     top = write_judged(tmp_path)
-    doubt = Doubt("energy", known=1.5, confident=0.8, coverage=0.9)
-    found = EVALUATION["candidates"]["small"] | {"doubt": asdict(doubt)}
+    thresholds = Thresholds("energy", known=1.5, confident=0.8, coverage=0.9)
+    found = EVALUATION["candidates"]["small"] | {"thresholds": asdict(thresholds)}
     package(top, {"candidates": {"small": found}})
-    assert candidate.read_card(top / served.FOLDER).doubt == doubt
+    assert candidate.read_card(top / served.FOLDER).thresholds == thresholds
 
 
 def test_the_examples_are_test_pictures_with_their_classes(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_the_served_folder_knows_how_validation_was_answered(tmp_path: Path) -> 
 def test_of_many_answers_as_many_are_kept_as_show_the_distribution(tmp_path: Path) -> None:
     logits = np.random.default_rng(0).normal(size=(5000, 3)).astype(np.float32)
     card = candidate.read_card(write_judged(tmp_path) / "models" / "candidates" / "small")
-    card = replace(card, doubt=Doubt("max_probability", known=0.5, confident=0.7, coverage=0.5))
+    card = replace(card, thresholds=Thresholds("max_probability", known=0.5, confident=0.7, coverage=0.5))
     reference = packaging.refer(logits, card)
     largest = candidate.softmax(logits).max(axis=1)
     assert len(reference.confidences) == served.REFERENCES
@@ -102,7 +102,7 @@ def test_of_many_answers_as_many_are_kept_as_show_the_distribution(tmp_path: Pat
 def test_a_model_that_was_not_judged_is_refused(tmp_path: Path, change: float) -> None:
     top = write_judged(tmp_path)
     tamper(top / "models" / "candidates" / "small" / "model.onnx", change)
-    with pytest.raises(DarkroomError, match=r"small's model.onnx differs .*: it is not what was judged, so train"):
+    with pytest.raises(DarkroomError, match=r"small's model.onnx differs .*: it is not what was evaluated, so train"):
         package(top)
 
 
@@ -111,7 +111,7 @@ def test_predictions_of_another_split_are_refused(tmp_path: Path) -> None:
     folder = top / "models" / "candidates" / "small"
     predictions = candidate.read_predictions(folder)
     candidate.write_predictions(folder, candidate.Predictions(predictions.validation[1:], predictions.test))
-    with pytest.raises(DarkroomError, match=r"judged on \(23, 3\).*say \(24, 3\)"):
+    with pytest.raises(DarkroomError, match=r"evaluated on \(23, 3\).*say \(24, 3\)"):
         package(top)
 
 
@@ -128,11 +128,11 @@ def test_parity_covers_every_row(tmp_path: Path) -> None:
     store = packed.open_packed(top / "data" / "packed")
     predictor = Predictor(top / served.FOLDER)
     rows = np.arange(2 * candidate.chunk_size(predictor.card.image_size) + 1) % len(store.images)
-    judged = predictor.probabilities(store.images[rows])
-    assert packaging.prove(predictor, store, rows, judged).rows == len(rows)
-    judged[-1, 0] += 2e-5
+    evaluated = predictor.probabilities(store.images[rows])
+    assert packaging.prove(predictor, store, rows, evaluated).rows == len(rows)
+    evaluated[-1, 0] += 2e-5
     with pytest.raises(DarkroomError, match="by 2e-05"):
-        packaging.prove(predictor, store, rows, judged)
+        packaging.prove(predictor, store, rows, evaluated)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from tests.factories_serving import BEST, EVALUATION, LIMITS, write_judged
 
 
 def package(top: Path, settings: PackageSettings) -> served.Served:
-    """Package a judged project anew."""
+    """Package an evaluated project anew."""
     folder = top / served.FOLDER
     folder.mkdir(parents=True)
     split = packed.read_split(top / "data" / "split.csv")

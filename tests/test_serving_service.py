@@ -24,7 +24,7 @@ from PIL import Image
 from darkroom import candidate, images, packed
 from darkroom.serving import facts, guard, routes, served, service
 from darkroom.serving.journal import Journal
-from darkroom.thresholds import Doubt
+from darkroom.thresholds import Thresholds
 from tests.factories_serving import BEST, EVALUATION, LIMITS, Client, in_process, picture, png, write_served
 
 A, B, DAMAGED = picture(0), picture(1), b"\xff\xd8\xff no picture"
@@ -69,8 +69,8 @@ def test_served_answers_equal_judged_ones(client: Client, project: Path) -> None
     images = packed.open_packed(project / "data" / "packed").images
     split = packed.read_split(project / "data" / "split.csv")
     logits = candidate.read_predictions(project / "models" / "candidates" / "small").validation
-    judged = candidate.softmax(logits, BEST["temperature"])
-    for row, expected in zip(split.rows("validation"), judged, strict=True):
+    evaluated = candidate.softmax(logits, BEST["temperature"])
+    for row, expected in zip(split.rows("validation"), evaluated, strict=True):
         answer = client.post("/predict", files=form(png(images[row])), data={"top_k": "3"}).json()
         served = {item["label"]: item["probability"] for item in answer["predictions"][0]["labels"]}
         assert [served[name] for name in split.classes] == pytest.approx(expected, abs=1e-5)
@@ -318,9 +318,9 @@ def test_answers_say_when_they_are_unsure(client: Client, project: Path, monkeyp
     images = packed.open_packed(project / "data" / "packed").images[:40]
     logits = model.predictor.logits(images)
     largest = candidate.softmax(logits, model.card.temperature).max(axis=1)
-    doubt = Doubt("max_probability", *np.quantile(largest, [0.3, 0.6]).tolist(), 0.4)
-    monkeypatch.setattr(model, "card", replace(model.card, doubt=doubt))
-    known, confident = doubt.verdicts(logits, model.card.temperature)
+    thresholds = Thresholds("max_probability", *np.quantile(largest, [0.3, 0.6]).tolist(), 0.4)
+    monkeypatch.setattr(model, "card", replace(model.card, thresholds=thresholds))
+    known, confident = thresholds.verdicts(logits, model.card.temperature)
     assert 0 < confident.sum() < known.sum() < 40
     for place in range(0, 40, 4):
         answer = client.post("/predict", files=form(*map(png, images[place : place + 4]))).json()

@@ -92,13 +92,13 @@ def test_everything_is_judged_and_written(tmp_path, capsys):
 
 def test_doubt_is_fitted_for_each_network_and_tried_on_the_best(tmp_path):
     evaluation, _ = run(factories.write_project(tmp_path, networks=("small",)))
-    assert "doubt" not in evaluation["candidates"]["baseline"]
-    doubt = evaluation["candidates"]["small"]["doubt"]
-    assert set(doubt) == {"score", "known", "confident", "coverage"}
-    assert doubt["coverage"] >= 0.85
-    worth = evaluation["best"]["doubt"]
-    assert set(worth["outsiders"]) == {"noise", "plain", "shuffled", "photographs", "digits"}
-    assert worth["confident"] <= worth["in_distribution"] <= 1
+    assert "thresholds" not in evaluation["candidates"]["baseline"]
+    thresholds = evaluation["candidates"]["small"]["thresholds"]
+    assert set(thresholds) == {"score", "known", "confident", "coverage"}
+    assert thresholds["coverage"] >= 0.85
+    selective = evaluation["best"]["selective_prediction"]
+    assert set(selective["out_of_distribution"]) == {"noise", "plain", "shuffled", "photographs", "digits"}
+    assert selective["confident"] <= selective["in_distribution"] <= 1
 
 
 def test_each_is_compared_with_the_best(tmp_path):

@@ -91,15 +91,15 @@ def slides(top):
 
 
 @pytest.fixture(scope="module")
-def judged(tmp_path_factory):
-    top = factories.write_project(tmp_path_factory.mktemp("judged"))
+def evaluated(tmp_path_factory):
+    top = factories.write_project(tmp_path_factory.mktemp("evaluated"))
     evaluate(top)
     return top
 
 
 @pytest.fixture
-def project(judged, tmp_path):
-    return shutil.copytree(judged, tmp_path, dirs_exist_ok=True)
+def project(evaluated, tmp_path):
+    return shutil.copytree(evaluated, tmp_path, dirs_exist_ok=True)
 
 
 def test_every_form_is_written_and_pictures_lie_beside_the_markdown(project):

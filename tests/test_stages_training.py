@@ -100,8 +100,8 @@ def test_a_stage_leaves_a_whole_candidate(place, name):
 def test_the_exported_model_answers_as_judged(place, name):
     split = packed.read_split(place / "split.csv")
     images = packed.open_packed(place / "packed").images[split.rows("validation")]
-    judged = softmax(candidate.read_predictions(place / name).validation)
-    assert np.abs(Predictor(place / name).probabilities(images) - judged).max() < 1e-5
+    evaluated = softmax(candidate.read_predictions(place / name).validation)
+    assert np.abs(Predictor(place / name).probabilities(images) - evaluated).max() < 1e-5
 
 
 def test_transfer_starts_from_the_old_layers_and_its_normalisation(place):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from darkroom import candidate
-from darkroom.thresholds import Doubt, describe, known_score, misleads
+from darkroom.thresholds import Thresholds, describe, known_score, misleads
 from tests import factories
 
 LOGITS = np.array([[2.0, 1.0, 0.0], [0.0, 0.0, 0.0], [-np.inf, 50.0, 0.0]], dtype=np.float32)
@@ -24,15 +24,15 @@ def test_huge_logits_stay_numbers():
 
 
 @pytest.mark.parametrize(
-    ("doubt", "known", "confident"),
+    ("thresholds", "known", "confident"),
     [
-        (Doubt("max_probability", 0.5, 0.9, 0.0), [True, False, True], [False, False, True]),
-        (Doubt("energy", 1.0, 0.5, 0.0), [True, True, True], [True, False, True]),
-        (Doubt("energy", 3.0, 0.5, 0.0), [False, False, True], [False, False, True]),
+        (Thresholds("max_probability", 0.5, 0.9, 0.0), [True, False, True], [False, False, True]),
+        (Thresholds("energy", 1.0, 0.5, 0.0), [True, True, True], [True, False, True]),
+        (Thresholds("energy", 3.0, 0.5, 0.0), [False, False, True], [False, False, True]),
     ],
 )
-def test_an_answer_is_confident_where_its_picture_is_known_and_its_probability_high(doubt, known, confident):
-    found = doubt.verdicts(LOGITS, 1.0)
+def test_an_answer_is_confident_where_its_picture_is_known_and_its_probability_high(thresholds, known, confident):
+    found = thresholds.verdicts(LOGITS, 1.0)
     assert [each.tolist() for each in found] == [known, confident]
 
 
@@ -59,7 +59,7 @@ def test_a_card_carries_it_or_does_without(tmp_path):
     split = factories.write_split(tmp_path / "split.csv", packed_folder)
     folder = factories.write_candidate(tmp_path / "net", packed_folder, split)
     card = candidate.read_card(folder)
-    assert card.doubt is None
-    doubting = dataclasses.replace(card, doubt=Doubt("energy", 1.5, 0.75, 0.95))
+    assert card.thresholds is None
+    doubting = dataclasses.replace(card, thresholds=Thresholds("energy", 1.5, 0.75, 0.95))
     candidate.write_card(folder, doubting)
     assert candidate.read_card(folder) == doubting

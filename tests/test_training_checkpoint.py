@@ -8,7 +8,7 @@ import torch
 
 from darkroom.training.engine import checkpoint, optimizer
 from darkroom.training.engine.batches import Data
-from darkroom.training.engine.checkpoint import Keeper, Key
+from darkroom.training.engine.checkpoint import Checkpointer, Key
 from darkroom.training.engine.loop import Plan, Trainer
 from darkroom.training.networks import network
 from darkroom.training.networks.network import Network
@@ -29,13 +29,13 @@ class Saw(History):
         super().__init__()
         self.left = after
 
-    def step(self, way: float) -> None:
+    def step(self, progress: float) -> None:
         self.left -= 1
         if self.left == 0:
             raise PowerCutError
 
 
-class Always(Keeper):
+class Always(Checkpointer):
     """Writes after every step."""
 
     def due(self) -> bool:
@@ -70,17 +70,17 @@ def weights(it: Trainer) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("steps", [1, 6, 7, 12, 18, 23])
 def test_a_training_that_goes_on_ends_with_the_very_same_bits(tmp_path, optimizer, steps):
     whole = trainer(optimizer=optimizer)
-    watch = History()
-    best = whole.run(watch)
+    callback = History()
+    best = whole.run(callback)
 
-    def keeper() -> Keeper:
+    def checkpointer() -> Checkpointer:
         return Always(tmp_path / "it.pt", KEY)
 
     with pytest.raises(PowerCutError):
-        trainer(optimizer=optimizer).run(Saw(steps), keeper())
+        trainer(optimizer=optimizer).run(Saw(steps), checkpointer())
     again, later = trainer(optimizer=optimizer), History()
-    assert again.run(later, keeper()) == best
-    assert len(later.ways) == len(watch.ways) - steps  # it did go on, and did not start anew
+    assert again.run(later, checkpointer()) == best
+    assert len(later.ways) == len(callback.ways) - steps  # it did go on, and did not start anew
     assert [vars(epoch) | {"images_per_second": 0} for epoch in again.history] == [
         vars(epoch) | {"images_per_second": 0} for epoch in whole.history
     ]
@@ -89,7 +89,7 @@ def test_a_training_that_goes_on_ends_with_the_very_same_bits(tmp_path, optimize
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
-class Seldom(Keeper):
+class Seldom(Checkpointer):
     """Writes every fourth time, as one that waits for its seconds."""
 
     asked = 0
@@ -101,13 +101,13 @@ class Seldom(Keeper):
 
 @pytest.mark.parametrize("steps", [3, 9, 11])
 def test_steps_that_no_checkpoint_knows_are_taken_again(tmp_path, steps):
-    whole, watch = trainer(), History()
-    whole.run(watch)
+    whole, callback = trainer(), History()
+    whole.run(callback)
     with pytest.raises(PowerCutError):
         trainer().run(Saw(steps), Seldom(tmp_path / "it.pt", KEY))
     again, later = trainer(), History()
     again.run(later, Seldom(tmp_path / "it.pt", KEY))
-    assert len(later.ways) == len(watch.ways) - steps // 4 * 4
+    assert len(later.ways) == len(callback.ways) - steps // 4 * 4
     expected, found = weights(whole), weights(again)
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
@@ -115,22 +115,22 @@ def test_steps_that_no_checkpoint_knows_are_taken_again(tmp_path, steps):
 @pytest.mark.parametrize("name", ["parameters", "data", "code"])
 def test_a_checkpoint_that_does_not_fit_is_refused_with_the_reason_and_kept(tmp_path, capsys, name):
     path = tmp_path / "it.pt"
-    Keeper(path, KEY).save({"step": 3})
-    other = Keeper(path, Key(**vars(KEY) | {name: "another"}))
+    Checkpointer(path, KEY).save({"step": 3})
+    other = Checkpointer(path, Key(**vars(KEY) | {name: "another"}))
     assert other.load() is None
     assert f"is refused, since it was made with other {name}: training starts from the" in capsys.readouterr().err
     assert not path.exists()
     other.refused.rename(path)
-    assert Keeper(path, KEY).load() == {"step": 3}  # nothing was lost
-    Keeper(path, Key(**vars(KEY) | {name: "another"})).load()
+    assert Checkpointer(path, KEY).load() == {"step": 3}  # nothing was lost
+    Checkpointer(path, Key(**vars(KEY) | {name: "another"})).load()
     other.clear()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_training_resumes_on_another_machine_with_a_warning(tmp_path, capsys):
     path = tmp_path / "it.pt"
-    Keeper(path, Key("parameters", "data", "code", "cpu, 2 threads")).save({"step": 3})
-    assert Keeper(path, Key("parameters", "data", "code", "cpu, 1 thread")).load() == {"step": 3}
+    Checkpointer(path, Key("parameters", "data", "code", "cpu, 2 threads")).save({"step": 3})
+    assert Checkpointer(path, Key("parameters", "data", "code", "cpu, 1 thread")).load() == {"step": 3}
     assert "another kind of machine (cpu, 2 threads) than this one (cpu, 1 thread)" in capsys.readouterr().err
     assert path.exists()
 
@@ -138,7 +138,7 @@ def test_a_training_resumes_on_another_machine_with_a_warning(tmp_path, capsys):
 def test_a_checkpoint_that_takes_long_to_write_is_written_seldom(tmp_path, monkeypatch):
     seconds = 0.0
     monkeypatch.setattr(checkpoint.time, "perf_counter", lambda: seconds)
-    keeper = Keeper(tmp_path / "it.pt", KEY, every=30)
+    checkpointer = Checkpointer(tmp_path / "it.pt", KEY, every=30)
 
     def save(state: object, path: Path) -> None:
         nonlocal seconds
@@ -147,12 +147,12 @@ def test_a_checkpoint_that_takes_long_to_write_is_written_seldom(tmp_path, monke
 
     monkeypatch.setattr(torch, "save", save)
     seconds = 30
-    assert keeper.due()
-    keeper.save({})
+    assert checkpointer.due()
+    checkpointer.save({})
     seconds = 239
-    assert not keeper.due()
+    assert not checkpointer.due()
     seconds = 240
-    assert keeper.due()
+    assert checkpointer.due()
 
 
 class Danger:
@@ -166,7 +166,7 @@ class Danger:
 def test_a_checkpoint_that_is_broken_is_refused_and_nothing_in_it_is_run(tmp_path, capsys, monkeypatch, kind):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "it.pt"
-    Keeper(path, KEY).save({"step": 3, "tensor": torch.zeros(1000)})
+    Checkpointer(path, KEY).save({"step": 3, "tensor": torch.zeros(1000)})
     match kind:
         case "empty":
             path.write_bytes(b"")
@@ -178,44 +178,44 @@ def test_a_checkpoint_that_is_broken_is_refused_and_nothing_in_it_is_run(tmp_pat
             torch.save({"key": vars(KEY), "state": Danger()}, path)
         case "shape":
             torch.save([1, 2], path)
-    assert Keeper(path, KEY).load() is None
+    assert Checkpointer(path, KEY).load() is None
     assert "is refused, since it cannot be read" in capsys.readouterr().err
     assert not Path("danger").exists()
 
 
 def test_what_is_written_comes_back_and_is_cleared(tmp_path):
-    keeper = Keeper(tmp_path / "deep" / "it.pt", KEY, every=0)
-    assert keeper.due()
-    keeper.save({"step": 3, "tensor": torch.arange(4), "nested": [{"a": 1.5}]})
-    state = keeper.load()
+    checkpointer = Checkpointer(tmp_path / "deep" / "it.pt", KEY, every=0)
+    assert checkpointer.due()
+    checkpointer.save({"step": 3, "tensor": torch.arange(4), "nested": [{"a": 1.5}]})
+    state = checkpointer.load()
     assert (state["step"], state["tensor"].tolist(), state["nested"]) == (3, [0, 1, 2, 3], [{"a": 1.5}])
-    assert [path.name for path in keeper.path.parent.iterdir()] == ["it.pt"]
-    keeper.clear()
-    assert keeper.load() is None
-    assert not Keeper(tmp_path / "it.pt", KEY, every=100).due()
+    assert [path.name for path in checkpointer.path.parent.iterdir()] == ["it.pt"]
+    checkpointer.clear()
+    assert checkpointer.load() is None
+    assert not Checkpointer(tmp_path / "it.pt", KEY, every=100).due()
 
 
 def test_a_full_disk_costs_the_checkpoint_and_nothing_else(tmp_path, capsys):
-    keeper = Keeper(tmp_path / "it.pt", KEY)
-    keeper.save({"step": 3})
+    checkpointer = Checkpointer(tmp_path / "it.pt", KEY)
+    checkpointer.save({"step": 3})
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (2**22, before[1]))
-        keeper.save({"step": 4, "tensor": torch.zeros(2**22)})
+        checkpointer.save({"step": 4, "tensor": torch.zeros(2**22)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
     assert "it.pt cannot be written (is the disk full?" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["it.pt"]
-    assert keeper.load() == {"step": 3}
+    assert checkpointer.load() == {"step": 3}
     (tmp_path / "file").touch()
-    Keeper(tmp_path / "file" / "it.pt", KEY).save({})
+    Checkpointer(tmp_path / "file" / "it.pt", KEY).save({})
     assert "cannot be written (" in capsys.readouterr().err
 
 
 def test_checkpoints_of_models_that_are_gone_are_removed(tmp_path):
     for name in ("kept", "gone"):
-        Keeper(tmp_path / f"{name}.pt", KEY).save({})
+        Checkpointer(tmp_path / f"{name}.pt", KEY).save({})
     checkpoint.clean(tmp_path, ["kept", "new"])
     assert [path.name for path in tmp_path.iterdir()] == ["kept.pt"]

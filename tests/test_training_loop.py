@@ -12,7 +12,7 @@ from darkroom.training.augmentation import mixing
 from darkroom.training.engine import batches, device, loop, muon, optimizer, scoring
 from darkroom.training.engine.batches import Data
 from darkroom.training.engine.device import Compute
-from darkroom.training.engine.loop import Plan, Trainer, Watch
+from darkroom.training.engine.loop import Callback, Plan, Trainer
 from darkroom.training.networks import network
 from darkroom.training.networks.network import Network
 from darkroom.training.settings import AugmentSettings, RecipeSettings, TrainingSettings
@@ -32,7 +32,7 @@ def blobs(count: int, seed: int) -> Data:
     return Data(images, None, labels)
 
 
-class History(Watch):
+class History(Callback):
     """Keeps what it is told."""
 
     def __init__(self) -> None:
@@ -42,8 +42,8 @@ class History(Watch):
     def epoch(self, epoch: loop.Epoch) -> None:
         self.epochs.append(epoch)
 
-    def step(self, way: float) -> None:
-        self.ways.append(way)
+    def step(self, progress: float) -> None:
+        self.ways.append(progress)
 
 
 def trainer(
@@ -64,9 +64,9 @@ def trainer(
 
 def train(*arguments, **options):
     it = trainer(*arguments, **options)
-    watch = History()
-    best = it.run(watch)
-    return it.network, best, watch.epochs, (it.training, it.validation)
+    callback = History()
+    best = it.run(callback)
+    return it.network, best, callback.epochs, (it.training, it.validation)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_a_loss_beyond_return_is_refused_too():
 
 def test_float16_with_scaled_losses_learns_and_resumes():
     it = trainer(compute=Compute(torch.device("cpu"), torch.float16), clip=1.0, epochs=6)
-    it.run(Watch())
+    it.run(Callback())
     assert it.best.accuracy > 0.9
     again = trainer(compute=Compute(torch.device("cpu"), torch.float16), clip=1.0, epochs=6)
     again.restore(it.state())
@@ -187,7 +187,7 @@ def test_only_whole_batches_of_one_type_are_compiled_and_before_the_clock_starts
     it.gradients.warm_up(sides, 3)
     assert all(torch.equal(before[name], tensor) for name, tensor in it.network.state_dict().items())
     assert seen == [(16, side, torch.float32) for side in sorted(sides)]
-    it.run(Watch())
+    it.run(Callback())
     assert set(seen) == {(16, side, torch.float32) for side in (12,)} | set(seen[:3])
     assert len(it.history) == 3
 
@@ -200,7 +200,7 @@ def test_what_cannot_be_compiled_says_what_to_set():
     it = trainer()
     it.gradients.model = Uncompiled()
     with pytest.raises(DarkroomError, match=r"cannot be compiled here .*: set compile: false, or install a C\+\+"):
-        it.run(Watch())
+        it.run(Callback())
 
 
 def test_biases_and_norms_do_not_decay():
@@ -227,9 +227,9 @@ def test_biases_and_norms_do_not_decay():
         ("plateau", 0.9, 1.0),
     ],
 )
-def test_schedules_rise_a_fifth_of_the_way_and_fall(schedule, way, share):
+def test_schedules_rise_a_fifth_of_the_way_and_fall(schedule, progress, share):
     settings = RecipeSettings(learning_rate=1.0, schedule=schedule, warmup=0.2)
-    assert optimizer.share(settings, way, []) == pytest.approx(share)
+    assert optimizer.share(settings, progress, []) == pytest.approx(share)
 
 
 @pytest.mark.parametrize(
@@ -248,10 +248,10 @@ def test_a_plateau_of_five_epochs_lowers_the_learning_rate(accuracies, share):
 
 def test_training_starts_with_small_images_and_ends_with_whole_ones():
     settings = RecipeSettings(learning_rate=1.0, small_start=0.5)
-    sizes = [optimizer.size(settings, 32, way / 100) for way in range(100)]
+    sizes = [optimizer.size(settings, 32, progress / 100) for progress in range(100)]
     assert sizes == sorted(sizes)
     assert [(size, sizes.index(size)) for size in sorted(set(sizes))] == [(16, 0), (24, 35), (32, 65)]
-    assert {optimizer.size(RecipeSettings(learning_rate=1.0), 32, way) for way in (0.0, 1.0)} == {32}
+    assert {optimizer.size(RecipeSettings(learning_rate=1.0), 32, progress) for progress in (0.0, 1.0)} == {32}
 
 
 def test_patience_ends_a_training_that_gets_no_better():
@@ -265,13 +265,13 @@ def test_a_training_that_is_short_of_time_ends_with_a_finished_schedule(monkeypa
     ticks = itertools.count(0, 0.005)  # a look at the clock is one; the machine's own would make this test one of time
     monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
     it = trainer(epochs=10_000, training=TrainingSettings(max_minutes=1 / 60))
-    watch = History()
-    it.run(watch)
-    assert len(watch.epochs) < 10_000
-    assert watch.ways == sorted(watch.ways)
-    assert watch.ways[-1] > 0.95  # the clock may pass the end between two steps
-    assert it.way == 1
-    assert watch.epochs[-1].learning_rate < 0.05 * 0.1
+    callback = History()
+    it.run(callback)
+    assert len(callback.epochs) < 10_000
+    assert callback.ways == sorted(callback.ways)
+    assert callback.ways[-1] > 0.95  # the clock may pass the end between two steps
+    assert it.progress == 1
+    assert callback.epochs[-1].learning_rate < 0.05 * 0.1
     assert it.seconds == pytest.approx(1, abs=0.5)
 
 
@@ -294,14 +294,14 @@ def test_a_batch_too_large_for_memory_says_which_size_fits():
     with pytest.raises(
         DarkroomError, match=r"a batch of 16 images does not fit .* 4 would: set batch_size to 4, or acc"
     ):
-        it.run(Watch())
+        it.run(Callback())
 
 
 def test_a_batch_too_large_for_memory_is_taken_in_parts_with_the_same_result():
     whole, best, history, _ = train(epochs=2)
     it = trainer(epochs=2, training=TrainingSettings(accumulate=True))
     it.gradients.model = Small(it.network, 5)
-    assert it.run(Watch()) == best
+    assert it.run(Callback()) == best
     assert it.gradients.most == 4
     assert [epoch.train_loss for epoch in it.history] == pytest.approx(
         [epoch.train_loss for epoch in history], rel=1e-4
@@ -337,7 +337,7 @@ def test_no_part_is_too_small_for_batch_norm(architecture, batch, room):
     it.gradients.model = Small(it.network, room)
     sizes = []
     it.network.register_forward_pre_hook(lambda module, given: sizes.append(len(given[0])) if module.training else None)
-    it.run(Watch())
+    it.run(Callback())
     assert sum(sizes) == len(it.training)
     assert min(sizes) >= 2
     assert max(sizes) <= room
@@ -347,7 +347,7 @@ def test_not_even_one_image_fits():
     it = trainer(training=TrainingSettings(accumulate=True))
     it.gradients.model = Small(it.network, 0)
     with pytest.raises(DarkroomError, match="not even two images fit into memory"):
-        it.run(Watch())
+        it.run(Callback())
 
 
 def test_an_orthogonal_step_has_singular_values_near_one():
@@ -439,7 +439,7 @@ def test_the_sampler_draws_every_class_as_often_and_the_seed_decides():
 
 @pytest.mark.parametrize("balance", ["weights", "sampler"])
 def test_balance_helps_the_rare_class(balance):
-    def recall(way: str) -> float:
+    def recall(progress: str) -> float:
         common, rare = blobs(160, 1), blobs(200, 2)
         often, seldom = (torch.nonzero(chosen)[:, 0] for chosen in (common.labels > 0, common.labels == 0))
         rows = torch.cat([often, seldom[:4]])
@@ -447,8 +447,8 @@ def test_balance_helps_the_rare_class(balance):
         settings = RecipeSettings(learning_rate=0.02)
         model = network.build({"architecture": "lab_cnn", "width": 4}, 3, 12, 0)
         whole = Network(model, *STATISTICS)
-        plan = Plan(settings, AugmentSettings(), TrainingSettings(balance=way), 2, 16, 0)
-        Trainer(whole, optimizer.groups([(whole, 1.0)], settings), data, plan, CPU).run(Watch())
+        plan = Plan(settings, AugmentSettings(), TrainingSettings(balance=progress), 2, 16, 0)
+        Trainer(whole, optimizer.groups([(whole, 1.0)], settings), data, plan, CPU).run(Callback())
         mine = Data(rare.images[rare.labels == 0], None, rare.labels[rare.labels == 0])
         return float((scoring.predict(whole, mine).argmax(1) == 0).float().mean())
 

@@ -14,7 +14,7 @@ from darkroom.training.engine import batches, checkpoint, device
 from darkroom.training.networks import network
 from darkroom.training.networks.network import Network
 from darkroom.training.transfer import features, folds, initialization, probe
-from darkroom.training.transfer.features import Shelf
+from darkroom.training.transfer.features import FeatureCache
 from tests import factories
 
 CPU = device.Compute(torch.device("cpu"))
@@ -71,12 +71,12 @@ def test_the_layer_answers_as_the_head(bias, classes):
 def test_balance_gives_a_rare_class_its_say():
     points, labels = clouds(count=600)
     rare = (labels != 2) | (np.arange(600) % 20 == 2)
-    uneven, judged = (points[rare], labels[rare]), clouds(seed=1)
+    uneven, evaluated = (points[rare], labels[rare]), clouds(seed=1)
     found = []
     for balanced in (False, True):
-        head = probe.fit(uneven, judged, 3, balanced)
-        guesses = (judged[0].astype(np.float32) @ head.weight.T + head.bias).argmax(axis=1)
-        found.append((guesses[judged[1] == 2] == 2).mean())
+        head = probe.fit(uneven, evaluated, 3, balanced)
+        guesses = (evaluated[0].astype(np.float32) @ head.weight.T + head.bias).argmax(axis=1)
+        found.append((guesses[evaluated[1] == 2] == 2).mean())
     assert found[1] > found[0]
 
 
@@ -88,32 +88,32 @@ def place(tmp_path_factory):
     return top
 
 
-def ground(place):
+def context(place):
     data, split = packed.open_packed(place / "packed"), packed.read_split(place / "split.csv")
     whole = Network(network.build({"architecture": "resnet9", "width": 4}, 3, 16, 0), [0.5] * 3, [0.25] * 3)
     return whole, batches.load(data.images, split, "train", CPU.device), split.rows("train")
 
 
-def shelf(folder, whole, limit=10**9):
-    return Shelf(folder, features.fingerprint(whole, CPU), "images", 60, limit)
+def cache(folder, whole, limit=10**9):
+    return FeatureCache(folder, features.fingerprint(whole, CPU), "images", 60, limit)
 
 
 def test_features_are_what_the_last_layer_reads_of_the_plain_and_the_mirrored_image(place, tmp_path):
-    whole, data, rows = ground(place)
+    whole, data, rows = context(place)
     with torch.inference_mode():
         whole.eval()
         for view, images in (("plain", data.images), ("mirrored", data.images.flip(2))):
-            found = features.extract(whole, data, rows, view, shelf(tmp_path, whole), CPU)
+            found = features.extract(whole, data, rows, view, cache(tmp_path, whole), CPU)
             expected = whole.model.features(whole.normalise(images)).numpy()
             assert found.dtype == np.float16
             np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-3)
 
 
 def test_nothing_is_computed_twice_and_a_broken_off_run_goes_on(place, tmp_path, monkeypatch):
-    whole, data, rows = ground(place)
+    whole, data, rows = context(place)
     seen = []
     whole.model.features.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
-    kept = shelf(tmp_path, whole)
+    kept = cache(tmp_path, whole)
     half = batches.Data(data.images[:10], None, data.labels[:10])
     first = features.extract(whole, half, rows[:10], "plain", kept, CPU)
     assert sum(seen) == 10
@@ -135,12 +135,12 @@ def test_nothing_is_computed_twice_and_a_broken_off_run_goes_on(place, tmp_path,
     whole_set = features.extract(whole, data, rows, "plain", kept, CPU)
     assert sum(seen) == len(rows)
     assert np.array_equal(whole_set[:10], first)
-    fresh = features.extract(whole, data, rows, "plain", shelf(tmp_path / "other", whole), CPU)
+    fresh = features.extract(whole, data, rows, "plain", cache(tmp_path / "other", whole), CPU)
     np.testing.assert_allclose(whole_set, fresh, rtol=2e-3, atol=1e-3)
 
 
 def test_other_code_or_torchvision_is_other_features(place, monkeypatch):
-    whole = ground(place)[0]
+    whole = context(place)[0]
     keys = {features.fingerprint(whole, CPU)}
     monkeypatch.setattr(features, "version", lambda name: f"another {name}")
     keys.add(features.fingerprint(whole, CPU))
@@ -150,37 +150,37 @@ def test_other_code_or_torchvision_is_other_features(place, monkeypatch):
 
 
 def test_what_another_process_overwrites_is_not_lost_and_cached_features_keep_their_time(place, tmp_path, monkeypatch):
-    whole, data, rows = ground(place)
-    kept = shelf(tmp_path, whole)
+    whole, data, rows = context(place)
+    kept = cache(tmp_path, whole)
     first = features.extract(whole, data, rows, "plain", kept, CPU)
     assert 0 < kept.spent("plain", rows[:9]) < kept.spent("plain", rows)
     assert kept.spent("mirrored", rows) == 0
-    other = shelf(tmp_path / "other", whole)
-    monkeypatch.setattr(Shelf, "save", lambda *_: None)
+    other = cache(tmp_path / "other", whole)
+    monkeypatch.setattr(FeatureCache, "save", lambda *_: None)
     assert np.array_equal(features.extract(whole, data, rows, "plain", other, CPU), first)
 
 
 def test_other_weights_are_other_features_and_old_ones_make_room(place, tmp_path):
-    whole, data, rows = ground(place)
-    features.extract(whole, data, rows, "plain", shelf(tmp_path, whole), CPU)
+    whole, data, rows = context(place)
+    features.extract(whole, data, rows, "plain", cache(tmp_path, whole), CPU)
     [first] = tmp_path.iterdir()
     os.utime(first, (1, 1))
     with torch.no_grad():
         whole.model.features[0].weight += 1
-    features.extract(whole, data, rows, "plain", shelf(tmp_path, whole), CPU)
+    features.extract(whole, data, rows, "plain", cache(tmp_path, whole), CPU)
     assert len(list(tmp_path.iterdir())) == 2
-    features.extract(whole, data, rows, "mirrored", shelf(tmp_path, whole, limit=2 * first.stat().st_size), CPU)
+    features.extract(whole, data, rows, "mirrored", cache(tmp_path, whole, limit=2 * first.stat().st_size), CPU)
     assert len(list(tmp_path.iterdir())) == 2
     assert not first.exists()
     damaged = next(iter(tmp_path.iterdir()))
     damaged.write_bytes(b"no")
     for view in ("plain", "mirrored"):
-        assert len(features.extract(whole, data, rows, view, shelf(tmp_path, whole), CPU)) == len(rows)
+        assert len(features.extract(whole, data, rows, view, cache(tmp_path, whole), CPU)) == len(rows)
 
 
 def test_saving_features_writes_their_rows_and_nothing_else(tmp_path):
     whole = tmp_path / "features"
-    kept = Shelf(whole, "network", "images", 1000, 10**9)
+    kept = FeatureCache(whole, "network", "images", 1000, 10**9)
     values = np.arange(20, dtype=np.float16).reshape(2, 10)
     kept.save("plain", np.array([3, 900]), values, 1.0)
     [path] = whole.iterdir()
@@ -197,7 +197,7 @@ def test_saving_features_writes_their_rows_and_nothing_else(tmp_path):
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "other rows"])
 def test_damaged_features_are_computed_again(tmp_path, damage):
-    kept = Shelf(tmp_path, "network", "images", 100, 10**9)
+    kept = FeatureCache(tmp_path, "network", "images", 100, 10**9)
     kept.save("plain", np.arange(3), np.ones((3, 8), np.float16), 1.0)
     [path] = tmp_path.iterdir()
     match damage:
@@ -206,7 +206,7 @@ def test_damaged_features_are_computed_again(tmp_path, damage):
         case "empty":
             path.write_bytes(b"")
         case "other rows":
-            kept = Shelf(tmp_path, "network", "images", 101, 10**9)
+            kept = FeatureCache(tmp_path, "network", "images", 101, 10**9)
             path.rename(kept._path("plain"))
     assert kept.load("plain", np.arange(3))[0] is None
     kept.save("plain", np.arange(2), np.ones((2, 8), np.float16), 1.0)
@@ -214,7 +214,7 @@ def test_damaged_features_are_computed_again(tmp_path, damage):
 
 
 def test_features_that_a_cut_lost_are_unknown(tmp_path):
-    kept = Shelf(tmp_path, "network", "images", 100, 10**9)
+    kept = FeatureCache(tmp_path, "network", "images", 100, 10**9)
     kept.save("plain", np.arange(100), np.ones((100, 8), np.float16), 1.0)
     [path] = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -237,13 +237,13 @@ def test_a_head_for_very_many_images_is_fitted_to_the_same_share_of_each_class()
 
 
 def test_features_of_some_images_are_those_of_all(place, tmp_path):
-    whole, data, rows = ground(place)
+    whole, data, rows = context(place)
     chosen = probe.sample(data.labels.numpy(), 20, 0)
     part = data.subset(chosen)
     assert torch.equal(part.images, data.images[torch.from_numpy(chosen)])
     assert torch.equal(part.labels, data.labels[torch.from_numpy(chosen)])
-    everything = features.extract(whole, data, rows, "plain", shelf(tmp_path / "all", whole), CPU)
-    found = features.extract(whole, part, rows[chosen], "plain", shelf(tmp_path / "some", whole), CPU)
+    everything = features.extract(whole, data, rows, "plain", cache(tmp_path / "all", whole), CPU)
+    found = features.extract(whole, part, rows[chosen], "plain", cache(tmp_path / "some", whole), CPU)
     np.testing.assert_allclose(found, everything[chosen], rtol=2e-3, atol=1e-3)
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from darkroom.foundations import files
-from darkroom.thresholds import Doubt
+from darkroom.thresholds import Thresholds
 
 Kind = Literal["baseline", "scratch", "transfer"]
 
@@ -75,7 +75,7 @@ class Card:
     """How to build the network again: its name in the zoo and its arguments."""
     scores: dict[str, float] = field(default_factory=dict)
     """What it reached on its own test split, where the card travels without the metrics."""
-    doubt: Doubt | None = None
+    thresholds: Thresholds | None = None
     """When its answers are unsure; fitted on validation, set in the served card."""
     layers: list[Layer] = field(default_factory=list)
     """The network from its input to its output; empty where there is none."""
@@ -119,8 +119,12 @@ def write_card(folder: Path, card: Card) -> None:
 def read_card(folder: Path) -> Card:
     """Read `card.json`."""
     fields = files.read_json(folder / "card.json")
-    doubt, layers = fields.pop("doubt", None), fields.pop("layers", [])
-    return Card(**fields, doubt=Doubt(**doubt) if doubt else None, layers=[Layer(**layer) for layer in layers])
+    thresholds, layers = fields.pop("thresholds", None), fields.pop("layers", [])
+    return Card(
+        **fields,
+        thresholds=Thresholds(**thresholds) if thresholds else None,
+        layers=[Layer(**layer) for layer in layers],
+    )
 
 
 def write_predictions(folder: Path, predictions: Predictions) -> None:

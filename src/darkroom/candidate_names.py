@@ -1,4 +1,4 @@
-"""Who is judged: the names of the candidates, from the parameters."""
+"""Who is evaluated: the names of the candidates, from the parameters."""
 
 from pathlib import Path
 

@@ -17,7 +17,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from darkroom.colours import to_rgb, white_of
 from darkroom.foundations.errors import DarkroomError
-from darkroom.quiet import hush
+from darkroom.quiet import silence
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff"})
@@ -103,7 +103,7 @@ def decode(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> Decoded:
     """
     if not data:
         raise ImageError("the file is empty")
-    hush()
+    silence()
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size

@@ -12,7 +12,7 @@ import PIL
 _IGNORED = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 
 
-def hush() -> None:
+def silence() -> None:
     """Silence Pillow and the libtiff inside it for the rest of the process; cheap to call again.
 
     Not `warnings.catch_warnings` and no redirected file descriptor around each picture: both belong to the
@@ -20,11 +20,11 @@ def hush() -> None:
     """
     if _IGNORED not in warnings.filters:  # again after whoever restored the filters, as each test does
         warnings.filterwarnings("ignore", module=r"PIL\.")
-    _hush_once()
+    _silence_once()
 
 
 @cache
-def _hush_once() -> None:
+def _silence_once() -> None:
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     # Pillow turns off libtiff's warnings but not its errors, and has no call for it. Its wheels bring the library
     # along in one of these folders; where they do not (Windows links it in), libtiff may print, and that is all.

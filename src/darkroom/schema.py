@@ -104,7 +104,7 @@ def schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Document.model_json_schema()}
 
 
-def way_back(path: Path) -> str:
+def how_to_undo(path: Path) -> str:
     """Return a line that says how to undo changes to `path` that git does not have; empty where it has them all.
 
     `dvc exp run -S` writes into the file and leaves it so when the run fails.

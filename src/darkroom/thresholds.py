@@ -1,6 +1,6 @@
 """When an answer is unsure, and when a picture is none of the classes: the thresholds, and how they are applied.
 
-The judge fits a `Doubt` on validation images; the served card carries it and the service answers by it.
+The evaluation fits a `Thresholds` on validation images; the served card carries it and the service answers by it.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ MISLEADING = 0.2
 
 
 @dataclass(frozen=True)
-class Doubt:
+class Thresholds:
     """When an answer is unsure, and when a picture is none of the classes: fitted on validation."""
 
     score: Score

@@ -31,7 +31,7 @@ class Answer:
     labels: list[tuple[str, float]]
     """Classes and their calibrated probabilities, the most probable first; empty where there is an `error`."""
     confident: bool | None = None
-    """None where the model was judged without that, and where there is an `error`."""
+    """None where the model was evaluated without that, and where there is an `error`."""
     in_distribution: bool | None = None
     error: str = ""
 
@@ -80,7 +80,7 @@ def answer(predictor: Predictor, pictures: Iterator[tuple[str, Path | bytes | st
 def _answer(predictor: Predictor, share: Sequence[tuple[str, Path | bytes | str]], top_k: int) -> list[Answer]:
     decoded = [_decode(data, predictor.card.image_size) for _, data in share]
     pixels = [item for item in decoded if not isinstance(item, str)]
-    rows = iter(_judge(predictor, np.stack(pixels), top_k) if pixels else ())
+    rows = iter(_evaluate(predictor, np.stack(pixels), top_k) if pixels else ())
     return [
         Answer(name, [], error=item) if isinstance(item, str) else Answer(name, *next(rows))
         for (name, _), item in zip(share, decoded, strict=True)
@@ -99,10 +99,10 @@ def _decode(data: Path | bytes | str, size: int) -> npt.NDArray[np.uint8] | str:
         return error.strerror or str(error)
 
 
-def _judge(predictor: Predictor, pixels: npt.NDArray[np.uint8], top_k: int) -> Iterator[tuple[Any, ...]]:
+def _evaluate(predictor: Predictor, pixels: npt.NDArray[np.uint8], top_k: int) -> Iterator[tuple[Any, ...]]:
     """Yield the fields of an answer for each picture of `pixels`, shape (N, S, S, 3)."""
     card, logits = predictor.card, predictor.logits(pixels)
-    known, confident = card.doubt.verdicts(logits, card.temperature) if card.doubt else (None, None)
+    known, confident = card.thresholds.verdicts(logits, card.temperature) if card.thresholds else (None, None)
     for row, probabilities in enumerate(candidate.softmax(logits, card.temperature)):
         order = np.argsort(-probabilities, kind="stable")[:top_k]
         labels = [(card.classes[index], float(probabilities[index])) for index in order]

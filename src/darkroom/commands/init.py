@@ -105,7 +105,7 @@ def _remarks(found: Survey, counts: Counter[str]) -> list[str]:
             f"{conflicts:,} pictures have a copy under another class and are left out: {naming.listed(names, most=3)}"
         )
     if few := [f"{label} ({count})" for label, count in counts.items() if count < 30]:
-        lines.append(f"Fewer than 30 pictures, so hard to learn and to judge: {naming.listed(few, most=3)}")
+        lines.append(f"Fewer than 30 pictures, so hard to learn and to evaluate: {naming.listed(few, most=3)}")
     if broken := [item for item in found.broken if item.label]:
         lines.append(f"{len(broken):,} cannot be read and are left out:")
         lines += [f"  {naming.shown(item.name)}: {naming.shown(item.reason)}" for item in broken[:MOST_BROKEN]]
@@ -192,7 +192,7 @@ def _ask(*, yes: bool) -> None:
 
 
 def _show_next(entry: str, source: str | None, counts: Counter[str], console: Console) -> None:
-    lines = [("dvc repro", "train, judge, package and report"), ("darkroom summary", "what came of it")]
+    lines = [("dvc repro", "train, evaluate, package and report"), ("darkroom summary", "what came of it")]
     if source:
         lines.append(("dvc repro -f download && dvc repro", "the same after the pictures have changed"))
     if max(counts.values()) > MANY:

@@ -139,8 +139,8 @@ def _propose_models(
     families = splitting.together(found.records, found.copies).tolist()
     rows = zip(found.records, families, splits, strict=True)
     # What stays together is in one fold, so a class has as many folds as families.
-    judged = {(record.label, family) for record, family, split in rows if split in ("train", "validation")}
-    folds = min(FOLDS, *Counter(label for label, _ in judged).values()) if start and sizes["validation"] < FEW else 0
+    evaluated = {(record.label, family) for record, family, split in rows if split in ("train", "validation")}
+    folds = min(FOLDS, *Counter(label for label, _ in evaluated).values()) if start and sizes["validation"] < FEW else 0
     folds = folds if folds > 1 else 0
     if folds != current.select.folds:
         result.values["select.folds"] = folds

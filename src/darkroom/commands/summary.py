@@ -44,8 +44,10 @@ def summary() -> str:
 
 def _foreign(evaluation: dict[str, Any]) -> list[str]:
     """Say how many images that show none of the classes get a confident answer."""
-    worth = evaluation.get("best", {}).get("doubt") or {"outsiders": {}}
-    text = thresholds.describe({kind: figures["confident"] for kind, figures in worth["outsiders"].items()})
+    selective = evaluation.get("best", {}).get("selective_prediction") or {"out_of_distribution": {}}
+    text = thresholds.describe(
+        {kind: figures["confident"] for kind, figures in selective["out_of_distribution"].items()}
+    )
     return [text] if text else []
 
 

@@ -1,1 +1,1 @@
-"""From predictions to judgements, figures and the report."""
+"""From predictions to evaluations, figures and the report."""

@@ -11,12 +11,12 @@ import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
 from darkroom.evaluation.checks import out_of_distribution
-from darkroom.evaluation.evaluate import Judged
+from darkroom.evaluation.evaluate import Evaluated
 from darkroom.evaluation.scores.intervals import accuracy_interval
 from darkroom.evaluation.settings import SelectSettings
 from darkroom.packed import Split
 from darkroom.predictor import Predictor
-from darkroom.thresholds import Doubt, Score, known_score
+from darkroom.thresholds import Score, Thresholds, known_score
 
 FITTED = 32
 """Outsiders of each kind that a fit asks about: every network answers them, so they are fewer than for the test."""
@@ -32,7 +32,7 @@ Logits = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Stranger:
+class ForeignScores:
     """How well one kind of outsiders is told from the test images."""
 
     auroc: float
@@ -44,7 +44,7 @@ class Stranger:
 
 
 @dataclass(frozen=True)
-class Worth:
+class SelectivePrediction:
     """What doubting is worth on test."""
 
     in_distribution: float
@@ -55,41 +55,43 @@ class Worth:
     """Accuracy of the confident answers with Wilson's 95% interval; None where there are none."""
     confident_accuracy_low: float | None
     confident_accuracy_high: float | None
-    outsiders: dict[str, Stranger]
+    out_of_distribution: dict[str, ForeignScores]
     """By kind."""
 
 
 def fit_each(
-    networks: Sequence[Judged], store: Path, images: Images, split: Split, settings: SelectSettings, seed: int
-) -> dict[str, Doubt]:
+    networks: Sequence[Evaluated], store: Path, images: Images, split: Split, settings: SelectSettings, seed: int
+) -> dict[str, Thresholds]:
     """Return when to doubt each network, by name, fitted on validation images and on outsiders drawn from them.
 
     store: the folder of the candidates; images: the packed ones, shape (N, S, S, 3).
     """
-    strange = out_of_distribution.drawn(images[split.rows("validation")], seed, FITTED)
-    doubts = {}
+    foreign = out_of_distribution.drawn(images[split.rows("validation")], seed, FITTED)
+    thresholds = {}
     for each in networks:
         predictor = Predictor(store / each.card.name)
-        met = {kind: predictor.logits_in_parts(part) for kind, part in strange.items()}
+        met = {kind: predictor.logits_in_parts(part) for kind, part in foreign.items()}
         shares = settings.coverage, settings.least_coverage
-        doubts[each.card.name] = fit(each.predictions.validation, met, each.temperature, *shares)
-    return doubts
+        thresholds[each.card.name] = fit(each.predictions.validation, met, each.temperature, *shares)
+    return thresholds
 
 
-def try_out(best: Judged, doubt: Doubt, folder: Path, images: Images, split: Split, seed: int) -> Worth:
+def try_out(
+    best: Evaluated, thresholds: Thresholds, folder: Path, images: Images, split: Split, seed: int
+) -> SelectivePrediction:
     """Return what `doubt` is worth to `best` in `folder`: on test, against outsiders that the fit has not seen."""
     test = split.rows("test")
     kinds = out_of_distribution.elsewhere(images.shape[1], split.classes, seed) | out_of_distribution.drawn(
         images[test], seed + 1
     )
     predictor = Predictor(folder)
-    met = {kind: predictor.logits_in_parts(strange) for kind, strange in kinds.items()}
-    return measure(doubt, best.temperature, best.predictions.test, best.predicted == split.labels[test], met)
+    met = {kind: predictor.logits_in_parts(foreign) for kind, foreign in kinds.items()}
+    return measure(thresholds, best.temperature, best.predictions.test, best.predicted == split.labels[test], met)
 
 
 def fit(
-    validation: Logits, outsiders: Mapping[str, Logits], temperature: float, coverage: float, least: float
-) -> Doubt:
+    validation: Logits, foreign: Mapping[str, Logits], temperature: float, coverage: float, least: float
+) -> Thresholds:
     """Return the thresholds under which `coverage` of the validation images, 0 to 1, get confident answers.
 
     validation: shape (rows, classes); outsiders: the same by kind. The score is the one that better tells validation
@@ -100,45 +102,49 @@ def fit(
     until no more than that pass, or until only `least` of the validation images get confident answers. Thresholds are
     rounded down at the sixth digit, so that no image that sets one falls below it.
     """
-    strange = np.concatenate(list(outsiders.values()))
-    score: Score = max(get_args(Score), key=lambda each: _auroc(validation, strange, temperature, each))
+    together = np.concatenate(list(foreign.values()))
+    score: Score = max(get_args(Score), key=lambda each: _auroc(validation, together, temperature, each))
     scores = known_score(validation, temperature, score)
     sure = known_score(validation, temperature, "max_probability")
     known = _threshold(scores, (1 + coverage) / 2)
     confident = _threshold(np.where(scores >= known, sure, 0.0), coverage)
     for share in np.arange((1 + coverage) / 2, 0, -STEP):
-        tried = Doubt(score, _threshold(scores, float(share)), confident, 1.0)
+        tried = Thresholds(score, _threshold(scores, float(share)), confident, 1.0)
         if (tried.verdicts(validation, temperature)[1]).mean() < min(coverage, least):
             break
         known = tried.known
-        if max(tried.verdicts(part, temperature)[1].mean() for part in outsiders.values()) <= PASSING:
+        if max(tried.verdicts(part, temperature)[1].mean() for part in foreign.values()) <= PASSING:
             break
-    _, accepted = Doubt(score, known, confident, 1.0).verdicts(validation, temperature)
-    return Doubt(score, known, confident, float(accepted.mean()))
+    _, accepted = Thresholds(score, known, confident, 1.0).verdicts(validation, temperature)
+    return Thresholds(score, known, confident, float(accepted.mean()))
 
 
 def measure(
-    doubt: Doubt, temperature: float, test: Logits, right: npt.NDArray[np.bool_], outsiders: Mapping[str, Logits]
-) -> Worth:
+    thresholds: Thresholds,
+    temperature: float,
+    test: Logits,
+    right: npt.NDArray[np.bool_],
+    foreign: Mapping[str, Logits],
+) -> SelectivePrediction:
     """Return what `doubt` is worth: on the test images, and against outsiders by kind.
 
     test: shape (rows, classes); right: shape (rows,), whether each test image is answered rightly.
     """
-    known, confident = doubt.verdicts(test, temperature)
+    known, confident = thresholds.verdicts(test, temperature)
     count, hits = int(confident.sum()), int(right[confident].sum())
     interval = accuracy_interval(hits, count) if count else (None, None)
-    strangers = {}
-    for kind, logits in outsiders.items():
-        accepted, sure = doubt.verdicts(logits, temperature)
-        auroc = _auroc(test, logits, temperature, doubt.score)
-        strangers[kind] = Stranger(auroc, float(accepted.mean()), float(sure.mean()))
-    return Worth(
+    foreign_scores = {}
+    for kind, logits in foreign.items():
+        accepted, sure = thresholds.verdicts(logits, temperature)
+        auroc = _auroc(test, logits, temperature, thresholds.score)
+        foreign_scores[kind] = ForeignScores(auroc, float(accepted.mean()), float(sure.mean()))
+    return SelectivePrediction(
         in_distribution=float(known.mean()),
         confident=float(confident.mean()),
         confident_accuracy=hits / count if count else None,
         confident_accuracy_low=interval[0],
         confident_accuracy_high=interval[1],
-        outsiders=strangers,
+        out_of_distribution=foreign_scores,
     )
 
 

@@ -1,4 +1,4 @@
-"""Reading candidates and judging each: calibrated on validation, scored once on test."""
+"""Reading candidates and evaluating each: calibrated on validation, scored once on test."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from darkroom.packed import Split
 
 
 @dataclass(frozen=True)
-class Judged:
+class Evaluated:
     """A candidate and what it is worth."""
 
     card: Card
@@ -57,18 +57,18 @@ class Resamples:
     test: Bootstrap
     """Of the test split."""
     clean: Bootstrap | None
-    """Of its images that are no leaks; None as for `Judged.without_leaks`."""
+    """Of its images that are no leaks; None as for `Evaluated.without_leaks`."""
 
 
 def resample(split: Split, seed: int, draws: int = DRAWS) -> Resamples:
-    """Draw the resamples for `judge` from `seed`."""
+    """Draw the resamples for `evaluate` from `seed`."""
     leaks = split.leaks[split.rows("test")]
     clean = Bootstrap(int((~leaks).sum()), seed, draws) if leaks.any() and not leaks.all() else None
     return Resamples(Bootstrap(len(leaks), seed, draws), clean)
 
 
-def judge(folder: Path, split: Split, resamples: Resamples) -> Judged:
-    """Judge the candidate in `folder` on the splits of `split`, to which `resamples` belong.
+def evaluate(folder: Path, split: Split, resamples: Resamples) -> Evaluated:
+    """Evaluate the candidate in `folder` on the splits of `split`, to which `resamples` belong.
 
     Raises DarkroomError when the candidate is missing, was trained on another split, or has predictions that
     are no numbers.
@@ -91,7 +91,7 @@ def judge(folder: Path, split: Split, resamples: Resamples) -> Judged:
         kept = ~split.leaks[split.rows("test")]
         rest = test[kept], labels["test"][kept]
         without_leaks = score_in_detail(*rest, rank_classes(*rest), resamples.clean)
-    return Judged(
+    return Evaluated(
         card=card,
         temperature=temperature,
         overconfidence=float(candidate.softmax(predictions.validation).max(axis=1).mean() - right.mean()),

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy.sparse import csc_array
 
 from darkroom import candidate
-from darkroom.evaluation.evaluate import Judged
+from darkroom.evaluation.evaluate import Evaluated
 from darkroom.evaluation.scores.comparison import SIGNIFICANCE, compare_each
 from darkroom.evaluation.scores.detail import macro_draws
 from darkroom.evaluation.scores.intervals import Bootstrap
@@ -30,7 +30,7 @@ WORDS: dict[Metric, str] = {"accuracy": "accuracy", "macro_f1": "macro F1", "log
 class Choice:
     """The best network and why it is."""
 
-    best: Judged
+    best: Evaluated
     value: float
     """Its score on validation."""
     reason: str
@@ -45,8 +45,8 @@ def decide(metric: Literal["auto"] | Metric, split: Split) -> Metric:
 
 
 def choose(
-    networks: Sequence[Judged],
-    bar: Judged,
+    networks: Sequence[Evaluated],
+    bar: Evaluated,
     metric: Metric,
     prefer: Prefer = "best",
     *,
@@ -57,24 +57,24 @@ def choose(
 
     labels: those of the validation rows, shape (rows,); seed: of the resamples.
 
-    Where every network was judged by folds, those decide instead of the one validation split. A tie goes to the lower
-    log loss, then to fewer parameters, then to the first name. With `cheapest_within_noise` it is the network with the
-    fewest parameters among those that are within noise of that one on validation: for accuracy McNemar's exact test
-    with Holm's correction cannot tell them, for another metric the bootstrap's interval of the difference, at a level
-    corrected for how many are compared (Bonferroni), holds 0. Parameters stand for cost because they are the same on
-    every machine, which a measured time is not.
+    Where every network was evaluated by folds, those decide instead of the one validation split. A tie goes to the
+    lower log loss, then to fewer parameters, then to the first name. With `cheapest_within_noise` it is the network
+    with the fewest parameters among those that are within noise of that one on validation: for accuracy McNemar's exact
+    test with Holm's correction cannot tell them, for another metric the bootstrap's interval of the difference, at a
+    level corrected for how many are compared (Bonferroni), holds 0. Parameters stand for cost because they are the same
+    on every machine, which a measured time is not.
 
     Raises DarkroomError where there is no network.
     """
     if not networks:
         raise DarkroomError("there is no network to choose: add one to `scratch` or `transfer` in params.yaml")
     sign = 1 if metric == "log_loss" else -1
-    by_folds = judged_by_folds(networks)
+    by_folds = evaluated_by_folds(networks)
 
-    def measured(network: Judged) -> float:
+    def measured(network: Evaluated) -> float:
         return float(getattr(network.folds if by_folds else network.validation, metric))
 
-    def keys(network: Judged) -> tuple[float, float, int, str]:
+    def keys(network: Evaluated) -> tuple[float, float, int, str]:
         return sign * measured(network), network.validation.log_loss, network.card.parameters, network.card.name
 
     ranked = sorted(networks, key=keys)
@@ -102,7 +102,7 @@ def choose(
     return Choice(best, value, reason + _against_bar(best, ranked, bar, metric))
 
 
-def _against_bar(best: Judged, networks: Sequence[Judged], bar: Judged, metric: Metric) -> str:
+def _against_bar(best: Evaluated, networks: Sequence[Evaluated], bar: Evaluated, metric: Metric) -> str:
     """Say so where the baseline has a better validation `metric` than the chosen network, or than all of them."""
     sign = 1 if metric == "log_loss" else -1
     reached = float(getattr(bar.validation, metric))
@@ -114,15 +114,15 @@ def _against_bar(best: Judged, networks: Sequence[Judged], bar: Judged, metric: 
     return f" On validation the baseline has a better {WORDS[metric]} ({_shown(reached, metric)}) than {whom}."
 
 
-def judged_by_folds(networks: Sequence[Judged]) -> bool:
-    """Return whether folds can decide: only where every network was judged by them are they compared alike."""
+def evaluated_by_folds(networks: Sequence[Evaluated]) -> bool:
+    """Return whether folds can decide: only where every network was evaluated by them are they compared alike."""
     return all(network.folds for network in networks)
 
 
-def caution(networks: Sequence[Judged], prefer: Prefer = "best") -> str:
+def caution(networks: Sequence[Evaluated], prefer: Prefer = "best") -> str:
     """Return a sentence where one small validation split chose among several networks, else nothing."""
     images = len(networks[0].validation_right)
-    by_folds = judged_by_folds(networks)
+    by_folds = evaluated_by_folds(networks)
     if len(networks) == 1 or images >= FEW or (by_folds and prefer == "best"):
         return ""
     remedy = "a larger split.validation would be surer"
@@ -136,14 +136,14 @@ def caution(networks: Sequence[Judged], prefer: Prefer = "best") -> str:
     return f"With {images} validation images that may be luck: {remedy}."
 
 
-def _splits(network: Judged) -> str:
+def _splits(network: Evaluated) -> str:
     assert network.folds is not None
     return f"{network.folds.folds} folds" + (
         f", repeated {network.folds.repeats} times" if network.folds.repeats > 1 else ""
     )
 
 
-def _alike(ranked: Sequence[Judged], metric: Metric, labels: npt.NDArray[np.int64], seed: int) -> list[Judged]:
+def _alike(ranked: Sequence[Evaluated], metric: Metric, labels: npt.NDArray[np.int64], seed: int) -> list[Evaluated]:
     """Return those whose validation `metric` is within noise of the first one's."""
     top, *others = ranked
     if metric == "accuracy":
@@ -152,7 +152,7 @@ def _alike(ranked: Sequence[Judged], metric: Metric, labels: npt.NDArray[np.int6
     bootstrap = Bootstrap(len(labels), seed, DRAWS)
     first, tail = _resampled(top, metric, labels, bootstrap), SIGNIFICANCE / 2 / max(1, len(others))
 
-    def within_noise(other: Judged) -> bool:
+    def within_noise(other: Evaluated) -> bool:
         low, high = np.quantile(_resampled(other, metric, labels, bootstrap) - first, (tail, 1 - tail))
         return bool(low <= 0 <= high)
 
@@ -160,7 +160,7 @@ def _alike(ranked: Sequence[Judged], metric: Metric, labels: npt.NDArray[np.int6
 
 
 def _resampled(
-    network: Judged, metric: Metric, labels: npt.NDArray[np.int64], bootstrap: Bootstrap
+    network: Evaluated, metric: Metric, labels: npt.NDArray[np.int64], bootstrap: Bootstrap
 ) -> npt.NDArray[np.float64]:
     """Return the validation macro F1 or log loss of each resample, shape (draws,)."""
     probabilities = candidate.softmax(network.predictions.validation, network.temperature)
@@ -174,7 +174,7 @@ def _shown(value: float, metric: Metric) -> str:
     return f"{value:.2%}" if metric == "accuracy" else f"{value:.4f}"
 
 
-def _advantage(first: Judged, second: Judged) -> str:
+def _advantage(first: Evaluated, second: Evaluated) -> str:
     """Say what puts `first` before `second`, which has the same score."""
     if first.validation.log_loss != second.validation.log_loss:
         return f"its lower log loss ({first.validation.log_loss:.4f})"

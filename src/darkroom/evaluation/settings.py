@@ -19,7 +19,7 @@ class SelectSettings(Section):
     least_coverage: Annotated[float, Field(gt=0, le=1)] = 0.85
     """Down to this share, where more than a tenth of generated foreign images would get confident answers otherwise."""
     folds: Annotated[int, Field(ge=0, le=20)] = 0
-    """Folds of training and validation images that judge a probe as well, repeated for about ten fits; 0 is none."""
+    """Folds of training and validation images that evaluate a probe as well, repeated for about ten fits; 0 is none."""
 
     @field_validator("folds")
     @classmethod

@@ -1,4 +1,4 @@
-"""The judgement as JSON and CSV, as DVC and the report read it."""
+"""The evaluation as JSON and CSV, as DVC and the report read it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple
@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from darkroom import plot_labels
 from darkroom.candidate_names import BASELINE
-from darkroom.evaluation.abstention import Worth, risk_coverage
-from darkroom.evaluation.evaluate import Judged
-from darkroom.evaluation.failures.mistakes import Doubtful
+from darkroom.evaluation.abstention import SelectivePrediction, risk_coverage
+from darkroom.evaluation.evaluate import Evaluated
+from darkroom.evaluation.failures.mistakes import Disagreement
 from darkroom.evaluation.failures.review import Review
 from darkroom.evaluation.scores.calibration import reliability
 from darkroom.evaluation.scores.comparison import Comparison
@@ -20,7 +20,7 @@ from darkroom.evaluation.scores.metrics import score_classes
 from darkroom.evaluation.scores.ranking import RECALLS
 from darkroom.evaluation.selection import Choice
 from darkroom.packed import Record, Split
-from darkroom.thresholds import Doubt
+from darkroom.thresholds import Thresholds
 
 CURVES = ("candidate", "epoch", "train_loss", "validation_loss", "validation_accuracy")
 CONFUSION = ("actual", "predicted")
@@ -32,14 +32,14 @@ MOST = 500
 
 
 def evaluation(
-    judged: Sequence[Judged],
-    best: Judged,
+    evaluated: Sequence[Evaluated],
+    best: Evaluated,
     comparisons: Mapping[str, Comparison],
-    doubts: Mapping[str, Doubt],
-    worth: Worth,
+    thresholds: Mapping[str, Thresholds],
+    selective: SelectivePrediction,
     label_issues: int,
 ) -> dict[str, Any]:
-    """Return `metrics/evaluation.json`, whose leaves are single values; docs/judging.md says what each one is.
+    """Return `metrics/evaluation.json`, whose leaves are single values; docs/evaluation.md says what each one is.
 
     comparisons: each candidate against the best; doubts: of the networks; label_issues: how many labels
     may be wrong. Where a value is None, its key is left out.
@@ -51,16 +51,18 @@ def evaluation(
             "test_accuracy_low": best.test.accuracy_low,
             "test_accuracy_high": best.test.accuracy_high,
             "versus_baseline": asdict(comparisons[BASELINE].turned()),
-            "doubt": asdict(worth),
+            "selective_prediction": asdict(selective),
             "label_issues": label_issues,
         },
-        "candidates": {each.card.name: _candidate(each, comparisons, doubts) for each in judged},
+        "candidates": {each.card.name: _candidate(each, comparisons, thresholds) for each in evaluated},
     }
     tidy: dict[str, Any] = _tidy(document)
     return tidy
 
 
-def _candidate(each: Judged, comparisons: Mapping[str, Comparison], doubts: Mapping[str, Doubt]) -> dict[str, Any]:
+def _candidate(
+    each: Evaluated, comparisons: Mapping[str, Comparison], thresholds: Mapping[str, Thresholds]
+) -> dict[str, Any]:
     name = each.card.name
     return {
         "temperature": each.temperature,
@@ -70,7 +72,7 @@ def _candidate(each: Judged, comparisons: Mapping[str, Comparison], doubts: Mapp
         "uncalibrated": asdict(each.uncalibrated),
         "without_leaks": {"leaks": each.leaks, **_flat(each.without_leaks)} if each.without_leaks else None,
         "versus_best": asdict(comparisons[name]) if name in comparisons else None,
-        "doubt": asdict(doubts[name]) if name in doubts else None,
+        "thresholds": asdict(thresholds[name]) if name in thresholds else None,
     }
 
 
@@ -101,28 +103,28 @@ def choice(chosen: Choice, metric: str) -> dict[str, Any]:
     return dict(_tidy(chosen_by))
 
 
-def curves(judged: Sequence[Judged]) -> list[tuple[Any, ...]]:
+def curves(evaluated: Sequence[Evaluated]) -> list[tuple[Any, ...]]:
     """Return the rows of `plots/learning_curves.csv`."""
-    return [(each.card.name, *asdict(epoch).values()) for each in judged for epoch in each.history]
+    return [(each.card.name, *asdict(epoch).values()) for each in evaluated for epoch in each.history]
 
 
-def confusion(best: Judged, labels: npt.NDArray[np.int64]) -> list[tuple[str, str]]:
+def confusion(best: Evaluated, labels: npt.NDArray[np.int64]) -> list[tuple[str, str]]:
     """Return the rows of `plots/confusion.csv`, one a test image."""
     names = list(map(plot_labels.defuse, best.card.classes))
     return [(names[actual], names[predicted]) for actual, predicted in zip(labels, best.predicted, strict=True)]
 
 
-def per_class(judged: Sequence[Judged], labels: npt.NDArray[np.int64]) -> list[tuple[Any, ...]]:
+def per_class(evaluated: Sequence[Evaluated], labels: npt.NDArray[np.int64]) -> list[tuple[Any, ...]]:
     """Return the rows of `plots/per_class.csv`: test scores, empty where the test split lacks the class."""
     return [
         (each.card.name, *asdict(scores).values())
-        for each in judged
+        for each in evaluated
         for scores in score_classes(each.predicted, labels, each.card.classes, each.rankings)
     ]
 
 
 def lists(
-    judged: Sequence[Judged],
+    evaluated: Sequence[Evaluated],
     labels: npt.NDArray[np.int64],
     reviewed: Review,
     records: Sequence[Record],
@@ -130,7 +132,7 @@ def lists(
 ) -> dict[str, tuple[Sequence[str], list[tuple[Any, ...]]]]:
     """Return header and rows of each file of `plots/tables`: curves of every candidate, failures of the best."""
     bins, recalls, risks = [], [], []
-    for each in judged:
+    for each in evaluated:
         name, right = each.card.name, each.predicted == labels
         found = reliability(each.probabilities, labels)
         bins += [(name, group.confidence, group.right / group.count, group.count) for group in found]
@@ -153,7 +155,7 @@ def lists(
     return {name: (header, [_rounded(row) for row in rows]) for name, (header, rows) in contents.items()}
 
 
-def _doubtful(found: Sequence[Doubtful], records: Sequence[Record], split: Split) -> list[tuple[Any, ...]]:
+def _doubtful(found: Sequence[Disagreement], records: Sequence[Record], split: Split) -> list[tuple[Any, ...]]:
     return [(each.row, records[each.row].name, split.splits[each.row], *astuple(each)[1:]) for each in found[:MOST]]
 
 

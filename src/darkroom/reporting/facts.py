@@ -33,7 +33,7 @@ class Entry:
     """Scores on test before calibration."""
     versus_best: dict[str, Any] | None = None
     """Difference in test accuracy, p_value and verdict; None for the best itself."""
-    doubt: dict[str, Any] | None = None
+    thresholds: dict[str, Any] | None = None
     """When its answers are unsure; None for the baseline."""
     folds: Folds | None = None
     """How a probe does on repeated folds; None where none were asked for."""
@@ -74,7 +74,7 @@ class SliceRow:
 
 
 @dataclass(frozen=True)
-class Price:
+class Cost:
     """What a network costs to keep and to ask."""
 
     megabytes: float
@@ -108,7 +108,7 @@ class Facts:
     """Those that it has not."""
     confusions: list[Confusion]
     """The best network's mistakes, the most frequent first."""
-    worth: dict[str, Any] | None
+    selective: dict[str, Any] | None
     """What doubting is worth on test."""
     robustness: dict[str, Any] | None
     """`metrics/robustness.json`; None where the trial was left out."""
@@ -117,7 +117,7 @@ class Facts:
     """Validation and test images whose label may be wrong."""
     listed_issues: int
     """How many of them, the likeliest, the list holds."""
-    prices: dict[str, Price]
+    costs: dict[str, Cost]
     """By network; empty where times are not told."""
     quantization: dict[str, Any] | None
     """`quantization.json` of what is served; None where no int8 was asked for."""
@@ -215,12 +215,12 @@ def gather(sources: Sources, names: Sequence[str], settings: ReportSettings, dat
         classes=[_class_row(row) for row in by_class if row["support"] != "0"],
         absent=[row["class"] for row in by_class if row["support"] == "0"],
         confusions=_confusions(packed.read_rows(sources.confusion)),
-        worth=evaluation["best"].get("doubt"),
+        selective=evaluation["best"].get("selective_prediction"),
         robustness=robustness if robustness["images"] else None,
         slices=[_slice_row(row) for row in packed.read_sheet(sources.tables / "slices.csv")],
         label_issues=evaluation["best"]["label_issues"],
         listed_issues=len(packed.read_sheet(sources.tables / "label_issues.csv")),
-        prices=_prices(sources.cost / "cost.csv") if sources.cost else {},
+        costs=_costs(sources.cost / "cost.csv") if sources.cost else {},
         quantization=_quantization(sources.served / "quantization.json") if sources.served else None,
         seed=seed,
         commit=revision.commit(),
@@ -229,9 +229,9 @@ def gather(sources: Sources, names: Sequence[str], settings: ReportSettings, dat
     )
 
 
-def _entry(folder: Path, judged: dict[str, Any]) -> Entry:
+def _entry(folder: Path, evaluated: dict[str, Any]) -> Entry:
     card = candidate.read_card(folder)
-    scores = {key: value for key, value in judged.items() if key in Entry.__dataclass_fields__}
+    scores = {key: value for key, value in evaluated.items() if key in Entry.__dataclass_fields__}
     folds = candidate.read_folds(folder)
     return Entry(card, candidate.read_history(folder), steps(card.layers), **scores, folds=folds)
 
@@ -241,9 +241,9 @@ def _class_row(row: dict[str, str]) -> ClassRow:
     return ClassRow(row["class"], int(row["support"]), **numbers)
 
 
-def _prices(path: Path) -> dict[str, Price]:
+def _costs(path: Path) -> dict[str, Cost]:
     rows = packed.read_rows(path)
-    return {row["candidate"]: Price(float(row["megabytes"]), float(row["milliseconds"])) for row in rows}
+    return {row["candidate"]: Cost(float(row["megabytes"]), float(row["milliseconds"])) for row in rows}
 
 
 def _quantization(path: Path) -> dict[str, Any] | None:

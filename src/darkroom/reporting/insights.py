@@ -40,7 +40,7 @@ def lessons(facts: Facts) -> list[str]:
             f"Size: {best.card.name} has {ratio} the parameters of {least.card.name}"
             + (f", which is {said}." if said else ".")
         )
-        fast, slow = (facts.prices.get(each.card.name) for each in (least, best))
+        fast, slow = (facts.costs.get(each.card.name) for each in (least, best))
         if fast and slow and slow.milliseconds > 1.5 * fast.milliseconds:
             lines.append(
                 f"Speed: {least.card.name} answers {times(slow.milliseconds / fast.milliseconds)} as fast, in "

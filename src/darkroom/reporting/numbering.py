@@ -12,8 +12,8 @@ WORKS = {
     "bootstrap": "B. Efron and R. J. Tibshirani. An Introduction to the Bootstrap. Chapman and Hall, 1993.",
     "corruptions": "D. Hendrycks and T. Dietterich. Benchmarking Neural Network Robustness to Common Corruptions and "
     "Perturbations. ICLR, 2019.",
-    "doubt": "D. Hendrycks and K. Gimpel. A Baseline for Detecting Misclassified and Out-of-Distribution Examples in "
-    "Neural Networks. ICLR, 2017.",
+    "max_probability": "D. Hendrycks and K. Gimpel. A Baseline for Detecting Misclassified and Out-of-Distribution "
+    "Examples in Neural Networks. ICLR, 2017.",
     "energy": "W. Liu, X. Wang, J. Owens and Y. Li. Energy-based Out-of-distribution Detection. NeurIPS, 2020.",
     "guo": "C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger. On Calibration of Modern Neural Networks. ICML, 2017.",
     "hog": "N. Dalal and B. Triggs. Histograms of Oriented Gradients for Human Detection. CVPR, 2005.",

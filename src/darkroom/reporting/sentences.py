@@ -19,7 +19,7 @@ def summary(facts: Facts) -> list[str]:
         f"{count(data['train'], 'image')} of {data['dataset']}: a classical baseline and "
         f"{numeral(len(facts.networks)).lower()} {'network' if len(facts.networks) == 1 else 'networks'}."
     )
-    return [task, choice(facts), headline(facts), verdict(facts), beware(facts)]
+    return [task, choice(facts), headline(facts), verdict(facts), caveat(facts)]
 
 
 def choice(facts: Facts) -> str:
@@ -38,7 +38,7 @@ def validation_use(facts: Facts) -> str:
     return listing([*uses, "calibrate", "set thresholds"]) + folds
 
 
-def course(entry: Entry) -> str:
+def training(entry: Entry) -> str:
     """Say how long a network was trained, and what was kept."""
     card, time = entry.card, duration(entry.card.seconds)
     if not card.epochs:
@@ -92,7 +92,7 @@ def verdict(facts: Facts) -> str:
     return f"{it} does not beat the baseline, which reaches {reached}: the difference is within noise ({test}).{bar}"
 
 
-def beware(facts: Facts) -> str:
+def caveat(facts: Facts) -> str:
     """Name the most frequent mistake, or that there is none, and how far the confidence is off."""
     off = f"its confidence and its accuracy differ by {points(facts.best.test['ece'])} on average."
     if not facts.confusions:
@@ -154,10 +154,10 @@ def calibration(facts: Facts) -> str:
     )
 
 
-def doubt(facts: Facts) -> list[str]:
+def abstention(facts: Facts) -> list[str]:
     """Say when the best network is sure, what that is worth, and how well it tells other pictures; may be empty."""
-    fitted, worth = facts.best.doubt, facts.worth
-    if not fitted or not worth:
+    fitted, selective = facts.best.thresholds, facts.selective
+    if not fitted or not selective:
         return []
     score = {"energy": "the energy of the logits", "max_probability": "the largest probability"}[fitted["score"]]
     lines = [
@@ -165,16 +165,17 @@ def doubt(facts: Facts) -> list[str]:
         f"that the picture is none of the classes; both bounds were set on validation, where "
         f"{percent(fitted['coverage'])} of the answers are confident."
     ]
-    if "confident_accuracy" in worth:
-        right = f"of these {percent(worth['confident_accuracy'])} are right ({interval(worth, 'confident_accuracy')})"
-        lines.append(f"On test {percent(worth['confident'])} of the answers are confident; {right}.")
+    if "confident_accuracy" in selective:
+        accuracy = percent(selective["confident_accuracy"])
+        right = f"of these {accuracy} are right ({interval(selective, 'confident_accuracy')})"
+        lines.append(f"On test {percent(selective['confident'])} of the answers are confident; {right}.")
     else:
         lines.append("On test no answer is confident.")
-    foreign = describe({kind: figures["confident"] for kind, figures in worth["outsiders"].items()})
+    foreign = describe({kind: figures["confident"] for kind, figures in selective["out_of_distribution"].items()})
     return [*lines, foreign] if foreign else lines
 
 
-def strangers(kind: str) -> str:
+def foreign(kind: str) -> str:
     """Return a kind of outsiders in the plural: "plain colours"."""
     words = {"plain": "plain colours", "shuffled": "shuffled pictures", "noise": "pictures of noise"}
     return words.get(kind, kind.replace("_", " "))
@@ -226,7 +227,7 @@ def limits(facts: Facts) -> list[str]:
 
 
 def few_tests(facts: Facts) -> list[str]:
-    """Name the classes with too few test images to be judged, the smallest first; empty where there are none."""
+    """Name the classes with too few test images to be evaluated, the smallest first; empty where there are none."""
     small = [each for each in balance.with_few_tests(facts.data["per_class"]) if each[1]]
     if not small:
         return []

@@ -109,7 +109,7 @@ def _data(deck: Deck, facts: Facts) -> None:
 def _models(deck: Deck, facts: Facts) -> None:
     _layers(deck, facts)
     training = facts.best.card.training
-    told = [sentences.course(entry) for entry in shown(facts)[1:]]
+    told = [sentences.training(entry) for entry in shown(facts)[1:]]
     notes = [f"{name} {training[key]}" for name, key in _RECIPE if key in training]
     how = ", ".join(notes) if facts.best.card.epochs and notes else "no epochs, only its last layer was fitted"
     curves = "learning_curves" in deck.pictures
@@ -194,12 +194,12 @@ def _results(deck: Deck, facts: Facts) -> None:
 
 
 def _doubts(deck: Deck, facts: Facts) -> None:
-    doubts = sentences.doubt(facts)
+    abstention = sentences.abstention(facts)
     slide = deck.add(
-        "How far its confidence can be believed", f"{sentences.calibration(facts)} {' '.join(doubts)}".strip()
+        "How far its confidence can be believed", f"{sentences.calibration(facts)} {' '.join(abstention)}".strip()
     )
     deck.picture(slide, "reliability", LEFT, Inches(4.3), HEIGHT)
-    look.text(slide, [sentences.calibration(facts), *doubts[1:]], Inches(5.0), Inches(4.5), 14)
+    look.text(slide, [sentences.calibration(facts), *abstention[1:]], Inches(5.0), Inches(4.5), 14)
     if facts.robustness and "robustness" in deck.pictures:
         slide = deck.add("Pictures made worse", sentences.robustness(facts))
         deck.picture(slide, "robustness", LEFT, Inches(5.4), HEIGHT)

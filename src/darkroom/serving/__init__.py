@@ -1,1 +1,1 @@
-"""From a judged candidate to a service."""
+"""From an evaluated candidate to a service."""

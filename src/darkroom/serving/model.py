@@ -42,7 +42,7 @@ class Answer:
     probabilities: npt.NDArray[np.float64]
     """Calibrated, 0 to 1, shape (classes,)."""
     confident: bool | None
-    """Whether the answer can be relied on as on validation; None where the model was judged without that."""
+    """Whether the answer can be relied on as on validation; None where the model was evaluated without that."""
     in_distribution: bool | None
     """Whether the picture looks like one of the classes at all; None as above."""
 
@@ -217,25 +217,25 @@ class Model:
             for place, upload in enumerate(uploads):
                 if isinstance(size := opened[place], int):
                     opened[place] = await self._open_later(upload, size, cost)
-            answers = await _run(self._pool, self._judge_opened, opened)
+            answers = await _run(self._pool, self._evaluate_opened, opened)
         return answers
 
     def _answer(self, uploads: Sequence[Upload], cost: _Cost) -> tuple[list[Opened], list[Answer | Failure] | None]:
         """Return what the uploads are when opened, and the answers, which are None where some are left for later."""
         opened = [cost.decode(self, upload, quick=True) for upload in uploads]
-        return opened, None if any(isinstance(item, int) for item in opened) else self._judge_opened(opened)
+        return opened, None if any(isinstance(item, int) for item in opened) else self._evaluate_opened(opened)
 
-    def _judge_opened(self, opened: Sequence[Opened]) -> list[Answer | Failure]:
+    def _evaluate_opened(self, opened: Sequence[Opened]) -> list[Answer | Failure]:
         pixels = [item for item in opened if isinstance(item, np.ndarray)]
-        answers = iter(self._judge(np.stack(pixels)) if pixels else ())
+        answers = iter(self._evaluate(np.stack(pixels)) if pixels else ())
         return [item if isinstance(item, Failure) else next(answers) for item in opened]
 
-    def _judge(self, pixels: npt.NDArray[np.uint8]) -> list[Answer]:
+    def _evaluate(self, pixels: npt.NDArray[np.uint8]) -> list[Answer]:
         logits = self.predictor.logits(pixels)
         probabilities = candidate.softmax(logits, self.card.temperature)
-        if self.card.doubt is None:
+        if self.card.thresholds is None:
             return [Answer(row, None, None) for row in probabilities]
-        known, confident = self.card.doubt.verdicts(logits, self.card.temperature)
+        known, confident = self.card.thresholds.verdicts(logits, self.card.temperature)
         rows = zip(probabilities, confident.tolist(), known.tolist(), strict=True)
         return [Answer(*row) for row in rows]
 

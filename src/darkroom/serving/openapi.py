@@ -41,7 +41,7 @@ _SCHEMAS: Json = {
             },
             "confident": {
                 **_FLAG,
-                "description": "False: unsure, do not rely on it. Null: the model was judged without that.",
+                "description": "False: unsure, do not rely on it. Null: the model was evaluated without that.",
             },
             "in_distribution": {**_FLAG, "description": "False: probably none of the classes. Null: as above."},
             "error": {"$ref": "#/components/schemas/Error/properties/error"},
@@ -76,7 +76,7 @@ _INFO = _object(
             "nullable": True,
             "description": "The share of foreign images with confident answers, by kind and in words; null if unknown.",
         },
-        "parity": {"type": "object", "description": "How closely the packaged float32 network answers as judged."},
+        "parity": {"type": "object", "description": "How closely the packaged float32 network answers as evaluated."},
         "limits": {"type": "object", "description": "Of a request: images, megabytes, megapixels, seconds."},
         "keeps": _object({"answers": {"type": "boolean"}, "pictures": {"type": "boolean"}}),
         "examples": {

@@ -52,8 +52,8 @@ def _plain(upload: Upload, answer: Answer | Failure, classes: list[str], top_k: 
         return {"name": upload.name, "error": {"code": answer.code, "message": answer.message}}
     order = (-answer.probabilities).argsort(kind="stable")[:top_k]
     labels = [{"label": classes[index], "probability": float(answer.probabilities[index])} for index in order]
-    doubt = {"confident": answer.confident, "in_distribution": answer.in_distribution}
-    return {"name": upload.name, "labels": labels, **doubt}
+    thresholds = {"confident": answer.confident, "in_distribution": answer.in_distribution}
+    return {"name": upload.name, "labels": labels, **thresholds}
 
 
 async def explain(request: Request) -> Response:

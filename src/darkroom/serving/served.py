@@ -1,4 +1,4 @@
-"""The served folder: the judged model, its card, and what the service says about itself.
+"""The served folder: the evaluated model, its card, and what the service says about itself.
 
 | file | what |
 |---|---|
@@ -26,7 +26,7 @@ FOLDER = Path("models/served")
 
 @dataclass(frozen=True)
 class Parity:
-    """How well the packaged model agrees with the judged predictions."""
+    """How well the packaged model agrees with the evaluated predictions."""
 
     rows: int
     """Validation rows that were answered again."""
@@ -43,7 +43,7 @@ class Reference:
     confidences: list[float]
     """Largest probabilities, ascending: all of them, or `REFERENCES` at even distances."""
     confident: int | None = None
-    """How many answers were confident; None where the judge fitted no doubt."""
+    """How many answers were confident; None where no thresholds were fitted."""
     in_distribution: int | None = None
 
 
@@ -61,7 +61,7 @@ class Served:
     """Of the model: the start of a SHA-256 over `model.onnx` and `card.json`, 12 hexadecimal digits."""
     limits: ServeSettings
     metrics: dict[str, Any]
-    """What the judge measured: `validation` and `test`, each with its numbers."""
+    """What the evaluation measured: `validation` and `test`, each with its numbers."""
     reason: str
     """Why this candidate is the one served."""
     parity: Parity
@@ -71,7 +71,7 @@ class Served:
     reference: Reference | None = None
     """None in folders of older versions."""
     foreign: dict[str, float] | None = None
-    """Share of foreign images that got a confident answer, by kind, 0 to 1; None where the judge fitted no doubt."""
+    """Share of foreign images that got a confident answer, by kind, 0 to 1; None where no thresholds were fitted."""
     example: list[float] | None = None
     """Calibrated probabilities of the first example image, 0 to 1, as the packaged network gave them; None where
     there is no example, or in folders of older versions."""

@@ -73,13 +73,13 @@ def fit(
     random part.
     """
     scaler = StandardScaler().fit(train[0])
-    scaled, judged = scaler.transform(train[0]), scaler.transform(validation[0])
+    scaled, evaluated = scaler.transform(train[0]), scaler.transform(validation[0])
     best, best_loss = None, float("inf")
     for strength in settings.strengths:
         weights = "balanced" if balanced else None
         model = LogisticRegression(C=strength, max_iter=settings.max_iterations, tol=1e-3, class_weight=weights)
         model.fit(scaled, train[1])
-        loss = log_loss(validation[1], model.predict_proba(judged), labels=range(classes))
+        loss = log_loss(validation[1], model.predict_proba(evaluated), labels=range(classes))
         if loss < best_loss:
             best, best_loss = (model, strength), loss
     assert best is not None  # strengths is never empty

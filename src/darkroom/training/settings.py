@@ -134,7 +134,7 @@ class RecipeSettings(Section):
     patience: Annotated[int, Field(ge=1)] | None = None
     """Epochs without a better one after which training ends; the best is kept in any case."""
     average: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Decay per step of the exponential average of the weights that is judged; 0 turns it off."""
+    """Decay per step of the exponential average of the weights that is evaluated; 0 turns it off."""
     compile: bool = False
     """Compile the network first; for GPUs: on processors it takes longer to start and is not faster."""
 
@@ -180,7 +180,7 @@ class TransferSettings(RecipeSettings):
     norms: Literal["auto", "frozen", "trained"] = "auto"
     """Whether batch norms keep their old statistics; `auto` does below 5,000 training images."""
     average: Annotated[float, Field(ge=0, lt=1)] = 0.99
-    """Decay per step of the exponential average of the weights that is judged; 0 turns it off."""
+    """Decay per step of the exponential average of the weights that is evaluated; 0 turns it off."""
 
     @property
     def from_candidate(self) -> bool:

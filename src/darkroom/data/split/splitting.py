@@ -78,12 +78,12 @@ def divide(records: Sequence[Record], copies: Copies, settings: SplitSettings, s
         tests, validations = _borders(stratum, settings, given if label in validated else given - {"validation"})
         for number, unit in enumerate(stratum):
             split: SplitName = "test" if number < tests else "validation" if number < validations else "train"
-            judged: set[int] = set()
+            evaluated: set[int] = set()
             for row in unit.rows:
                 # One of several copies is scored: the others are no independent evidence, and no interval knows that.
                 cluster = int(copies.clusters[row])
-                splits[row] = LEFT_OUT if split != "train" and cluster in judged else split
-                judged.add(cluster)
+                splits[row] = LEFT_OUT if split != "train" and cluster in evaluated else split
+                evaluated.add(cluster)
     _refuse_small(records, units, splits)
     return Division(splits, leaks)
 

@@ -22,7 +22,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Doubtful:
+class Disagreement:
     """One image on which the candidate and the label disagree."""
 
     row: int
@@ -51,7 +51,7 @@ def confused(predicted: Labels, labels: Labels, classes: Sequence[str]) -> list[
 
 def mistakes(
     probabilities: Floats, labels: Labels, rows: npt.NDArray[np.int64], classes: Sequence[str]
-) -> list[Doubtful]:
+) -> list[Disagreement]:
     """Return every mistake, the one with the highest probability first.
 
     probabilities: shape (rows, classes); labels: shape (rows,); rows: their packed rows.
@@ -64,7 +64,7 @@ def mistakes(
 
 def label_issues(
     probabilities: Floats, labels: Labels, rows: npt.NDArray[np.int64], classes: Sequence[str]
-) -> list[Doubtful]:
+) -> list[Disagreement]:
     """Return the images whose label may be wrong, the one least like its label first: a person must look at them.
 
     Confident learning (Northcutt, Jiang and Chuang, Confident Learning: Estimating Uncertainty in Dataset Labels,
@@ -87,8 +87,8 @@ def label_issues(
 
 def _doubtful(
     probabilities: Floats, labels: Labels, rows: Labels, classes: Sequence[str], place: int, predicted: int
-) -> Doubtful:
-    return Doubtful(
+) -> Disagreement:
+    return Disagreement(
         int(rows[place]),
         classes[labels[place]],
         float(probabilities[place, labels[place]]),

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from darkroom import candidate
-from darkroom.evaluation.evaluate import Judged
-from darkroom.evaluation.failures.mistakes import Doubtful, Pair, confused, label_issues, mistakes
+from darkroom.evaluation.evaluate import Evaluated
+from darkroom.evaluation.failures.mistakes import Disagreement, Pair, confused, label_issues, mistakes
 from darkroom.evaluation.failures.slices import Slice, measures, slices
 from darkroom.packed import Packed, Split
 
@@ -17,15 +17,15 @@ class Review:
 
     confused: list[Pair]
     """On test."""
-    mistakes: list[Doubtful]
+    mistakes: list[Disagreement]
     """On test, the surest first."""
-    label_issues: list[Doubtful]
+    label_issues: list[Disagreement]
     """On validation and test, which it was not fitted to; the least likely label first."""
     slices: list[Slice]
     """Of the test images."""
 
 
-def review(best: Judged, data: Packed, split: Split) -> Review:
+def review(best: Evaluated, data: Packed, split: Split) -> Review:
     """Return where `best` fails."""
     test, validation = split.rows("test"), split.rows("validation")
     labels = split.labels[test]

@@ -1,4 +1,4 @@
-"""Which pictures the judgement has."""
+"""Which pictures the evaluation has."""
 
 from collections.abc import Sequence
 
@@ -8,18 +8,18 @@ from matplotlib.figure import Figure
 
 from darkroom import candidate
 from darkroom.candidate_names import BASELINE
-from darkroom.evaluation.abstention import Worth, risk_coverage
-from darkroom.evaluation.evaluate import Judged
-from darkroom.evaluation.failures.mistakes import Doubtful
+from darkroom.evaluation.abstention import SelectivePrediction, risk_coverage
+from darkroom.evaluation.evaluate import Evaluated
+from darkroom.evaluation.failures.mistakes import Disagreement
 from darkroom.evaluation.figures import curves, mosaics, scores
 from darkroom.evaluation.scores.calibration import reliability
 
 
 def draw(
-    judged: Sequence[Judged],
-    best: Judged,
+    evaluated: Sequence[Evaluated],
+    best: Evaluated,
     labels: npt.NDArray[np.int64],
-    worth: Worth,
+    selective: SelectivePrediction,
     majority: float | None = None,
 ) -> dict[str, Figure]:
     """Return the figures by file name.
@@ -29,13 +29,13 @@ def draw(
     classes = best.card.classes
     counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
     np.add.at(counts, (labels, best.predicted), 1)
-    trained = [each for each in judged if each.history]
+    trained = [each for each in evaluated if each.history]
     raw = candidate.softmax(best.predictions.test)
-    risk = None if worth.confident_accuracy is None else 1 - worth.confident_accuracy
-    surest = risk_coverage(best.probabilities.max(axis=1), best.predicted == labels)
+    risk = None if selective.confident_accuracy is None else 1 - selective.confident_accuracy
+    most_confident = risk_coverage(best.probabilities.max(axis=1), best.predicted == labels)
     drawn = {
         "accuracy": scores.accuracies(
-            {each.card.name: each.test for each in judged}, best.card.name, BASELINE, majority
+            {each.card.name: each.test for each in evaluated}, best.card.name, BASELINE, majority
         ),
         "confusion": scores.confusion(counts, classes),
         "learning_curves": scores.learning_curves(
@@ -43,7 +43,7 @@ def draw(
             {each.card.name: each.card.best_epoch for each in trained},
         ),
         "reliability": scores.reliability(reliability(raw, labels), reliability(best.probabilities, labels)),
-        "risk_coverage": curves.risk_coverage(surest, worth.confident, risk),
+        "risk_coverage": curves.risk_coverage(most_confident, selective.confident, risk),
     }
     ranked = {name: each for name, each in zip(classes, best.rankings, strict=True) if each is not None}
     if ranked:
@@ -54,7 +54,9 @@ def draw(
     return drawn
 
 
-def show(images: npt.NDArray[np.uint8], mistakes: Sequence[Doubtful], issues: Sequence[Doubtful]) -> dict[str, Figure]:
+def show(
+    images: npt.NDArray[np.uint8], mistakes: Sequence[Disagreement], issues: Sequence[Disagreement]
+) -> dict[str, Figure]:
     """Return pictures of the surest mistakes and of doubtful labels by file name, where there are any.
 
     images: the packed ones, shape (N, S, S, 3).

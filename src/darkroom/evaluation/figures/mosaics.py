@@ -7,7 +7,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from darkroom import plotting
-from darkroom.evaluation.failures.mistakes import Doubtful
+from darkroom.evaluation.failures.mistakes import Disagreement
 
 WIDTH = 7.2
 """Inches: as wide as a page."""
@@ -55,7 +55,7 @@ def captioned(images: Sequence[Images], captions: Sequence[Sequence[str]], colum
     return drawing
 
 
-def disagreements(images: Images, found: Sequence[Doubtful], most: int = 24) -> Figure | None:
+def disagreements(images: Images, found: Sequence[Disagreement], most: int = 24) -> Figure | None:
     """Return the first `most` images on which candidate and label disagree; None where there are none.
 
     Each stands over the class and the probability that the candidate gives it, and those of its label.

@@ -1,4 +1,4 @@
-"""The pictures of the judgement."""
+"""The pictures of the evaluation."""
 
 from collections.abc import Mapping, Sequence
 

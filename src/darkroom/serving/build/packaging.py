@@ -1,4 +1,4 @@
-"""The served folder from the best candidate, with the proof that it answers as it was judged."""
+"""The served folder from the best candidate, with the proof that it answers as it was evaluated."""
 
 import shutil
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ from darkroom.serving import examples, integrity, served
 from darkroom.serving.build.quantization import quantize
 from darkroom.serving.served import DIGITS, REFERENCES, Parity, Reference, Served
 from darkroom.serving.settings import PackageSettings, ServeSettings
-from darkroom.thresholds import Doubt
+from darkroom.thresholds import Thresholds
 
 TOLERANCE = 1e-5
 """Largest difference of a probability that counts as the same answer."""
@@ -26,7 +26,7 @@ TOLERANCE = 1e-5
 
 @dataclass(frozen=True)
 class Best:
-    """The judge's choice, as `best.json` holds it."""
+    """the evaluation's choice, as `best.json` holds it."""
 
     name: str
     metric: str
@@ -54,7 +54,7 @@ def write_served(
     """Write the served folder for the best of `candidates` and return what its `service.json` says.
 
     `evaluation` is `evaluation.json`; `seed` chooses the examples, and the training images that int8 is fitted to.
-    Raises DarkroomError when the packaged model does not answer as judged.
+    Raises DarkroomError when the packaged model does not answer as evaluated.
     """
     source = candidates / best.name
     model = source / "model.onnx"
@@ -62,8 +62,8 @@ def write_served(
         raise DarkroomError(f"{model} is missing: only a network can be served, train one with `dvc repro`")
     shutil.copyfile(model, folder / "model.onnx")
     found = evaluation["candidates"][best.name]
-    doubt = Doubt(**found["doubt"]) if found.get("doubt") else None
-    card = replace(candidate.read_card(source), temperature=best.temperature, doubt=doubt, seconds=0.0)
+    thresholds = Thresholds(**found["thresholds"]) if found.get("thresholds") else None
+    card = replace(candidate.read_card(source), temperature=best.temperature, thresholds=thresholds, seconds=0.0)
     candidate.write_card(folder, card)
     rows = split.rows("validation")
     logits = candidate.read_predictions(source).validation
@@ -88,20 +88,26 @@ def write_served(
 
 
 def _foreign(evaluation: dict[str, Any]) -> dict[str, float] | None:
-    worth = evaluation.get("best", {}).get("doubt")
-    return {kind: figures["confident"] for kind, figures in worth["outsiders"].items()} if worth else None
+    selective = evaluation.get("best", {}).get("selective_prediction")
+    return (
+        {kind: figures["confident"] for kind, figures in selective["out_of_distribution"].items()}
+        if selective
+        else None
+    )
 
 
-def prove(predictor: Predictor, packed: Packed, rows: npt.NDArray[np.int64], judged: npt.NDArray[np.float64]) -> Parity:
-    """Return how closely `predictor` answers packed `rows` as `judged`: probabilities, shape (rows, classes).
+def prove(
+    predictor: Predictor, packed: Packed, rows: npt.NDArray[np.int64], evaluated: npt.NDArray[np.float64]
+) -> Parity:
+    """Return how closely `predictor` answers packed `rows` as `evaluated`: probabilities, shape (rows, classes).
 
     Raises DarkroomError when they are of another shape or differ by more than `TOLERANCE` anywhere.
     """
     name = predictor.card.name
     expected = (len(rows), len(predictor.card.classes))
-    if judged.shape != expected:
+    if evaluated.shape != expected:
         raise DarkroomError(
-            f"{name} was judged on {judged.shape} rows and classes, its card and the split say {expected}: "
+            f"{name} was evaluated on {evaluated.shape} rows and classes, its card and the split say {expected}: "
             "run `dvc repro` so that all of them are of one run"
         )
     largest = 0.0
@@ -110,12 +116,12 @@ def prove(predictor: Predictor, packed: Packed, rows: npt.NDArray[np.int64], jud
         batch = slice(start, start + size)
         answered = predictor.probabilities(packed.images[rows[batch]])
         # A NaN must fail too, so it is turned into the largest difference there is.
-        difference = np.nan_to_num(np.abs(answered - judged[batch]), nan=1.0)
+        difference = np.nan_to_num(np.abs(answered - evaluated[batch]), nan=1.0)
         largest = max(largest, float(difference.max()))
     if largest > TOLERANCE:
         raise DarkroomError(
-            f"{name}'s model.onnx differs from its judged predictions by {largest:.2g} in a probability, and "
-            f"{TOLERANCE:g} is allowed: it is not what was judged, so train it again with `dvc repro --force`"
+            f"{name}'s model.onnx differs from its evaluated predictions by {largest:.2g} in a probability, and "
+            f"{TOLERANCE:g} is allowed: it is not what was evaluated, so train it again with `dvc repro --force`"
         )
     return Parity(len(rows), largest)
 
@@ -138,7 +144,7 @@ def refer(logits: npt.NDArray[np.float32], card: Card) -> Reference:
     largest = np.sort(probabilities.max(axis=1))
     kept = np.linspace(0, len(largest) - 1, min(len(largest), REFERENCES)).round().astype(np.int64)
     labels = np.bincount(probabilities.argmax(axis=1), minlength=len(card.classes))
-    known, confident = card.doubt.verdicts(logits, card.temperature) if card.doubt else (None, None)
+    known, confident = card.thresholds.verdicts(logits, card.temperature) if card.thresholds else (None, None)
     return Reference(
         labels.tolist(),
         largest[kept].round(DIGITS).tolist(),

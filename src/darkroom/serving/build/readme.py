@@ -61,7 +61,7 @@ def readme(served_folder: Path, bento: str) -> str:
 
 def _accuracy(test: dict[str, float], precision: Precision) -> str:
     if "accuracy" not in test:
-        return "No test picture has judged it."
+        return "No test picture has evaluated it."
     interval = ""
     if "accuracy_low" in test:
         interval = f" (95% interval {test['accuracy_low']:.1%} to {test['accuracy_high']:.1%})"

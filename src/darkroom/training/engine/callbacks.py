@@ -7,24 +7,24 @@ from pathlib import Path
 
 from dvclive.live import Live
 
-from darkroom.training.engine.loop import Epoch, Watch
+from darkroom.training.engine.loop import Callback, Epoch
 
 FALL = 0.05
 """By how much less accuracy after the first epoch is worth a note."""
 
 
-class Curves(Watch):
+class Curves(Callback):
     """Writes DVCLive's curves, and on request a line an epoch."""
 
     def __init__(self, live: Live, epochs: int, lines: bool, start: float | None = None) -> None:
         self.live, self.epochs, self.lines, self.start = live, epochs, lines, start
 
-    def resume(self, way: float, epochs: list[Epoch]) -> None:
+    def resume(self, progress: float, epochs: list[Epoch]) -> None:
         """Write the curves so far again, as DVC has removed them with all that a broken-off stage left."""
         for epoch in epochs:
             self._point(epoch)
         if self.lines:
-            print(f"goes on from a checkpoint, {way:.0%} done", flush=True)
+            print(f"resumes from a checkpoint, {progress:.0%} done", flush=True)
 
     def epoch(self, epoch: Epoch) -> None:
         """Write the epoch's point of every curve, and its line."""
@@ -63,7 +63,7 @@ def fallen(epoch: Epoch, start: float | None) -> str:
 
 
 @contextmanager
-def watch(name: str, folder: Path, epochs: int, quiet: bool, start: float | None = None) -> Iterator[Watch]:
+def logged(name: str, folder: Path, epochs: int, quiet: bool, start: float | None = None) -> Iterator[Callback]:
     """Write the curves into `folder`; show a progress line on a terminal, a line an epoch elsewhere, or nothing.
 
     start: the validation accuracy before the first epoch, None where the weights are random.
@@ -93,7 +93,7 @@ def watch(name: str, folder: Path, epochs: int, quiet: bool, start: float | None
                     words = describe(epoch).replace("validation loss", "validation")
                     bar.update(task, number=min(epoch.number + 1, epochs), words=words)
 
-                def step(self, way: float) -> None:
-                    bar.update(task, completed=way)
+                def step(self, progress: float) -> None:
+                    bar.update(task, completed=progress)
 
             yield Line(live, epochs, lines=False)

@@ -42,7 +42,7 @@ def code() -> str:
     return digest("".join(files.sha256(path) for path in modules))
 
 
-class Keeper:
+class Checkpointer:
     """Writes the state of one training to one file, whole or not at all, and gives it back."""
 
     def __init__(self, path: Path, key: Key, every: float = EVERY) -> None:

@@ -1,4 +1,4 @@
-"""A running average of a network's weights, which is judged in its place."""
+"""A running average of a network's weights, which is evaluated in its place."""
 
 import torch
 from torch import nn

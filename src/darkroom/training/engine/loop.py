@@ -13,7 +13,7 @@ from darkroom.foundations.errors import DarkroomError
 from darkroom.training.augmentation import augment, mixing
 from darkroom.training.engine import batches, device, ema, optimizer, scoring, seeds
 from darkroom.training.engine.batches import Data
-from darkroom.training.engine.checkpoint import Keeper
+from darkroom.training.engine.checkpoint import Checkpointer
 from darkroom.training.engine.device import Compute
 from darkroom.training.engine.distributed import ALONE, World
 from darkroom.training.engine.gradients import Gradients
@@ -53,16 +53,16 @@ class Plan:
     seed: int
 
 
-class Watch:
+class Callback:
     """Who is told how a training goes; this one keeps it to itself."""
 
-    def resume(self, way: float, epochs: list[Epoch]) -> None:
-        """Take in that a training goes on from a checkpoint, and its epochs so far."""
+    def resume(self, progress: float, epochs: list[Epoch]) -> None:
+        """Note that a training resumes from a checkpoint, and its epochs so far."""
 
     def epoch(self, epoch: Epoch) -> None:
         """Take in an epoch that has just ended."""
 
-    def step(self, way: float) -> None:
+    def step(self, progress: float) -> None:
         """Take in how much of the training is done, 0 to 1."""
 
 
@@ -101,7 +101,7 @@ class Trainer:
         self.optimizers = optimizer.build(groups, plan.settings, fused=compute.device.type == "cuda")
         self.groups = [group for each in self.optimizers for group in each.param_groups]
         self.rates = [float(group["lr"]) for group in self.groups]
-        self.judged = copy.deepcopy(network) if plan.settings.average else network
+        self.evaluated = copy.deepcopy(network) if plan.settings.average else network
         weights, self.chances = batches.balance(self.training, plan.training.balance)
         self.gradients = Gradients(
             *(network, plan.settings, self.training, plan.batch_size, weights, compute, world),
@@ -116,12 +116,12 @@ class Trainer:
         self.best = Best()
 
     @property
-    def way(self) -> float:
+    def progress(self) -> float:
         """How much of the training is done, 0 to 1: by steps, or by the clock where that is further."""
         minutes = self.plan.training.max_minutes
         return min(1.0, max(self.step / self.total, self.seconds / (60 * minutes) if minutes else 0.0))
 
-    def contend(self) -> None:
+    def include_start(self) -> None:
         """Let the network as it is now be kept, as epoch 0, unless an epoch is as good."""
         _, accuracy = scoring.score(self.network, self.validation, self.compute, self.world)
         self.best = Best(0, accuracy, copy.deepcopy(self.network.state_dict()))
@@ -135,7 +135,7 @@ class Trainer:
             "scaler": self.gradients.scaler.state_dict(),
             "loss": self.loss * self.world.size,  # the other processes have their own, about as large
             "network": self.network.state_dict(),
-            "judged": self.judged.state_dict() if self.judged is not self.network else None,
+            "evaluated": self.evaluated.state_dict() if self.evaluated is not self.network else None,
             "optimizers": [each.state_dict() for each in self.optimizers],
             "history": [asdict(epoch) for epoch in self.history],
             "best": vars(self.best),
@@ -148,34 +148,36 @@ class Trainer:
             self.gradients.scaler.load_state_dict(state["scaler"])
         self.loss = state["loss"].to(self.compute.device) * float(self.world.leads)
         self.network.load_state_dict(state["network"])
-        if self.judged is not self.network:
-            self.judged.load_state_dict(state["judged"])
+        if self.evaluated is not self.network:
+            self.evaluated.load_state_dict(state["evaluated"])
         for each, saved in zip(self.optimizers, state["optimizers"], strict=True):
             each.load_state_dict(saved)
         self.groups = [group for each in self.optimizers for group in each.param_groups]
         self.history = [Epoch(**epoch) for epoch in state["history"]]
         self.best = Best(**state["best"])
 
-    def run(self, watch: Watch, keeper: Keeper | None = None) -> int:
+    def run(self, callback: Callback, checkpointer: Checkpointer | None = None) -> int:
         """Train to the end and leave the network with the weights of its best epoch, whose number is returned.
 
         Raises DarkroomError when the loss is no longer finite or beyond return, or a batch does not fit into memory.
         """
         # One process decides and tells the others, whose folders and processors may be others.
-        state = self.world.tell(keeper.load() if keeper and self.world.leads else None)
+        state = self.world.tell(checkpointer.load() if checkpointer and self.world.leads else None)
         if state:
             self.restore(state)
-            watch.resume(self.way, self.history)
+            callback.resume(self.progress, self.history)
         device = self.compute.device
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            sides = {optimizer.size(self.plan.settings, self.training.size, way) for way in (0, *optimizer.GROWS)}
+            sides = {
+                optimizer.size(self.plan.settings, self.training.size, progress) for progress in (0, *optimizer.GROWS)
+            }
             self.gradients.warm_up(sides, int(self.training.labels.max()) + 1)
-            while self.way < 1 and not self._out_of_patience():
-                self._epoch(watch, keeper)
+            while self.progress < 1 and not self._out_of_patience():
+                self._epoch(callback, checkpointer)
         self.network.load_state_dict(self.best.state)
         return self.best.epoch
 
-    def _epoch(self, watch: Watch, keeper: Keeper | None) -> None:
+    def _epoch(self, callback: Callback, checkpointer: Checkpointer | None) -> None:
         number = len(self.history) + 1
         generator = seeds.generator(self.plan.seed, seeds.ORDER, number)
         order = batches.order(self.training, self.plan.batch_size, generator, self.chances, self.smallest)
@@ -196,25 +198,25 @@ class Trainer:
                 if not math.isfinite(loss := float(self.loss)):
                     raise _divergence(number, loss, self.plan)
                 clock = self._look_at_the_clock(clock)
-                if keeper and self.world.leads and keeper.due() and self.way < 1:
-                    keeper.save(self.state())
-            watch.step(self.way)
-            if self.way >= 1:
+                if checkpointer and self.world.leads and checkpointer.due() and self.progress < 1:
+                    checkpointer.save(self.state())
+            callback.step(self.progress)
+            if self.progress >= 1:
                 break
         train_loss = float(self.world.sum(self.loss)) / (self.step - (number - 1) * self.steps)
         speed = seen / (time.perf_counter() - begin)
         if not train_loss < DIVERGED:  # nor is NaN
             raise _divergence(number, train_loss, self.plan)
-        for buffer in self.judged.buffers():
+        for buffer in self.evaluated.buffers():
             self.world.lead(buffer)
-        validation_loss, accuracy = scoring.score(self.judged, self.validation, self.compute, self.world)
+        validation_loss, accuracy = scoring.score(self.evaluated, self.validation, self.compute, self.world)
         self.history.append(Epoch(number, train_loss, validation_loss, accuracy, self.groups[0]["lr"], speed))
         if accuracy >= self.best.accuracy - self._luck():
             top = max(accuracy, self.best.accuracy)
-            self.best = Best(number, top, copy.deepcopy(self.judged.state_dict()))
+            self.best = Best(number, top, copy.deepcopy(self.evaluated.state_dict()))
         self.loss = torch.zeros_like(self.loss)
         self._look_at_the_clock(clock)
-        watch.epoch(self.history[-1])
+        callback.epoch(self.history[-1])
 
     def _step(self, images: Tensor, positions: Tensor, count: int, epoch: int) -> None:
         """Take one step with the images at `positions`, this process's share of a batch of `count`."""
@@ -222,14 +224,14 @@ class Trainer:
         labels = self.training.labels[positions]
         draws = Draws(seed, self.step, count, self.world.share(count), self.compute.device)
         images = augment.augment(images, self.plan.augment, draws, positions, epoch)
-        images = augment.shrink(images, optimizer.size(settings, images.shape[1], self.way))
+        images = augment.shrink(images, optimizer.size(settings, images.shape[1], self.progress))
         images, targets = mixing.mix(images, labels, settings, seeds.derive(seed, seeds.MIX, self.step))
         torch.manual_seed(seeds.derive(seed, seeds.DROPOUT, self.step, self.world.rank))
         # Gradients are averaged over processes, whose shares may differ by an image.
         loss = self.gradients.compute_all(images, targets, len(labels) * self.world.size / count)
         self._move()
-        if self.judged is not self.network:
-            ema.blend(self.judged, self.network, settings.average, self.step)
+        if self.evaluated is not self.network:
+            ema.blend(self.evaluated, self.network, settings.average, self.step)
         self.loss += loss / self.world.size
         self.step += 1
 
@@ -250,7 +252,7 @@ class Trainer:
     def _share(self) -> float:
         """Return the share of the peak learning rate for this step: that of its middle, so that none is zero."""
         accuracies = [epoch.validation_accuracy for epoch in self.history]
-        return optimizer.share(self.plan.settings, min(1.0, self.way + 0.5 / self.total), accuracies)
+        return optimizer.share(self.plan.settings, min(1.0, self.progress + 0.5 / self.total), accuracies)
 
     def _look_at_the_clock(self, last: float) -> float:
         """Add the time since `last` and return the time now; all processes go by the clock of the first."""

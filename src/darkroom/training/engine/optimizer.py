@@ -58,15 +58,15 @@ def build(groups: list[dict[str, Any]], settings: RecipeSettings, fused: bool = 
             return [Muon(filters), torch.optim.AdamW(others, betas=(0.9, 0.95), fused=fused)]
 
 
-def share(settings: RecipeSettings, way: float, accuracies: Sequence[float]) -> float:
+def share(settings: RecipeSettings, progress: float, accuracies: Sequence[float]) -> float:
     """Return the share of the peak learning rate, 0 to 1, at `way` (0 to 1) of the training.
 
     The triangle is that of Smith and Topin, Super-convergence, arXiv 1708.07120, in the plain form of Page 2018; the
     cosine that of Loshchilov and Hutter, arXiv 1608.03983. `accuracies` are those of the epochs on validation so
     far, which `plateau` looks at.
     """
-    rise = min(1.0, way / settings.warmup) if settings.warmup else 1.0
-    fall = min(1.0, (1 - way) / (1 - settings.warmup))
+    rise = min(1.0, progress / settings.warmup) if settings.warmup else 1.0
+    fall = min(1.0, (1 - progress) / (1 - settings.warmup))
     match settings.schedule:
         case "constant":
             return 1.0
@@ -94,9 +94,9 @@ def plateau(accuracies: Sequence[float]) -> float:
     return share
 
 
-def size(settings: RecipeSettings, whole: int, way: float) -> int:
+def size(settings: RecipeSettings, whole: int, progress: float) -> int:
     """Return the side in pixels of the images at `way` (0 to 1) of the training, `whole` being their own."""
     if settings.small_start == 1:
         return whole
     small = max(min(16, whole), round(settings.small_start * whole))
-    return (small, (small + whole) // 2, whole)[sum(way >= step for step in GROWS)]
+    return (small, (small + whole) // 2, whole)[sum(progress >= step for step in GROWS)]

@@ -36,5 +36,5 @@ def predict(network: nn.Module, data: Data) -> Tensor:
 
 
 def _chunk(network: nn.Module, data: Data) -> int:
-    """Return how many images to judge at once, at the side at which the network computes."""
+    """Return how many images to evaluate at once, at the side at which the network computes."""
     return chunk_size(max(data.size, getattr(network, "side", 0)))

@@ -16,18 +16,18 @@ from darkroom.packed import SPLITS, Split
 from darkroom.training.augmentation import augment
 from darkroom.training.engine import batches, callbacks, checkpoint, device, distributed, scoring, seeds
 from darkroom.training.engine.batches import Data, Place
-from darkroom.training.engine.checkpoint import Keeper, Key
+from darkroom.training.engine.checkpoint import Checkpointer, Key
 from darkroom.training.engine.device import Compute
 from darkroom.training.engine.distributed import World
 from darkroom.training.engine.jobs import Job
-from darkroom.training.engine.loop import Plan, Trainer, Watch
+from darkroom.training.engine.loop import Callback, Plan, Trainer
 from darkroom.training.engine.seeds import Draws
 from darkroom.training.networks import export, layers
 from darkroom.training.networks.network import Network
 
 
 @dataclass(frozen=True)
-class Ground:
+class Context:
     """What a training stands on."""
 
     training: Data
@@ -50,7 +50,7 @@ class Start:
     """The card's line for people."""
     epochs: bool = True
     """Whether it is trained by epochs; else it is ready."""
-    contends: bool = False
+    include_start: bool = False
     """Whether it is kept as it is when no epoch makes it better."""
     facts: dict[str, Any] = field(default_factory=dict)
     """What the card adds to the parameters, or says instead of them."""
@@ -62,7 +62,7 @@ class Start:
     """Validation accuracy so far; None where the weights are random."""
 
 
-Begin = Callable[[Ground], Start]
+Begin = Callable[[Context], Start]
 """From the data to the start."""
 
 
@@ -91,25 +91,25 @@ def _train(job: Job, begin: Begin, out: Path, world: World, compute: Compute) ->
     _agree(job, fingerprint, world)
     place = batches.place(images.nbytes, compute.device, world.neighbours)
     training, validation, test = (batches.load(images, split, name, compute.device, place) for name in SPLITS)
-    ground = Ground(training, validation, split, compute, world)
-    start = begin(ground)
+    context = Context(training, validation, split, compute, world)
+    start = begin(context)
     start.network.to(compute.device)
     plan = _plan(job, len(training), world)
     key = _key(job, plan, start, len(training), fingerprint, compute, world)
-    keeper = Keeper(job.checkpoints / f"{job.name}.pt", key, job.every)
+    checkpointer = Checkpointer(job.checkpoints / f"{job.name}.pt", key, job.every)
     checkpoint.clean(job.checkpoints, job.models)
-    trainer = _trainer(start, ground, plan) if start.epochs else None
+    trainer = _trainer(start, context, plan) if start.epochs else None
     if not world.leads:
         if trainer:
-            trainer.run(Watch(), keeper)
+            trainer.run(Callback(), checkpointer)
         return
     with files.whole_directory(out) as folder:
         done = Done(start.seconds)
         if trainer:
             _write_augmented(folder, training, plan)
             if not job.quiet:
-                print(_outset(plan, job.batch_size, training, place, compute, world), flush=True)
-            done = _run(job, trainer, keeper, start, folder)
+                print(_start_message(plan, job.batch_size, training, place, compute, world), flush=True)
+            done = _run(job, trainer, checkpointer, start, folder)
         network = start.network
         logits = [scoring.predict(network, part).numpy() for part in (validation, test)]
         candidate.write_predictions(folder, Predictions(*logits))
@@ -117,8 +117,8 @@ def _train(job: Job, begin: Begin, out: Path, world: World, compute: Compute) ->
         export.write_onnx(folder / "model.onnx", network, images.shape[1])
         for name, content in start.extras.items():
             files.write_json(folder / name, content)
-        candidate.write_card(folder, _card(job, plan, start, ground, done, fingerprint))
-    keeper.clear()
+        candidate.write_card(folder, _card(job, plan, start, context, done, fingerprint))
+    checkpointer.clear()
 
 
 @dataclass(frozen=True)
@@ -130,18 +130,18 @@ class Done:
     best: int = 0
 
 
-def _trainer(start: Start, ground: Ground, plan: Plan) -> Trainer:
-    data = (ground.training, ground.validation)
-    trainer = Trainer(start.network, start.groups, data, plan, ground.compute, ground.world)
-    if start.contends:
-        trainer.contend()
+def _trainer(start: Start, context: Context, plan: Plan) -> Trainer:
+    data = (context.training, context.validation)
+    trainer = Trainer(start.network, start.groups, data, plan, context.compute, context.world)
+    if start.include_start:
+        trainer.include_start()
     return trainer
 
 
-def _run(job: Job, trainer: Trainer, keeper: Keeper, start: Start, folder: Path) -> Done:
+def _run(job: Job, trainer: Trainer, checkpointer: Checkpointer, start: Start, folder: Path) -> Done:
     """Train to the end, with curves in `folder`, and say what came of it."""
-    with callbacks.watch(job.name, folder / "history", trainer.plan.epochs, job.quiet, start.accuracy) as watch:
-        best = trainer.run(watch, keeper)
+    with callbacks.logged(job.name, folder / "history", trainer.plan.epochs, job.quiet, start.accuracy) as callback:
+        best = trainer.run(callback, checkpointer)
     seconds = start.seconds + trainer.seconds
     if not job.quiet:
         kept = f"best epoch {best} of {len(trainer.history)}" if best else "no epoch was better than the start"
@@ -185,7 +185,7 @@ def _agree(job: Job, fingerprint: str, world: World) -> None:
             )
 
 
-def _outset(plan: Plan, asked: int, training: Data, place: Place, compute: Compute, world: World) -> str:
+def _start_message(plan: Plan, asked: int, training: Data, place: Place, compute: Compute, world: World) -> str:
     """Return the line that says what is about to happen."""
     where = {"device": f"from the memory of {compute.device.type}", "memory": "from memory", "file": "from the file"}
     processes = f", {world.size} processes" if world.size > 1 else ""
@@ -196,14 +196,14 @@ def _outset(plan: Plan, asked: int, training: Data, place: Place, compute: Compu
     )
 
 
-def _card(job: Job, plan: Plan, start: Start, ground: Ground, done: Done, fingerprint: str) -> Card:
+def _card(job: Job, plan: Plan, start: Start, context: Context, done: Done, fingerprint: str) -> Card:
     network = start.network
     return Card(
         name=job.name,
         kind=job.kind,
         architecture=start.architecture,
-        classes=ground.split.classes,
-        image_size=ground.training.size,
+        classes=context.split.classes,
+        image_size=context.training.size,
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         data=fingerprint,
         training={**(_recipe(job, plan) if start.epochs else _probe_recipe(job)), "seed": job.seed, **start.facts},
@@ -212,9 +212,9 @@ def _card(job: Job, plan: Plan, start: Start, ground: Ground, done: Done, finger
         best_epoch=done.best,
         mean=_rounded(network.mean),
         std=_rounded(network.std),
-        environment=device.describe(ground.compute),
+        environment=device.describe(context.compute),
         network=start.description,
-        layers=layers.describe(network, ground.training.size),
+        layers=layers.describe(network, context.training.size),
     )
 
 

@@ -30,7 +30,7 @@ class Network(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
     def train(self, mode: bool = True) -> "Network":
-        """Set training or judging, for all but frozen norms."""
+        """Set training or evaluating, for all but frozen norms."""
         super().train(mode)
         if self.frozen_norms:
             for part in self.modules():

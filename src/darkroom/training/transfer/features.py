@@ -37,7 +37,7 @@ Features = npt.NDArray[np.float16]
 
 
 @dataclass(frozen=True)
-class Shelf:
+class FeatureCache:
     """The folder in which the features of one network and one set of images are kept."""
 
     folder: Path
@@ -121,13 +121,13 @@ def fingerprint(network: Network, compute: Compute) -> str:
 
 @torch.inference_mode()
 def extract(
-    network: Network, data: Data, rows: npt.NDArray[np.int64], view: View, shelf: Shelf, compute: Compute
+    network: Network, data: Data, rows: npt.NDArray[np.int64], view: View, cache: FeatureCache, compute: Compute
 ) -> Features:
     """Return the features of one split's images, in order; `rows` are their packed rows, int64 (N,).
 
-    What the shelf has is taken from there; the rest is computed in the precision that trains, and put there.
+    What the cache has is taken from there; the rest is computed in the precision that trains, and put there.
     """
-    result, known = shelf.load(view, rows)
+    result, known = cache.load(view, rows)
     missing = np.flatnonzero(~known)
     if result is not None and not len(missing):
         return result
@@ -148,7 +148,7 @@ def extract(
                 if result is None:
                     result = np.zeros((len(rows), fresh.shape[1]), dtype=np.float16)
                 result[places] = fresh
-                shelf.save(view, rows[places], fresh, time.perf_counter() - clock)
+                cache.save(view, rows[places], fresh, time.perf_counter() - clock)
                 waiting, saved, clock = [], done, time.perf_counter()
     # Not read again from the file: another process may have put its own rows there, without these.
     assert result is not None

@@ -1,4 +1,4 @@
-"""Repeated folds: how much a probe's accuracy hangs on which images it was judged by."""
+"""Repeated folds: how much a probe's accuracy hangs on which images it was evaluated by."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def evaluate(
 ) -> Folds:
     """Return how well heads of the strength of `head` do on `count` stratified folds, repeated for about ten fits.
 
-    Heads are scaled and fitted as `probe.fit` does, on all views (`plain` and the `others`), and judged by the plain
+    Heads are scaled and fitted as `probe.fit` does, on all views (`plain` and the `others`), and evaluated by the plain
     one; images of one family are never on both sides. Without `intercept` they have no bias, as the layer they are for.
 
     Raises DarkroomError when a class has less families than there are folds, or all of them in one fold.
@@ -50,7 +50,7 @@ def evaluate(
     for repeat in range(repeats):
         divider = StratifiedGroupKFold(count, shuffle=True, random_state=seed + repeat)
         logits = np.zeros((len(labels), classes), dtype=np.float32)
-        for fitted, judged in divider.split(plain, labels, families):
+        for fitted, evaluated in divider.split(plain, labels, families):
             if len(np.unique(labels[fitted])) < classes:
                 raise DarkroomError(
                     f"select.folds: {count} leaves a fold whose other images lack a class, since copies and groups "
@@ -61,8 +61,8 @@ def evaluate(
             scale = probe.scaling(features, intercept)
             fits = probe.path(scale.apply(features), targets, classes, (head.strength,), balanced, intercept)
             [(_, weight, bias)] = fits
-            logits[judged] = scale.apply(plain[judged]) @ weight.T + bias
-            single.append(float((logits[judged].argmax(axis=1) == labels[judged]).mean()))
+            logits[evaluated] = scale.apply(plain[evaluated]) @ weight.T + bias
+            single.append(float((logits[evaluated].argmax(axis=1) == labels[evaluated]).mean()))
         guesses = logits.argmax(axis=1)
         f1 = float(f1_score(labels, guesses, average="macro", zero_division=0))
         scores.append((float((guesses == labels).mean()), f1, probe.cross_entropy(logits, labels)))

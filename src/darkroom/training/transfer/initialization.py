@@ -11,11 +11,11 @@ from darkroom import packed
 from darkroom.candidate import Folds
 from darkroom.training.engine import optimizer
 from darkroom.training.engine.jobs import Job
-from darkroom.training.engine.session import Ground, Start
+from darkroom.training.engine.session import Context, Start
 from darkroom.training.networks.network import Network
 from darkroom.training.settings import Method, TransferSettings
 from darkroom.training.transfer import features, folds, pretrained, probe, weights
-from darkroom.training.transfer.features import Features, Shelf, View
+from darkroom.training.transfer.features import FeatureCache, Features, View
 
 FEW = 5_000
 """Training images below which a network is not trained as a whole unless asked for, and keeps its batch statistics."""
@@ -29,13 +29,13 @@ class Source:
 
     pretrained: Path
     copies: Path
-    shelf: Path
+    cache: Path
     """Folder of features that were computed before."""
     folds: int
-    """Folds to judge a probe by, or 0."""
+    """Folds to evaluate a probe by, or 0."""
 
 
-def start(source: Source, job: Job, settings: TransferSettings, ground: Ground) -> Start:
+def start(source: Source, job: Job, settings: TransferSettings, context: Context) -> Start:
     """Return the network of `source.pretrained` with a new head, fitted to its frozen features.
 
     With method probe that is all; otherwise the whole network is trained from there (Kumar et al., arXiv 2202.10054):
@@ -45,17 +45,17 @@ def start(source: Source, job: Job, settings: TransferSettings, ground: Ground) 
     Raises DarkroomError when the weights do not fit their network.
     """
     begin = time.perf_counter()
-    classes, count = len(ground.split.classes), len(ground.training)
-    whole, description, words = weights.read(source.pretrained, settings, classes, ground.training.size, job.seed)
-    method, reason = choose(settings.method, count, ground.compute.device.type)
+    classes, count = len(context.split.classes), len(context.training)
+    whole, description, words = weights.read(source.pretrained, settings, classes, context.training.size, job.seed)
+    method, reason = choose(settings.method, count, context.compute.device.type)
     whole.frozen_norms = settings.norms == "frozen" or (settings.norms == "auto" and count < FEW)
-    if ground.world.leads and not job.quiet:
+    if context.world.leads and not job.quiet:
         print(f"{job.name}: {method}, {reason}", flush=True)
     origin = pretrained.read_origin(source.pretrained)
     spent = time.perf_counter() - begin
     with_folds = method == "probe"
-    head, scored, seconds = ground.world.first("probe", lambda: _probe(source, job, whole, ground, with_folds))
-    if ground.world.leads and not job.quiet:
+    head, scored, seconds = context.world.first("probe", lambda: _probe(source, job, whole, context, with_folds))
+    if context.world.leads and not job.quiet:
         print(f"{job.name}: last layer of strength {head.strength:g}, validation accuracy {head.accuracy:.1%}")
     _write(head, whole.model)
     return Start(
@@ -64,7 +64,7 @@ def start(source: Source, job: Job, settings: TransferSettings, ground: Ground) 
         description=description,
         architecture=words,
         epochs=method != "probe",
-        contends=method == "probe+finetune",
+        include_start=method == "probe+finetune",
         facts={
             "method": method,
             "strength": head.strength,
@@ -89,41 +89,41 @@ def choose(method: Method, images: int, device: str) -> tuple[Method, str]:
 
 
 def _probe(
-    source: Source, job: Job, whole: Network, ground: Ground, with_folds: bool
+    source: Source, job: Job, whole: Network, context: Context, with_folds: bool
 ) -> tuple[probe.Head, Folds | None, float]:
     """Fit a head to the features of the images and, where images may be mirrored, of their mirrored views.
 
-    The third value is the seconds that features and head take without what was computed before; folds, which judge
+    The third value is the seconds that features and head take without what was computed before; folds, which evaluate
     and train nothing, are not among them.
     """
     begin, spared = time.perf_counter(), 0.0
-    whole.to(ground.compute.device)
-    rows = {name: ground.split.rows(name) for name in ("train", "validation")}
+    whole.to(context.compute.device)
+    rows = {name: context.split.rows(name) for name in ("train", "validation")}
     views: list[View] = ["plain", "mirrored"] if job.augment.flip else ["plain"]
-    classes, layer = len(ground.split.classes), _head(whole.model)
+    classes, layer = len(context.split.classes), _head(whole.model)
     most = probe.most_images(layer.in_features * len(views), classes)
-    chosen = probe.sample(ground.split.labels[rows["train"]], most, job.seed)
+    chosen = probe.sample(context.split.labels[rows["train"]], most, job.seed)
     if len(chosen) < len(rows["train"]) and not job.quiet:
         print(f"{job.name}: fitted to {len(chosen):,} of {len(rows['train']):,} training images, as many of each class")
     rows["train"] = rows["train"][chosen]
-    shelf = Shelf(
-        source.shelf,
-        features.fingerprint(whole, ground.compute),
+    cache = FeatureCache(
+        source.cache,
+        features.fingerprint(whole, context.compute),
         packed.pixels_checksum(job.packed),
-        len(ground.split.labels),
+        len(context.split.labels),
     )
-    parts = {"train": ground.training.subset(chosen), "validation": ground.validation}
+    parts = {"train": context.training.subset(chosen), "validation": context.validation}
 
     def seen(name: str, view: View) -> Features:
         nonlocal spared
-        spared += shelf.spent(view, rows[name])
-        return features.extract(whole, parts[name], rows[name], view, shelf, ground.compute)
+        spared += cache.spent(view, rows[name])
+        return features.extract(whole, parts[name], rows[name], view, cache, context.compute)
 
-    labels = {name: ground.split.labels[rows[name]] for name in rows}
+    labels = {name: context.split.labels[rows[name]] for name in rows}
     balanced = job.training.balance != "none"
     training = np.concatenate([seen("train", view) for view in views])
-    targets, judged = np.tile(labels["train"], len(views)), (seen("validation", "plain"), labels["validation"])
-    head = probe.fit((training, targets), judged, classes, balanced, layer.bias is not None)
+    targets, evaluated = np.tile(labels["train"], len(views)), (seen("validation", "plain"), labels["validation"])
+    head = probe.fit((training, targets), evaluated, classes, balanced, layer.bias is not None)
     seconds = time.perf_counter() - begin + spared
     if not (with_folds and source.folds):
         return head, None, seconds

@@ -117,11 +117,11 @@ def fit(
     With `balanced` all classes have the same say. Without `intercept` the bias is zero, for layers that have none.
     """
     scale = scaling(training[0], intercept)
-    judged, truth = scale.apply(validation[0]), validation[1]
+    evaluated, truth = scale.apply(validation[0]), validation[1]
     best: Head | None = None
     waited = 0
     for strength, weight, bias in path(scale.apply(training[0]), training[1], classes, STRENGTHS, balanced, intercept):
-        logits = judged @ weight.T + bias
+        logits = evaluated @ weight.T + bias
         loss, accuracy = cross_entropy(logits, truth), float((logits.argmax(axis=1) == truth).mean())
         waited += 1
         if best is None or loss < best.loss:

@@ -79,7 +79,7 @@ def _keras_convolution(inputs: int, outputs: int, padding: int) -> tuple[nn.Modu
     return (
         nn.Conv2d(inputs, outputs, 3, padding=padding),
         nn.ReLU(inplace=True),
-        # Keras' momentum, 0.01 as it is counted here, would not train otherwise, but judges by statistics that
+        # Keras' momentum, 0.01 as it is counted here, would not train otherwise, but evaluates by statistics that
         # lag: on the digits, with 18 steps an epoch, 25% instead of 96% after three epochs.
         nn.BatchNorm2d(outputs, eps=1e-3),
     )
