@@ -95,6 +95,36 @@ def test_nothing_imports_sideways_or_upward(path):
     assert not any(name.split(".")[0] in ("stages", "tests") for name in imported_names(path))
 
 
+def reachable(arrows: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Return the arrows and all that they imply."""
+    while more := {(a, d) for a, b in arrows for c, d in arrows if b == c} - arrows:
+        arrows = arrows | more
+    return arrows
+
+
+def test_the_diagram_of_the_architecture_shows_the_imports():
+    def box(path: Path) -> str:
+        if path.parts[0] == "stages":
+            return "stages"
+        if room(path) == "above":
+            return "commands"
+        return "foundations" if path.parts[2] == "foundations" else room(path).replace("hall", "shared")
+
+    found = {(box(path), box(other)) for path in [*MODULES, *STAGES] for other in direct(path)}
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    drawn = {(first, second) for first, second in re.findall(r"^ +(\w+) --> (\w+)$", text, re.MULTILINE)}
+    assert reachable(drawn) == reachable({(first, second) for first, second in found if first != second})
+
+
+def test_the_files_that_the_architecture_names_are_there():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:\w+/)+(?:\w+\.py)?)`", text)
+    tops = (ROOT, ROOT / "src" / "darkroom", *(ROOT / "src" / "darkroom" / wing for wing in WINGS))
+    outputs = ("data/raw/", "data/packed/", "models/", "dist/")
+    for path in [path for path in named if not path.startswith(outputs)]:
+        assert any((top / path).exists() for top in tops), path
+
+
 @pytest.mark.parametrize("path", STAGES, ids=str)
 def test_no_stage_imports_another(path):
     assert not any(name.split(".")[0] in ("stages", "tests") for name in imported_names(path))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from darkroom.foundations.errors import DarkroomError
 from darkroom.training.augmentation import augment, mixing
-from darkroom.training.engine import batches, device, ema, optimizer, scoring, seeds
+from darkroom.training.engine import batches, device, ema, optimizer, schedule, scoring, seeds
 from darkroom.training.engine.batches import Data
 from darkroom.training.engine.checkpoint import Checkpointer
 from darkroom.training.engine.device import Compute
@@ -169,7 +169,8 @@ class Trainer:
         device = self.compute.device
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             sides = {
-                optimizer.size(self.plan.settings, self.training.size, progress) for progress in (0, *optimizer.GROWS)
+                schedule.image_size(self.plan.settings, self.training.size, progress)
+                for progress in (0, *schedule.GROWS)
             }
             self.gradients.warm_up(sides, int(self.training.labels.max()) + 1)
             while self.progress < 1 and not self._out_of_patience():
@@ -224,7 +225,7 @@ class Trainer:
         labels = self.training.labels[positions]
         draws = Draws(seed, self.step, count, self.world.share(count), self.compute.device)
         images = augment.augment(images, self.plan.augment, draws, positions, epoch)
-        images = augment.shrink(images, optimizer.size(settings, images.shape[1], self.progress))
+        images = augment.shrink(images, schedule.image_size(settings, images.shape[1], self.progress))
         images, targets = mixing.mix(images, labels, settings, seeds.derive(seed, seeds.MIX, self.step))
         torch.manual_seed(seeds.derive(seed, seeds.DROPOUT, self.step, self.world.rank))
         # Gradients are averaged over processes, whose shares may differ by an image.
@@ -252,7 +253,7 @@ class Trainer:
     def _share(self) -> float:
         """Return the share of the peak learning rate for this step: that of its middle, so that none is zero."""
         accuracies = [epoch.validation_accuracy for epoch in self.history]
-        return optimizer.share(self.plan.settings, min(1.0, self.progress + 0.5 / self.total), accuracies)
+        return schedule.factor(self.plan.settings, min(1.0, self.progress + 0.5 / self.total), accuracies)
 
     def _look_at_the_clock(self, last: float) -> float:
         """Add the time since `last` and return the time now; all processes go by the clock of the first."""
@@ -265,13 +266,13 @@ class Trainer:
 
     def _luck(self) -> float:
         """Return the standard error of the highest accuracy, where it may stand back behind a later epoch's."""
-        if self.plan.settings.schedule in optimizer.FALLING and self.best.epoch:
+        if self.plan.settings.schedule in schedule.FALLING and self.best.epoch:
             return math.sqrt(self.best.accuracy * (1 - self.best.accuracy) / len(self.validation))
         return 0.0
 
     def _out_of_patience(self) -> bool:
         patience, accuracies = self.plan.settings.patience, [epoch.validation_accuracy for epoch in self.history]
-        return patience is not None and optimizer.waited(accuracies) >= patience
+        return patience is not None and schedule.epochs_without_improvement(accuracies) >= patience
 
 
 def _divergence(epoch: int, loss: float, plan: Plan) -> DarkroomError:
