@@ -76,9 +76,9 @@ format: $(READY) ## Bring the code into shape
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format --quiet .
 
-docs: $(READY) ## Rewrite the tables of the README from dvc.yaml and the parameter types
+docs: $(READY) ## Rewrite the tables in docs/, and the code that dvc.yaml lists
 	@$(BIN)/python -m tests.dependencies
-	@$(BIN)/python -m tests.readme
+	@$(BIN)/python -m tests.generated
 
 serve: $(READY) ## Serve the best model on http://localhost:3000, page at /ui (or PORT=8000, HOST=0.0.0.0)
 	@$(BIN)/python -c 'import socket, sys; \

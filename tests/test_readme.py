@@ -4,22 +4,30 @@ import pytest
 
 from darkroom.foundations import params
 from darkroom.schema import Document
-from tests import readme
+from tests import generated
 from tests.imports import ROOT
 
-TEXT = readme.README.read_text(encoding="utf-8")
+README = ROOT / "README.md"
+TEXT = README.read_text(encoding="utf-8")
+GUIDES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md"))
 
 
-def test_the_tables_are_what_dvc_yaml_and_the_types_say():
-    assert readme.filled(TEXT) == TEXT, "run `make docs`"
+@pytest.mark.parametrize("name", generated.TABLES)
+def test_the_tables_are_what_dvc_yaml_and_the_types_say(name):
+    text = (generated.DOCS / f"{name}.md").read_text(encoding="utf-8")
+    assert generated.filled(name, text) == text, "run `make docs`"
+
+
+def test_the_readme_stays_short():
+    assert len(TEXT.splitlines()) <= 200
 
 
 def test_every_parameter_is_documented():
-    for name, _, meaning in readme._rows(Document, ""):
+    for name, _, meaning in generated._rows(Document, ""):
         assert meaning, f"{name} has no line of documentation"
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/RESULTS.md"])
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/RESULTS.md", *GUIDES])
 def test_links_lead_somewhere(name):
     path = ROOT / name
     for target in re.findall(r"\]\(([^)#\s]+)", path.read_text(encoding="utf-8")):

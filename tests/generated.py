@@ -1,4 +1,7 @@
-"""The README's tables, made from dvc.yaml and the parameter types: `python -m tests.readme` writes them."""
+"""Tables of the documents, made from dvc.yaml and the parameter types.
+
+python -m tests.generated     # write them
+"""
 
 import re
 from typing import Any, get_args, get_origin
@@ -11,7 +14,7 @@ from darkroom.foundations.params import Section
 from darkroom.schema import Document
 from tests.imports import ROOT
 
-README = ROOT / "README.md"
+DOCS = ROOT / "docs"
 
 
 def stages() -> str:
@@ -77,17 +80,20 @@ def _one_line(text: str | None) -> str:
     return " ".join((text or "").split()).replace("|", "\\|")
 
 
-def filled(text: str) -> str:
-    """Return the README with its tables made anew."""
-    for name, table in (("stages", stages()), ("parameters", parameters())):
-        pattern = rf"(<!-- {name}: [^\n]*-->\n).*?(<!-- /{name} -->)"
-        text, count = re.subn(
-            pattern, lambda match, table=table: f"{match[1]}\n{table}\n\n{match[2]}", text, flags=re.S
-        )
-        assert count == 1, name
+TABLES = {"stages": stages, "parameters": parameters}
+
+
+def filled(name: str, text: str) -> str:
+    """Return the document `name` with its table made anew."""
+    pattern = rf"(<!-- {name}: [^\n]*-->\n).*?(<!-- /{name} -->)"
+    table = TABLES[name]()
+    text, count = re.subn(pattern, lambda match: f"{match[1]}\n{table}\n\n{match[2]}", text, flags=re.S)
+    assert count == 1, name
     return text
 
 
 if __name__ == "__main__":
     params.load(ROOT / "params.yaml", Document)
-    README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8", newline="\n")
+    for name in TABLES:
+        path = DOCS / f"{name}.md"
+        path.write_text(filled(name, path.read_text(encoding="utf-8")), encoding="utf-8", newline="\n")
