@@ -11,8 +11,8 @@ from pathlib import Path
 
 from darkroom.foundations import files, naming, params
 from darkroom.foundations.errors import run
+from darkroom.training import pretrained
 from darkroom.training.settings import TransferSettings
-from darkroom.training.transfer import pretrained
 
 
 def main(argv: Sequence[str] | None = None) -> None:

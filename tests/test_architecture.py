@@ -62,8 +62,43 @@ def test_a_stage_runs_the_file_of_its_name_and_gets_its_paths_from_dvc_yaml(stag
 def test_no_value_of_the_parameters_reaches_a_shell(stage):
     body = PIPELINE[stage].get("do", PIPELINE[stage])
     assert "$" not in body["cmd"], "stages/__main__.py fills in {dataset} and {key}"
-    for written, parameter in (("{dataset}", "dataset"), ("--launch", "launch")):
-        assert written not in body["cmd"] or parameter in body["params"], f"a change of {parameter} reruns nothing"
+    assert "{dataset}" not in body["cmd"] or "dataset" in body["params"], "a change of dataset reruns nothing"
+
+
+def test_how_training_is_launched_retrains_nothing():
+    assert not any("launch" in PIPELINE[stage]["do"]["params"] for stage in ("scratch", "transfer"))
+
+
+def reruns(*modules: str) -> set[str]:
+    """Return the stages that run again when one of these modules changes."""
+    paths = {Path("src/darkroom") / module for module in modules}
+    assert paths <= set(FILES), paths
+    return {stage for stage in PIPELINE if paths & dependencies.imported(stage)}
+
+
+@pytest.mark.parametrize(("module", "stages"), [
+    ("data/sources/kaggle.py", {"download"}),
+    ("fetching.py", {"download", "pretrained"}),
+    ("data/split/duplicates.py", {"split"}),
+    ("data/explore/card.py", {"explore"}),
+    ("training/networks/zoo/vgg.py", {"scratch", "transfer"}),
+    ("training/networks/models.py", {"scratch", "transfer"}),
+    ("training/engine/loop.py", {"scratch", "transfer"}),
+    ("training/transfer/probe.py", {"transfer"}),
+    ("training/baseline.py", {"baseline"}),
+    ("evaluation/figures/scores.py", {"evaluate"}),
+    ("evaluation/figures/curves.py", {"evaluate"}),
+    ("evaluation/figures/mosaics.py", {"evaluate", "explain"}),
+    ("evaluation/figures/robustness.py", {"robustness"}),
+    ("evaluation/figures/cost.py", {"cost"}),
+    ("evaluation/scores/comparison.py", {"evaluate"}),
+    ("reporting/pdf.py", {"report"}),
+    ("reporting/sentences.py", {"describe", "report"}),
+    ("serving/service.py", {"package"}),
+    ("serving/build/quantization.py", {"package"}),
+])  # fmt: skip
+def test_a_change_reruns_what_it_must_and_nothing_else(module, stages):
+    assert reruns(module) == stages
 
 
 def test_git_or_the_cache_keeps_every_output():

@@ -21,8 +21,9 @@ from darkroom.data.split import duplicates, splitting
 from darkroom.data.surveying import SIZE, survey
 from darkroom.foundations import files
 from darkroom.foundations.errors import DarkroomError
+from darkroom.training import pretrained
 from darkroom.training.settings import TransferSettings
-from darkroom.training.transfer import backbones, pretrained
+from darkroom.training.transfer import backbones
 from darkroom.training.transfer.backbones import Published
 from tests.imports import ROOT
 from tests.pictures import class_folders, encode, pixels, write_folder, write_tar, write_zip

@@ -91,11 +91,11 @@ def test_curves_have_a_line_a_candidate_and_a_dash_a_revision(repository):
     assert confusion["content"]["spec"]["encoding"]["x"]["field"] == "actual"
 
 
-def test_the_readme_says_how_to_compare_with_a_revision_whose_plots_were_not_pushed(repository):
+def test_the_guide_says_how_to_compare_with_a_revision_whose_plots_were_not_pushed(repository):
     remedy = "dvc push --all-commits"
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert f"`{remedy}`" in readme
-    assert "failed to load directory" in readme
+    guide = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+    assert f"`{remedy}`" in guide
+    assert "failed to load directory" in guide
     dvc(repository, "remote", "add", "--default", "team", str(repository.parent / "team"))
     git(repository, "commit", "--all", "--message", "second")  # a commit's own settings name its remote
     dvc(repository, "add", "--quiet", "plots/tables")

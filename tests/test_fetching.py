@@ -10,6 +10,7 @@ import pytest
 
 from darkroom import fetching
 from darkroom.fetching import Checksum
+from darkroom.foundations import naming
 from darkroom.foundations.errors import DarkroomError
 from tests.imports import ROOT
 from tests.pictures import class_folders, write_zip
@@ -106,7 +107,7 @@ def test_an_endless_answer_ends_at_the_limit(web, tmp_path):
 
 def test_a_server_that_never_gives_it_whole_ends_with_what_has_come(web, tmp_path):
     web.script = [("cut", 10_000)] * 5
-    remedy = r"the connection was cut\), tried 5 times: do this \(0\.1 MB have come: the next run continues\)"
+    remedy = r"the connection was cut\), tried 5 times: do this \(0\.1 MB are downloaded: the next run resumes\)"
     with pytest.raises(DarkroomError, match=remedy):
         fetch(web, tmp_path)
     assert (tmp_path / "downloads" / SHA.digest).read_bytes() == DATA[:50_000]
@@ -120,7 +121,7 @@ def test_retry_after_is_kept_to(web, tmp_path):
 
 
 def test_what_may_be_secret_in_an_address_is_not_shown(web, tmp_path):
-    assert fetching.shown("https://me:pass@host:81/a.zip?token=1#2") == "https://host:81/a.zip"
+    assert naming.shown_address("https://me:pass@host:81/a.zip?token=1#2") == "https://host:81/a.zip"
     for url in (f"{web.address}/none.zip?token=hunter2", "http://me:hunter2@127.0.0.1:1/a?b=hunter2"):
         with pytest.raises(DarkroomError) as error:
             fetch(web, tmp_path, url)

@@ -11,11 +11,12 @@ from safetensors.torch import save_file
 from darkroom import candidate, images
 from darkroom.foundations import files
 from darkroom.foundations.errors import DarkroomError
+from darkroom.training import pretrained
 from darkroom.training.engine import optimizer
 from darkroom.training.networks import export
 from darkroom.training.networks.network import Network
 from darkroom.training.settings import ONLY_INPUT, SMALLEST_INPUT, TransferSettings
-from darkroom.training.transfer import backbones, initialization, pretrained, weights
+from darkroom.training.transfer import backbones, initialization, weights
 
 QUICK = ("resnet18", "squeezenet1_0")
 ALL = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in backbones.NAMES]

@@ -8,8 +8,9 @@ import pytest
 from darkroom import fetching
 from darkroom.foundations import files
 from darkroom.foundations.errors import DarkroomError
+from darkroom.training import pretrained
 from darkroom.training.settings import TransferSettings
-from darkroom.training.transfer import backbones, pretrained
+from darkroom.training.transfer import backbones
 from darkroom.training.transfer.backbones import Published
 from stages import pretrained as stage
 from tests.web import Web, serve

@@ -73,7 +73,7 @@ def fetch(urls: Sequence[str], checksum: Checksum, downloads: Path, target: Path
     """
     for url in urls:
         if not re.match("https?://", url):
-            raise DarkroomError(f"url '{shown(url)}' must begin with http:// or https://")
+            raise DarkroomError(f"url '{naming.shown_address(url)}' must begin with http:// or https://")
     downloads.mkdir(parents=True, exist_ok=True)
     part = downloads / checksum.digest
     reasons = []
@@ -81,14 +81,14 @@ def fetch(urls: Sequence[str], checksum: Checksum, downloads: Path, target: Path
         try:
             _complete(url, checksum, part, limit)
         except _RefusedError as error:
-            reasons.append(f"{shown(url)} {naming.escape(str(error))}")
+            reasons.append(f"{naming.shown_address(url)} {naming.escape(str(error))}")
             if url != urls[-1]:
                 print(f"{reasons[-1]}; trying the next address", file=sys.stderr)
         else:
             place(part, target)
             return
     if part.exists() and part.stat().st_size:
-        remedy += f" ({part.stat().st_size / MEGABYTE:.1f} MB have come: the next run continues)"
+        remedy += f" ({part.stat().st_size / MEGABYTE:.1f} MB are downloaded: the next run resumes)"
     raise DarkroomError("\n  ".join(reasons) + (": " if len(reasons) == 1 else "\n") + remedy)
 
 
@@ -105,7 +105,7 @@ def unreachable(urls: Sequence[str]) -> list[str]:
                 reason = f"{answer.status_code} {answer.reason}"
         except requests.RequestException as error:
             reason = _words(_cause(error))
-        reasons.append(f"{shown(url)} could not be reached ({naming.escape(reason)})")
+        reasons.append(f"{naming.shown_address(url)} could not be reached ({naming.escape(reason)})")
     return reasons
 
 
@@ -115,11 +115,6 @@ def place(path: Path, target: Path) -> None:
         target.hardlink_to(path)
     except OSError:
         shutil.copyfile(path, target)
-
-
-def shown(url: str) -> str:
-    """Return an address as messages show it, without what may be secret in it: user, password and query."""
-    return naming.escape(re.sub(r"(?<=//)[^/?#]*@|[?#].*", "", url))
 
 
 def _complete(url: str, checksum: Checksum, part: Path, limit: int) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 from darkroom import candidate, fetching
 from darkroom.foundations import files, launching, naming
 from darkroom.foundations.errors import DarkroomError
+from darkroom.training import pretrained
 from darkroom.training.settings import IMAGENET, WEIGHT_FILES, Backbone, TransferSettings
-from darkroom.training.transfer import pretrained
 
 BACKBONES = Path("backbones")
 PRETRAINED = Path("models/pretrained")

@@ -61,3 +61,8 @@ def fault(name: str) -> str:
         return reason
     size = len(name.encode())
     return f"is {size:,} bytes long, and {LONGEST} are allowed" if size > LONGEST else ""
+
+
+def shown_address(url: str) -> str:
+    """Return an address as messages show it, without what may be secret in it: user, password and query."""
+    return escape(re.sub(r"(?<=//)[^/?#]*@|[?#].*", "", url))

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from darkroom import fetching
+from darkroom.foundations import naming
 from darkroom.foundations.params import Section
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -199,7 +199,7 @@ class TransferSettings(RecipeSettings):
         Of a path that leads out of the project only the last part is kept.
         """
         if self.from_address:
-            return fetching.shown(self.weights)
+            return naming.shown_address(self.weights)
         path = Path(self.weights)
         outside = path.expanduser().is_absolute() or ".." in path.parts
         return path.name if outside else self.weights

@@ -122,7 +122,7 @@ def _add_file(tar: tarfile.TarFile, info: tarfile.TarInfo, file: Path) -> None:
 def _download(url: str, sha256: str, downloads: Path, out: Path) -> Path:
     name = Path(urlsplit(url).path).name
     if not archive.is_archive(Path(name)):
-        raise DarkroomError(f"url '{fetching.shown(url)}' must end in one of {', '.join(archive.SUFFIXES)}")
+        raise DarkroomError(f"url '{naming.shown_address(url)}' must end in one of {', '.join(archive.SUFFIXES)}")
     checksum = fetching.Checksum("sha256", sha256)
     fetching.fetch(
         [url], checksum, downloads, out / name, MAX_DOWNLOAD, "check the address, the network and the checksum"

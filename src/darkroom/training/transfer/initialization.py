@@ -14,8 +14,9 @@ from darkroom.training.engine.jobs import Job
 from darkroom.training.engine.session import Context, Start
 from darkroom.training.networks.network import Network
 from darkroom.training.settings import Method, TransferSettings
-from darkroom.training.transfer import features, folds, pretrained, probe, weights
+from darkroom.training.transfer import features, folds, probe, weights
 from darkroom.training.transfer.features import FeatureCache, Features, View
+from darkroom.training.transfer.origin import read_origin
 
 FEW = 5_000
 """Training images below which a network is not trained as a whole unless asked for, and keeps its batch statistics."""
@@ -51,7 +52,7 @@ def start(source: Source, job: Job, settings: TransferSettings, context: Context
     whole.frozen_norms = settings.norms == "frozen" or (settings.norms == "auto" and count < FEW)
     if context.world.leads and not job.quiet:
         print(f"{job.name}: {method}, {reason}", flush=True)
-    origin = pretrained.read_origin(source.pretrained)
+    origin = read_origin(source.pretrained)
     spent = time.perf_counter() - begin
     with_folds = method == "probe"
     head, scored, seconds = context.world.first("probe", lambda: _probe(source, job, whole, context, with_folds))

@@ -12,7 +12,8 @@ from darkroom.foundations.errors import DarkroomError
 from darkroom.training.networks import network
 from darkroom.training.networks.network import Network
 from darkroom.training.settings import IMAGENET, ONE_SIZE, TransferSettings, misfit
-from darkroom.training.transfer import backbones, pretrained
+from darkroom.training.transfer import backbones
+from darkroom.training.transfer.origin import read_origin
 
 
 def read(
@@ -22,7 +23,7 @@ def read(
 
     Its last layer is new. Raises DarkroomError when the weights cannot be read or do not fit.
     """
-    origin = pretrained.read_origin(folder)
+    origin = read_origin(folder)
     state = load(folder / origin.file, origin.weights)
     if settings.architecture:
         name = settings.architecture

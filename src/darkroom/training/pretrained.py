@@ -6,7 +6,7 @@ candidate. Torch is loaded only to ask torchvision where ImageNet weights are.
 
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -16,6 +16,7 @@ from darkroom.fetching import Checksum
 from darkroom.foundations import files, naming
 from darkroom.foundations.errors import DarkroomError
 from darkroom.training.settings import IMAGENET, WEIGHT_FILES, TransferSettings
+from darkroom.training.transfer.origin import Origin, read_origin
 
 if TYPE_CHECKING:
     from darkroom.training.transfer.backbones import Published
@@ -26,25 +27,6 @@ MAX_BYTES = 10_000_000_000
 OFFLINE = (
     "Without a network, transfer from backbones/cifar10_backbone, which is part of this project, or train from scratch"
 )
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What pretrained weights are: `source.json`."""
-
-    weights: str
-    """As params.yaml names them, an address without what may be secret in it."""
-    architecture: str
-    """A network of torchvision, or empty for a candidate's."""
-    sha256: str
-    """Of the file beside."""
-    file: str
-    """Name of the file beside."""
-
-
-def read_origin(folder: Path) -> Origin:
-    """Read `source.json`."""
-    return Origin(**files.read_json(folder / "source.json"))
 
 
 def have(settings: TransferSettings, out: Path) -> bool:
