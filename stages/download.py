@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             case CifarSource():
                 origin = cifar10.fetch(source, arguments.downloads, out)
             case KaggleSource():
-                origin = kaggle.fetch(source, arguments.downloads, out)
+                origin = kaggle.fetch(source, arguments.dataset, arguments.downloads, out)
         write_origin(out, origin)
     shutil.rmtree(arguments.downloads, ignore_errors=True)
     archive = find_archive(arguments.out)

@@ -1,15 +1,15 @@
 """Divide the packed pictures into train, validation and test.
 
-python stages split --dataset digits --packed data/packed --out data/split.csv --copies data/copies.csv
-    --metrics metrics/data.json
+python stages split --dataset digits --packed data/packed --test-images data/test_images.json
+    --out data/split.csv --copies data/copies.csv --metrics metrics/data.json
 """
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from darkroom.data.settings import SplitSettings
-from darkroom.data.split import duplicates, splitting, summary
+from darkroom.data.settings import PackSettings, SplitSettings
+from darkroom.data.split import duplicates, holdout, splitting, summary
 from darkroom.foundations import files, params
 from darkroom.foundations.errors import run
 from darkroom.packed import open_packed, write_sheet, write_split
@@ -28,22 +28,31 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--packed", type=Path, required=True)
+    parser.add_argument("--test-images", type=Path, required=True, help="keeps them, from one run to the next")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--copies", type=Path, required=True)
     parser.add_argument("--metrics", type=Path, required=True)
     arguments = parser.parse_args(argv)
     settings = params.load(arguments.params, SplitSettings, f"datasets.{arguments.dataset}.split")
     seed = params.load(arguments.params, int, "seed")
+    limit = params.load(arguments.params, PackSettings, f"datasets.{arguments.dataset}.pack").limit_per_class
+    terms = holdout.Terms(dataset=arguments.dataset, seed=seed, test=settings.test, limit_per_class=limit)
+    keeps = settings.grow == "train"
+    held, reason = holdout.read(arguments.test_images, terms) if keeps else (frozenset[str](), "")
     packed = open_packed(arguments.packed)
     copies = duplicates.find(packed.records, packed.images, settings.near_copies)
-    division = splitting.divide(packed.records, copies, settings, seed)
+    division = splitting.divide(packed.records, copies, settings, seed, held)
     classes = sorted({record.label for record in packed.records})
     labels = [classes.index(record.label) for record in packed.records]
     write_split(arguments.out, classes, labels, division.splits, division.leaks)
     write_sheet(arguments.copies, summary.COPIES, summary.list_copies(packed, copies, division))
     metrics = summary.summarise(packed, copies, division, arguments.packed, arguments.out)
     files.write_json(arguments.metrics, metrics)
+    # Last: where anything fails, the next run still knows the test images from before.
+    holdout.write(arguments.test_images, terms, held, packed.records, division)
     print(", ".join(f"{metrics[split]:,} {split}" for split in ("train", "validation", "test")))
+    told = [reason] * bool(reason) + holdout.remarks(settings, held, packed.records, division)
+    print("".join(f"{line}\n" for line in told), end="")
     if found := [f"{words}: {metrics[key]:,}" for key, words in FOUND.items() if metrics[key]]:
         print("\n".join([*found, f"all listed in {arguments.copies}"]))
 

@@ -3,6 +3,7 @@ import io
 import shutil
 import sys
 from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from darkroom.data.archives.origin import Origin, write_origin
 from darkroom.data.pack import packing
 from darkroom.data.settings import FolderSource, PackSettings, SplitSettings
 from darkroom.data.sources import folder
-from darkroom.data.split import duplicates, splitting
+from darkroom.data.split import duplicates, holdout, splitting
 from darkroom.data.surveying import SIZE, survey
 from darkroom.foundations import files
 from darkroom.foundations.errors import DarkroomError
@@ -175,6 +176,18 @@ def test_init_says_where_each_split_comes_from_and_why_pictures_are_in_none(plac
     ):
         assert part in printed
     assert "cannot be read" not in printed
+
+
+@pytest.mark.parametrize("grow", ["train", "all"])
+def test_init_keeps_the_test_images_from_before_as_the_run_will(place, capsys, grow):
+    photos = write_folder(place / "photos", class_folders({"cat": 20, "dog": 20}))
+    records = survey(photos, 8).records
+    terms = holdout.Terms(dataset="folder", seed=0, test=0.2, limit_per_class=None)
+    files.write_json(Path(init.TEST_IMAGES), {**terms.model_dump(), "images": [records[0].sha256, records[-1].sha256]})
+    parameters = (place / "params.yaml").read_text(encoding="utf-8").replace("grow: train", f"grow: {grow}")
+    (place / "params.yaml").write_text(parameters, encoding="utf-8")
+    main.run(["init", str(photos), "--yes"])
+    assert ("2 test: those from before in data/test_images.json" in capsys.readouterr().out) == (grow == "train")
 
 
 @pytest.mark.parametrize("label", ["sparrow", "bright textile", "Copyright", "unlettered", "leftover", "numbered lots"])

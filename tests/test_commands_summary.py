@@ -73,9 +73,7 @@ def test_results_that_differ_from_the_commit_though_nothing_else_does_are_explai
     files.write_json(summary.DATA, counts(cat=40, dog=40))
     files.write_json(summary.BEST, {"name": "net", "reason": "It is the best."})
     files.write_text(tmp_path / "params.yaml", "seed: 0\n")
-    identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
-    for command in (["init", "--quiet"], ["add", "."], [*identity, "commit", "--quiet", "--message", "One"]):
-        subprocess.run(["git", *command], check=True)
+    commit()
     assert "Different from the commit" not in summary.summary()
     for name in edited:
         path = tmp_path / name
@@ -84,6 +82,36 @@ def test_results_that_differ_from_the_commit_though_nothing_else_does_are_explai
     assert ("Different from the commit" in printed) == told
     assert ("metrics/data.json. " in printed.replace("\n", " ")) == told
     assert revision.remade() == ["metrics/data.json"]
+
+
+def commit():
+    identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+    for command in (["init", "--quiet"], ["add", "."], [*identity, "commit", "--quiet", "--message", "One"]):
+        subprocess.run(["git", *command], check=True)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        ({"test_hash": "a", "test": 153}, {"test_hash": "b", "test": 1183}, True),
+        ({"test_hash": "a", "test": 153}, {"test_hash": "a", "test": 153}, False),
+        ({"test": 153}, {"test_hash": "b", "test": 183}, False),  # a commit from before test_hash
+        (None, {"test_hash": "b", "test": 183}, False),
+    ],
+)
+def test_other_test_images_than_the_last_commits_are_told(tmp_path, monkeypatch, before, now, told):
+    monkeypatch.chdir(tmp_path)
+    files.write_json(summary.EVALUATION, {"candidates": {"net": scores(0.97, 0.96, 0.98)}})
+    files.write_json(summary.BEST, {"name": "net", "reason": "It is the best."})
+    if before:
+        files.write_json(summary.DATA, {**counts(cat=40, dog=40), **before})
+        commit()
+    files.write_json(summary.DATA, {**counts(cat=40, dog=40), **now})
+    line = (
+        "The test images differ from the last commit's (153 then, 1,183 now): scores before and after do not compare."
+    )
+    assert (line in summary.summary().splitlines()) == told
+    assert ("The test images differ" in summary.summary()) == told
 
 
 def test_before_the_first_run_it_says_what_to_do(tmp_path, monkeypatch):

@@ -34,6 +34,11 @@ def test_a_clean_set():
     ("facts", "broken", "expected"),
     [
         ({"left_out": 3}, 0, "- 3 images are in no split: they conflict, or repeat an image that is scored already.\n"),
+        (
+            {"left_out": 3, "groups": 5},
+            0,
+            "scored already, or are of one group with a test image and were added later.\n",
+        ),
         ({"copies": 1}, 0, "- 1 image repeats another one byte for byte; copies never fall on two sides of a split.\n"),
         ({"near_copies": 2}, 0, "- 2 images nearly repeat another one, re-encoded, resized or hardly changed; "),
         ({"groups": 1}, 0, "- 1 group of images that belong together: a group never falls on two sides of a split.\n"),

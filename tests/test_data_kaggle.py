@@ -47,7 +47,7 @@ def web(tmp_path, monkeypatch, whole):
 
 
 def fetch(tmp_path, source=SOURCE):
-    found = kaggle.fetch(source, tmp_path / "downloads", tmp_path / "out")
+    found = kaggle.fetch(source, "animals", tmp_path / "downloads", tmp_path / "out")
     origin.write_origin(tmp_path / "out", found)
     return (tmp_path / "out" / "animals.zip").read_bytes()
 
@@ -128,6 +128,7 @@ def test_credentials_are_used_where_they_are(web, tmp_path, monkeypatch, whole, 
     with pytest.raises(DarkroomError, match=rf"refuses the credentials in {place} \(401\): make a token at") as error:
         fetch(tmp_path)
     assert "hunter2" not in str(error.value)
+    assert "or fetch the archive elsewhere from https://www.kaggle.com/datasets/somebody/animals" in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +216,9 @@ def test_a_client_that_says_nothing_is_ended(tmp_path, monkeypatch):
 
 def test_what_the_client_says_hides_secrets(tmp_path, monkeypatch):
     monkeypatch.setenv("KAGGLE_KEY", "hunter2")
-    problem, _, _ = kaggle._explain(KaggleSource(dataset="a/b"), tmp_path / "b.zip", kaggle.Ended(0, ["odd: hunter2"]))
+    problem, _, _ = kaggle._explain(
+        KaggleSource(dataset="a/b"), "b", tmp_path / "b.zip", kaggle.Ended(0, ["odd: hunter2"])
+    )
     assert problem == "the kaggle command brought no archive (status 0); its last words: odd: ***"
 
 
@@ -226,7 +229,9 @@ def test_a_cut_that_the_client_gives_up_on_says_how_much_has_come(tmp_path):
         "Download failed after 5 retries.",
         "Error: ChunkedEncodingError",
     ]
-    problem, remedy, again = kaggle._explain(KaggleSource(dataset="a/b"), tmp_path / "b.zip", kaggle.Ended(1, lines))
+    problem, remedy, again = kaggle._explain(
+        KaggleSource(dataset="a/b"), "b", tmp_path / "b.zip", kaggle.Ended(1, lines)
+    )
     assert (problem, again) == ("the download of a/b was cut after 2.5 MB", False)
     assert "continues" in remedy
 

@@ -13,6 +13,7 @@ from sklearn.datasets import load_digits
 
 from darkroom import images
 from darkroom.data.archives import archive, origin
+from darkroom.data.pack import contents
 from darkroom.data.settings import FolderSource
 from darkroom.data.sources import digits, folder
 from darkroom.foundations import files
@@ -76,6 +77,22 @@ def test_a_folder_or_an_archive_by_path(places, tmp_path):
     (out / "set.zip").unlink()
     folder.fetch(FolderSource(path=str(write_folder(tmp_path / "photos", MEMBERS))), inbox, downloads, out)
     assert sorted(archive.names(out / "folder.tar")) == sorted([*MEMBERS, "cat/", "dog/"])
+
+
+def test_class_folders_get_the_names_that_source_classes_gives_them(places):
+    inbox, downloads, out = places
+    write_zip(inbox / "archive.zip", class_folders({"raw-img/cane": 2, "raw-img/gatto": 2, "raw-img/yak": 2}))
+    source = FolderSource(classes={"cane": "dog", "gatto": "cat"})
+    origin.write_origin(out, folder.fetch(source, inbox, downloads, out))
+    assert {item.label for item in contents.open_contents(out).items} == {"dog", "cat", "yak"}
+
+
+def test_class_folders_that_source_classes_names_and_are_not_there_are_told(places):
+    inbox, downloads, out = places
+    write_folder(inbox, MEMBERS)
+    message = r"source.classes renames cane, dgo, but folder.tar has no such class folder. Its class folders: cat, dog"
+    with pytest.raises(DarkroomError, match=message):
+        folder.fetch(FolderSource(classes={"cane": "dog", "dgo": "Dog", "cat": "Cat"}), inbox, downloads, out)
 
 
 def _nothing(inbox):

@@ -1,5 +1,6 @@
 import hashlib
 from collections import Counter
+from collections.abc import Collection
 
 import numpy as np
 import pytest
@@ -21,9 +22,13 @@ def many(label: str, count: int, split: str = "") -> list[Record]:
     return [record(f"{label}{split}{number}", label, split=split) for number in range(count)]
 
 
-def divide(records: list[Record], settings: SplitSettings, seed: int) -> Division:
+def divide(records: list[Record], settings: SplitSettings, seed: int, held: Collection[str] = ()) -> Division:
     copies = duplicates.find(records, np.zeros((len(records), 8, 8, 3), dtype=np.uint8), 0)
-    return splitting.divide(records, copies, settings, seed)
+    return splitting.divide(records, copies, settings, seed, held)
+
+
+def scored(records: list[Record], splits: list[str]) -> list[str]:
+    return [item.sha256 for item, split in zip(records, splits, strict=True) if split == "test"]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -55,6 +60,60 @@ def test_a_fifth_more_pictures_move_few_of_the_old(count, most):
         after = divide(many("a", count * 6 // 5), SETTINGS, seed).splits[:count]
         moved.append(np.mean([old != new for old, new in zip(before, after, strict=True)]))
     assert np.mean(moved) < most
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("count", [3, 10, 50, 400])
+def test_test_images_from_before_are_drawn_again_alike(count, seed):
+    records = many("a", count) + [record(f"{n}", "b", f"{n // 2}", group=f"g{n // 6}") for n in range(60)]
+    splits = divide(records, SETTINGS, seed).splits
+    assert divide(records, SETTINGS, seed, scored(records, splits)).splits == splits
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_added_images_go_to_training_and_validation(seed):
+    old, added = many("a", 100) + many("b", 300), [record(f"new{n}", "a") for n in range(100)]
+    before = divide(old, SETTINGS, seed).splits
+    after = divide([*old, *added], SETTINGS, seed, scored(old, before)).splits
+    assert scored([*old, *added], after) == scored(old, before)
+    assert Counter(after[400:])["validation"] == pytest.approx(20, abs=12)
+    assert Counter(after[:100] + after[400:])["validation"] == pytest.approx(0.2 * 200, rel=splitting.SLACK)
+    assert after[100:400] == before[100:]
+    assert np.mean([one != other for one, other in zip(before, after, strict=False)]) < 0.02  # of the old
+
+
+def test_a_new_class_gets_test_images_and_images_that_are_gone_are_not_replaced():
+    old = many("a", 100)
+    held = scored(old, divide(old, SETTINGS, 0).splits)
+    records = [item for item in old if item.sha256 not in held[10:]] + many("b", 50)
+    splits = divide(records, SETTINGS, 0, held).splits
+    assert scored(records, splits)[:10] == held[:10]
+    assert Counter(item.label for item, split in zip(records, splits, strict=True) if split == "test")["b"] == 14
+
+
+def test_what_belongs_together_with_a_test_image_from_before_is_left_out():
+    old = [*many("a", 40), *(record(f"g{n}", "a", group=f"group{n}") for n in range(40))]
+    held = scored(old, divide(old, SETTINGS, 0).splits)
+    alone = next(content for content in held if content[0] == "a")
+    member = next(item for item in old if item.sha256 in held and item.group)
+    copies = [record("0 first by name", "a", alone), record("z last", "a", alone)]
+    added = [copies[0], *old, copies[1], record("mate", "a", group=member.group), *many("b", 9)]
+    splits = divide(added, SETTINGS, 0, held).splits
+    together = [split for item, split in zip(added, splits, strict=True) if item.sha256 == alone]
+    assert sorted(together) == [splitting.LEFT_OUT] * 2 + ["test"]
+    assert splits[82] == splitting.LEFT_OUT
+    conflict = [*old, record("c", "b", alone), *many("b", 9)]
+    splits = divide(conflict, SETTINGS, 0, held).splits
+    assert set(scored(conflict, splits)) >= set(held) - {alone}
+    assert splits[80] == splits[[item.sha256 for item in old].index(alone)] == splitting.LEFT_OUT
+
+
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_the_word_of_the_source_comes_before_the_test_images_from_before(split):
+    records = [*many("a", 20, "train"), *many("a", 8, split), *many("b", 20, "train"), *many("b", 8, split)]
+    splits = divide(records, SETTINGS, 0, [records[0].sha256, records[20].sha256]).splits
+    assert splits[20:28] == [split] * 8
+    assert (splits[0] == "test") == (split == "validation")
 
 
 def test_copies_stay_together_and_one_of_them_is_scored():

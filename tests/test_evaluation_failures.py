@@ -62,16 +62,19 @@ def test_slices_hold_every_image_once_and_equal_ones_stay_together():
     measured = measures(images, rows, records)
     assert measured["brightness"][:8] == pytest.approx(np.arange(0, 80, 10) / 255, abs=1e-6)
     assert measured["sharpness"].argmax() == measured["contrast"].argmax() == 8
-    found = slices(measured, rows < 8, np.zeros(9, dtype=np.bool_))
+    found = slices(measured, rows < 8, rows < 4, np.zeros(9, dtype=np.bool_))
     by_size = [each for each in found if each.measure == "size"]
     assert [(each.kind, each.images, each.accuracy) for each in by_size] == [("20", 8, 1.0), ("90", 1, 0.0)]
+    assert [each.majority for each in by_size] == [0.5, 0]
     assert [each.images for each in found if each.measure == "brightness"] == [3, 3, 3]
-    assert slices({"size": np.full(9, 8.0)}, rows < 8, np.zeros(9, dtype=np.bool_)) == []
-    own = slices({}, rows < 8, rows < 0, ["wet", "dry", ""] * 3)
+    assert slices({"size": np.full(9, 8.0)}, rows < 8, rows < 4, np.zeros(9, dtype=np.bool_)) == []
+    own = slices({}, rows < 8, rows < 4, rows < 0, ["wet", "dry", ""] * 3)
     assert [(each.measure, each.kind, each.images, each.accuracy) for each in own] == [
         ("slice", "dry", 3, 1.0), ("slice", "wet", 3, 1.0)
     ]  # fmt: skip
-    leaking = slices({}, rows < 8, rows > 6)
+    assert [each.majority for each in own] == [1 / 3, 2 / 3]
+    leaking = slices({}, rows < 8, rows < 4, rows > 6)
+    assert [each.majority for each in leaking] == [4 / 7, 0]
     assert [(each.kind, each.images, each.accuracy) for each in leaking] == [("no", 7, 1.0), ("yes", 2, 0.5)]
 
 

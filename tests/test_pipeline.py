@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from darkroom import candidate
+from darkroom.data.pack import contents
+from darkroom.data.settings import KaggleSource
+from darkroom.data.sources import kaggle
 from darkroom.foundations import files
 from darkroom.packed import open_packed
 from tests.factories_serving import serving
@@ -167,6 +171,49 @@ def test_pictures_of_the_inbox_are_shared_as_the_readme_says(tmp_path):
     run(other, "dvc", "pull", "download")
     run(other, *remedy.split())
     assert "Data and pipelines are up to date." in run(other, "dvc", "status", "download")
+
+
+def test_an_archive_from_kaggle_is_brought_by_hand_as_the_readme_says(tmp_path):
+    (options,) = re.findall(r"dvc exp run (-S dataset=folder -S 'datasets.*)", (ROOT / "docs" / "data.md").read_text("utf-8"))
+    source = YAML(typ="safe").load(ROOT / "params.yaml")["datasets"]["animals10"]["source"]
+    assert kaggle._by_hand(KaggleSource(**source), "animals10").endswith(f"run `dvc exp run {options}`")
+    folder = clone(tmp_path / "clone", lambda parameters: None)
+    members = class_folders({f"raw-img/{name}": 3 for name in source["classes"]})
+    write_zip(folder / "data" / "inbox" / "archive.zip", members)
+    run(folder, "dvc", "exp", "run", *shlex.split(options), "download")
+    items = contents.open_contents(folder / "data" / "raw").items
+    assert {item.label for item in items} == set(source["classes"].values())
+
+
+def test_images_added_later_leave_the_test_images_as_they_are(tmp_path):
+    folder = clone(tmp_path / "clone", quick_folder)
+    members = class_folders({"cat": 40, "dog": 60})
+    more = {name: members.pop(name) for name in sorted(members)[-30:]}
+    write_folder(folder / "data" / "inbox", members)
+
+    def split_again(place: Path, *options: str) -> tuple[set[str], Any, str]:
+        output = run(place, "dvc", "repro", "split", *options)
+        return ran(output), files.read_json(place / "metrics" / "data.json"), output
+
+    first, before, _ = split_again(folder)
+    assert first == {"validate", "download", "pack", "split"}
+    run(folder, "git", "add", ".")
+    run(folder, *GIT, "commit", "--quiet", "--message", "results")
+    write_folder(folder / "data" / "inbox", more)
+    again, after, output = split_again(folder)
+    assert again == {"download", "pack", "split"}
+    assert after["images"] == before["images"] + 30
+    assert after["test_hash"] == before["test_hash"]
+    assert "The test images are those from before" in output
+    assert split_again(folder)[:2] == (set(), after)
+    assert run(folder, "git", "status", "--porcelain", "data") == ""
+    # In another clone, from the committed file alone.
+    other = tmp_path / "other"
+    run(folder, "git", "clone", "--quiet", str(folder), str(other))
+    write_folder(other / "data" / "inbox", {**members, **more})
+    split_again(other)
+    for name in ("data/split.csv", "data/copies.csv", "metrics/data.json"):
+        assert (folder / name).read_bytes() == (other / name).read_bytes(), name
 
 
 def test_reviewers_get_metrics_parameters_and_plots(place, tmp_path):

@@ -76,6 +76,32 @@ def test_the_majority_share_stands_beside_accuracy_where_classes_are_uneven(case
             assert table.lower().index("macro f1 |") < table.lower().index("accuracy |")
 
 
+def test_the_majority_share_stands_in_every_table_and_sentence_about_accuracy(case):
+    _, facts, _, _ = case
+    side = {"accuracy": 0.9, "bytes": 1_000_000, "milliseconds": 0.5}
+    tried = {"float32": side, "int8": side, "largest_difference": 0.1, "max_loss": 0.02, "accepted": True}
+    corrupted = {"images": 20, "clean_accuracy": 0.9, "corruptions": {"fog": 0.8}}
+    corrupted |= {f"mean_corruption_accuracy{end}": 0.8 for end in ("", "_low", "_high")}
+    facts = replace(facts, quantization=tried, robustness=corrupted)
+    report, card = render(facts, set(), "github"), render_model_card(facts)
+    share = {}
+    for part in ("validation", "test"):
+        sizes = [splits[part] for splits in facts.data["per_class"].values()]
+        share[part] = max(sizes) / sum(sizes)
+    integers, kinds = (section(report, title) for title in ("In 8-bit integers", "Kinds of images"))
+    assert (f"| always answering cat | {share['validation']:.1%} | | | |" in integers) == facts.uneven
+    assert ("| Always answering cat |" in kinds) == facts.uneven
+    sentence = f"Always answering cat would be right on {share['test']:.1%} of all test images."
+    for text in (section(report, "Robustness"), card):
+        assert (sentence in text) == facts.uneven
+    rows = [line.strip("|").split("|") for line in kinds.splitlines() if line.startswith("|")]
+    assert {len(row) for row in rows} == {6 if facts.uneven else 5}
+    if facts.uneven:
+        thirds = [(int(row[2].replace(",", "")), row[5]) for row in rows[2:] if row[0].strip() == "brightness"]
+        cats = sum(images * float(cell.strip(" %")) / 100 for images, cell in thirds)
+        assert cats == pytest.approx(facts.data["per_class"]["cat"]["test"], abs=0.5)
+
+
 def test_every_class_too_small_to_be_judged_is_named_or_counted(case):
     _, facts, _, card = case
     small = {row.name for row in facts.classes if row.support < balance.FEW}

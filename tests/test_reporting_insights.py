@@ -39,7 +39,7 @@ def pairs(*counts):
 
 
 def kind(measure, name, images, right, p_value=1.0):
-    return SliceRow(measure, name, images, right / images, 0.1, 0.2, p_value)
+    return SliceRow(measure, name, images, right / images, 0.1, 0.2, 0.5, p_value)
 
 
 OVER = [1.0, 0.5, 0.8, 0.9, 1.0]

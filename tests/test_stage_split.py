@@ -81,8 +81,8 @@ def planted(tmp_path_factory):
 def run(top):
     common = ["--params", f"{top}/params.yaml", "--dataset", "mine"]
     pack.main([*common, "--raw", f"{top}/raw", "--out", f"{top}/packed"])
-    outputs = ["--out", f"{top}/split.csv", "--copies", f"{top}/copies.csv", "--metrics", f"{top}/data.json"]
-    split.main([*common, "--packed", f"{top}/packed", *outputs])
+    outputs = ["--test-images", f"{top}/test_images.json", "--out", f"{top}/split.csv", "--copies", f"{top}/copies.csv"]
+    split.main([*common, "--packed", f"{top}/packed", *outputs, "--metrics", f"{top}/data.json"])
 
 
 def test_every_planted_copy_is_found_and_nothing_else(planted):
@@ -155,3 +155,58 @@ def test_the_test_split_of_the_source_stays_whole_and_leaks_are_told(tmp_path, c
     assert [names[row] for row in np.flatnonzero(division.leaks)] == ["test/cat/1.png"]
     assert files.read_json(tmp_path / "data.json")["leaks"] == 1
     assert "test pictures with a copy among the source's others, which is left out: 1" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory):
+    """Return two packed folders: one of 60 pictures, and one of these, 60 others and a near copy of a test picture."""
+    top = tmp_path_factory.mktemp("grown")
+    members = {f"{'cat' if seed % 3 else 'dog'}/{seed:03}.png": encode(picture(seed)) for seed in range(120)}
+    (top / "params.yaml").write_text(PARAMS)
+    for folder, few in ((top / "before", dict(list(members.items())[:60])), (top / "after", members)):
+        (folder / "raw").mkdir(parents=True)
+        write_zip(folder / "raw" / "set.zip", few)
+        origin.write_origin(folder / "raw", origin.Origin("Grown", "here", "CC0"))
+        common = ["--params", f"{top}/params.yaml", "--dataset", "mine"]
+        pack.main([*common, "--raw", f"{folder}/raw", "--out", f"{folder}/packed"])
+        if folder.name == "before":
+            tested = min(name for name, side in divided(top, folder / "packed").items() if side == "test")
+            members[f"{tested[:3]}/+.png"] = changed(picture(int(tested[4:7])), 1)  # it comes first by name
+    return top / "before" / "packed", top / "after" / "packed", (tested, f"{tested[:3]}/+.png")
+
+
+def divided(top, folder):
+    """Run the split stage with the files in `top` on a packed folder; return the split of each name."""
+    options = {"params": "params.yaml", "test-images": "test.json", "out": "split.csv", "copies": "copies.csv"}
+    arguments = [part for key, name in options.items() for part in (f"--{key}", f"{top}/{name}")]
+    split.main(["--dataset", "mine", "--packed", str(folder), "--metrics", f"{top}/data.json", *arguments])
+    rows = zip(open_packed(folder).records, read_split(top / "split.csv").splits, strict=True)
+    return {record.name: str(side) for record, side in rows}
+
+
+@pytest.mark.parametrize(
+    ("change", "keeps", "told"),
+    [
+        ("", True, "The test images are those from before"),
+        ("validation: 0.15 → validation: 0.2", True, "The test images are those from before"),
+        ("test: 0.2 → test: 0.2, grow: all", False, ""),
+        ("seed: 0 → seed: 1", False, "are for seed 0 (now 1)."),
+        ("test: 0.2 → test: 0.3", False, "are for test 0.2 (now 0.3)."),
+        ("size: 32 → size: 32, limit_per_class: 50", False, "are for limit_per_class null (now 50)."),
+    ],
+)
+def test_images_added_later_are_no_test_images(grown, tmp_path, capsys, change, keeps, told):
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    first, second, copies = grown
+    before = divided(tmp_path, first)
+    assert "The test images" not in capsys.readouterr().out
+    if change:
+        (tmp_path / "params.yaml").write_text(PARAMS.replace(*change.split(" → ")))
+    after = divided(tmp_path, second)
+    sides = [{name for name, side in names.items() if side == "test"} for names in (before, after)]
+    assert (sides[0] == sides[1]) == keeps
+    assert {after[name] for name in copies} in ({"test", "left out"}, {"train"}, {"validation", "left out"})
+    assert told in capsys.readouterr().out
+    written = {name: (tmp_path / name).read_bytes() for name in ("split.csv", "test.json")}
+    divided(tmp_path, second)
+    assert written == {name: (tmp_path / name).read_bytes() for name in written}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from darkroom.packed import SPLITS, UNEVEN, Split
+from darkroom.packed import SPLITS, UNEVEN, Split, SplitName
 
 FEW = 30
 """Test images below which the scores of one class say little."""
@@ -14,7 +14,7 @@ Counts = Mapping[str, Mapping[str, int]]
 
 @dataclass(frozen=True)
 class Majority:
-    """What always answering the largest class of the test split would score."""
+    """What always answering the largest class of a split would score."""
 
     name: str
     accuracy: float
@@ -37,12 +37,12 @@ def are_uneven(counts: Counts) -> bool:
     return max(sizes) / max(1, min(sizes)) > UNEVEN  # not rounded, as the choice of the metric has it
 
 
-def majority(counts: Counts) -> Majority:
-    """Return the scores of always answering the class with the most test images; macro scores as for a model."""
-    tests = {name: splits["test"] for name, splits in counts.items() if splits["test"]}
-    name = max(tests, key=lambda each: tests[each])
-    share = tests[name] / sum(tests.values())
-    return Majority(name, share, 1 / len(tests), 2 * share / (1 + share) / len(tests))
+def majority(counts: Counts, split: SplitName = "test") -> Majority:
+    """Return the scores of always answering the class with the most images of `split`; macro scores as for a model."""
+    sizes = {name: splits[split] for name, splits in counts.items() if splits[split]}
+    name = max(sizes, key=lambda each: sizes[each])
+    share = sizes[name] / sum(sizes.values())
+    return Majority(name, share, 1 / len(sizes), 2 * share / (1 + share) / len(sizes))
 
 
 def with_few_tests(counts: Counts) -> list[tuple[str, int]]:

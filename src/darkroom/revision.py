@@ -1,6 +1,7 @@
 """The commit that a result was made at, and which tracked files differ from it."""
 
 import subprocess
+from pathlib import Path
 
 DECIDING = ("src", "stages", "params.yaml", "dvc.yaml", "requirements.txt")
 """What decides results, beside the data."""
@@ -21,6 +22,11 @@ def changed() -> list[str]:
 def remade() -> list[str]:
     """Return the committed results that are different here."""
     return _changed("--untracked-files=no", "--", *RESULTS)
+
+
+def committed(path: Path) -> str:
+    """Return the text that the last commit has of a file in this folder, empty where it has none."""
+    return _git("show", f"HEAD:./{path.as_posix()}")
 
 
 def _changed(*arguments: str) -> list[str]:

@@ -3,7 +3,7 @@
 import difflib
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,13 +16,14 @@ from rich.text import Text
 from darkroom import packed, schema
 from darkroom.commands import editing, proposal, weights
 from darkroom.data.settings import SplitSettings
-from darkroom.data.split import splitting
+from darkroom.data.split import holdout, splitting
 from darkroom.data.surveying import Survey, survey
 from darkroom.foundations import files, launching, naming
 from darkroom.foundations.errors import DarkroomError
 
 PARAMS = Path("params.yaml")
 INBOX = Path("data/inbox")
+TEST_IMAGES = Path("data/test_images.json")
 MANY = 1_000
 """Pictures of a class from which a first run on some of them saves time."""
 MOST_CLASSES, MOST_BROKEN = 30, 5
@@ -46,8 +47,9 @@ def init(photos: Path, entry: str, file: Path | None, *, yes: bool, offline: boo
     found = survey(photos, settings.near_copies)
     console = Console(highlight=False, markup=False, emoji=False)
     show(found, console)
-    splits = splitting.divide(found.records, found.copies, settings, current.seed).splits
-    for words in _divided(found, splits, settings):
+    held = _test_images(entry, current)
+    splits = splitting.divide(found.records, found.copies, settings, current.seed, held).splits
+    for words in _divided(found, splits, settings, held):
         console.print(words, soft_wrap=True)
     if start is None and not offline and proposal.shows_photographs(found):
         start = weights.published(proposal.BACKBONE, current.transfer.get(proposal.BACKBONE))
@@ -114,7 +116,15 @@ def _remarks(found: Survey, counts: Counter[str]) -> list[str]:
     return [*lines, *found.warnings]
 
 
-def _divided(found: Survey, splits: Sequence[str], settings: SplitSettings) -> list[str]:
+def _test_images(entry: str, current: schema.Document) -> frozenset[str]:
+    """Return the SHA-256 of the test images that the next run will keep."""
+    known = current.datasets.get(entry)
+    settings, limit = (known.split, known.pack.limit_per_class) if known else (SplitSettings(), None)
+    terms = holdout.Terms(dataset=entry, seed=current.seed, test=settings.test, limit_per_class=limit)
+    return holdout.read(TEST_IMAGES, terms)[0] if settings.grow == "train" else frozenset()
+
+
+def _divided(found: Survey, splits: Sequence[str], settings: SplitSettings, held: Collection[str]) -> list[str]:
     """Return, line by line, how many pictures each split gets, where they come from, and why some are in none."""
     sizes = Counter(splits)
     given = {record.split for record in found.records} - {""}
@@ -125,7 +135,11 @@ def _divided(found: Survey, splits: Sequence[str], settings: SplitSettings) -> l
         words = f"the pictures in {naming.listed(folders)}" if folders else "as the source says"
         if name not in given:
             words = "the rest"
-            if name in shares:
+            if name == "test" and any(record.sha256 in held for record in found.records):
+                words = (
+                    f"those from before in {TEST_IMAGES} that are still there, and {shares[name]:.0%} of each new class"
+                )
+            elif name in shares:
                 cut = f"taken from train, since no folder is called {name}" if given else "of each class"
                 words = f"{shares[name]:.0%} {cut}"
         lines.append(f"{sizes[name]:,} {name}: {words}")
@@ -134,7 +148,8 @@ def _divided(found: Survey, splits: Sequence[str], settings: SplitSettings) -> l
         conflicts = sum(conflict for conflict, split in pairs if split == packed.LEFT_OUT)
         parts = [f"{conflicts:,} with a copy under another class"] * bool(conflicts)
         if copies := number - conflicts:
-            parts.append(f"{copies:,} that repeat a picture of validation or test")
+            groups = " or are of one group with a test picture" * any(record.group for record in found.records if held)
+            parts.append(f"{copies:,} that repeat a picture of validation or test{groups}")
         lines.append(f"{number:,} left out: {' and '.join(parts)}")
     return lines
 

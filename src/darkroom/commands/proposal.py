@@ -10,7 +10,7 @@ import numpy as np
 
 from darkroom import packed
 from darkroom.commands.weights import Weights
-from darkroom.data.settings import SplitSettings
+from darkroom.data.settings import FolderSource, SplitSettings
 from darkroom.data.split import splitting
 from darkroom.data.surveying import Survey
 from darkroom.foundations import naming
@@ -81,6 +81,8 @@ def propose(
         "training": {"balance": balance},
     }
     result = Proposal({"dataset": entry})
+    if known and isinstance(known.source, FolderSource) and not known.source.classes.keys() <= counts.keys():
+        settings["source"]["classes"] = {}  # those of other pictures
     if known:
         parts = {f"{section}.{key}": value for section, part in settings.items() for key, value in part.items()}
         result.values |= {f"datasets.{entry}.{key}": value for key, value in parts.items()}

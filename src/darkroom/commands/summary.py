@@ -1,5 +1,6 @@
 """What the last run came to, in a few lines."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ def summary() -> str:
         if not path.is_file():
             raise DarkroomError(f"{path} is missing: run `make run` or `dvc repro` first")
     evaluation, best = files.read_json(EVALUATION), files.read_json(BEST)
-    counts: balance.Counts = files.read_json(DATA)["per_class"]
+    data = files.read_json(DATA)
+    counts: balance.Counts = data["per_class"]
     return "\n".join(
         [
             "",
@@ -32,6 +34,7 @@ def summary() -> str:
             best["reason"],
             *_foreign(evaluation),
             *_few_tests(counts),
+            *_other_tests(data),
             *_remade(),
             "",
             f"  Report   {REPORTS / 'report.html'}  (also .pdf, .md, slides.pptx)",
@@ -80,6 +83,20 @@ def _few_tests(counts: balance.Counts) -> list[str]:
     named = naming.listed([f"{name} ({images:,})" for name, images in small], most=5)
     scores = "its scores say" if len(small) == 1 else "their scores say"
     return [f"Fewer than {balance.FEW} test images, so {scores} little: {named}"]
+
+
+def _other_tests(data: dict[str, Any]) -> list[str]:
+    """Say where the test images are not those of the last commit, as scores on different images do not compare."""
+    try:
+        before = json.loads(revision.committed(DATA) or "{}")
+    except ValueError:  # a merge that was committed with its conflicts
+        return []
+    if before.get("test_hash", data.get("test_hash")) == data.get("test_hash"):
+        return []
+    return [
+        f"The test images differ from the last commit's ({before['test']:,} then, {data['test']:,} now): "
+        "scores before and after do not compare."
+    ]
 
 
 def _remade() -> list[str]:

@@ -9,6 +9,16 @@ from darkroom.foundations import naming
 from darkroom.foundations.params import ONE_LINE, Section
 
 
+def _class_name(name: str) -> str:
+    if reason := naming.fault(name):
+        raise ValueError(f"it {reason}")
+    return name
+
+
+ClassNames = dict[str, Annotated[str, Field(min_length=1), AfterValidator(_class_name)]]
+"""Folder name to class name."""
+
+
 class DigitsSource(Section):
     """The 1,797 handwritten digits that come with scikit-learn: 8×8 pixels, ten classes, no download."""
 
@@ -25,6 +35,8 @@ class FolderSource(Section):
     """Address of such an archive."""
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     """SHA-256 of the archive: required with `url`, checked with either."""
+    classes: ClassNames = {}
+    """Class names in place of folder names, as FOLDER: CLASS; folders that are not listed keep theirs."""
 
     @model_validator(mode="after")
     def _one_place(self) -> "FolderSource":
@@ -43,19 +55,13 @@ class CifarSource(Section):
     """Address or path of `cifar-10-python.tar.gz`, tried first, as is what `DARKROOM_CIFAR10_MIRROR` says."""
 
 
-def _class_name(name: str) -> str:
-    if reason := naming.fault(name):
-        raise ValueError(f"it {reason}")
-    return name
-
-
 class KaggleSource(Section):
     """An image set of Kaggle's in class folders, fetched by its own client."""
 
     kind: Literal["kaggle"] = "kaggle"
     dataset: str
     """OWNER/NAME as in the set's address on kaggle.com, or OWNER/NAME/VERSION."""
-    classes: dict[str, Annotated[str, Field(min_length=1), AfterValidator(_class_name)]] = {}
+    classes: ClassNames = {}
     """Class names in place of folder names, as FOLDER: CLASS; folders that are not listed keep theirs."""
     title: Annotated[str, ONE_LINE] | None = None
     """Name of the data set in the report."""
@@ -86,6 +92,8 @@ class SplitSettings(Section):
     """Share of the images that chooses, stops and calibrates."""
     test: Fraction = 0.2
     """Share of the images that is only ever scored."""
+    grow: Literal["train", "all"] = "train"
+    """Where images added later go: train leaves the test images as they are; all draws them from all images again."""
     near_copies: Annotated[int, Field(ge=0, le=16)] = 8
     """Bits of 64 by which perceptual hashes of near copies may differ; 0 looks for exact copies alone."""
 

@@ -146,7 +146,7 @@ def lists(
         "risk_coverage": (("candidate", "coverage", "risk", "threshold"), risks),
         "confused": (("actual", "predicted", "images", "rate"), [astuple(pair) for pair in reviewed.confused]),
         "slices": (
-            ("measure", "kind", "images", "accuracy", "accuracy_low", "accuracy_high", "p_value"),
+            ("measure", "kind", "images", "accuracy", "accuracy_low", "accuracy_high", "majority", "p_value"),
             [astuple(part) for part in reviewed.slices],
         ),
         "mistakes": (doubtful, _doubtful(reviewed.mistakes, records, split)),

@@ -69,6 +69,8 @@ class SliceRow:
     accuracy: float
     accuracy_low: float
     accuracy_high: float
+    majority: float
+    """What always answering the largest class of the test split would score on them."""
     p_value: float
     """Of its difference from the other test images."""
 
@@ -143,6 +145,11 @@ class Facts:
     def majority(self) -> Majority:
         """What always answering the largest class would score on test."""
         return balance.majority(self.data["per_class"])
+
+    @property
+    def validation_majority(self) -> Majority:
+        """What always answering the largest class would score on validation."""
+        return balance.majority(self.data["per_class"], "validation")
 
     @property
     def by_folds(self) -> bool:
@@ -251,7 +258,7 @@ def _quantization(path: Path) -> dict[str, Any] | None:
 
 
 def _slice_row(row: dict[str, str]) -> SliceRow:
-    shares = {name: float(row[name]) for name in ("accuracy", "accuracy_low", "accuracy_high", "p_value")}
+    shares = {name: float(row[name]) for name in ("accuracy", "accuracy_low", "accuracy_high", "majority", "p_value")}
     return SliceRow(row["measure"], row["kind"], int(row["images"]), **shares)
 
 

@@ -196,6 +196,9 @@ def robustness(facts: Facts) -> str:
     )
     if corruptions[worst] < found["clean_accuracy"]:
         text += f" {worst[0].upper()}{worst[1:]} harms it most: {percent(corruptions[worst])}."
+    if facts.uneven:
+        always = facts.majority
+        text += f" Always answering {always.name} would be right on {percent(always.accuracy)} of all test images."
     return text
 
 

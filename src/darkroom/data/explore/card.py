@@ -54,9 +54,10 @@ def _sizes(records: Sequence[Record]) -> str:
 def _set_aside(broken: Sequence[Broken], metrics: dict[str, Any]) -> str:
     lines = []
     if number := metrics["left_out"]:
+        groups = ", or are of one group with a test image and were added later" if metrics["groups"] else ""
         lines.append(
             f"- {count(number, 'image is', 'images are')} in no split: they conflict, or repeat an image that is "
-            "scored already."
+            f"scored already{groups}."
         )
     if number := metrics["copies"]:
         lines.append(

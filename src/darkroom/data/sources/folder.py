@@ -22,7 +22,8 @@ CHANGED = "changed while it was read: start again when nothing writes there"
 def fetch(settings: FolderSource, inbox: Path, downloads: Path, out: Path) -> Origin:
     """Bring the archive, or the folder as a tar archive, into the folder `out`; `downloads` keeps unfinished ones.
 
-    Raises DarkroomError when there is nothing, too much, no classes, a wrong manifest, or a wrong checksum.
+    Raises DarkroomError when there is nothing, too much, no classes, a wrong manifest, a wrong checksum, or when
+    `settings.classes` renames a class that is not there.
     """
     left_out: list[str] = []
     if settings.url:
@@ -40,10 +41,15 @@ def fetch(settings: FolderSource, inbox: Path, downloads: Path, out: Path) -> Or
                 f"{naming.shown(place)} has SHA-256 {digest}, not {settings.sha256} as params.yaml says: "
                 "check which one is right"
             )
-    layout.warn(manifest.arrange(path, left_out).warnings)  # a wrong layout ends here, before anything is written
+    arrangement = manifest.arrange(path, left_out)  # a wrong layout ends here, before anything is written
+    layout.rename(arrangement.items, settings.classes, naming.shown(path.name))
+    layout.warn(arrangement.warnings)
     title = Path(urlsplit(settings.url).path if settings.url else settings.path or "").name
     return Origin(
-        title=naming.shown(title) or settings.url or "Own pictures", source="a person's own pictures", licence=""
+        title=naming.shown(title) or settings.url or "Own pictures",
+        source="a person's own pictures",
+        licence="",
+        classes=settings.classes,
     )
 
 

@@ -55,8 +55,10 @@ class Ended:
     lines: list[str]
 
 
-def fetch(settings: KaggleSource, downloads: Path, out: Path) -> Origin:
+def fetch(settings: KaggleSource, entry: str, downloads: Path, out: Path) -> Origin:
     """Bring the set's archive into the folder `out`; `downloads` keeps what has come of it until then.
+
+    entry: that of `datasets` which names the set, for messages.
 
     Raises DarkroomError when there is no client, when Kaggle refuses, or when the archive is broken or has no
     class folders.
@@ -64,7 +66,7 @@ def fetch(settings: KaggleSource, downloads: Path, out: Path) -> Origin:
     name = settings.dataset.split("/")[1]
     path = downloads / settings.dataset.replace("/", "_") / f"{name}.zip"
     path.parent.mkdir(parents=True, exist_ok=True)
-    _download(settings, path)
+    _download(settings, entry, path)
     # A wrong layout is told now, before anything is decoded.
     arrangement = manifest.arrange(path)
     layout.rename(arrangement.items, settings.classes, path.name)
@@ -73,7 +75,7 @@ def fetch(settings: KaggleSource, downloads: Path, out: Path) -> Origin:
     return Origin(settings.title or name, _page(settings.dataset), settings.licence, classes=settings.classes)
 
 
-def _download(settings: KaggleSource, path: Path) -> None:
+def _download(settings: KaggleSource, entry: str, path: Path) -> None:
     """Run the client until the archive at `path` is whole."""
     dataset = settings.dataset
     command = [_client(), "datasets", "download", dataset, "--path", str(path.parent)]
@@ -89,10 +91,10 @@ def _download(settings: KaggleSource, path: Path) -> None:
         if ended.status == 0 and path.exists():
             shutil.rmtree(path.parent)  # nothing to continue: the next try starts anew
             problem = f"the archive of {dataset} came broken ({fault})"
-            remedy = f"run again later, or {_by_hand(settings)}"
+            remedy = f"run again later, or {_by_hand(settings, entry)}"
             again, was_broken = not was_broken, True
         else:
-            problem, remedy, again = _explain(settings, path, ended)
+            problem, remedy, again = _explain(settings, entry, path, ended)
         if not again or wait is None:
             raise DarkroomError(f"{problem}: {remedy}")
         print(f"{problem}; trying again in {wait:.0f} s", file=sys.stderr)
@@ -159,20 +161,21 @@ def _fault(path: Path) -> str | None:
     return None
 
 
-def _explain(settings: KaggleSource, path: Path, ended: Ended) -> tuple[str, str, bool]:
+def _explain(settings: KaggleSource, entry: str, path: Path, ended: Ended) -> tuple[str, str, bool]:
     """Return what went wrong, the remedy, and whether another try may help."""
     dataset = settings.dataset
     text = "\n".join(ended.lines)
     kind = next((kind for pattern, kind in FAILURES if re.search(pattern, text, re.IGNORECASE)), "")
-    place = _credentials()
+    place, by_hand = _credentials(), _by_hand(settings, entry)
     come = path.stat().st_size / 1e6 if path.exists() else 0
     match kind:
         case "busy":
             return "Kaggle's rate limit is reached (429)", "wait some minutes and run again", True
         case "credentials" if place:
-            return f"Kaggle refuses the credentials in {place} (401)", ADVICE, False
+            return f"Kaggle refuses the credentials in {place} (401)", f"{ADVICE}, or {by_hand}", False
         case "credentials":
-            return f"Kaggle wants credentials for {dataset} (401) and there are none", ADVICE, False
+            problem = f"Kaggle wants credentials for {dataset} (401) and there are none"
+            return problem, f"{ADVICE}, or {by_hand}", False
         case "forbidden":
             remedy = f"open {_page(dataset)} and accept its terms; " + (f"then check {place}" if place else ADVICE)
             return f"Kaggle does not let you have {dataset} (403)", remedy, False
@@ -184,8 +187,7 @@ def _explain(settings: KaggleSource, path: Path, ended: Ended) -> tuple[str, str
         case "cut":
             return f"the download of {dataset} was cut after {come:.1f} MB", "run again, and it continues there", False
         case "unreachable":
-            remedy = f"check the network and the proxy, or {_by_hand(settings)}"
-            return "Kaggle cannot be reached", remedy, False
+            return "Kaggle cannot be reached", f"check the network and the proxy, or {by_hand}", False
     last = naming.shown(_without_secrets(ended.lines[-1])) if ended.lines else "nothing"
     problem = f"the kaggle command brought no archive (status {ended.status}); its last words: {last}"
     return problem, f"try it by hand: kaggle datasets download {dataset}", False
@@ -211,13 +213,13 @@ def _without_secrets(line: str) -> str:
     return line
 
 
-def _by_hand(settings: KaggleSource) -> str:
+def _by_hand(settings: KaggleSource, entry: str) -> str:
     """Return how a person brings the archive here from another machine."""
-    words = (
+    named = f" -S 'datasets.folder.source.classes=${{datasets.{entry}.source.classes}}'" if settings.classes else ""
+    return (
         f"fetch the archive elsewhere from {_page(settings.dataset)}, put it into data/inbox/ and run "
-        "`dvc exp run -S dataset=folder`"
+        f"`dvc exp run -S dataset=folder{named}`"
     )
-    return words + (" (its classes then keep the names of its folders)" if settings.classes else "")
 
 
 def _page(dataset: str) -> str:

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,15 +37,26 @@ class _Unit:
     place: float
     """A hash of seed and content, 0 to 1: equal for equal content, whatever else is in the data set."""
     rows: list[int]
+    held: bool = False
+    """Whether one of them is a test image from before."""
 
 
-def divide(records: Sequence[Record], copies: Copies, settings: SplitSettings, seed: int) -> Division:
+def divide(
+    records: Sequence[Record],
+    copies: Copies,
+    settings: SplitSettings,
+    seed: int,
+    held: Collection[str] = frozenset(),
+) -> Division:
     """Divide records into train, validation and test: seeded, stratified by class, copies and groups kept together.
 
     Each unit of pictures that belong together has a place between 0 and 1, a hash of the seed and of its group or its
     content. Within each class the lowest places are the test split, the next ones validation; the borders lie at the
     shares themselves, and give way only as far as a share would be more than `SLACK` off. So pictures that are added
     later move others only where the borders must give way.
+
+    held: SHA-256 of the test images from before. A class that has some of them keeps these and gets no others; what
+    belongs together with one of them, as a copy or by its group, is left out.
 
     A split that the source brings along is kept, and what it lacks is taken from its training images, also the
     validation images of a single class. Of copies on two
@@ -59,27 +70,28 @@ def divide(records: Sequence[Record], copies: Copies, settings: SplitSettings, s
     strata: dict[str, list[_Unit]] = defaultdict(list)
     units = _units(records, copies, seed)
     given = {record.split for record in records}
+    held = frozenset() if "test" in given else frozenset(held)
     for unit in units:
         # The strictest split wins: the exam is never seen before.
         strictest = max((records[row].split for row in unit.rows), key=("", *SPLITS).index)
         usable = [row for row in unit.rows if not copies.conflicts[row]]
+        is_held = any(records[row].sha256 in held for row in unit.rows)
         if strictest in ("validation", "test"):
             stay = unit.rows if strictest == "test" else usable
             for row in stay:
                 splits[row] = strictest if records[row].split == strictest else LEFT_OUT
-        elif usable:
-            strata[_main_class(records, usable)].append(_Unit(unit.place, usable))
+        elif usable and (not is_held or any(records[row].sha256 in held for row in usable)):
+            strata[_main_class(records, usable)].append(_Unit(unit.place, usable, is_held))
     for row in _leaking(records, copies):
         leaks[row] = True
     validated = {record.label for record, split in zip(records, splits, strict=True) if split == "validation"}
     for label, stratum in strata.items():
-        stratum.sort(key=lambda unit: unit.place)
         # Without a picture of the class on validation, no choice would know it.
-        tests, validations = _borders(stratum, settings, given if label in validated else given - {"validation"})
-        for number, unit in enumerate(stratum):
-            split: SplitName = "test" if number < tests else "validation" if number < validations else "train"
+        drawn = _draw(stratum, settings, given if label in validated else given - {"validation"})
+        for unit, split in zip(stratum, drawn, strict=True):
+            rows = [row for row in unit.rows if records[row].sha256 in held] if unit.held else unit.rows
             evaluated: set[int] = set()
-            for row in unit.rows:
+            for row in rows:
                 # One of several copies is scored: the others are no independent evidence, and no interval knows that.
                 cluster = int(copies.clusters[row])
                 splits[row] = LEFT_OUT if split != "train" and cluster in evaluated else split
@@ -123,32 +135,44 @@ def _main_class(records: Sequence[Record], rows: Sequence[int]) -> str:
     return min(counts, key=lambda label: (-counts[label], label))
 
 
-def _borders(units: Sequence[_Unit], settings: SplitSettings, given: set[str]) -> tuple[int, int]:
-    """Return where, among units sorted by place, the test split ends and where validation does."""
-    places = [unit.place for unit in units]
-    totals = np.concatenate([[0], np.cumsum([len(unit.rows) for unit in units])])
-    drawn = [
-        (split, share)
-        for split, share in (("test", settings.test), ("validation", settings.validation))
-        if split not in given
-    ]
-    ends, border, reach = {"test": 0, "validation": 0}, 0, 0.0
-    for number, (split, share) in enumerate(drawn):
-        reach += share
-        others = len(drawn) - number  # splits after this one, of which each needs a unit
-        natural = int(np.searchsorted(places, reach))
-        near = _near_share(totals - totals[border], natural, share)
-        border = max(border + 1, min(near, len(units) - others))
-        ends[split] = border
-    return ends["test"], max(ends.values())
+def _draw(stratum: Sequence[_Unit], settings: SplitSettings, given: set[str]) -> list[SplitName]:
+    """Return the split of each unit of a class; those of `given` need no units from here."""
+    total = sum(len(unit.rows) for unit in stratum)
+    validates = "validation" not in given
+    tests = {number for number, unit in enumerate(stratum) if unit.held}
+    if not tests and "test" not in given:
+        places = [unit.place for unit in stratum]
+        tests = _lowest(stratum, places, settings.test, total, 1 + validates)
+    drawn: list[SplitName] = ["test" if number in tests else "train" for number in range(len(stratum))]
+    if validates:
+        # From where the test split ends. What lies before it and is no test image came later or when the border gave
+        # way: it comes last, so that the validation images stay while the class grows.
+        begin = 0.0 if "test" in given else settings.test
+        rest = [number for number in range(len(stratum)) if number not in tests]
+        places = [(stratum[number].place - begin) % 1 for number in rest]
+        chosen = _lowest([stratum[number] for number in rest], places, settings.validation, total, 1)
+        for number in chosen:
+            drawn[rest[number]] = "validation"
+    return drawn
 
 
-def _near_share(sizes: Rows, natural: int, share: float) -> int:
-    """Return the border nearest to `natural` up to which about `share` of all images lie.
+def _lowest(units: Sequence[_Unit], places: Sequence[float], share: float, total: int, needed: int) -> set[int]:
+    """Return which units have the lowest places, up to about `share` of `total` images.
 
-    sizes: shape (units + 1,), the number of images before each border, counted from where the split begins.
+    At least one, and `needed` or more are left for other splits where there are enough.
     """
-    target = int(sizes[-1] - sizes[0]) * share
+    order = sorted(range(len(units)), key=places.__getitem__)
+    natural = sum(place < share for place in places)
+    sizes = np.concatenate([[0], np.cumsum([len(units[number].rows) for number in order], dtype=np.int64)])
+    near = _near_share(sizes, natural, total * share)
+    return set(order[: max(1, min(near, len(units) - needed))])
+
+
+def _near_share(sizes: Rows, natural: int, target: float) -> int:
+    """Return the border nearest to `natural` up to which about `target` images lie.
+
+    sizes: shape (units + 1,), the number of images before each border.
+    """
     low, high = math.ceil(target * (1 - SLACK)), math.floor(target * (1 + SLACK))
     least, most = int(np.searchsorted(sizes, low)), int(np.searchsorted(sizes, high, side="right")) - 1
     if least <= most:

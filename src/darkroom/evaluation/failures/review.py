@@ -34,9 +34,10 @@ def review(best: Evaluated, data: Packed, split: Split) -> Review:
     everything = np.concatenate([seen, best.probabilities])
     measured = measures(data.images, test, data.records)
     names = [data.records[row].slice for row in test]
+    largest = labels == np.bincount(labels).argmax()
     return Review(
         confused=confused(best.predicted, labels, split.classes),
         mistakes=mistakes(best.probabilities, labels, test, split.classes),
         label_issues=label_issues(everything, split.labels[rows], rows, split.classes),
-        slices=slices(measured, best.predicted == labels, split.leaks[test], names),
+        slices=slices(measured, best.predicted == labels, largest, split.leaks[test], names),
     )

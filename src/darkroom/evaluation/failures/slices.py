@@ -33,6 +33,8 @@ class Slice:
     accuracy_low: float
     accuracy_high: float
     """Wilson's 95% interval."""
+    majority: float
+    """The accuracy that always answering the largest class of the test split would have."""
     p_value: float = 1.0
     """Of Fisher's exact test of its accuracy against that of the other test images, with Holm's correction."""
 
@@ -59,13 +61,15 @@ def measures(
 def slices(
     measured: dict[str, Floats],
     right: npt.NDArray[np.bool_],
+    largest: npt.NDArray[np.bool_],
     leaks: npt.NDArray[np.bool_],
     names: Sequence[str] = (),
 ) -> list[Slice]:
     """Return the accuracy of each slice, measure by measure from low to high; a measure that never varies has none.
 
-    measured: what `measures` returns; right, leaks: shape (rows,); names: the source's own slice of each row, as
-    many as rows, or none; images of none have an empty one.
+    measured: what `measures` returns; right, leaks: shape (rows,); largest: whether each row is of the largest class,
+    shape (rows,); names: the source's own slice of each row, as many as rows, or none; images of none have an empty
+    one.
     """
     found = []
     for measure, values in measured.items():
@@ -78,14 +82,19 @@ def slices(
         groups = [group for group in groups if group.any()]
         for group in groups if len(groups) > 1 else ():
             low, high = shown[group].min(), shown[group].max()
-            found.append(_slice(measure, f"{low:g}" if low == high else f"{low:g} to {high:g}", right[group]))
+            kind = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+            found.append(_slice(measure, kind, right[group], largest[group]))
     if leaks.any() and not leaks.all():
-        found += [_slice("leak", name, right[group]) for name, group in (("no", ~leaks), ("yes", leaks))]
+        groups = [~leaks, leaks]
+        found += [
+            _slice("leak", name, right[group], largest[group])
+            for name, group in zip(("no", "yes"), groups, strict=True)
+        ]
     if len(names):
         kinds, places = np.unique(np.array(names, dtype=np.str_), return_inverse=True)
-        totals, hits = np.bincount(places), np.bincount(places, right)
-        counted = zip(kinds.tolist(), hits.astype(int).tolist(), totals.tolist(), strict=True)
-        found += [_counted("slice", kind, hit, total) for kind, hit, total in counted if kind]
+        columns = [np.bincount(places, flags).astype(int).tolist() for flags in (right, largest, None)]
+        counted = zip(kinds.tolist(), *columns, strict=True)
+        found += [_counted("slice", kind, *counts) for kind, *counts in counted if kind]
     return _tested(found, right)
 
 
@@ -99,9 +108,9 @@ def _tested(found: Sequence[Slice], right: npt.NDArray[np.bool_]) -> list[Slice]
     return [replace(each, p_value=p_value) for each, p_value in zip(found, holm(p_values), strict=True)]
 
 
-def _slice(measure: str, kind: str, right: npt.NDArray[np.bool_]) -> Slice:
-    return _counted(measure, kind, int(right.sum()), len(right))
+def _slice(measure: str, kind: str, right: npt.NDArray[np.bool_], largest: npt.NDArray[np.bool_]) -> Slice:
+    return _counted(measure, kind, int(right.sum()), int(largest.sum()), len(right))
 
 
-def _counted(measure: str, kind: str, hits: int, total: int) -> Slice:
-    return Slice(measure, kind, total, hits / total, *accuracy_interval(hits, total))
+def _counted(measure: str, kind: str, hits: int, largest: int, total: int) -> Slice:
+    return Slice(measure, kind, total, hits / total, *accuracy_interval(hits, total), largest / total)
