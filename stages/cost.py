@@ -1,6 +1,7 @@
 """Time each network's answer and set its accuracy against it.
 
-python stages cost --candidates models/candidates --evaluation metrics/evaluation.json --out plots/cost
+python stages cost --candidates models/candidates --evaluation plots/tables/scores.json
+    --metrics metrics/cost.json --out plots/cost
 """
 
 import argparse
@@ -21,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Time every network, and write and draw the prices."""
     parser = argparse.ArgumentParser(description="Time each network's answer and set its accuracy against it.")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    for name in ("candidates", "evaluation", "out"):
+    for name in ("candidates", "evaluation", "metrics", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     arguments = parser.parse_args(argv)
     evaluation = files.read_json(arguments.evaluation)
@@ -36,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         packed.write_rows(out / "cost.csv", header, rows)
         if len(prices) > 1:  # one point shows nothing that the table does not
             plotting.save(accuracy_by_cost(milliseconds, scores, evaluation["best"]["name"]), out / "cost.png")
+    best = next(price for price in prices if price.candidate == evaluation["best"]["name"])
+    files.write_json(arguments.metrics, costs.headline(best))
     for price in sorted(prices, key=lambda each: each.milliseconds):
         print(f"{price.candidate}: {price.milliseconds:.2f} ms an image, {price.megabytes:.1f} MB")
 

@@ -1,9 +1,9 @@
 """Write the card of the best model.
 
 python stages describe --candidates models/candidates --best models/best.json
-    --data metrics/data.json --evaluation metrics/evaluation.json --card data/card.md
+    --data metrics/data.json --evaluation plots/tables/scores.json --card data/card.md
     --per-class plots/per_class.csv --confusion plots/confusion.csv --tables plots/tables
-    --robustness metrics/robustness.json --out models/model_card.md
+    --robustness plots/robustness/summary.json --out models/model_card.md
 """
 
 import argparse

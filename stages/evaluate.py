@@ -52,11 +52,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     reviewed = review(best, data, split)
 
     found = tables.evaluation(evaluated, best, comparisons, thresholds, selective, len(reviewed.label_issues))
-    files.write_json(arguments.metrics, found)
+    files.write_json(arguments.metrics, tables.headline(found))
     write_rows(arguments.curves, tables.CURVES, tables.curves(evaluated))
     write_rows(arguments.confusion, tables.CONFUSION, tables.confusion(best, labels))
     write_sheet(arguments.per_class, tables.PER_CLASS, tables.per_class(evaluated, labels))
     with files.whole_directory(arguments.tables) as out:
+        files.write_json(out / "scores.json", found)
         for name, (header, rows) in tables.lists(evaluated, labels, reviewed, data.records, split).items():
             write_sheet(out / f"{name}.csv", header, rows)
     counts = balance.count(split)

@@ -1,7 +1,7 @@
 """Prove that the best candidate answers as it was evaluated, and build the Bento.
 
 python stages package --best models/best.json --candidates models/candidates
-    --packed data/packed --split data/split.csv --metrics metrics/evaluation.json
+    --packed data/packed --split data/split.csv --evaluation plots/tables/scores.json
     --model-card models/model_card.md --served models/served --bento dist/darkroom.bento
 """
 
@@ -20,7 +20,7 @@ from darkroom.serving.settings import PackageSettings, ServeSettings
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the served folder and the Bento, both or neither."""
     parser = argparse.ArgumentParser(description="Prove that the best answers as evaluated, build the Bento.")
-    for name in ("best", "candidates", "packed", "split", "metrics", "model-card", "served", "bento"):
+    for name in ("best", "candidates", "packed", "split", "evaluation", "model-card", "served", "bento"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--bentofile", type=Path, default=Path("bentofile.yaml"))
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             arguments.candidates,
             packed.open_packed(arguments.packed),
             packed.read_split(arguments.split),
-            files.read_json(arguments.metrics),
+            files.read_json(arguments.evaluation),
             limits,
             settings,
             seed,

@@ -1,9 +1,9 @@
 """Write the report as web page, PDF, Markdown and slides.
 
 python stages report --candidates models/candidates --best models/best.json
-    --data metrics/data.json --evaluation metrics/evaluation.json --card data/card.md
+    --data metrics/data.json --evaluation plots/tables/scores.json --card data/card.md
     --per-class plots/per_class.csv --confusion plots/confusion.csv --tables plots/tables
-    --robustness metrics/robustness.json --cost plots/cost --served models/served
+    --robustness plots/robustness/summary.json --cost plots/cost --served models/served
     --figures plots/data plots/evaluation plots/robustness plots/explanations plots/cost --out reports
 """
 

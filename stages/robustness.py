@@ -28,8 +28,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = params.load(arguments.params, RobustnessSettings, "robustness")
     seed = params.load(arguments.params, int, "seed")
     if settings.images == 0:
-        with files.whole_directory(arguments.out):
-            files.write_json(arguments.metrics, {"images": 0})
+        with files.whole_directory(arguments.out) as out:
+            files.write_json(out / "summary.json", {"images": 0})
+        files.write_json(arguments.metrics, {"images": 0})
         print("robustness: left out, since robustness.images is 0")
         return
 
@@ -45,7 +46,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         plotting.save(strengths(accuracies, clean), out / "robustness.png")
         shown = images.captioned(*robustness.examples(images[0], seed), columns=2 * STRENGTHS)
         plotting.save(shown, out / "corruptions.png")
-    files.write_json(arguments.metrics, robustness.metrics(found, seed))
+        files.write_json(out / "summary.json", robustness.summarise(found, seed))
+    mean = {"images": len(rows), "mean_corruption_accuracy": round(found.mean(), 4)}
+    files.write_json(arguments.metrics, mean)  # for reviews: few numbers, rounded
     worst = min(accuracies, key=lambda each: sum(accuracies[each]))
     print(f"{name}: {clean:.1%} on {len(rows):,} test images, {found.mean():.1%} made worse, least with {worst}")
 

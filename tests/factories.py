@@ -267,7 +267,7 @@ def write_project(
     for place, name in enumerate(networks):
         method = methods[place] if methods else "scratch"
         write_candidate(store / name, folder, split, error=0.06 * place, method=method)
-    files.write_json(top / "metrics" / "robustness.json", {"images": 0})
+    files.write_json(top / "plots" / "robustness" / "summary.json", {"images": 0})
     costs = [(name, 1000, 0.1, 12.5, 0.5, 0.9) for name in networks]
     columns = ("candidate", "parameters", "megabytes", "training_seconds", "milliseconds", "test_accuracy")
     packed.write_rows(top / "plots" / "cost" / "cost.csv", columns, costs)

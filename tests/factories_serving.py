@@ -58,7 +58,7 @@ def write_judged(top: Path) -> Path:
     split = factories.write_split(top / "data" / "split.csv", folder)
     factories.write_candidate(top / "models" / "candidates" / "small", folder, split)
     files.write_json(top / "models" / "best.json", BEST)
-    files.write_json(top / "metrics" / "evaluation.json", EVALUATION)
+    files.write_json(top / "plots" / "tables" / "scores.json", EVALUATION)
     files.write_text(top / "models" / "model_card.md", "# Model card: small\n")
     files.write_text(top / "params.yaml", "seed: 0\npackage: {}\nserve: {top_k: 3}\n")
     return top
@@ -90,7 +90,7 @@ def package_arguments(top: Path) -> list[str]:
         "candidates": "models/candidates",
         "packed": "data/packed",
         "split": "data/split.csv",
-        "metrics": "metrics/evaluation.json",
+        "evaluation": "plots/tables/scores.json",
         "model-card": "models/model_card.md",
         "served": "models/served",
         "bento": "dist/darkroom.bento",

@@ -126,4 +126,4 @@ def test_its_paths_are_outputs_of_the_pipeline():
     for stage in stages:
         for entry in [*stage.get("outs", []), *stage.get("metrics", [])]:
             outputs.add(next(iter(entry)) if isinstance(entry, dict) else entry)
-    assert {summary.EVALUATION.as_posix(), summary.BEST.as_posix(), summary.REPORTS.as_posix()} <= outputs
+    assert {summary.EVALUATION.parent.as_posix(), summary.BEST.as_posix(), summary.REPORTS.as_posix()} <= outputs

@@ -69,10 +69,10 @@ def test_curves_have_a_line_a_candidate_and_a_dash_a_revision(repository):
         "Validation accuracy": ("epoch", "validation_accuracy"),
         "Validation loss": ("epoch", "validation_loss"),
         "Training loss": ("epoch", "train_loss"),
-        "Reliability": ("confidence", "accuracy"),
-        "Precision and recall": ("recall", "precision"),
-        "Risk and coverage": ("coverage", "risk"),
-        "Accuracy and cost": ("milliseconds", "test_accuracy"),
+        "Reliability diagram": ("confidence", "accuracy"),
+        "Precision-recall curve": ("recall", "precision"),
+        "Risk-coverage curve": ("coverage", "risk"),
+        "Accuracy against latency": ("milliseconds", "test_accuracy"),
     }
     for title, (along, field) in fields.items():
         (plot,) = shown["data"][title]
@@ -85,8 +85,8 @@ def test_curves_have_a_line_a_candidate_and_a_dash_a_revision(repository):
         lines = plot["content"]["layer"][0]["encoding"]
         assert {lines[channel]["field"] for channel in ("strokeDash", "opacity", "size")} == {"rev"}
         assert plot["revisions"] == ["workspace", "HEAD"], text
-    (confusion,) = shown["data"]["Confusion of the best"]
-    values = shown["data"]["Reliability"][0]["content"]["data"]["values"]
+    (confusion,) = shown["data"]["Confusion matrix of the best"]
+    values = shown["data"]["Reliability diagram"][0]["content"]["data"]["values"]
     assert {value["rev"]: value["accuracy"] for value in values} == {"workspace": "0.6", "HEAD": "0.4"}
     assert confusion["content"]["spec"]["encoding"]["x"]["field"] == "actual"
 
@@ -106,7 +106,7 @@ def test_the_guide_says_how_to_compare_with_a_revision_whose_plots_were_not_push
     dvc(other, "pull", "--quiet")
     for revisions in (["workspace"], ["workspace", "HEAD~1"]):
         shown = json.loads(dvc(other, "plots", "diff", "HEAD~1", "--json"))
-        (plot,) = shown["data"]["Reliability"]
+        (plot,) = shown["data"]["Reliability diagram"]
         assert plot["revisions"] == revisions
         reasons = {error["msg"].partition(" (")[0] for error in shown.get("errors", [])}
         assert reasons == ({"failed to load directory"} if len(revisions) == 1 else set())

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from scipy.sparse import csc_array
+from scipy.stats import binomtest
 
 from darkroom.candidate import softmax
 from darkroom.evaluation.scores.detail import score_in_detail, score_intervals
@@ -99,3 +100,11 @@ def test_areas_have_no_interval_where_a_class_has_a_single_image():
     rankings = rank_classes(probabilities, labels)
     names = set(score_intervals(probabilities, labels, rankings, Bootstrap(len(labels), 0, draws=20)))
     assert names == {"macro_recall", "macro_f1", "log_loss", "brier"}
+
+
+@pytest.mark.parametrize(("right", "total"), [(0, 1), (1, 1), (0, 40), (40, 40), (1, 40), (355, 356), (5000, 10_000)])
+def test_the_interval_of_a_share_is_wilsons(right, total):
+    low, high = accuracy_interval(right, total)
+    truth = binomtest(right, total).proportion_ci(confidence_level=0.95, method="wilson")
+    assert (low, high) == (pytest.approx(truth.low, abs=1e-14), pytest.approx(truth.high, abs=1e-14))
+    assert 0 <= low <= right / total <= high <= 1

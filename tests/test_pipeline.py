@@ -101,7 +101,7 @@ def test_everything_is_there(place):
     for name in (
         "reports/report.html", "reports/report.pdf", "reports/report.md", "reports/slides.pptx",
         "metrics/data.json", "metrics/evaluation.json", "plots/confusion.csv", "plots/learning_curves.csv",
-        "plots/data/samples.png", "plots/evaluation/confusion.png", "metrics/robustness.json",
+        "plots/data/samples.png", "plots/evaluation/confusion.png", "metrics/robustness.json", "metrics/cost.json",
         "plots/tables/slices.csv", "plots/robustness/robustness.png", "plots/explanations/explanations.png",
         "plots/cost/cost.png", "models/served/model.onnx", "models/served/model_card.md", "dist/darkroom.bento",
     ):  # fmt: skip
@@ -173,8 +173,10 @@ def test_pictures_of_the_inbox_are_shared_as_the_readme_says(tmp_path):
     assert "Data and pipelines are up to date." in run(other, "dvc", "status", "download")
 
 
-def test_an_archive_from_kaggle_is_brought_by_hand_as_the_readme_says(tmp_path):
-    (options,) = re.findall(r"dvc exp run (-S dataset=folder -S 'datasets.*)", (ROOT / "docs" / "data.md").read_text("utf-8"))
+def test_an_archive_from_kaggle_is_brought_by_hand_as_the_guide_says(tmp_path):
+    (options,) = re.findall(
+        r"dvc exp run (-S dataset=folder -S 'datasets.*)", (ROOT / "docs" / "data.md").read_text("utf-8")
+    )
     source = YAML(typ="safe").load(ROOT / "params.yaml")["datasets"]["animals10"]["source"]
     assert kaggle._by_hand(KaggleSource(**source), "animals10").endswith(f"run `dvc exp run {options}`")
     folder = clone(tmp_path / "clone", lambda parameters: None)
@@ -261,6 +263,7 @@ def test_another_clone_gives_the_same_figures(place, tmp_path):
         "metrics/evaluation.json",
         "metrics/robustness.json",
         "plots/tables/risk_coverage.csv",
+        "plots/tables/scores.json",
         "plots/confusion.csv",
         "plots/per_class.csv",
     ):

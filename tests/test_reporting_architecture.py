@@ -1,5 +1,5 @@
 from darkroom.candidate import Layer
-from darkroom.reporting import architecture
+from darkroom.reporting import diagram
 from darkroom.reporting.architecture import Step, steps
 
 CONVOLUTION = "convolution 3×3"
@@ -57,7 +57,7 @@ def test_flatten_is_told_only_where_it_changes_something():
 
 def test_a_drawing_names_every_step_and_its_parameters():
     rows = [Step("dense", "", 1, [10], 1234), Step("Fire block", "convolution 1×1", 3, [4, 2, 2], 0)]
-    texts = {text.get_text() for text in architecture.draw(rows, 32).axes[0].texts}
+    texts = {text.get_text() for text in diagram.draw(rows, 32).axes[0].texts}
     assert "0" not in texts
     assert {"image", "dense", "1,234", "Fire block (3×)", "convolution 1×1", "32\u00a0×\u00a032\u00a0×\u00a03"} <= texts
 

@@ -12,6 +12,7 @@ def run(top):
         "params": "params.yaml",
         "candidates": "models/candidates",
         "evaluation": "evaluation.json",
+        "metrics": "cost.json",
         "out": "cost",
     }
     cost.main([part for name, place in places.items() for part in (f"--{name}", str(top / place))])
@@ -33,5 +34,8 @@ def test_every_network_has_its_price(tmp_path, capsys):
         assert int(price["parameters"]) == 16 * 16 * 3 * 3 + 3
         assert 0.005 < float(price["megabytes"]) < 0.02
         assert (price["training_seconds"], price["test_accuracy"]) == ("12.5", "0.9")
+    compared = files.read_json(top / "cost.json")
+    assert compared["megabytes"] == round(float(prices[0]["megabytes"]), 2)
+    assert compared["milliseconds"] == float(f"{float(prices[0]['milliseconds']):.0e}")
 
     assert (top / "cost" / "cost.png").stat().st_size > 0

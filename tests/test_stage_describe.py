@@ -12,12 +12,12 @@ def run(top):
         "candidates": "models/candidates",
         "best": "models/best.json",
         "data": "metrics/data.json",
-        "evaluation": "metrics/evaluation.json",
+        "evaluation": "plots/tables/scores.json",
         "card": "data/card.md",
         "per-class": "plots/per_class.csv",
         "confusion": "plots/confusion.csv",
         "tables": "plots/tables",
-        "robustness": "metrics/robustness.json",
+        "robustness": "plots/robustness/summary.json",
         "out": "models/model_card.md",
     }
     describe.main([part for name, path in arguments.items() for part in (f"--{name}", str(top / path))])
@@ -33,7 +33,7 @@ def project(tmp_path_factory):
 
 def test_the_card_says_what_is_served_and_how_good_it_is(project):
     card = run(project)
-    scores = files.read_json(project / "metrics" / "evaluation.json")["candidates"]["small"]["test"]
+    scores = files.read_json(project / "plots" / "tables" / "scores.json")["candidates"]["small"]["test"]
     assert card.startswith(f"# Model card: small\n\nsmall is right on {scores['accuracy']:.1%} of 24 test images")
     assert "a probability for each of 3 classes: cat, dog and frog" in card
     assert f"| macro F1 | {scores['macro_f1']:.3f} | {scores['macro_f1_low']:.3f} – " in card

@@ -42,12 +42,12 @@ def run(top):
         "candidates": "models/candidates",
         "best": "models/best.json",
         "data": "metrics/data.json",
-        "evaluation": "metrics/evaluation.json",
+        "evaluation": "plots/tables/scores.json",
         "card": "data/card.md",
         "per-class": "plots/per_class.csv",
         "confusion": "plots/confusion.csv",
         "tables": "plots/tables",
-        "robustness": "metrics/robustness.json",
+        "robustness": "plots/robustness/summary.json",
         "cost": "plots/cost",
         "served": "models/served",
         "out": "reports",
@@ -63,12 +63,12 @@ def sources(top):
         candidates=top / "models" / "candidates",
         best=top / "models" / "best.json",
         data=top / "metrics" / "data.json",
-        evaluation=top / "metrics" / "evaluation.json",
+        evaluation=top / "plots" / "tables" / "scores.json",
         card=top / "data" / "card.md",
         per_class=top / "plots" / "per_class.csv",
         confusion=top / "plots" / "confusion.csv",
         tables=top / "plots" / "tables",
-        robustness=top / "metrics" / "robustness.json",
+        robustness=top / "plots" / "robustness" / "summary.json",
         cost=top / "plots" / "cost",
         served=top / "models" / "served",
     )
@@ -204,7 +204,7 @@ ROBUSTNESS = {
 
 def test_what_was_tried_beside_the_test_split_is_told(project):
     assert "made worse" not in written(project)
-    files.write_json(project / "metrics" / "robustness.json", ROBUSTNESS)
+    files.write_json(project / "plots" / "robustness" / "summary.json", ROBUSTNESS)
     markdown = written(project)
     told = (
         "On 20 test images made worse in 2 ways of three strengths, small is right on 72.5% (95% interval 60.0% to "

@@ -29,7 +29,7 @@ def run(top):
         "out": "plots/robustness",
     }
     robustness.main([part for name, place in places.items() for part in (f"--{name}", str(top / place))])
-    return json.loads((top / "metrics" / "robustness.json").read_text(encoding="utf-8"))
+    return json.loads((top / "plots" / "robustness" / "summary.json").read_text(encoding="utf-8"))
 
 
 def outputs(top):
@@ -47,7 +47,9 @@ def test_every_corruption_is_measured_and_drawn(top, capsys):
     assert {float(line["accuracy"]) for line in lines if line["strength"] == "0"} == {found["clean_accuracy"]}
     assert "on 20 test images" in capsys.readouterr().out
     first = outputs(top)
-    assert len(first) == 3
+    assert len(first) == 4
+    compared = files.read_json(top / "metrics" / "robustness.json")
+    assert compared == {"images": 20, "mean_corruption_accuracy": round(found["mean_corruption_accuracy"], 4)}
     assert run(top) == found
     assert outputs(top) == first
 
@@ -55,8 +57,8 @@ def test_every_corruption_is_measured_and_drawn(top, capsys):
 def test_it_can_be_left_out(top):
     text = (top / "params.yaml").read_text(encoding="utf-8")
     files.write_text(top / "params.yaml", text.replace("images: 20", "images: 0"))
-    assert run(top) == {"images": 0}
-    assert outputs(top) == []
+    assert run(top) == files.read_json(top / "metrics" / "robustness.json") == {"images": 0}
+    assert len(outputs(top)) == 1
     files.write_text(top / "params.yaml", text)
 
 

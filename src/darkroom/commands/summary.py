@@ -9,7 +9,7 @@ from darkroom.foundations import files, naming
 from darkroom.foundations.errors import DarkroomError
 
 # Outputs that dvc.yaml names; a test compares.
-EVALUATION = Path("metrics/evaluation.json")
+EVALUATION = Path("plots/tables/scores.json")
 DATA = Path("metrics/data.json")
 BEST = Path("models/best.json")
 REPORTS = Path("reports")

@@ -27,6 +27,8 @@ CONFUSION = ("actual", "predicted")
 PER_CLASS = ("candidate", "class", "support", "precision", "recall", "f1", "roc_auc", "average_precision")
 DIGITS = 10
 """Digits after the point: more than anyone needs, fewer than those in which processors differ."""
+HEADLINE_DIGITS = 4
+"""Digits after the point of what a reviewer compares: another processor's rounding does not show."""
 MOST = 500
 """Longest list of images."""
 
@@ -39,7 +41,7 @@ def evaluation(
     selective: SelectivePrediction,
     label_issues: int,
 ) -> dict[str, Any]:
-    """Return `metrics/evaluation.json`, whose leaves are single values; docs/evaluation.md says what each one is.
+    """Return `plots/tables/scores.json`, whose leaves are single values; docs/evaluation.md says what each one is.
 
     comparisons: each candidate against the best; doubts: of the networks; label_issues: how many labels
     may be wrong. Where a value is None, its key is left out.
@@ -57,6 +59,28 @@ def evaluation(
         "candidates": {each.card.name: _candidate(each, comparisons, thresholds) for each in evaluated},
     }
     tidy: dict[str, Any] = _tidy(document)
+    return tidy
+
+
+def headline(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `metrics/evaluation.json`, what a reviewer compares, from what `evaluation` returns.
+
+    `dvc metrics diff` prints a row for each leaf that differs, so these are few, and rounded to what is worth a row.
+    """
+    best = scores["best"]
+    test = scores["candidates"][best["name"]]["test"]
+    bounded = [f"{name}{bound}" for name in ("accuracy", "macro_f1") for bound in ("", "_low", "_high")]
+    lead = {
+        "name": best["name"],
+        **{f"test_{name}": test[name] for name in (*bounded, "log_loss", "ece")},
+        "confident": best["thresholds"]["confident"],
+        "versus_baseline": best["versus_baseline"]["verdict"],
+    }
+    candidates = {
+        name: {"test_accuracy": each["test"]["accuracy"], "test_macro_f1": each["test"]["macro_f1"]}
+        for name, each in scores["candidates"].items()
+    }
+    tidy: dict[str, Any] = _tidy({"best": lead, "candidates": candidates}, HEADLINE_DIGITS)
     return tidy
 
 
@@ -84,11 +108,11 @@ def _flat(scores: Detailed) -> dict[str, Any]:
     return values
 
 
-def _tidy(value: Any) -> Any:
+def _tidy(value: Any, digits: int = DIGITS) -> Any:
     """Return `value` without None in mappings, and with its floats rounded, so that processors agree on the text."""
     if isinstance(value, dict):
-        return {key: _tidy(each) for key, each in value.items() if each is not None}
-    return round(value, DIGITS) if isinstance(value, float) else value
+        return {key: _tidy(each, digits) for key, each in value.items() if each is not None}
+    return round(value, digits) if isinstance(value, float) else value
 
 
 def choice(chosen: Choice, metric: str) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from typing import NoReturn
 from darkroom.foundations import naming, terminal
 
 LIBRARY = Path(__file__).resolve().parents[1]
+OWN = ("darkroom", "stages", "tests")
+"""Packages of this repository: that one of their modules is missing is a bug."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 MENDABLE = {
     errno.EACCES: "permission is denied: give yourself access to it, or use another folder",
@@ -76,7 +78,13 @@ def run(main: Callable[[Sequence[str] | None], None]) -> NoReturn:
 
 def explain(error: BaseException) -> str | None:
     """Return the message for an error that a user can mend, as it may be printed, None for any other exception."""
-    message = str(error) if isinstance(error, DarkroomError) else mendable(error)
+    if isinstance(error, ModuleNotFoundError) and error.name and error.name.partition(".")[0] not in OWN:
+        message: str | None = (
+            f"`python` is {sys.executable}, which has no package {error.name}: run `source .venv/bin/activate` and "
+            "start again, or use `make run`"
+        )
+    else:
+        message = str(error) if isinstance(error, DarkroomError) else mendable(error)
     return None if message is None else _safe(message)
 
 

@@ -6,6 +6,8 @@ DVC passes a stage's command to a shell, so no value of `params.yaml` may stand 
 
 import os
 import re
+import runpy
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +16,7 @@ from pydantic import AfterValidator
 from darkroom.foundations import naming, params
 from darkroom.foundations.errors import DarkroomError
 
+PARAMS = Path("params.yaml")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 """What a data set or a model may be called: the name is a folder's, an argument's and a section's."""
 NAMING = "use letters, digits, _ and -, at most 100, and begin with a letter or digit"
@@ -56,6 +59,24 @@ def _check_launch(launch: str) -> str:
 Name = Annotated[str, AfterValidator(check_name)]
 Launch = Annotated[str, AfterValidator(_check_launch)]
 """`python`, or `torchrun` with some of its options."""
+
+
+def start(stages: str) -> None:
+    """Run the stage that the command line names, a file of the folder `stages`, with its arguments filled in."""
+    launch = sys.argv[1:2] == ["--launch"]
+    name, *arguments = fill(sys.argv[1 + launch :], PARAMS) or [""]
+    path = Path(stages) / f"{name}.py"
+    if not path.is_file():
+        allowed = sorted(each.stem for each in Path(stages).glob("[!_]*.py"))
+        raise DarkroomError(f"there is no stage {name!r}. Allowed: {', '.join(allowed)}")
+    options = torchrun_options(PARAMS) if launch else None
+    if options is None:
+        sys.argv = [str(path), *arguments]
+        runpy.run_path(str(path), run_name="__main__")
+    else:
+        from torch.distributed.run import main as torchrun
+
+        torchrun([*options, stages, name, *arguments])
 
 
 def fill(arguments: list[str], path: Path) -> list[str]:

@@ -113,7 +113,7 @@ class Facts:
     selective: dict[str, Any] | None
     """What doubting is worth on test."""
     robustness: dict[str, Any] | None
-    """`metrics/robustness.json`; None where the trial was left out."""
+    """`plots/robustness/summary.json`; None where the trial was left out."""
     slices: list[SliceRow]
     label_issues: int
     """Validation and test images whose label may be wrong."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from darkroom import plotting
 from darkroom.foundations import files
-from darkroom.reporting import architecture, html, pdf, slides, wording
+from darkroom.reporting import diagram, html, pdf, slides, wording
 from darkroom.reporting.facts import Facts
 from darkroom.reporting.rendering import render
 
@@ -20,7 +20,7 @@ def write_report(facts: Facts, pictures: dict[str, Path], folder: Path) -> None:
     for name, picture in pictures.items():
         shutil.copyfile(picture, figures / f"{name}.png")
     for number, alike in enumerate(facts.architectures, 1):
-        drawing = architecture.draw(alike[0].steps, alike[0].card.image_size)
+        drawing = diagram.draw(alike[0].steps, alike[0].card.image_size)
         plotting.save(drawing, figures / f"architecture_{number}.png")
     names = {path.stem for path in figures.iterdir()}
     files.write_text(folder / "report.md", f"# {wording.text(facts.title)}\n\n{render(facts, names, 'github')}")

@@ -1,6 +1,6 @@
 """What the results mean, in sentences that report, slides and model card share. Plain text, true for any data."""
 
-from darkroom import balance, plotting
+from darkroom import balance
 from darkroom.reporting.facts import Confusion, Entry, Facts
 from darkroom.reporting.wording import chance, count, duration, listing, numeral, percent, points
 from darkroom.thresholds import describe
@@ -204,6 +204,8 @@ def robustness(facts: Facts) -> str:
 
 def letters(facts: Facts) -> str:
     """Say which class names figures write in Latin letters, as no font here has theirs; empty where there are none."""
+    from darkroom import plotting  # and so matplotlib, which the model card need not pay
+
     foreign = [name for name in facts.best.card.classes if plotting.legible(name) != name]
     if not foreign:
         return ""

@@ -27,6 +27,14 @@ class Cost:
     """Median time of one image at a time with one thread; it differs from run to run and from machine to machine."""
 
 
+def headline(price: Cost) -> dict[str, float]:
+    """Return `metrics/cost.json`: the size, and the time to one digit, since it differs from run to run."""
+    return {
+        "megabytes": round(price.megabytes, 2),
+        "milliseconds": float(f"{price.milliseconds:.1g}"),
+    }
+
+
 def measure(folder: Path) -> Cost:
     """Return what the network in `folder` costs; takes about half a second."""
     predictor = Predictor(folder, threads=1)

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from skimage import data as bundled
-from sklearn.datasets import load_digits
 
 COUNT = 64
 """Pictures of each kind."""
@@ -46,6 +45,8 @@ def elsewhere(side: int, classes: Sequence[str], seed: int, count: int = COUNT) 
     pictures = [Image.fromarray(getattr(bundled, name)()).convert("RGB") for name in PHOTOGRAPHS]
     kinds = {"photographs": [_part(pictures[place % len(pictures)], random) for place in range(count)]}
     if not any(map(_is_digit, classes)):
+        from sklearn.datasets import load_digits  # half a second that digits need not pay
+
         digits = (load_digits().images * (255 / 16)).astype(np.uint8)
         kinds["digits"] = [Image.fromarray(digits[row]) for row in random.choice(len(digits), count, replace=False)]
     return {

@@ -80,8 +80,8 @@ def examples(image: Images, seed: int) -> tuple[list[Images], list[list[str]]]:
     return pictures, captions
 
 
-def metrics(found: Robustness, seed: int) -> dict[str, object]:
-    """Return `metrics/robustness.json`."""
+def summarise(found: Robustness, seed: int) -> dict[str, object]:
+    """Return `plots/robustness/summary.json`."""
     low, high = found.interval(seed)
     clean = int(found.clean.sum())
     clean_low, clean_high = accuracy_interval(clean, len(found.clean))

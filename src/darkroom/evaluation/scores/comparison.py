@@ -6,7 +6,6 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest
 
 SIGNIFICANCE = 0.05
 """A difference that chance alone would bring this rarely counts as one."""
@@ -36,6 +35,8 @@ def compare(right: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> Compa
     right, other: shape (rows,), whether each model is right on the same rows. Only rows on which they differ
     count: if neither were better, each would win half of those.
     """
+    from scipy.stats import binomtest  # a second of import, which readers of comparisons need not pay
+
     wins = int((right & ~other).sum())
     losses = int((other & ~right).sum())
     p_value = float(binomtest(wins, wins + losses, 0.5).pvalue) if wins + losses else 1.0

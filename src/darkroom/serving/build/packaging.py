@@ -53,7 +53,7 @@ def write_served(
 ) -> Served:
     """Write the served folder for the best of `candidates` and return what its `service.json` says.
 
-    `evaluation` is `evaluation.json`; `seed` chooses the examples, and the training images that int8 is fitted to.
+    `evaluation` is `scores.json`; `seed` chooses the examples, and the training images that int8 is fitted to.
     Raises DarkroomError when the packaged model does not answer as evaluated.
     """
     source = candidates / best.name
