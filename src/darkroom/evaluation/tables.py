@@ -73,7 +73,7 @@ def headline(scores: Mapping[str, Any]) -> dict[str, Any]:
     lead = {
         "name": best["name"],
         **{f"test_{name}": test[name] for name in (*bounded, "log_loss", "ece")},
-        "confident": best["thresholds"]["confident"],
+        "confident": best["selective_prediction"]["confident"],
         "versus_baseline": best["versus_baseline"]["verdict"],
     }
     candidates = {
