@@ -94,7 +94,7 @@ def test_init_tells_what_it_found_and_fits_the_parameters_to_it(place, capsys):
         "2 pictures have a copy under another class and are left out: cat/000.png, dog/stolen.png",
         "Fewer than 30 pictures, so hard to learn and to evaluate: cat (27), dog (14)",
         "2 cannot be read and are left out:\n  dog/[bold]cut[/bold].jpg: damaged picture",
-        "dog/raw.heic: .heic is not read: convert it to JPEG or PNG",
+        "dog/raw.heic: not a picture that can be read (JPEG, PNG",
         "the largest class has 1.9 times the pictures of the smallest",
         "-dataset: digits   # one entry of datasets\n+dataset: folder   # one entry of datasets",
         "params.yaml is changed.",

@@ -4,7 +4,7 @@ import tarfile
 import imagehash
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFilter
 from sklearn.datasets import load_digits
 
 from darkroom import images
@@ -154,3 +154,45 @@ def test_renderings_on_plain_backgrounds_are_no_copies_but_their_copies_are(kind
     assert len(np.unique(copies.clusters[:150])) > 90
     pairs = zip(copies.clusters[:150:10], copies.clusters[150:], strict=True)
     assert sum(original == copy for original, copy in pairs) >= 14
+
+
+def coins(marks: int, count: int, seed: int = 0) -> list[bytes]:
+    """Return coins of one coinage, each turned by another angle: every one is like the next, but they are no copies."""
+    random = np.random.default_rng(seed)
+    angles = random.permutation(count) * 2 * np.pi / count / marks
+    files = []
+    for angle in angles:
+        image = Image.new("RGB", (96, 96))
+        canvas = ImageDraw.Draw(image)
+        middle = 48 + random.uniform(-2, 2)
+        canvas.ellipse((middle - 38, middle - 38, middle + 38, middle + 38), fill=(225, 215, 190))
+        for turn in angle + np.arange(marks) * 2 * np.pi / marks:
+            x, y = middle + 26 * np.cos(turn), middle + 26 * np.sin(turn)
+            canvas.ellipse((x - 4, y - 4, x + 4, y + 4), fill=(170, 160, 130))
+        files.append(encode(image.filter(ImageFilter.GaussianBlur(1))))
+    return files
+
+
+def test_a_class_of_one_shape_is_not_one_image():
+    members = [("other", encode(pixels(seed, 40, 40))) for seed in range(80)]
+    members += [(f"coin of {marks}", data) for marks in (3, 7) for data in coins(marks, 60)]
+    members += [members[90]] * 3  # exact copies stay together
+    copies = find(members)
+    assert not copies.conflicts.any()
+    assert len(np.unique(copies.clusters[:80])) == 80
+    for begin in (80, 140):
+        assert len(np.unique(copies.clusters[begin : begin + 60])) >= 5
+    assert {*copies.clusters[200:]} == {copies.clusters[90]}
+
+
+def test_many_copies_of_one_image_stay_one_cluster():
+    photo = np.clip(pixels(1, 60, 60) + np.random.default_rng(0).normal(0, 12, (60, 60, 3)), 0, 255)
+    random = np.random.default_rng(1)
+    members = [("other", encode(pixels(seed, 40, 40))) for seed in range(100, 160)]
+    for _ in range(30):
+        changed = (photo * random.uniform(0.7, 0.9) + random.uniform(0, 25)).astype(np.uint8)
+        changed = resized(changed, random.uniform(0.7, 1.5))
+        members.append(("same", encode(changed, "JPEG", quality=int(random.integers(60, 95)))))
+    copies = find(members)
+    assert len(np.unique(copies.clusters[60:])) == 1
+    assert len(np.unique(copies.clusters)) == 61

@@ -70,6 +70,12 @@ CASES = {
     "tiff-16-bit": (tiff16(WIDE), 0),
     "webp": (encode(PHOTO, "WEBP", lossless=True), 0),
     "webp-frames": (encode(PHOTO, "WEBP", lossless=True, save_all=True, append_images=[PHOTO.rotate(180)]), 0),
+    "avif": (encode(PHOTO, "AVIF", quality=100, subsampling="4:4:4"), 4),
+    "avif-rgba": (encode(PHOTO.convert("RGBA"), "AVIF", quality=100, subsampling="4:4:4"), 4),
+    "avif-frames": (
+        encode(PHOTO, "AVIF", quality=100, subsampling="4:4:4", save_all=True, append_images=[PHOTO.rotate(180)]),
+        4,
+    ),
     "jpeg": (encode(PHOTO, "JPEG", quality=98), 8),
     "jpeg-progressive": (encode(PHOTO, "JPEG", quality=98, progressive=True), 8),
     "jpeg-cmyk": (encode(PHOTO.convert("CMYK"), "JPEG", quality=98), 12),
@@ -172,9 +178,10 @@ def test_photographs_opened_smaller_stay_within_the_stated_tolerance(shared):
         ("TIFF", {}, 1),
         ("TIFF", {"compression": "tiff_lzw"}, 1),
         ("WEBP", {"lossless": True}, 1),
+        ("AVIF", {"quality": 100, "subsampling": "4:4:4"}, 4),
         ("JPEG", {"quality": 98, "subsampling": 0}, 6),
     ],
-    ids=["png", "tiff", "tiff-lzw", "webp", "jpeg"],
+    ids=["png", "tiff", "tiff-lzw", "webp", "avif", "jpeg"],
 )
 def test_exif_orientation_is_applied(kind, options, within, orientation):
     turned = {
@@ -198,10 +205,17 @@ def test_exif_orientation_is_applied(kind, options, within, orientation):
     [b"", b"nothing", b"II*\0\xff\xff\xff\xff", b"II*\0\x08\0\0\0\x01\0" + struct.pack("<HHI4s", 0x0112, 2, 4, b"six")],
     ids=["empty", "text", "cut", "word"],
 )
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF"])
 def test_a_damaged_exif_block_is_passed_over(kind, block):
     options = {"lossless": True} if kind == "WEBP" else {}
-    data = encode(PHOTO, kind, exif=b"Exif\0\0" + block, **options)
+    if kind == "AVIF":  # libavif demands the first bytes of a block, and Pillow reads it as it writes such a file
+        block = b"II*\0" + block.removeprefix(b"II*\0")
+        whole = Image.Exif()
+        whole[0x010E] = "x" * 50
+        data = encode(PHOTO, kind, exif=whole).replace(whole.tobytes()[6:], block.ljust(len(whole.tobytes()) - 6))
+        assert b"x" * 50 not in data
+    else:
+        data = encode(PHOTO, kind, exif=b"Exif\0\0" + block, **options)
     assert np.array_equal(images.decode(data, 16).pixels, images.decode(encode(PHOTO, kind, **options), 16).pixels)
 
 
@@ -272,9 +286,13 @@ def profile(gamma: float = 2.2, swap: bool = False, space: bytes = b"RGB ") -> b
     return head.ljust(68, b"\0") + illuminant + b"\0" * 48 + table + body
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP", "AVIF"])
 def test_a_profile_is_brought_to_srgb(kind):
-    options = {"JPEG": {"quality": 98, "subsampling": 0}, "WEBP": {"lossless": True}}.get(kind, {})
+    options = {
+        "JPEG": {"quality": 98, "subsampling": 0},
+        "WEBP": {"lossless": True},
+        "AVIF": {"quality": 100, "subsampling": "4:4:4"},
+    }.get(kind, {})
     red = Image.new("RGB", (9, 9), (200, 0, 0))
     plain = images.decode(encode(red, kind, icc_profile=profile(), **options), 8).pixels
     assert close(plain, np.full((8, 8, 3), (200, 0, 0)), 3)  # sRGB but for its curve, which is nearly this gamma
@@ -336,7 +354,10 @@ def test_a_bad_picture_is_one_plain_message(data, message):
     ("data", "kind"),
     [
         *((b"\0\0\0\x18ftyp" + brand + bytes(100), "HEIC") for brand in (b"heic", b"heix", b"mif1")),
-        (b"\0\0\0\x1cftypavif" + bytes(100), "AVIF"),
+        (b"\0\0\0\x1cftypMiHEaaaamif1heic" + bytes(100), "HEIC"),
+        (b"\0\0\1\0\1\0\x10\x10" + bytes(100), "ICO"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+        (b"II*\0\x10\0\0\0CR\2\0" + bytes(100), "Canon raw"),
         (b"\xff\x0a" + bytes(100), "JPEG XL"),
         (b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(100), "JPEG 2000"),
         (b"8BPS\0\x01" + bytes(100), "Photoshop"),
@@ -347,6 +368,33 @@ def test_a_known_format_that_is_not_read_is_named_whatever_the_file_is_called(da
         images.ImageError, match=f"^{kind} is not read, whatever the file is called: convert it to JPEG"
     ):
         images.decode(data, 8)
+
+
+def test_a_preview_is_not_taken_for_the_image():
+    """Camera raw files begin as TIFF files do, with a thumbnail (TIFF 6.0, NewSubfileType)."""
+    preview = encode(PHOTO, "TIFF", tiffinfo={254: 1})
+    with pytest.raises(images.ImageError, match=r"its first page is a preview, .*: convert it to JPEG or PNG"):
+        images.decode(preview, 8)
+    images.decode(encode(PHOTO, "TIFF", tiffinfo={254: 0}), 8)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"\0\0\0\x1cftypavif" + bytes(100), r"damaged picture \(its AVIF header cannot be read\)"),
+        (encode(PHOTO, "AVIF")[:-100], "damaged picture"),
+    ],
+)
+def test_a_damaged_avif_is_named(data, message):
+    with pytest.raises(images.ImageError, match=f"^{message}"):
+        images.decode(data, 8)
+
+
+def test_a_pillow_without_avif_says_so(monkeypatch):
+    monkeypatch.setattr(images.features, "check", lambda name: name != "avif")
+    with pytest.raises(images.ImageError, match="this installation of Pillow does not read AVIF: convert it to JPEG"):
+        images.decode(encode(PHOTO, "AVIF"), 8)
+    images.decode(encode(PHOTO), 8)
 
 
 def test_the_pixel_limit_can_be_lower():

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from darkroom import images
+from tests.avif_files import avif_header
 from tests.pictures import encode, pixels
 from tests.test_images import CASES, chunk, png, profile
 
@@ -26,7 +27,7 @@ EXIF[0x0112] = 6
 EXIF.get_ifd(0x8769)[0x9286] = b"ASCII\0\0\0hello"
 SEEDS = [
     *(data for data, _ in CASES.values()),
-    *(encode(PHOTO, kind, exif=EXIF, icc_profile=profile()) for kind in ("JPEG", "PNG", "WEBP", "TIFF")),
+    *(encode(PHOTO, kind, exif=EXIF, icc_profile=profile()) for kind in ("JPEG", "PNG", "WEBP", "TIFF", "AVIF")),
     *(encode(PHOTO, "TIFF", compression=name) for name in ("jpeg", "packbits", "tiff_adobe_deflate", "lzma")),
     encode(PHOTO.convert("1"), "TIFF", compression="group4"),
     encode(PHOTO.convert("LAB"), "TIFF"),
@@ -64,7 +65,7 @@ def test_any_bytes_give_a_picture_or_our_error(seed, changes, cut, tail):
 
 @given(st.binary(max_size=300))
 def test_random_bytes_are_no_picture(data):
-    assert outcome(data) in ("the file is empty", "not a picture that can be read (JPEG, PNG, GIF, WEBP, BMP, TIFF)")
+    assert outcome(b"x" + data) == "not a picture that can be read (JPEG, PNG, GIF, WEBP, BMP, TIFF, AVIF)"
 
 
 LIMITED = """
@@ -176,6 +177,10 @@ BOMBS = {
     ),
     "tiff-samples": (tiff([*SMALL, *STRIP, (277, 3, 1, 65_535)]), "damaged picture|not a picture"),
     "tiff-offsets": (tiff([*SMALL, (273, 4, 2**31, 8), (279, 4, 2**31, 8)]), "damaged picture|not a picture"),
+    "avif-frames": (encode(Image.new("L", (3000, 3000)), "AVIF", speed=10).replace(
+        struct.pack(">II", 3000, 3000), struct.pack(">II", 8, 8)), "another size than its pixels"),
+    "avif-pixels": (avif_header((60_000, 60_000)), "damaged picture"),
+    "avif-override": (avif_header((16_000, 6_000), bits=15, reduced=False), "allows frames of"),
     "webp-pixels": (b"RIFF\x1a\0\0\0WEBPVP8L\x0d\0\0\0/\xff\xff\xff\x0f" + b"\0" * 8, "more than the|not a picture"),
 }  # fmt: skip
 
@@ -224,6 +229,9 @@ def test_open_pictures_take_what_their_limits_assume(tmp_path):
         "gif": (encode(palette, "GIF"), 9),
         "bmp": (encode(large, "BMP"), 9),
         "webp": (encode(clear, "WEBP", lossless=True, quality=0, method=0), 18),
+        "avif": (encode(large, "AVIF", speed=10), 18),
+        "avif-full": (encode(large, "AVIF", speed=10, subsampling="4:4:4", quality=98), 18),
+        "avif-alpha": (encode(clear, "AVIF", speed=10, subsampling="4:4:4", quality=98), 32),
         "tiff": (encode(large, "TIFF", compression="tiff_lzw", exif=exif), 12),
         "tiff-strip": (encode(clear, "TIFF", compression="tiff_adobe_deflate", strip_size=2**31 - 1), 12),
     }
@@ -236,7 +244,7 @@ def test_open_pictures_take_what_their_limits_assume(tmp_path):
         found = {name: float(value) for name, value in (line.split() for line in result.stdout.splitlines())}
         for name, (_, most) in cases.items():
             with Image.open(io.BytesIO(cases[name][0])) as image:
-                assumed = images._memory(image, len(image.getbands()), 1)
+                assumed = images._memory(image, cases[name][0], len(image.getbands()), 1)
             assert assumed == most, name
             # beside the picture: the square, and the strip of it that is being made
             assert found[name] <= most + 3 * size / 1024, (name, size)
@@ -252,6 +260,15 @@ def test_the_limit_names_what_is_allowed(width, height, allowed):
 
 
 def test_formats_that_take_more_memory_have_a_lower_limit():
+    """What an AVIF file declares is refused from its header alone: there are no pixels in these."""
+    with pytest.raises(images.ImageError, match=r"8000 × 8000 is more than the 50,000,000 pixels allowed"):
+        images.decode(avif_header((8000, 8000)), 8)
+    with pytest.raises(images.ImageError, match=r"^10001 × 10000 is more than the 100,000,000 pixels allowed"):
+        images.decode(avif_header((10_001, 10_000)), 8)
+    with pytest.raises(images.ImageError, match=r"^41 × 30 is more than the 1,200 pixels allowed"):
+        images.decode(avif_header((41, 30)), 8, max_pixels=1200)
+    with pytest.raises(images.ImageError, match="allows frames of 1,073,741,824 pixels"):
+        images.decode(avif_header((6000, 6000), bits=15, reduced=False), 8)  # a frame may be 32768 × 32768
     data = bytearray(encode(PHOTO, "WEBP", lossless=True))
     place = data.index(b"VP8L") + 9
     data[place : place + 4] = struct.pack("<I", (8000 - 1) | (8000 - 1) << 14)  # RFC 9649, section 7.1

@@ -13,17 +13,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError, features
 
+from darkroom import avif
 from darkroom.colours import to_rgb, white_of
 from darkroom.foundations.errors import DarkroomError
 from darkroom.quiet import silence
 
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
-SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff"})
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif"})
+"""Suffixes of files in these formats. What a file holds is said by its bytes alone."""
 BRANDS = {
     **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "HEIC"),
-    **dict.fromkeys((b"avif", b"avis"), "AVIF"),
     b"crx ": "Canon raw",
 }
 """Brands of files that consist of boxes, by the name of their format."""
@@ -33,6 +34,9 @@ UNREAD_FORMATS = {
     b"\0\0\0\x0cjP  ": "JPEG 2000",
     b"\xff\x4f\xff\x51": "JPEG 2000",
     b"8BPS": "Photoshop",
+    b"\0\0\1\0": "ICO",
+    b"<svg": "SVG",
+    b"II*\0\x10\0\0\0CR": "Canon raw",
 }
 """First bytes of other formats that are not read: a person may call such files .jpg."""
 MAX_PIXELS = 100_000_000
@@ -45,6 +49,8 @@ MAX_SCANNED = 1_500_000_000
 """Pixels times passes over them in a JPEG: ten passes make a progressive one, a million a bomb.
 
 At the limit 0.2 s pass (measured with empty passes). The largest picture may have fifteen."""
+_SUBFILE = 254
+"""The TIFF tag whose lowest bit says that a page is a smaller version of another one (TIFF 6.0, NewSubfileType)."""
 _PASS = b"\xff\xda"
 """What begins a pass, at the least ten bytes long (ITU T.81, B.2.3)."""
 KEEP = 1.5
@@ -105,7 +111,7 @@ def decode(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> Decoded:
         raise ImageError("the file is empty")
     silence()
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with _open(data) as image:
             width, height = image.size
             square, white, orientation = _square(image, data, size, max_pixels)
         if orientation in _TURNS:
@@ -117,8 +123,8 @@ def decode(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> Decoded:
     except Image.DecompressionBombError:
         raise TooManyPixelsError(f"more than the {max_pixels:,} pixels allowed: make the picture smaller") from None
     except UnidentifiedImageError:
-        if kind := _unread_format(data):
-            raise ImageError(f"{kind} is not read, whatever the file is called: convert it to JPEG or PNG") from None
+        if avif.is_avif(data):
+            raise ImageError("damaged picture (its AVIF header cannot be read)") from None
         raise ImageError(f"not a picture that can be read ({', '.join(FORMATS)})") from None
     except Exception as error:  # decoders raise nearly anything on damaged bytes; all of it means the same
         raise ImageError(f"damaged picture ({_plain(error)})") from None
@@ -126,8 +132,19 @@ def decode(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> Decoded:
 
 def shorter_side(data: bytes) -> int:
     """Return the shorter side in pixels of a picture that `decode` has read."""
-    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+    with _open(data) as image:
         return min(image.size)
+
+
+def _open(data: bytes) -> ImageFile.ImageFile:
+    """Open an image file without decoding it. Raises ImageError for a known format that is not read."""
+    if kind := _unread_format(data):
+        raise ImageError(f"{kind} is not read, whatever the file is called: convert it to JPEG or PNG")
+    if avif.is_avif(data):
+        if not features.check("avif"):
+            raise ImageError("this installation of Pillow does not read AVIF: convert it to JPEG or PNG")
+        data = avif.still(data)
+    return Image.open(io.BytesIO(data), formats=FORMATS)
 
 
 def _square(image: ImageFile.ImageFile, data: bytes, size: int, max_pixels: int) -> tuple[Image.Image, float, int]:
@@ -146,7 +163,9 @@ def _square(image: ImageFile.ImageFile, data: bytes, size: int, max_pixels: int)
             raise ImageError("too many passes over its pixels: save the picture again")
         if shrink > 1 and (drafted := image.draft(None, (stored[0] // shrink, stored[1] // shrink))):
             extent = drafted[1][2:]
-    per_pixel = _memory(image, bands, shrink)
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and int(image.tag_v2.get(_SUBFILE, 0)) & 1:
+        raise ImageError("its first page is a preview, as in a camera's raw files: convert it to JPEG or PNG")
+    per_pixel = _memory(image, data, bands, shrink)
     if stored[0] * stored[1] * per_pixel > MAX_MEMORY:
         raise ImageError(_too_large(stored, MAX_MEMORY // per_pixel))
     with _alone if stored[0] * stored[1] * per_pixel > LARGE else nullcontext():
@@ -166,7 +185,7 @@ def _cut(image: Image.Image, extent: tuple[float, ...], size: int) -> Image.Imag
     return smooth.resize((size, size), Image.Resampling.BICUBIC, box=box, reducing_gap=GAP)
 
 
-def _memory(image: Image.Image, bands: int, shrink: int) -> int:
+def _memory(image: Image.Image, data: bytes, bands: int, shrink: int) -> int:
     """Return about how many bytes a pixel takes while the picture is open; measured, tests/test_images_limits.py."""
     match image.format:
         case "JPEG" | "MPO":  # a progressive one keeps 16-bit coefficients beside the pixels
@@ -175,13 +194,33 @@ def _memory(image: Image.Image, bands: int, shrink: int) -> int:
             return 18
         case "TIFF":  # one strip may hold it all, with 16 bits a channel
             return 12
+        case "AVIF":  # frames of 16-bit channels, without and with film grain; then all pixels twice, 8-bit
+            return math.ceil(12 * _coded_pixels(image, data) / (image.width * image.height)) + 2 * bands
     return 9
+
+
+def _coded_pixels(image: Image.Image, data: bytes) -> int:
+    """Return how many pixels an AVIF decoder allocates frames for, alpha and thumbnails included.
+
+    Raises ImageError when the image has another size than its frames: a decoder would allocate these and scale them.
+    """
+    try:
+        frames = avif.frames(data)
+    except avif.AvifError as error:
+        raise ImageError(f"damaged picture ({error})") from None
+    if not frames.tiled and image.size not in frames.sizes:
+        raise ImageError("damaged picture (its AVIF header declares another size than its pixels have)")
+    if frames.pixels * 12 > MAX_MEMORY and frames.pixels > 8 * image.width * image.height:
+        raise ImageError(f"its AVIF header allows frames of {frames.pixels:,} pixels: save the picture again")
+    return frames.pixels
 
 
 def _unread_format(data: bytes) -> str:
     """Return the name of a known image format that is not read here, from the first bytes of a file, or nothing."""
-    if data[4:8] == b"ftyp":  # ISO/IEC 14496-12: a size, this, and a brand
-        return BRANDS.get(data[8:12], "")
+    if not avif.is_avif(data):
+        for brand in avif.brands(data):
+            if brand in BRANDS:
+                return BRANDS[brand]
     return next((name for start, name in UNREAD_FORMATS.items() if data.startswith(start)), "")
 
 

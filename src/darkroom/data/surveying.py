@@ -65,7 +65,7 @@ def survey(place: Path, near_copies: int) -> Survey:
                 records.append(Record(name, item.label, item.split, *facts, item.group, item.slice))
                 pixels.append(opened.pixels)
             advance(1)
-    layout.refuse_unreadable_classes(contents.items, (record.label for record in records), contents.archive)
+    layout.refuse_unreadable_classes(contents.items, (record.label for record in records), broken, contents.archive)
     greyscale = sum(bool(np.ptp(picture, axis=2).max() <= GREY) for picture in pixels)
     copies = find(records, np.stack(pixels), near_copies)
     broken.sort(key=lambda item: item.name)

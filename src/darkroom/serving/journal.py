@@ -24,6 +24,7 @@ import bentoml
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.monitoring.default import DefaultMonitor
 
+from darkroom import avif
 from darkroom.foundations.errors import DarkroomError
 from darkroom.serving.model import Answer, Failure
 from darkroom.serving.uploads import Upload
@@ -42,7 +43,7 @@ _SUFFIXES = {
     b"II": ".tif",
     b"MM": ".tif",
 }
-"""By how a file begins; each of `images.FORMATS` has one."""
+"""By how a file begins; each of `images.FORMATS` has one but AVIF, which begins with a length."""
 _log = logging.getLogger("bentoml.darkroom")
 
 
@@ -135,7 +136,8 @@ def folder_name(label: str) -> str:
 
 
 def _store(folder: Path, digest: str, data: bytes) -> None:
-    suffix = next((suffix for start, suffix in _SUFFIXES.items() if data.startswith(start)), "")
+    found = (suffix for start, suffix in _SUFFIXES.items() if data.startswith(start))
+    suffix = ".avif" if avif.is_avif(data) else next(found, "")
     path = folder / f"{digest}{suffix}"
     if path.exists():
         return

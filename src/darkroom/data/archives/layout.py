@@ -19,10 +19,8 @@ from darkroom.packed import Broken
 EXAMPLE = "put the pictures of each class into a folder of its own, such as cats/1.jpg and dogs/1.jpg"
 
 
-UNREAD = frozenset(
-    [".arw", ".avif", ".cr2", ".dng", ".heic", ".heif", ".ico", ".jp2", ".jxl", ".nef", ".psd", ".raw", ".svg"]
-)
-"""Suffixes of images that are not read here: each is listed, where other files are only counted."""
+OTHER = frozenset([".arw", ".cr2", ".dng", ".heic", ".heif", ".ico", ".jp2", ".jxl", ".nef", ".psd", ".raw", ".svg"])
+"""Suffixes of images in formats that are not read. They are opened all the same: the bytes decide, not the name."""
 SYSTEM = frozenset(
     [
         *("$recycle.bin", "system volume information", "found.000", "thumbs.db", "desktop.ini"),  # Windows
@@ -76,7 +74,7 @@ def arrange(names: Iterable[str], archive: str) -> Arrangement:
     """
     visible = sorted(name for name in names if not is_hidden(PurePosixPath(name)))
     pictures = [name for name in visible if is_image(name)]
-    if not any(PurePosixPath(name).suffix.lower() in images.SUFFIXES for name in pictures):
+    if not pictures:
         if inner := _archives(visible):
             raise DarkroomError(
                 f"{archive} holds no pictures but {naming.listed(inner, most=3)}, and an archive inside is not opened: "
@@ -90,17 +88,14 @@ def arrange(names: Iterable[str], archive: str) -> Arrangement:
         split, rest = found.place(path)
         # One class, however its accents are encoded.
         label = unicodedata.normalize("NFC", rest[0]) if len(rest) >= 2 else ""
-        suffix = PurePosixPath(name).suffix
-        if not label:
-            set_aside.append(Broken(name, "", "in no class folder"))
-        elif suffix.lower() in UNREAD:
-            set_aside.append(Broken(name, label, f"{suffix} is not read: convert it to JPEG or PNG"))
-        else:
+        if label:
             items.append(Item(name, label, split))
+        else:
+            set_aside.append(Broken(name, "", "in no class folder"))
     folders = [found.place(PurePosixPath(name).parts)[1] for name in visible if name.endswith("/")]
     labels = {unicodedata.normalize("NFC", parts[0]) for parts in folders if parts}
-    _refuse_classes(items, labels | {item.label for item in set_aside if item.label}, archive)
-    unlabelled = structure.unlabelled_words([item.name for item in set_aside if not item.label], archive)
+    _refuse_classes(items, labels, archive)
+    unlabelled = structure.unlabelled_words([item.name for item in set_aside], archive)
     splits = {found.folder(name, paths): split for name, (_, split) in sorted(found.splits.items())}
     return Arrangement(items, set_aside, [*unlabelled, *_passed_over(visible, found, archive)], splits)
 
@@ -122,7 +117,7 @@ def class_folder(names: Iterable[str], archive: str) -> PurePosixPath:
 
 
 def _refuse_classes(items: Sequence[Item], named: set[str], archive: str) -> None:
-    """Raise DarkroomError when fewer than two classes have pictures, or a folder or file names another."""
+    """Raise DarkroomError when fewer than two classes have pictures, or a folder names another."""
     classes = sorted({item.label for item in items})
     for label in sorted({*classes, *named}):
         if reason := naming.fault(label):
@@ -130,7 +125,7 @@ def _refuse_classes(items: Sequence[Item], named: set[str], archive: str) -> Non
     if empty := sorted(named - set(classes)):
         raise DarkroomError(
             f"{archive}: the class folder '{naming.shown(empty[0])}' holds no picture that is read "
-            f"({', '.join(sorted(images.SUFFIXES))}): add some, convert them, or remove the folder"
+            f"({', '.join(sorted(images.SUFFIXES))}): add some, or remove the folder"
         )
     if len(classes) < 2:
         found = f"only the class folder '{naming.shown(classes[0])}'" if classes else "pictures but no class folders"
@@ -172,14 +167,17 @@ def limit(items: Sequence[Item], per_class: int | None) -> list[Item]:
     return [item for item in items if item in kept]
 
 
-def refuse_unreadable_classes(wanted: Sequence[Item], readable: Iterable[str], archive: str) -> None:
+def refuse_unreadable_classes(
+    wanted: Sequence[Item], readable: Iterable[str], broken: Iterable[Broken], archive: str
+) -> None:
     """Raise DarkroomError when a class has no readable picture; `readable` are the classes of those read."""
     counts = Counter(item.label for item in wanted)
     if empty := sorted(set(counts) - set(readable)):
+        reasons = {item.name: item.reason for item in broken}
         first = next(item.name for item in wanted if item.label == empty[0])
         raise DarkroomError(
             f"{archive}: no picture of class '{naming.shown(empty[0])}' can be read ({counts[empty[0]]} tried, "
-            f"the first is {naming.shown(first)}): replace them, or remove the folder"
+            f"the first is {naming.shown(first)}: {reasons[first]}): replace them, or remove the folder"
         )
 
 
@@ -231,7 +229,7 @@ def is_image(name: str) -> bool:
     """Return whether a name is that of an image, read or not, that a person put there; folders end in a slash."""
     path = PurePosixPath(name)
     is_file = not name.endswith("/")
-    return is_file and path.suffix.lower() in images.SUFFIXES | UNREAD and not is_hidden(path)
+    return is_file and path.suffix.lower() in images.SUFFIXES | OTHER and not is_hidden(path)
 
 
 def is_hidden(path: PurePosixPath) -> bool:

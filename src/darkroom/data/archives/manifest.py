@@ -100,7 +100,7 @@ def _find(names: Sequence[str]) -> str | None:
     found = [path for path, name in visible.items() if is_manifest(path.name) and not name.endswith("/")]
     top = min(found, key=lambda path: len(path.parts), default=None)
     files = (path for path, name in visible.items() if not name.endswith("/"))
-    pictures = (path for path in files if path.suffix.lower() in images.SUFFIXES)
+    pictures = (path for path in files if layout.is_image(str(path)))
     return visible[top] if top and all(path.is_relative_to(top.parent) for path in pictures) else None
 
 
@@ -139,7 +139,7 @@ def _mistake(row: dict[str, str], *, known: bool) -> str:
         return "no path"
     if not known:
         return f"'{naming.shown(path)}' is not there (paths start at the manifest's own folder)"
-    if PurePosixPath(path).suffix.lower() not in images.SUFFIXES:
+    if not layout.is_image(path):
         return f"'{naming.shown(path)}' is no picture ({', '.join(sorted(images.SUFFIXES))})"
     if not row["label"]:
         return f"'{naming.shown(path)}' has no label"

@@ -45,7 +45,7 @@ def pack(raw: Path, settings: PackSettings, out: Path, workers: int | None = Non
             advance(1)
         file.seek(0)
         _write_header(file, len(records), settings.image_size)
-    layout.refuse_unreadable_classes(items, (record.label for record in records), contents.archive)
+    layout.refuse_unreadable_classes(items, (record.label for record in records), broken, contents.archive)
     header = [field.name for field in fields(Record)]
     write_rows(out / "index.csv", header, list(map(attrgetter(*header), records)))  # astuple takes ten times as long
     aside = sorted(broken, key=lambda item: item.name)

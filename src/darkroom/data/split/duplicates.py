@@ -3,6 +3,9 @@
 Exact copies have the same bytes. Near copies (re-encoded, resized, retouched) have perceptual hashes that differ in few
 bits, and pixels that prove it: the hash alone also joins whatever has the same few large shapes. Where pixels leave no
 doubt, the hash is not asked, since in smooth pictures many of its bits hang on next to nothing.
+
+Copies of one picture are alike in every place. A large cluster in which they are not is a family, such as one coin
+turned by any angle, in which each picture is like the next one: it is taken apart.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,6 +30,12 @@ REMAINS = 0.8
 0.82 or more, and the three changes leave at least 0.92; two of its pictures by chance 0.36 at most."""
 ACROSS = 0.98
 """The same for copies under two classes, which are left out of everything: a false alarm costs two good pictures."""
+FAMILY, FAMILY_SHARE = 20, 0.25
+"""A cluster may be a family from this many pictures on, and when it holds more than this share of a class."""
+DEVIATION, COPIES_SHARE = 0.35, 0.9
+"""All are copies when one of them differs from this share of the cluster by at most this much in every place (see
+`Thumbnails.copies_share`). Measured: half of 60 changed copies of a photograph differ by 0.18 or less from one of them,
+half of the coins that are turned by chance by 0.49 or more."""
 BLOCK = 64
 """Rows compared with all others at once, which bounds memory."""
 
@@ -78,7 +87,26 @@ def find(records: Sequence[Record], images: npt.NDArray[np.uint8], tolerance: in
             clusters = connect(clusters, clusters[first], clusters[second])
             differ = labels[first] != labels[second]
             conflicts[first[differ]] = conflicts[second[differ]] = True
+        clusters = _take_families_apart(clusters, exact, labels, thumbnails)
     return Copies(exact, clusters, conflicts)
+
+
+def _take_families_apart(clusters: Rows, exact: Rows, labels: Rows, thumbnails: Thumbnails) -> Rows:
+    """Return `clusters` with each family divided by what its pictures do not have in common.
+
+    Each picture goes to the one most like it among some that are not alike; so do its own copies.
+    """
+    result, class_sizes = clusters.copy(), np.bincount(labels)
+    for cluster in np.flatnonzero(np.bincount(clusters) >= FAMILY):
+        rows = np.flatnonzero(clusters == cluster)
+        share = (np.bincount(labels[rows], minlength=len(class_sizes)) / class_sizes).max()
+        if share > FAMILY_SHARE and thumbnails.copies_share(rows, DEVIATION) < COPIES_SHARE:
+            result[rows] = result.max() + 1 + Details(thumbnails, rows).nearest_leaders(rows, REMAINS)
+    if (result == clusters).all():
+        return clusters
+    numbers: Rows = np.unique(result, return_inverse=True)[1].astype(np.int64)
+    first = np.unique(exact, return_index=True)[1][np.unique(exact, return_inverse=True)[1]]
+    return connect(numbers, numbers[first], numbers)
 
 
 def connect(numbers: Rows, left: Rows, right: Rows) -> Rows:

@@ -20,6 +20,10 @@ NEARLY = 2.4
 """Difference of two thumbnails in grey levels up to which they count once for what a set has in common."""
 PAIRS = 4096
 """Pairs of thumbnails compared at once."""
+BLOCK = 256
+"""Thumbnails that are compared with all others of a cluster at once."""
+FEW = 300
+"""Thumbnails of a cluster that are compared pixel by pixel, at most."""
 SAMPLE = 2000
 """Thumbnails from which it is learnt what the set has in common, at most."""
 NOISE = 0.01
@@ -77,6 +81,17 @@ class Thumbnails:
         result: Floats = ((self._values[rows] - means[:, None]) / lengths[:, None]).astype(np.float32)
         return result
 
+    def copies_share(self, rows: Rows, most: float) -> float:
+        """Return the largest share of the rows that deviate from one of them by `most` at most; of many, of a sample.
+
+        A thumbnail deviates by its largest difference in any pixel, in units of its spread, beyond brightness and
+        contrast.
+        """
+        values = self.normal(rows[:: max(1, -(-len(rows) // FEW))])
+        spread = 1 / np.sqrt(self._count)
+        deviations = (np.abs(values - np.outer(values @ one, one)).max(axis=1) for one in values)
+        return max(float((deviation <= most * spread).mean()) for deviation in deviations)
+
     def different(self, rows: Rows) -> Rows:
         """Return those of the rows that differ by more than noise from every earlier one of them."""
         values = self._values[rows].astype(np.float32)
@@ -124,6 +139,22 @@ class Details:
         found = [np.einsum("ij,ij->i", self._of(first[part]), self._of(second[part])) for part in parts]
         result: Floats = np.concatenate(found)
         return result
+
+    def nearest_leaders(self, rows: Rows, least: float) -> Rows:
+        """Return for each row which leader it is most like. A leader is a row that is not alike an earlier one."""
+        leaders = self._of(rows[:1])
+        for begin in range(0, len(rows), BLOCK):
+            block = self._of(rows[begin : begin + BLOCK])
+            block = block[((block @ leaders.T) < least).all(axis=1)]
+            likeness = block @ block.T
+            chosen: list[int] = []
+            for place in range(len(block)):
+                if not chosen or (likeness[place, chosen] < least).all():
+                    chosen.append(place)
+            leaders = np.vstack([leaders, block[chosen]])
+        parts = (self._of(rows[begin : begin + BLOCK]) for begin in range(0, len(rows), BLOCK))
+        nearest: Rows = np.concatenate([(part @ leaders.T).argmax(axis=1) for part in parts]).astype(np.int64)
+        return nearest
 
     @cached_property
     def _codes(self) -> Floats:
