@@ -11,6 +11,7 @@ from pathlib import Path
 from darkroom import packed, plotting
 from darkroom.evaluation.checks import robustness
 from darkroom.evaluation.checks.corruptions import STRENGTHS
+from darkroom.evaluation.figures import mosaics
 from darkroom.evaluation.figures.robustness import strengths
 from darkroom.evaluation.settings import RobustnessSettings
 from darkroom.foundations import files, params
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         header = ("corruption", "strength", "accuracy", "accuracy_low", "accuracy_high")
         packed.write_rows(out / "robustness.csv", header, robustness.curve(found))
         plotting.save(strengths(accuracies, clean), out / "robustness.png")
-        shown = images.captioned(*robustness.examples(images[0], seed), columns=2 * STRENGTHS)
+        shown = mosaics.captioned(*robustness.examples(images[0], seed), columns=2 * STRENGTHS)
         plotting.save(shown, out / "corruptions.png")
         files.write_json(out / "summary.json", robustness.summarise(found, seed))
     mean = {"images": len(rows), "mean_corruption_accuracy": round(found.mean(), 4)}

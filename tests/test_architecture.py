@@ -88,7 +88,7 @@ def reruns(*modules: str) -> set[str]:
     ("training/baseline.py", {"baseline"}),
     ("evaluation/figures/scores.py", {"evaluate"}),
     ("evaluation/figures/curves.py", {"evaluate"}),
-    ("evaluation/figures/mosaics.py", {"evaluate", "explain"}),
+    ("evaluation/figures/mosaics.py", {"evaluate", "explain", "robustness"}),
     ("evaluation/figures/robustness.py", {"robustness"}),
     ("evaluation/figures/cost.py", {"cost"}),
     ("evaluation/scores/comparison.py", {"evaluate"}),
