@@ -29,16 +29,18 @@ else
 INSTALL = $(UV) pip install --quiet --require-hashes --requirement requirements.txt
 endif
 # The build backend is in the environment by then, with its hash checked.
+# The slowest files begin (tests/conftest.py), so that none of them is still running when the others have ended.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 INSTALL_SELF = $(UV) pip install --quiet --no-deps --no-build-isolation --editable .
 # uv itself comes with the version and the hashes that requirements.txt has for it, where it is not installed.
 INSTALL_UV = awk '/^[^ ]/ {keep = /^uv==/} keep' requirements.txt > .venv/uv.txt && \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement .venv/uv.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help env run experiments test check format docs serve lock clean
+.PHONY: help env run experiments test test-all check format docs serve lock clean
 
 help: ## Explain every target
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  UV_TORCH_BACKEND=cpu make run   the same with torch's CPU build, several GB smaller"
 	@echo "  PYTHON=python3.12 make run      the same with another Python (3.11, 3.12 or 3.13)"
@@ -60,8 +62,11 @@ run: $(READY) ## Run the whole pipeline and say what came of it
 	@$(BIN)/dvc repro
 	@$(BIN)/darkroom summary
 
-test: $(READY) ## Run all tests
-	@OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
+test: $(READY) ## Run the tests, without those that take long
+	@$(PYTEST) -m 'not slow'
+
+test-all: $(READY) ## Run all tests
+	@$(PYTEST)
 
 # All columns but the parameters and one result are dropped, then those that are the same in every row.
 experiments: $(READY) ## Show the experiments: what was changed, and the test accuracy of the best

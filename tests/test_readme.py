@@ -36,9 +36,9 @@ def test_links_lead_somewhere(name):
 
 def test_every_make_target_that_is_named_is_there():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z]+):.*## ", makefile, re.M))
+    targets = set(re.findall(r"^([a-z-]+):.*## ", makefile, re.M))
     for name in ("README.md", "CONTRIBUTING.md"):
-        named = set(re.findall(r"\bmake ([a-z]+)\b(?=[`\s])", (ROOT / name).read_text(encoding="utf-8")))
+        named = set(re.findall(r"\bmake ([a-z-]+)\b(?=[`\s])", (ROOT / name).read_text(encoding="utf-8")))
         assert {target for target in named if target != "and"} <= targets, name
 
 

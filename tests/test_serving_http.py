@@ -333,6 +333,8 @@ def test_an_example_is_explained_and_corrected(page: "Page", problems: list[str]
     page.get_by_text("blue against it").wait_for()
     heat = page.locator(".heat")
     assert heat.evaluate("(image) => [image.naturalWidth, image.naturalHeight]") == [256, 277]  # with a scale
+    assert heat.evaluate("(image) => image.clientWidth") >= 250  # of 390: large enough to see the colours
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
     assert why.get_attribute("aria-pressed") == "true"
     why.click()
     assert not heat.is_visible()
