@@ -29,12 +29,13 @@ else
 INSTALL = $(UV) pip install --quiet --require-hashes --requirement requirements.txt
 endif
 # The build backend is in the environment by then, with its hash checked.
-# The slowest files begin (tests/conftest.py), so that none of them is still running when the others have ended.
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 INSTALL_SELF = $(UV) pip install --quiet --no-deps --no-build-isolation --editable .
 # uv itself comes with the version and the hashes that requirements.txt has for it, where it is not installed.
 INSTALL_UV = awk '/^[^ ]/ {keep = /^uv==/} keep' requirements.txt > .venv/uv.txt && \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement .venv/uv.txt
+
+# The slowest files begin (tests/conftest.py), so that none of them is still running when the others have ended.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help env run experiments test test-all check format docs serve lock clean
