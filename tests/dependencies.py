@@ -6,12 +6,16 @@ A folder stands for its modules where a stage imports all of them; elsewhere eac
 """
 
 import re
+import textwrap
 from pathlib import Path
+
+from ruamel.yaml import YAML
 
 from tests.imports import ROOT, closure
 
 ENTRY = Path("stages/__main__.py")
 PACKAGE = ROOT / "src" / "darkroom"
+COLUMNS = 120
 
 
 def imported(stage: str) -> set[Path]:
@@ -39,21 +43,33 @@ def is_code(path: str) -> bool:
 
 def rewrite(text: str) -> str:
     """Return dvc.yaml with the code of each stage replaced, behind its other dependencies."""
-    lines, stage, out = text.split("\n"), "", []
-    while lines:
-        line = lines.pop(0)
-        out.append(line)
-        if opening := re.fullmatch(r"  (\w+):", line):
-            stage = opening[1]
-        if deps := re.fullmatch(r"( +)deps:", line):
-            entries = []
-            while lines[0].startswith(f"{deps[1]}  - "):
-                entries.append(lines.pop(0).strip().removeprefix("- "))
-            data = [path for path in entries if not is_code(path) or path.endswith("/templates")]
-            code = listed(stage)
-            data = [path for path in data if not any(Path(path).is_relative_to(entry) for entry in code)]
-            out += [f"{deps[1]}  - {path}" for path in [*data, *code]]
-    return "\n".join(out)
+    for stage, definition in YAML(typ="safe").load(text)["stages"].items():
+        code = listed(stage)
+        entries = map(str, definition.get("do", definition)["deps"])
+        data = [entry for entry in entries if not is_code(entry) or entry.endswith("/templates")]
+        data = [entry for entry in data if not any(Path(entry).is_relative_to(folder) for folder in code)]
+        found = re.search(rf"^  {stage}:\n(?:    .*\n)*?( +)deps: ?(?:\[[^]]*\]|\n(?:\1  - .*\n)+)", text, re.MULTILINE)
+        assert found is not None, stage
+        start = found.start(1)
+        text = text[:start] + _written(data, code, found[1]) + text[found.end() :].removeprefix("\n")
+    return text
+
+
+def _written(data: list[str], code: list[str], indent: str) -> str:
+    """Return `deps` as one list: what a stage reads in the first lines, its code in the others."""
+    inside = f"{indent}  "
+    lines = [f"{indent}deps: ["]
+    for entries in filter(None, (data, code)):
+        quoted = [f'"{entry}"' if "{" in entry else entry for entry in entries]
+        lines += textwrap.wrap(
+            ", ".join(quoted) + ",",
+            COLUMNS,
+            initial_indent=inside,
+            subsequent_indent=inside,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    return "\n".join(lines).removesuffix(",") + "]\n"
 
 
 if __name__ == "__main__":
