@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
@@ -16,6 +17,13 @@ def test_features_are_finite_for_any_size(size):
     assert features.shape[1] > 0
     assert features.dtype == np.float32
     assert np.isfinite(features).all()
+
+
+def test_small_images_are_enlarged_first():
+    small = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
+    large = [np.asarray(Image.fromarray(image).resize((32, 32), Image.Resampling.BICUBIC)) for image in small]
+    settings = BaselineSettings()
+    assert np.array_equal(baseline.features(small, settings), baseline.features(np.stack(large), settings))
 
 
 def test_features_do_not_depend_on_the_company():

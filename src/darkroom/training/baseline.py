@@ -6,12 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from joblib import Parallel, delayed
+from PIL import Image
 from skimage.feature import hog
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 
 from darkroom.training.settings import BaselineSettings
+
+SIDE = 32
+"""Smaller images are enlarged to this side: gradients in cells of two pixels are noise (benchmarks/RESULTS.md)."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -46,6 +50,8 @@ def features(images: npt.NDArray[np.uint8], settings: BaselineSettings) -> Float
 
 
 def _features(images: npt.NDArray[np.uint8], settings: BaselineSettings) -> Floats:
+    if images.shape[1] < SIDE:
+        images = np.stack([_enlarged(image) for image in images])
     side = images.shape[1] // min(settings.cells, images.shape[1] // 2)
     rows = [
         hog(
@@ -58,6 +64,10 @@ def _features(images: npt.NDArray[np.uint8], settings: BaselineSettings) -> Floa
         for image in images
     ]
     return np.asarray(rows, dtype=np.float32)
+
+
+def _enlarged(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
 
 
 def fit(
