@@ -1,24 +1,24 @@
-# Two commands matter: `make run` and `make test`. `make help` explains the rest.
+# The main commands are `make run` and `make test`. `make help` lists all of them.
 
 PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 3000
 BIN := .venv/bin
 READY := .venv/.ready
-# Recursive, so that it is looked up when it is used: by then it may have been installed.
+# Expanded on use (=, not :=), because uv may be installed by then.
 UV = $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
 
 export VIRTUAL_ENV := $(CURDIR)/.venv
-# For the commands of the stages. The recipes below name $(BIN) themselves: macOS's make looks programs up in its own PATH.
+# For the stages' commands. The recipes below name $(BIN) explicitly, because make on macOS looks up programs in its own PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export BENTOML_DO_NOT_TRACK := 1
-# Every stage is a process of its own: without compiled modules each would compile all of torch again.
+# Every stage is a separate process: without cached bytecode each would compile all of torch again.
 unexport PYTHONDONTWRITEBYTECODE
 
-# The registry's Linux build of torch brings CUDA, several GB of it. UV_TORCH_BACKEND=cpu (or cu128, rocm6.4, …)
-# asks uv for another build. The files of torch, torchvision and what only they need then have other hashes, so these
-# are pinned by version alone; all the others are checked as ever.
+# The registry's Linux build of torch includes several GB of CUDA libraries. UV_TORCH_BACKEND=cpu (or cu128, rocm6.4, …)
+# selects another build. The files of torch, torchvision and their own dependencies then have other hashes, so these
+# are pinned by version only; the hashes of all other packages are still checked.
 ifdef UV_TORCH_BACKEND
 OF_TORCH = ^(torch|torchvision|triton|cuda-.*|nvidia-.*)==
 CHECKED = .venv/checked.txt
@@ -28,9 +28,9 @@ INSTALL = awk '/^[^ ]/ {keep = !/$(OF_TORCH)/ || /^nvidia-ml-py==/} keep' requir
 else
 INSTALL = $(UV) pip install --quiet --require-hashes --requirement requirements.txt
 endif
-# The build backend is in the environment by then, with its hash checked.
+# The build backend is already in the environment, with its hash checked.
 INSTALL_SELF = $(UV) pip install --quiet --no-deps --no-build-isolation --editable .
-# uv itself comes with the version and the hashes that requirements.txt has for it, where it is not installed.
+# If uv is not installed, it is installed with the version and the hashes in requirements.txt.
 INSTALL_UV = awk '/^[^ ]/ {keep = /^uv==/} keep' requirements.txt > .venv/uv.txt && \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement .venv/uv.txt
 
@@ -40,13 +40,13 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-l
 .DEFAULT_GOAL := help
 .PHONY: help env run experiments test test-all check format docs serve lock clean
 
-help: ## Explain every target
+help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "  UV_TORCH_BACKEND=cpu make run   the same with torch's CPU build, several GB smaller"
-	@echo "  PYTHON=python3.12 make run      the same with another Python (3.11, 3.12 or 3.13)"
+	@echo "  UV_TORCH_BACKEND=cpu make run   use the CPU build of torch, several GB smaller"
+	@echo "  PYTHON=python3.12 make run      use another Python (3.11, 3.12 or 3.13)"
 
-env: $(READY) ## Make the environment in .venv, if it is not there yet
+env: $(READY) ## Create the environment in .venv, if it does not exist yet
 
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else \
@@ -58,7 +58,7 @@ $(READY): requirements.txt pyproject.toml
 	@$(INSTALL_SELF)
 	@touch $@
 
-run: $(READY) ## Run the whole pipeline and say what came of it
+run: $(READY) ## Run the whole pipeline and print a summary
 	@$(BIN)/darkroom mend
 	@$(BIN)/dvc repro
 	@$(BIN)/darkroom summary
@@ -69,8 +69,8 @@ test: $(READY) ## Run the tests, without those that take long
 test-all: $(READY) ## Run all tests
 	@$(PYTEST)
 
-# All columns but the parameters and one result are dropped, then those that are the same in every row.
-experiments: $(READY) ## Show the experiments: what was changed, and the test accuracy of the best
+# Drops all columns except the parameters and one metric, then those that are the same in every row.
+experiments: $(READY) ## Show the experiments with their changed parameters and the best model's test accuracy
 	@$(BIN)/dvc exp show --only-changed --drop '(?!Experiment$$|best\.test_accuracy$$|(dataset|seed|baseline|scratch|transfer|select|package)(\.|$$)|datasets\.)'
 
 check: $(READY) ## Check format, lint and types
@@ -78,17 +78,17 @@ check: $(READY) ## Check format, lint and types
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 
-format: $(READY) ## Bring the code into shape
+format: $(READY) ## Format the code and fix lint errors
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format --quiet .
 
-docs: $(READY) ## Rewrite the tables in docs/, and the code that dvc.yaml lists
+docs: $(READY) ## Regenerate the tables in docs/ and the code dependencies in dvc.yaml
 	@$(BIN)/python -m tests.dependencies
 	@$(BIN)/python -m tests.generated
 
 serve: $(READY) ## Serve the best model on http://localhost:3000, page at /ui (or PORT=8000, HOST=0.0.0.0)
 	@$(BIN)/python -c 'import socket, sys; \
-		sys.exit("error: port $(PORT) is taken: make serve PORT=%d" % ($(PORT) + 1) \
+		sys.exit("error: port $(PORT) is in use: make serve PORT=%d" % ($(PORT) + 1) \
 		if not socket.socket().connect_ex(("127.0.0.1", $(PORT))) else 0)'
 	@$(BIN)/bentoml serve --do-not-track --host $(HOST) --port $(PORT)
 
@@ -98,5 +98,5 @@ lock: $(READY) ## Rebuild the two requirements files from pyproject.toml
 	@$(UV) pip compile --quiet --upgrade --universal --generate-hashes --no-header --no-annotate \
 		--constraint requirements.txt --output-file requirements-serve.txt pyproject.toml
 
-clean: ## Remove the environment and the caches of tools, but no data, models or results
+clean: ## Remove the environment and tool caches; data, models and results are kept
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,9 +1,10 @@
-"""Start a stage with the library of its own checkout, whichever one the environment has installed.
+"""Start a stage with the library of its own checkout, whichever version the environment has installed.
 
     python stages split --dataset digits --packed data/packed ...
 
-With `--launch` before its name, by what `launch` in params.yaml says. Any Python from 2.7 on can read this file, since
-without an activated environment any may be called `python`: it then says how to activate.
+`--launch` before the stage's name starts it with the launcher that `launch` in params.yaml names. This file runs on any
+Python from 2.7 on, because without an activated environment `python` may be any version. It then prints how to activate
+one.
 """
 
 import os
@@ -14,7 +15,7 @@ STAGES = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120
 
 def main(argv=None):
     # type: (object) -> None
-    """Fill in the arguments, then run the stage's file, here or in the processes that torchrun starts."""
+    """Fill in the arguments, then run the stage's file in this process or in those that torchrun starts."""
     from darkroom.foundations import launching
 
     launching.start(STAGES)

@@ -23,7 +23,7 @@ from darkroom.training.settings import BaselineSettings, TrainingSettings
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Compute features, fit, and write the candidate."""
+    """Compute the features, fit the classifier and write the candidate."""
     parser = argparse.ArgumentParser(description="Fit HOG features and a linear classifier.")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--dataset", required=True, help="an entry of datasets in params.yaml")

@@ -1,4 +1,4 @@
-"""Bring the data set's archive into one folder and note what it is.
+"""Download the data set's archive and record its origin.
 
 python stages download --dataset digits --inbox data/inbox --downloads .darkroom/downloads --out data/raw
 """
@@ -16,12 +16,14 @@ from darkroom.foundations.errors import run
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Fetch, check, and leave a whole folder or none."""
-    parser = argparse.ArgumentParser(description="Bring the data set's archive here and check it.")
+    """Download and verify the archive; the output folder appears complete or not at all."""
+    parser = argparse.ArgumentParser(description="Download the data set's archive and verify it.")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--inbox", type=Path, required=True)
-    parser.add_argument("--downloads", type=Path, required=True, help="keeps unfinished downloads for the next run")
+    parser.add_argument(
+        "--downloads", type=Path, required=True, help="folder for partial downloads, which the next run resumes"
+    )
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args(argv)
     source: Source = params.load(arguments.params, Source, f"datasets.{arguments.dataset}.source")

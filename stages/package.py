@@ -1,4 +1,4 @@
-"""Prove that the best candidate answers as it was evaluated, and build the Bento.
+"""Verify that the best candidate gives the evaluated predictions, and build the Bento.
 
 python stages package --best models/best.json --candidates models/candidates
     --packed data/packed --split data/split.csv --evaluation plots/tables/scores.json
@@ -19,7 +19,7 @@ from darkroom.serving.settings import PackageSettings, ServeSettings
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the served folder and the Bento, both or neither."""
-    parser = argparse.ArgumentParser(description="Prove that the best answers as evaluated, build the Bento.")
+    parser = argparse.ArgumentParser(description="Verify the best candidate and build the Bento.")
     for name in ("best", "candidates", "packed", "split", "evaluation", "model-card", "served", "bento"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if quantized := quantization.read(arguments.served):
         print(quantized)
     parity = served.parity
-    print(f"{best.name} {served.version}: {parity.rows} rows answered as evaluated", end=", ")
+    print(f"{best.name} {served.version}: {parity.rows} rows predicted as evaluated", end=", ")
     print(f"largest difference {parity.largest_difference:.1e}")
     print(f"{arguments.bento}: version {version}")
 

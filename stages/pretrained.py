@@ -1,4 +1,4 @@
-"""Fetch pretrained weights once and check them, so that training needs no network.
+"""Download pretrained weights once and verify them, so that training needs no network access.
 
 python stages pretrained cifar10_backbone --backbones backbones --downloads .darkroom/weights/cifar10_backbone
     --out models/pretrained/cifar10_backbone
@@ -16,18 +16,20 @@ from darkroom.training.settings import TransferSettings
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Fetch the weights of one entry of `transfer`, unless they are here."""
-    parser = argparse.ArgumentParser(description="Fetch pretrained weights once and check them.")
+    """Download the weights of one entry of `transfer`, unless they are already there."""
+    parser = argparse.ArgumentParser(description="Download pretrained weights once and verify them.")
     parser.add_argument("name", help="an entry of transfer in params.yaml")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--backbones", type=Path, required=True, help="folder of weights that DVC watches")
-    parser.add_argument("--downloads", type=Path, required=True, help="keeps unfinished downloads for the next run")
+    parser.add_argument("--backbones", type=Path, required=True, help="folder of weights that DVC tracks")
+    parser.add_argument(
+        "--downloads", type=Path, required=True, help="folder for partial downloads, which the next run resumes"
+    )
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args(argv)
     settings = params.load(arguments.params, TransferSettings, f"transfer.{arguments.name}")
-    # DVC leaves the folder as it was: weights that were fetched once are not fetched for another learning rate.
+    # The output is persisted, so that a changed learning rate does not download the weights again.
     if pretrained.have(settings, arguments.out):
-        print(f"{arguments.name}: the weights are here")
+        print(f"{arguments.name}: the weights are already there")
         return
     with files.whole_directory(arguments.out) as out:
         origin = pretrained.fetch(settings, arguments.backbones, arguments.downloads, out)

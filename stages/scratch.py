@@ -18,7 +18,7 @@ from darkroom.training.networks.network import Network
 from darkroom.training.settings import ScratchSettings
 
 SEEN, PIXELS = 1000, 2**24
-"""Images that a network may look at before it trains, and how many pixels they may have together."""
+"""Largest number of images passed to the network's `prepare` before training, and of their pixels in total."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = jobs.parser("Train a network that starts from pretrained weights.", "transfer")
     parser.add_argument("--pretrained", type=Path, required=True)
     parser.add_argument("--copies", type=Path, required=True)
-    parser.add_argument("--features", type=Path, required=True, help="folder that outlives a run, for what is computed")
+    parser.add_argument("--features", type=Path, required=True, help="cache of computed features, kept between runs")
     arguments = parser.parse_args(argv)
     settings = params.load(arguments.params, TransferSettings, f"transfer.{arguments.name}")
     folds = params.load(arguments.params, int, "select.folds")

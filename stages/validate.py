@@ -1,8 +1,8 @@
-"""Check all of `params.yaml` and write its JSON schema.
+"""Validate `params.yaml` and write its JSON schema.
 
     python stages validate --schema params.schema.json
 
-Every other stage follows this one, so a wrong parameter is told before any of them works.
+All other stages depend on this one, so an invalid parameter is reported before any of them runs.
 """
 
 import argparse
@@ -15,8 +15,8 @@ from darkroom.foundations.errors import DarkroomError, run
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Check, then write the schema."""
-    parser = argparse.ArgumentParser(description="Check params.yaml and write its JSON schema.")
+    """Validate the parameters, then write the schema."""
+    parser = argparse.ArgumentParser(description="Validate params.yaml and write its JSON schema.")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--schema", type=Path, required=True)
     arguments = parser.parse_args(argv)

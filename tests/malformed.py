@@ -126,7 +126,7 @@ def requests(count: int, seed: int) -> Iterator[bytes]:
 
 
 def one(generator: random.Random) -> bytes:
-    """Return a malformed request: a third are damaged pictures, no bombs."""
+    """Return a malformed request: a third are damaged images, no bombs."""
     kind = generator.choice((_picture, _picture, _type, _form, _form, _length))
     return kind(generator)
 

@@ -49,11 +49,11 @@ def test_corrections_come_into_class_folders_and_only_once(place, capsys):
     write_folder(place / "log", {**corrections, "darkroom/data/data.1.log": b"{}", "corrections/cat/.x.123": b"half"})
     main.run(["corrections", "log"])
     assert capsys.readouterr().out == (
-        "3 pictures copied into data/inbox: cat 2, dog 1\nLook whether the users were right, then run: dvc repro\n"
+        "3 images copied to data/inbox: cat 2, dog 1\nCheck whether the users were right, then run: dvc repro\n"
     )
     assert inbox(place) == {name.removeprefix("corrections/"): data for name, data in corrections.items()}
     main.run(["corrections", "log"])
-    assert capsys.readouterr().out == "3 are there already\n"
+    assert capsys.readouterr().out == "3 are already there\n"
 
 
 def test_what_nobody_could_learn_from_stays_where_it_is(place, capsys):
@@ -71,13 +71,13 @@ def test_what_nobody_could_learn_from_stays_where_it_is(place, capsys):
     main.run(["corrections", "log/corrections"])
     printed = capsys.readouterr().out
     for part in (
-        "1 pictures copied into data/inbox: dog 1",
-        "1 are there already",
-        "5 are left where they are",
+        "1 images copied to data/inbox: dog 1",
+        "1 are already there",
+        "5 skipped:",
         "the data have it as 'dog'; move it there if that is wrong",
         "sent as cat and as dog",
         "the data have no class 'frog'",
-        ".png: damaged picture",
+        ".png: damaged image",
     ):
         assert part in printed
     assert list(inbox(place).values()) == [RIGHT[5]]
@@ -88,8 +88,8 @@ def test_a_class_is_called_as_the_data_call_it(place, capsys):
     write_folder(place / "log", sent(("a%3A b", RIGHT[2]), ("T-shirt%2Ftop", RIGHT[3]), ("%2E%2E", RIGHT[4])))
     main.run(["corrections", "log"])
     printed = capsys.readouterr().out
-    assert "1 pictures copied into data/inbox: a: b 1" in printed
-    assert printed.count("no folder can have this class for a name") == 2
+    assert "1 images copied to data/inbox: a: b 1" in printed
+    assert printed.count("the class cannot be a folder name") == 2
     assert [name.partition("/")[0] for name in inbox(place)] == ["a: b"]
 
 
@@ -110,11 +110,11 @@ def test_another_folder_can_be_named(place, capsys):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("nothing", "log holds no corrections: give the folder that serve.log names"),
-        ("digits", "datasets.digits.source is of kind digits, which takes no pictures of yours"),
-        ("path", "datasets.folder.source is /photos, not data/inbox: say --to"),
-        ("archive", "data/inbox holds photos.zip, beside which class folders are not read"),
-        ("manifest", "data/inbox holds manifest.csv, beside which class folders are not read"),
+        ("nothing", "log has no corrections: give the folder that serve.log names"),
+        ("digits", "datasets.digits.source is of kind digits, not your own images"),
+        ("path", "datasets.folder.source is /photos, not data/inbox: give the target"),
+        ("archive", "data/inbox contains photos.zip, so class folders next to it are not read"),
+        ("manifest", "data/inbox contains manifest.csv, so class folders next to it are not read"),
     ],
 )
 def test_where_they_would_not_be_read_nothing_is_copied(place, kind, message):

@@ -84,20 +84,20 @@ def test_init_tells_what_it_found_and_fits_the_parameters_to_it(place, capsys):
     main.run(["init", str(photos), "--yes"])
     printed = capsys.readouterr().out
     for part in (
-        "41 pictures in 2 classes, 1 of them greyscale",
-        "Shorter sides of 12 to 180 pixels, 12 in the middle",
+        "41 images in 2 classes, 1 of them greyscale",
+        "Shorter side: 12 to 180 pixels, median 12",
         "2 exact and 1 near copies",
         "train: the rest\n",
         "validation: 15% of each class\n",
         "test: 20% of each class\n",
-        "left out: 2 with a copy under another class",
-        "2 pictures have a copy under another class and are left out: cat/000.png, dog/stolen.png",
-        "Fewer than 30 pictures, so hard to learn and to evaluate: cat (27), dog (14)",
-        "2 cannot be read and are left out:\n  dog/[bold]cut[/bold].jpg: damaged picture",
-        "dog/raw.heic: not a picture that can be read (JPEG, PNG",
-        "the largest class has 1.9 times the pictures of the smallest",
+        "excluded: 2 with a copy in another class",
+        "2 images have a copy with another class and are excluded: cat/000.png, dog/stolen.png",
+        "Fewer than 30 images, so hard to learn and to evaluate: cat (27), dog (14)",
+        "2 cannot be read and are excluded:\n  dog/[bold]cut[/bold].jpg: damaged image",
+        "dog/raw.heic: not an image that can be read (JPEG, PNG",
+        "the largest class has 1.9 times the images of the smallest",
         "-dataset: digits   # one entry of datasets\n+dataset: folder   # one entry of datasets",
-        "params.yaml is changed.",
+        "params.yaml has been updated.",
         "dvc repro -f download",
     ):
         assert part in printed
@@ -114,7 +114,7 @@ def test_init_tells_what_it_found_and_fits_the_parameters_to_it(place, capsys):
         line.split("#")[1] for line in old.splitlines() if "#" in line
     ]
     main.run(["init", str(photos), "--yes"])
-    assert "params.yaml says all this already" in capsys.readouterr().out
+    assert "params.yaml already has these values" in capsys.readouterr().out
     assert (place / "params.yaml").read_text() == text
 
 
@@ -147,7 +147,7 @@ def test_a_manifest_is_followed(place, capsys):
     lines = "".join(f"{name},{'cat' if place % 2 else 'dog'}\n" for place, name in enumerate(pictures))
     photos = write_folder(place / "data" / "photos", {**pictures, "manifest.csv": b"path,label\n" + lines.encode()})
     main.run(["init", str(photos), "--yes"])
-    assert "8 pictures in 2 classes" in capsys.readouterr().out
+    assert "8 images in 2 classes" in capsys.readouterr().out
     assert schema.load(place / "params.yaml").datasets["folder"].source.path == "data/photos"
 
 
@@ -168,10 +168,10 @@ def test_init_says_where_each_split_comes_from_and_why_pictures_are_in_none(plac
     found = survey(photos, 8)
     splits = splitting.divide(found.records, found.copies, SplitSettings(), 0).splits
     for part in (
-        f"{splits.count('train'):,} train: the pictures in train\n",
-        "19 validation: the pictures in val\n",
-        f"{splits.count('test'):,} test: 20% taken from train, since no folder is called test\n",
-        "5 left out: 2 with a copy under another class and 3 that repeat a picture of validation or test\n",
+        f"{splits.count('train'):,} train: the images in train\n",
+        "19 validation: the images in val\n",
+        f"{splits.count('test'):,} test: 20% of train, since there is no folder test\n",
+        "5 excluded: 2 with a copy in another class and 3 that are copies of a validation or test image\n",
         "photos: 5 images lie in no class folder, so they are left out: 5 in predict\n",
     ):
         assert part in printed
@@ -187,7 +187,7 @@ def test_init_keeps_the_test_images_from_before_as_the_run_will(place, capsys, g
     parameters = (place / "params.yaml").read_text(encoding="utf-8").replace("grow: train", f"grow: {grow}")
     (place / "params.yaml").write_text(parameters, encoding="utf-8")
     main.run(["init", str(photos), "--yes"])
-    assert ("2 test: those from before in data/test_images.json" in capsys.readouterr().out) == (grow == "train")
+    assert ("2 test: those listed in data/test_images.json" in capsys.readouterr().out) == (grow == "train")
 
 
 @pytest.mark.parametrize("label", ["sparrow", "bright textile", "Copyright", "unlettered", "leftover", "numbered lots"])
@@ -207,7 +207,7 @@ def test_what_means_something_else_in_a_mirror_is_not_mirrored(place, capsys, la
     photos = write_folder(place / "photos", class_folders(dict.fromkeys(labels, 4)))
     main.run(["init", str(photos), "--yes"])
     assert schema.load(place / "params.yaml").datasets["folder"].augment.flip is False
-    assert "would be something else in a mirror" in capsys.readouterr().out
+    assert "would change when mirrored" in capsys.readouterr().out
 
 
 def photographs(*labels):
@@ -222,7 +222,7 @@ def test_photographs_get_a_network_that_knows_photographs_and_small_pictures_the
     write_folder(place / "large", photographs("cat", "dog"))
     write_folder(place / "small", class_folders({"cat": 6, "dog": 6}))
     main.run(["init", "large", "--yes"])
-    assert "its weights come from the network once" in " ".join(capsys.readouterr().out.split())
+    assert "its weights are downloaded once" in " ".join(capsys.readouterr().out.split())
     large = schema.load(place / "params.yaml")
     assert (large.datasets["folder"].pack.image_size, large.select.folds) == (128, 4)
     assert (list(large.transfer), large.scratch) == (["mobilenet_v2"], {})
@@ -248,7 +248,7 @@ def test_what_would_not_be_read_afterwards_is_not_written(place):
         PARAMS.replace("transfer: {}", "transfer: {Mobilenet_v2: {architecture: vgg16}}")
     )
     old = (place / "params.yaml").read_bytes()
-    with pytest.raises(DarkroomError, match=r"what would be written to params.yaml has .*\n.*model names must differ"):
+    with pytest.raises(DarkroomError, match=r"the proposed params.yaml has .*\n.*model names must be unique"):
         main.run(["init", "photos", "--yes"])
     assert (place / "params.yaml").read_bytes() == old
 
@@ -288,9 +288,9 @@ def test_weights_of_a_colleague_are_recognised_and_pinned(place, kind):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "--weights w.pth is no file of weights: give one that ends in .pth"),
+        (None, "--weights w.pth is not a file of weights: give one that ends in .pth"),
         (b"x", "w.pth cannot be read as weights alone"),
-        ({"a": torch.zeros(1)}, "--weights w.pth fits none of the networks that can be used here: resnet18"),
+        ({"a": torch.zeros(1)}, "--weights w.pth fits none of the supported networks: resnet18"),
     ],
 )
 def test_weights_that_cannot_be_used_are_refused_before_any_work(place, content, message):
@@ -346,11 +346,11 @@ def test_another_entry_leaves_the_first_as_it_is(place):
 def test_nothing_changes_before_it_is_agreed_to(place, monkeypatch, answer, changes):
     photos = write_folder(place / "photos", class_folders({"cat": 4, "dog": 4}))
     old = (place / "params.yaml").read_bytes()
-    with pytest.raises(DarkroomError, match="is as it was, since there is nobody to ask: say --yes"):
+    with pytest.raises(DarkroomError, match="is unchanged, since nobody can confirm the changes here: pass --yes"):
         main.run(["init", str(photos)])
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(builtins, "input", lambda _: answer)
-    refused = pytest.raises(DarkroomError, match=r"is as it was: say y, or --yes")
+    refused = pytest.raises(DarkroomError, match=r"is unchanged: answer y, or pass --yes")
     with nullcontext() if changes else refused:
         main.run(["init", str(photos)])
     assert ((place / "params.yaml").read_bytes() != old) == changes
@@ -362,7 +362,7 @@ def test_few_pictures_of_a_class_end_it_as_they_would_end_the_pipeline(place, ca
     old = (place / "params.yaml").read_bytes()
     with pytest.raises(DarkroomError, match=r"too few different pictures to train on in dog \(2\)"):
         main.run(["init", str(photos), "--yes"])
-    assert "11 pictures in 2 classes" in capsys.readouterr().out
+    assert "11 images in 2 classes" in capsys.readouterr().out
     assert (place / "params.yaml").read_bytes() == old
 
 
@@ -392,13 +392,13 @@ def prepare(place, kind):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("missing", "photos does not exist: give the folder or the archive"),
+        ("missing", "photos does not exist: give a folder or an archive"),
         ("empty", "photos holds no pictures: put the pictures of each class"),
         ("one class", "photos holds only the class folder 'cat', and a classifier needs two"),
         ("no class", "photos holds no pictures: put the pictures of each class"),
         ("unreadable class", r"photos: no picture of class 'dog' can be read \(1 tried"),
-        ("no archive", r"photos is not an archive that can be read: use one of \.zip"),
-        ("broken archive", r"photos.zip is damaged or cut short \(.*\): fetch or make it again"),
+        ("no archive", r"photos is not a supported archive: use one of \.zip"),
+        ("broken archive", r"photos.zip is damaged or truncated \(.*\): download or create it again"),
         ("link", "away.png is a link: put the file or folder itself there"),
         ("name", r"photos holds 'dog/\\udcff.png', a name that is not UTF-8: rename it"),
     ],
@@ -433,8 +433,8 @@ def test_many_classes_are_not_all_listed(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("side", "size", "words"),
     [
-        (400, 160, "shorter side of 400 pixels or more"),
-        (400, 64, "slow on larger ones; 400 is the median"),
+        (400, 160, "median shorter side is 400 pixels"),
+        (400, 64, "slow on larger images; the median shorter side is 400"),
         (30, 32, "the median shorter side is 30 pixels"),
     ],
 )

@@ -61,7 +61,7 @@ def place(tmp_path, monkeypatch):
 def test_half_a_lock_file_gives_way_to_the_last_committed_one(place, capsys, left):
     mend.LOCK.write_text(left)
     main.run(["mend"])
-    assert capsys.readouterr().out == "dvc.lock was cut short: the last committed one is back\n"
+    assert capsys.readouterr().out == "dvc.lock was incomplete: the last committed version is restored\n"
     assert mend.LOCK.read_text() == WHOLE
     assert mend.mend() == []
 
@@ -70,14 +70,14 @@ def test_half_a_lock_file_that_was_never_committed_goes(place):
     subprocess.run(["git", "rm", "--quiet", "--cached", "dvc.lock"], check=True)
     subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "b"], check=True)
     mend.LOCK.write_text("")
-    assert mend.mend() == ["dvc.lock was cut short: removed"]
+    assert mend.mend() == ["dvc.lock was incomplete: removed"]
     assert not mend.LOCK.exists()
 
 
 @pytest.mark.parametrize("left", ["", '{"write": {"data'])
 def test_half_a_list_of_paths_goes(place, left):
     mend.PATHS.write_text(left)
-    assert mend.mend() == [".dvc/tmp/rwlock was cut short: removed"]
+    assert mend.mend() == [".dvc/tmp/rwlock was incomplete: removed"]
     assert not mend.PATHS.exists()
 
 
@@ -108,7 +108,10 @@ def test_where_dvc_never_ran_there_is_nothing_to_mend(tmp_path, monkeypatch):
 
 def test_what_a_running_dvc_writes_is_left_alone(place):
     mend.LOCK.write_text("")
-    with Lock(str(mend.GUARD)), pytest.raises(DarkroomError, match=r"another DVC is at work here .*: let it end"):
+    with (
+        Lock(str(mend.GUARD)),
+        pytest.raises(DarkroomError, match=r"another DVC process is running here .*: wait for it"),
+    ):
         mend.mend()
     assert mend.LOCK.read_text() == ""
 

@@ -69,12 +69,12 @@ def test_a_folder_is_answered_as_the_model_answers(place, capsys):
         assert row["confident"] == str(confident[place_]).lower()
         assert row["in_distribution"] == str(known[place_]).lower()
         assert row["error"] == ""
-    assert found["photos/0/cut.png"]["error"].startswith("damaged picture")
-    assert "not a picture that can be read" in found["photos/1/phone.heic"]["error"]
+    assert found["photos/0/cut.png"]["error"].startswith("damaged image")
+    assert "not an image that can be read" in found["photos/1/phone.heic"]["error"]
     assert found["photos/0/cut.png"]["label"] == found["photos/0/cut.png"]["confident"] == ""
     unsure = int((known & ~confident).sum())
     assert printed.err == (
-        f"40 of 42 pictures answered, {unsure} of them unsure, {int((~known).sum())} perhaps of no class, "
+        f"40 of 42 images predicted, {unsure} of them with low confidence, {int((~known).sum())} probably of no class, "
         "2 cannot be read\n"
     )
 
@@ -123,7 +123,7 @@ def test_the_table_is_written_whole_or_not_at_all(place, capsys, monkeypatch, tm
 
 
 def test_what_none_can_read_is_an_error_beside_the_rows(place, capsys):
-    with pytest.raises(DarkroomError, match=r"none of the pictures can be read \(photos/0/cut.png: damaged"):
+    with pytest.raises(DarkroomError, match=r"none of the images can be read \(photos/0/cut.png: damaged"):
         main.run(["predict", "photos/0/cut.png", "photos/1/phone.heic"])
     assert [row["label"] for row in rows(capsys.readouterr().out)] == ["", ""]
 
@@ -132,8 +132,8 @@ def test_what_none_can_read_is_an_error_beside_the_rows(place, capsys):
     ("arguments", "message"),
     [
         (["nowhere"], "nowhere does not exist: give pictures, or folders"),
-        (["photos/notes.txt"], r"none of the pictures can be read \(photos/notes.txt: not a picture"),
-        (["models/candidates/small/history"], "history: no pictures there"),
+        (["photos/notes.txt"], r"none of the images can be read \(photos/notes.txt: not an image"),
+        (["models/candidates/small/history"], "history: no images there"),
         (["photos", "--model", "models"], "models/model.onnx is missing: run `dvc repro` first"),
     ],
 )
@@ -178,7 +178,7 @@ def test_a_terminal_shows_few_answers_as_a_table(place):
     shown = os.read(master, 100_000).decode()
     os.close(master)
     assert "photos/0/00.png" in shown
-    assert "photos/0/cut.png: damaged picture" in shown
+    assert "photos/0/cut.png: damaged image" in shown
     assert shown.count("%") == 2
     assert "name,label" not in shown
 
@@ -203,8 +203,8 @@ def test_it_needs_only_the_packages_of_the_service(tmp_path):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("photos", "photos is a folder: give --csv"),
-        ("params.txt/a.csv", r"cannot be written \(.*\): give --csv another"),
+        ("photos", "photos is a folder: give the name of a file"),
+        ("params.txt/a.csv", r"cannot be written \(.*\): give another path"),
     ],
 )
 def test_a_table_that_cannot_be_written_is_one_message(place, table, message):

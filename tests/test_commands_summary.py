@@ -31,9 +31,9 @@ def test_the_summary_names_the_best_its_interval_and_the_next_steps(tmp_path, mo
     files.write_json(summary.BEST, {"name": "net", "reason": "It is the best."})
     main.run(["summary"])
     printed = capsys.readouterr().out
-    assert "net        98.50%   96.00% to 99.00%  ← chosen" in printed
+    assert "net        98.50%   96.00% to 99.00%  ← selected" in printed
     assert "baseline   90.00%   85.00% to 94.00%\n" in printed
-    for part in ("acro", "always", "Fewer than", "Different from the commit"):
+    for part in ("acro", "always", "Fewer than", "These results differ from the commit"):
         assert part not in printed
     for part in (
         "It is the best.",
@@ -59,7 +59,7 @@ def test_macro_figures_and_the_majority_share_stand_there_where_classes_are_unev
     assert [row[0] for row in shown] == ["net", "blind", "always"]
     assert shown[0][1:3] == ["0.950", "97.00%"]
     assert shown[2][1:] == ["common", f"{2 * 0.95 / 1.95 / 3:.3f}", "95.00%"]
-    assert "Fewer than 30 test images, so their scores say little: rare (8), scarce (12)" in lines
+    assert "Fewer than 30 test images, so their scores are unreliable: rare (8), scarce (12)" in lines
 
 
 @pytest.mark.parametrize(
@@ -74,12 +74,12 @@ def test_results_that_differ_from_the_commit_though_nothing_else_does_are_explai
     files.write_json(summary.BEST, {"name": "net", "reason": "It is the best."})
     files.write_text(tmp_path / "params.yaml", "seed: 0\n")
     commit()
-    assert "Different from the commit" not in summary.summary()
+    assert "These results differ from the commit" not in summary.summary()
     for name in edited:
         path = tmp_path / name
         path.write_text(f"{path.read_text(encoding='utf-8')}\n", encoding="utf-8")
     printed = summary.summary()
-    assert ("Different from the commit" in printed) == told
+    assert ("These results differ from the commit" in printed) == told
     assert ("metrics/data.json. " in printed.replace("\n", " ")) == told
     assert revision.remade() == ["metrics/data.json"]
 
@@ -107,9 +107,7 @@ def test_other_test_images_than_the_last_commits_are_told(tmp_path, monkeypatch,
         files.write_json(summary.DATA, {**counts(cat=40, dog=40), **before})
         commit()
     files.write_json(summary.DATA, {**counts(cat=40, dog=40), **now})
-    line = (
-        "The test images differ from the last commit's (153 then, 1,183 now): scores before and after do not compare."
-    )
+    line = "The test images differ from the last commit's (153 then, 1,183 now): their scores are not comparable."
     assert (line in summary.summary().splitlines()) == told
     assert ("The test images differ" in summary.summary()) == told
 

@@ -54,7 +54,7 @@ def test_an_archive_that_is_cut_short_is_one_message(tmp_path, suffix, mode):
     members = {f"a/{number}.png": bytes(range(256)) * 40 for number in range(4)}
     write_tar(path, members, mode) if mode else write_zip(path, members)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(DarkroomError, match=r"set\S+ is damaged or cut short \(.*\): fetch or make it again"):
+    with pytest.raises(DarkroomError, match=r"set\S+ is damaged or truncated \(.*\): download or create it again"):
         archive.names(path)
 
 
@@ -76,7 +76,7 @@ def test_a_huge_member_comes_with_the_reason(tmp_path, monkeypatch):
 
 def test_something_else_is_not_an_archive(tmp_path):
     (tmp_path / "set.rar").write_bytes(b"Rar!")
-    with pytest.raises(DarkroomError, match=r"set\.rar is not an archive that can be read: use one of \.zip"):
+    with pytest.raises(DarkroomError, match=r"set\.rar is not a supported archive: use one of \.zip"):
         archive.names(tmp_path / "set.rar")
 
 

@@ -101,7 +101,9 @@ def _join(data):
 def test_a_tar_is_whole_or_refused(tmp_path, damage, reason, compress):
     whole = write(tmp_path / "set.tar")
     (tmp_path / "set.tar").write_bytes(compress(damage(whole)))
-    with pytest.raises(DarkroomError, match=rf"set.tar is damaged or cut short \(({reason})\): fetch or make it again"):
+    with pytest.raises(
+        DarkroomError, match=rf"set.tar is damaged or truncated \(({reason})\): download or create it again"
+    ):
         archive.names(tmp_path / "set.tar")
 
 
@@ -109,7 +111,7 @@ def test_the_checksum_of_gzip_counts_and_so_do_its_other_parts(tmp_path):
     path = tmp_path / "set.tar.gz"
     whole = write(path)
     path.write_bytes(whole[:-8] + bytes([whole[-8] ^ 1]) + whole[-7:])
-    with pytest.raises(DarkroomError, match=r"set.tar.gz is damaged or cut short \(CRC check failed"):
+    with pytest.raises(DarkroomError, match=r"set.tar.gz is damaged or truncated \(CRC check failed"):
         archive.names(path)
     tar = gzip.decompress(whole)
     path.write_bytes(gzip.compress(tar[:5000]) + gzip.compress(tar[5000:]))  # as parallel compressors write
@@ -126,7 +128,7 @@ def test_a_long_name_that_is_damaged_loses_no_image(tmp_path, kind, damage):
     data = path.read_bytes()
     if damage and (len(damage) == BLOCK or kind == tarfile.PAX_FORMAT):
         path.write_bytes(data[:BLOCK] + damage + data[BLOCK + len(damage) :])
-        with pytest.raises(DarkroomError, match=r"set.tar is damaged or cut short \(a header"):
+        with pytest.raises(DarkroomError, match=r"set.tar is damaged or truncated \(a header"):
             archive.names(path)
     else:
         assert archive.names(path) == [name, "cats/2.png"]
@@ -254,7 +256,7 @@ def test_a_directory_that_hides_a_member_is_damaged(tmp_path):
     data = bytearray(path.read_bytes())
     data[data.index(b"PK\x01\x02") + 32] ^= 64  # the length of the first one's comment
     path.write_bytes(data)
-    with pytest.raises(DarkroomError, match=r"set.zip is damaged or cut short \(2 of 3 members are in its directory"):
+    with pytest.raises(DarkroomError, match=r"set.zip is damaged or truncated \(2 of 3 members are in its directory"):
         archive.names(path)
 
 
@@ -314,7 +316,7 @@ def test_the_archive_of_a_folder_that_cannot_be_read_is_not_called_damaged(tmp_p
 def test_a_name_that_is_not_what_its_flag_says_is_damage(tmp_path):
     path = write_zip(tmp_path / "set.zip", {"Käfer/1.png": b"x"})
     path.write_bytes(path.read_bytes().replace("ä".encode(), b"\xff\xfe"))
-    with pytest.raises(DarkroomError, match=r"set.zip is damaged or cut short \(.*can't decode"):
+    with pytest.raises(DarkroomError, match=r"set.zip is damaged or truncated \(.*can't decode"):
         archive.names(path)
 
 

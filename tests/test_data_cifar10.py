@@ -137,7 +137,7 @@ def test_an_archive_that_is_cut_short_and_a_huge_batch_are_one_message(tmp_path,
         cifar.items(path)
     monkeypatch.undo()
     path.write_bytes(path.read_bytes()[:30_000])
-    with pytest.raises(DarkroomError, match="is damaged or cut short"):
+    with pytest.raises(DarkroomError, match="is damaged or truncated"):
         cifar.items(path)
 
 
@@ -180,7 +180,7 @@ def test_a_mirror_comes_first(web, tmp_path, monkeypatch, by):
 def test_a_mirror_that_fails_gives_way_to_the_public_addresses(web, tmp_path, capsys):
     fetch(tmp_path, f"{web.address}/none")
     assert [path for path, _ in web.seen] == ["/none", "/a"]
-    assert "/none could not be fetched (404 Not Found); trying the next address" in capsys.readouterr().err
+    assert "/none could not be fetched (404 Not Found); trying the next URL" in capsys.readouterr().err
 
 
 def test_a_mirror_can_be_a_file(web, tmp_path, monkeypatch):

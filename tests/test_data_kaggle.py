@@ -165,12 +165,12 @@ def test_a_broken_zip_is_fetched_once_more_and_then_given_up(web, tmp_path, whol
     web.files["/storage/animals.zip"] = broken
     with pytest.raises(
         DarkroomError,
-        match=r"came broken \(translate\.py: damaged in the archive .*\): run again later, or fetch",
+        match=r"is damaged \(translate\.py: damaged in the archive .*\): run again later, or fetch",
     ):
         fetch(tmp_path)
     assert len(web.seen) == 2
     web.files["/storage/animals.zip"] = whole[:-100]  # whole as the server says, and no zip
-    with pytest.raises(DarkroomError, match=r"came broken \(.* is damaged or cut short \(File is not a zip file\)\)"):
+    with pytest.raises(DarkroomError, match=r"is damaged \(.* is damaged or truncated \(File is not a zip file\)\)"):
         fetch(tmp_path)
     web.files["/storage/animals.zip"] = whole
     assert fetch(tmp_path) == whole

@@ -188,7 +188,7 @@ def test_the_limit_holds_for_each_class_and_split_and_forgets_the_order():
 
 def test_a_class_without_readable_pictures_is_named():
     wanted = [Item("cat/1.png", "cat", ""), Item("dog/1.png", "dog", ""), Item("dog/2.png", "dog", "")]
-    broken = [Broken("dog/1.png", "dog", "the file is empty"), Broken("dog/2.png", "dog", "damaged picture")]
+    broken = [Broken("dog/1.png", "dog", "the file is empty"), Broken("dog/2.png", "dog", "damaged image")]
     layout.refuse_unreadable_classes(wanted, ["cat", "dog"], broken, "set.zip")
     with pytest.raises(
         DarkroomError, match=r"no picture of class 'dog' can be read \(2 tried, the first is dog/1.png: the file is em"

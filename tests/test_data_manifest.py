@@ -42,7 +42,7 @@ def test_columns_may_stand_in_any_order_and_lack(text, expected):
         ("path,label\na/9.png,cat\n", r"line 2: 'a/9.png' is not there \(paths start at the manifest's own folder\)"),
         ("path,label\n../1.png,cat\n", "line 2: '../1.png' is not there"),
         ("path,label\n,cat\n", "line 2: no path"),
-        ("path,label\nnotes.txt,cat\n", r"line 2: 'notes.txt' is no picture \(\.avif, \.bmp, "),
+        ("path,label\nnotes.txt,cat\n", r"line 2: 'notes.txt' is not an image \(\.avif, \.bmp, "),
         ("path,label\na/1.png, \n", "line 2: 'a/1.png' has no label"),
         ("path,label\na/1.png,c\ufffet\n", r"line 2: label 'c\\ufffet' holds the character U\+FFFE, which cannot be"),
         ('path,label\na/1.png,"c\nt"\n', r"line 3: label 'c\\nt' holds the character U\+000A"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from darkroom.foundations import files
-from darkroom.foundations.errors import DarkroomError, mendable, run
+from darkroom.foundations.errors import DarkroomError, fixable, run
 from tests.imports import ROOT
 from tests.pictures import class_folders, write_folder
 
@@ -89,7 +89,7 @@ FULL = "could not be written, since the disk is full: free some space there or i
     ids=str,
 )
 def test_an_error_of_the_system_becomes_a_message_with_the_path_and_the_remedy(error, message):
-    found = mendable(error)
+    found = fixable(error)
     assert found is None if message is None else str(found).startswith(message), found
 
 

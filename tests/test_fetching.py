@@ -74,7 +74,7 @@ def test_wrong_bytes_are_not_believed_and_the_next_address_is_asked(web, tmp_pat
     assert fetch(web, tmp_path, "/wrong.zip", "/none.zip", "http://127.0.0.1:1/x", "/set.zip") == DATA
     said = capsys.readouterr().err.splitlines()
     assert [line.partition(" ")[2].partition(" (")[0] for line in said] == [
-        f"does not have {SHA}; trying the next address", "could not be fetched", "could not be reached"
+        f"does not have {SHA}; trying the next URL", "could not be fetched", "could not be reached"
     ]  # fmt: skip
 
 
@@ -84,7 +84,7 @@ def test_wrong_bytes_are_not_believed_and_the_next_address_is_asked(web, tmp_pat
         (["/none.zip"], 10**6, r"/none.zip could not be fetched \(404 Not Found\): do this$"),
         (["/wrong.zip"], 10**6, "/wrong.zip does not have SHA-256 [0-9a-f]{64}: do this$"),
         (["/none.zip", "/wrong.zip"], 10**6, r"\(404 Not Found\)\n  http\S+/wrong.zip does not have .*\ndo this$"),
-        (["/set.zip"], 199_999, "gives more than the 199,999 bytes allowed: do this"),
+        (["/set.zip"], 199_999, "is larger than the 199,999 bytes allowed: do this"),
         (["http://127.0.0.1:1/x"], 10**6, "could not be reached .*refused"),
         (["http://nowhere.invalid/x"], 10**6, "could not be reached .*resolve"),
         (["http://[::1/x"], 10**6, "could not be fetched"),
@@ -101,13 +101,13 @@ def test_a_failure_names_each_address_with_its_reason_and_ends_with_the_remedy(w
 
 def test_an_endless_answer_ends_at_the_limit(web, tmp_path):
     web.length = False
-    with pytest.raises(DarkroomError, match="gives more than the 100,000 bytes allowed"):
+    with pytest.raises(DarkroomError, match="is larger than the 100,000 bytes allowed"):
         fetch(web, tmp_path, limit=100_000)
 
 
 def test_a_server_that_never_gives_it_whole_ends_with_what_has_come(web, tmp_path):
     web.script = [("cut", 10_000)] * 5
-    remedy = r"the connection was cut\), tried 5 times: do this \(0\.1 MB are downloaded: the next run resumes\)"
+    remedy = r"was interrupted\), tried 5 times: do this \(0\.1 MB have been downloaded: the next run resumes\)"
     with pytest.raises(DarkroomError, match=remedy):
         fetch(web, tmp_path)
     assert (tmp_path / "downloads" / SHA.digest).read_bytes() == DATA[:50_000]

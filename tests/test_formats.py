@@ -18,7 +18,7 @@ from tests.pictures import class_folders, encode, pixels, write_folder
 
 PHOTO = Image.fromarray(pixels(901, 40, 30))
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
-CONVERT = "HEIC is not read, whatever the file is called: convert it to JPEG or PNG"
+CONVERT = "HEIC is not supported, whatever the file name: convert it to JPEG or PNG"
 FILES = {
     "cat/a.heic": (encode(PHOTO, "JPEG"), ""),
     "cat/b.HEIF": (encode(PHOTO, "PNG"), ""),
@@ -30,7 +30,7 @@ FILES = {
     "dog/b.jpg": (HEIC, CONVERT),
     "dog/c.avif": (HEIC, CONVERT),
     "dog/d.psd": (b"8BPS\0\1" + bytes(50), CONVERT.replace("HEIC", "Photoshop")),
-    "dog/e.avif": (encode(PHOTO, "AVIF")[:100], "damaged picture"),
+    "dog/e.avif": (encode(PHOTO, "AVIF")[:100], "damaged image"),
 }
 
 

@@ -337,11 +337,11 @@ def test_a_broken_or_foreign_profile_is_passed_over(foreign):
     ("data", "message"),
     [
         (b"", "the file is empty"),
-        (b"hello", "not a picture that can be read"),
-        (b"%PDF-1.4", "not a picture that can be read"),
-        (encode(PHOTO)[:-60], "damaged picture"),
-        (encode(PHOTO, "JPEG")[:200], "damaged picture|not a picture"),
-        (png(100_000, 100_000, b""), "more than the 100,000,000 pixels allowed: make the picture smaller"),
+        (b"hello", "not an image that can be read"),
+        (b"%PDF-1.4", "not an image that can be read"),
+        (encode(PHOTO)[:-60], "damaged image"),
+        (encode(PHOTO, "JPEG")[:200], "damaged image|not a picture"),
+        (png(100_000, 100_000, b""), "more than the 100,000,000 pixels allowed: make the image smaller"),
         (png(20_000, 6_000, b""), "20000 × 6000 is more than the 100,000,000 pixels allowed"),
     ],
 )
@@ -365,7 +365,7 @@ def test_a_bad_picture_is_one_plain_message(data, message):
 )
 def test_a_known_format_that_is_not_read_is_named_whatever_the_file_is_called(data, kind):
     with pytest.raises(
-        images.ImageError, match=f"^{kind} is not read, whatever the file is called: convert it to JPEG"
+        images.ImageError, match=f"^{kind} is not supported, whatever the file name: convert it to JPEG"
     ):
         images.decode(data, 8)
 
@@ -381,8 +381,8 @@ def test_a_preview_is_not_taken_for_the_image():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"\0\0\0\x1cftypavif" + bytes(100), r"damaged picture \(its AVIF header cannot be read\)"),
-        (encode(PHOTO, "AVIF")[:-100], "damaged picture"),
+        (b"\0\0\0\x1cftypavif" + bytes(100), r"damaged image \(its AVIF header cannot be read\)"),
+        (encode(PHOTO, "AVIF")[:-100], "damaged image"),
     ],
 )
 def test_a_damaged_avif_is_named(data, message):
@@ -392,7 +392,9 @@ def test_a_damaged_avif_is_named(data, message):
 
 def test_a_pillow_without_avif_says_so(monkeypatch):
     monkeypatch.setattr(images.features, "check", lambda name: name != "avif")
-    with pytest.raises(images.ImageError, match="this installation of Pillow does not read AVIF: convert it to JPEG"):
+    with pytest.raises(
+        images.ImageError, match="this installation of Pillow does not support AVIF: convert it to JPEG"
+    ):
         images.decode(encode(PHOTO, "AVIF"), 8)
     images.decode(encode(PHOTO), 8)
 
@@ -407,5 +409,5 @@ def test_nothing_else_is_opened():
     """A format outside the list is refused even where Pillow could read it."""
     buffer = io.BytesIO()
     PHOTO.save(buffer, "PPM")
-    with pytest.raises(images.ImageError, match="not a picture that can be read"):
+    with pytest.raises(images.ImageError, match="not an image that can be read"):
         images.decode(buffer.getvalue(), 8)

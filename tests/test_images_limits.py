@@ -65,7 +65,7 @@ def test_any_bytes_give_a_picture_or_our_error(seed, changes, cut, tail):
 
 @given(st.binary(max_size=300))
 def test_random_bytes_are_no_picture(data):
-    assert outcome(b"x" + data) == "not a picture that can be read (JPEG, PNG, GIF, WEBP, BMP, TIFF, AVIF)"
+    assert outcome(b"x" + data) == "not an image that can be read (JPEG, PNG, GIF, WEBP, BMP, TIFF, AVIF)"
 
 
 LIMITED = """
@@ -166,20 +166,20 @@ BOMBS = {
     "jpeg-exif-tags": (_exif(OVERLAPPING), "ok"),
     "jpeg-exif-loop": (_exif(tiff([(0x8769, 4, 1, 8), (0x8825, 4, 1, 8)], following=8)), "ok"),
     "bmp-pixels": (b"BM" + struct.pack("<IIIIiiHH6I", 54, 0, 54, 40, 60_000, 60_000, 1, 24, *[0] * 6), "more than the"),
-    "tiff-tags": (OVERLAPPING, "damaged picture|not a picture"),
+    "tiff-tags": (OVERLAPPING, "damaged image|not a picture"),
     "tiff-loop": (tiff([*SMALL, *STRIP], following=8), "ok"),
     "tiff-tile": (
         tiff([*LZW, (322, 4, 1, 60_000), (323, 4, 1, 60_000), (324, 4, 1, 8), (325, 4, 1, 64)]),
-        "damaged picture|more than the",
+        "damaged image|more than the",
     ),
     "tiff-strip": (
-        tiff([*(tag for tag in LZW if tag[0] != 278), (278, 4, 1, 2**32 - 1), *STRIP]), "damaged picture"
+        tiff([*(tag for tag in LZW if tag[0] != 278), (278, 4, 1, 2**32 - 1), *STRIP]), "damaged image"
     ),
-    "tiff-samples": (tiff([*SMALL, *STRIP, (277, 3, 1, 65_535)]), "damaged picture|not a picture"),
-    "tiff-offsets": (tiff([*SMALL, (273, 4, 2**31, 8), (279, 4, 2**31, 8)]), "damaged picture|not a picture"),
+    "tiff-samples": (tiff([*SMALL, *STRIP, (277, 3, 1, 65_535)]), "damaged image|not a picture"),
+    "tiff-offsets": (tiff([*SMALL, (273, 4, 2**31, 8), (279, 4, 2**31, 8)]), "damaged image|not a picture"),
     "avif-frames": (encode(Image.new("L", (3000, 3000)), "AVIF", speed=10).replace(
         struct.pack(">II", 3000, 3000), struct.pack(">II", 8, 8)), "another size than its pixels"),
-    "avif-pixels": (avif_header((60_000, 60_000)), "damaged picture"),
+    "avif-pixels": (avif_header((60_000, 60_000)), "damaged image"),
     "avif-override": (avif_header((16_000, 6_000), bits=15, reduced=False), "allows frames of"),
     "webp-pixels": (b"RIFF\x1a\0\0\0WEBPVP8L\x0d\0\0\0/\xff\xff\xff\x0f" + b"\0" * 8, "more than the|not a picture"),
 }  # fmt: skip
@@ -279,7 +279,7 @@ def test_formats_that_take_more_memory_have_a_lower_limit():
 def test_large_pictures_are_open_one_at_a_time(monkeypatch):
     monkeypatch.setattr(images, "LARGE", 9 * 50 * 50)
     large = threading.Thread(target=images.decode, args=(encode(Image.new("RGB", (51, 50))), 8))
-    with images._alone:
+    with images._large_lock:
         large.start()
         images.decode(encode(Image.new("RGB", (50, 50))), 8)
         large.join(0.2)

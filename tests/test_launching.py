@@ -63,7 +63,7 @@ def test_what_would_run_the_library_of_another_checkout_is_refused(other, comman
     assert result.returncode == 1
     *_, line = result.stdout.splitlines()
     assert "Traceback" not in result.stdout
-    assert line.startswith(f"error: {other} is a checkout of its own, and this would run the library in {ROOT}")
+    assert line.startswith(f"error: {other} is a separate checkout, and this would run the library in {ROOT}")
     assert "python stages NAME" in line
 
 

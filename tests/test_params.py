@@ -63,7 +63,7 @@ def test_a_document_is_typed_frozen_and_has_defaults(tmp_path):
         ("kind: folder", "kind: folder, 'pth\u202e': x", r"datasets.mine.source.pth\u202e: unknown key. Did you mean"),
         ("kind: folder", f"kind: {'x' * 5000}", f"source.kind: '{'x' * 99}…{'x' * 98}' is not one of the choices."),
         ("small:", f"{'y' * 500}.:", f"name '{'y' * 100}…{'y' * 98}.' is not allowed"),
-        ("small:", f"{'y' * 101}:", "at most 100, and begin with a letter or digit (DVC takes a dot for a section)"),
+        ("small:", f"{'y' * 101}:", "at most 100, and begin with a letter or digit (DVC treats a dot as a section)"),
         ("small:", "--help:", "name '--help' is not allowed"),
         ("mine", "-rf", "name '-rf' is not allowed"),
         ("dataset: mine", f'dataset: "{"z" * 300}"', f"dataset: '{'z' * 100}…{'z' * 99}' has no entry"),
@@ -90,11 +90,11 @@ def test_a_document_is_typed_frozen_and_has_defaults(tmp_path):
         (", learning_rate: 1e-3", "", "scratch.small.learning_rate: missing. Add it."),
         ("dataset: mine", "dataset: yours", "  dataset: 'yours' has no entry under datasets. Allowed: mine."),
         ("small:", "sm all:", "name 'sm all' is not allowed: use letters, digits"),
-        ("small:", "Baseline:", "model names must differ, and baseline is taken: look at Baseline, baseline"),
+        ("small:", "Baseline:", "model names must be unique, and baseline is reserved: rename Baseline, baseline"),
         ("mine", "my.set", "name 'my.set' is not allowed: use letters, digits"),
         ("launch: python\n", "", "launch: missing. Add it."),
         ("    augment: {}\n", "", "datasets.mine.augment: missing. Add it."),
-        ("small:", "baseline:", "model names must differ, and baseline is taken"),
+        ("small:", "baseline:", "model names must be unique, and baseline is reserved"),
         (
             "kind: folder",
             "kind: folder, url: 'http://localhost/a.zip'",
@@ -104,13 +104,13 @@ def test_a_document_is_typed_frozen_and_has_defaults(tmp_path):
         (
             "lab_cnn",
             "vgg_light, small_start: 0.75",
-            "small_start: 0.75 is for networks of any size, which vgg_light is not: set it to 1",
+            "small_start: 0.75 needs a network that accepts images of any size, and vgg_light does not: set it to 1",
         ),
-        ("augment: {}", "augment: {cutout: 64}", "datasets.mine.augment.cutout: 64 is not allowed: it greys out whole"),
+        ("augment: {}", "augment: {cutout: 64}", "datasets.mine.augment.cutout: 64 is not allowed: it covers whole"),
         (
             "transfer: {}",
             "transfer: {moved: {architecture: resnet18, optimizer: muon}}",
-            "transfer.moved: optimizer: muon sets the size of every filter anew",
+            "transfer.moved: optimizer: muon rescales every filter",
         ),
         ("lab_cnn", "lab_cnn, clip: .inf", "clip: inf is not allowed: input should be a finite number"),
     ],
@@ -126,13 +126,13 @@ def test_images_must_be_large_enough_for_what_is_trained_on_them(tmp_path):
     text = GOOD.replace("lab_cnn", "wic_cnn").replace("pack: {}", "pack: {image_size: 12}")
     with pytest.raises(DarkroomError) as error:
         schema.load(write(tmp_path, text))
-    message = "datasets.mine.pack.image_size: 12 is not allowed: wic_cnn (scratch.small) takes 16 pixels or more."
+    message = "datasets.mine.pack.image_size: 12 is not allowed: wic_cnn (scratch.small) needs at least 16 pixels."
     assert message in str(error.value)
     schema.load(write(tmp_path, text.replace("12", "16")))
 
 
 def test_every_mistake_is_told_at_once(tmp_path):
-    with pytest.raises(DarkroomError, match="has 2 wrong parameters") as error:
+    with pytest.raises(DarkroomError, match="has 2 invalid parameters") as error:
         schema.load(write(tmp_path, GOOD.replace("lab_cnn", "x").replace("kind: folder", "kind: folder, y: 1")))
     assert "architecture" in str(error.value)
     assert ".y: unknown key" in str(error.value)

@@ -109,7 +109,7 @@ def test_everything_is_there(place):
     best = files.read_json(place / "models" / "best.json")
     assert best["name"] in ("lab_cnn", "resnet9", "cifar10_backbone")
     assert candidate.read_card(place / "models" / "served").temperature == best["temperature"]
-    assert "← chosen" in run(place, "darkroom", "summary")
+    assert "← selected" in run(place, "darkroom", "summary")
 
 
 def test_git_holds_the_figures_and_dvc_the_pictures(place):
@@ -130,7 +130,7 @@ def check_shared(folder: Path, home: Path) -> None:
     assert "Data and pipelines are up to date." in run(folder, "dvc", "status")
     assert ran(run(folder, "dvc", "repro")) == set()
     assert run(folder, "git", "status", "--porcelain") == ""
-    assert "← chosen" in run(folder, "darkroom", "summary")
+    assert "← selected" in run(folder, "darkroom", "summary")
     with serving(folder, home, PYTHONPATH=str(folder / "src")) as address:
         example = next((folder / "models" / "served" / "examples").glob("*.png"))
         answer = httpx.post(f"{address}/predict", files={"images": example.read_bytes()}, timeout=30)

@@ -186,7 +186,7 @@ def test_a_service_that_is_about_to_end_answers_but_is_not_ready(lines: list[str
 
     ready, fine = asyncio.run(send("/readyz")), asyncio.run(send("/fine"))
     assert (ready.status_code, ready.json()["error"]["code"]) == (503, "service_unavailable")
-    assert "about to end" in ready.json()["error"]["message"]
+    assert "shutting down" in ready.json()["error"]["message"]
     assert (fine.status_code, fine.headers["connection"]) == (200, "close")
 
 

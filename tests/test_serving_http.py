@@ -215,7 +215,7 @@ def page(address: str) -> Iterator["Page"]:
     with sync_playwright() as playwright, playwright.chromium.launch(executable_path=chromium, args=options) as browser:
         page = browser.new_page(viewport={"width": 390, "height": 844})
         page.goto(f"{address}/ui")
-        page.get_by_text("small tells 3 classes apart and is right on 88.0 %").wait_for()
+        page.get_by_text("small distinguishes 3 classes with a test accuracy of 88.0 %").wait_for()
         yield page
 
 
@@ -228,7 +228,7 @@ def problems(page: "Page") -> list[str]:
     page.on("pageerror", lambda error: found.append(str(error)))
     page.on("request", lambda request: found.append(request.url) if not request.url.startswith(inside) else None)
     page.reload()
-    page.get_by_text("small tells 3 classes apart").wait_for()
+    page.get_by_text("small distinguishes 3 classes").wait_for()
     return found
 
 
@@ -241,12 +241,12 @@ def test_the_page_says_what_the_service_says_or_why_not(page: "Page", problems: 
     files = [upload(f"{place}.png", content) for place, content in enumerate(PICTURES)]
     damaged, large = upload("damaged.png", b"no picture"), upload("large.png", bytes(300_000))
     page.set_input_files("#files", [*files[:3], damaged, large, *files[3:]])
-    page.get_by_role("status").get_by_text("8 pictures done, 2 without an answer").wait_for()
+    page.get_by_role("status").get_by_text("8 pictures done, 2 failed").wait_for()
     cards = page.locator("#results > li")
     names = [*("0.png", "1.png", "2.png"), "damaged.png", "large.png", *("3.png", "4.png", "5.png")]
     assert cards.locator("h3").all_inner_texts() == names
-    assert "Not a picture that can be read" in cards.nth(3).inner_text()
-    assert "Larger than the 0.2 MB allowed" in cards.nth(4).inner_text()
+    assert "Not an image that can be read" in cards.nth(3).inner_text()
+    assert "Larger than the limit of 0.2 MB" in cards.nth(4).inner_text()
     notes = []
     for place, content in zip([0, 1, 2, 5, 6, 7], PICTURES, strict=True):
         answer = httpx.post(f"{address}/predict?top_k=3", files={"images": content}).json()["predictions"][0]
@@ -257,7 +257,7 @@ def test_the_page_says_what_the_service_says_or_why_not(page: "Page", problems: 
         notes.append(note[:8])
         assert note.startswith("Probably") is (not answer["in_distribution"])
         assert (note == "") is answer["confident"]
-    assert sorted(notes) == ["", "", "Probably", "Probably", "Unsure: ", "Unsure: "]
+    assert sorted(notes) == ["", "", "Low conf", "Low conf", "Probably", "Probably"]
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     assert problems == []
     page.get_by_role("button", name="Clear").click()
@@ -303,7 +303,7 @@ def test_the_page_can_be_read_on_every_screen(
     try:
         files = [upload(f"{place}-{'long' * 20}.png", content) for place, content in enumerate(PICTURES)]
         page.set_input_files("#files", [*files, upload("damaged.png", b"no picture")])
-        page.get_by_role("status").get_by_text("7 pictures done, 1 without an answer").wait_for()
+        page.get_by_role("status").get_by_text("7 pictures done, 1 failed").wait_for()
         assert page.evaluate("document.documentElement.scrollWidth") == width
         contrasts = page.evaluate(CONTRASTS)
         assert len(contrasts) > 20
@@ -330,7 +330,7 @@ def test_an_example_is_explained_and_corrected(page: "Page", problems: list[str]
     page.get_by_role("status").get_by_text("1 picture done").wait_for()
     why = page.get_by_role("button", name="Why")
     why.click()
-    page.get_by_text("blue against it").wait_for()
+    page.get_by_text("blue regions contradict it").wait_for()
     heat = page.locator(".heat")
     assert heat.evaluate("(image) => [image.naturalWidth, image.naturalHeight]") == [256, 277]  # with a scale
     assert heat.evaluate("(image) => image.clientWidth") >= 250  # of 390: large enough to see the colours
@@ -342,13 +342,13 @@ def test_an_example_is_explained_and_corrected(page: "Page", problems: list[str]
     page.set_input_files("#files", [upload("mine.png", mine := picture(77))])
     page.get_by_role("status").get_by_text("2 pictures done").wait_for()
     page.get_by_role("button", name="Wrong?").click()
-    page.get_by_role("button", name="Tell us").click()
-    assert page.get_by_role("button", name="Tell us").count() == 1  # a class must be chosen first
-    choice = page.get_by_label("It is").last
+    page.get_by_role("button", name="Send correction").click()
+    assert page.get_by_role("button", name="Send correction").count() == 1  # a class must be chosen first
+    choice = page.get_by_label("Correct class").last
     label = choice.locator("option").nth(1).inner_text()
     choice.select_option(label)
-    page.get_by_role("button", name="Tell us").click()
-    page.get_by_text(f"kept as {label}").wait_for()
+    page.get_by_role("button", name="Send correction").click()
+    page.get_by_text(f"stored as {label}").wait_for()
     assert mine in [path.read_bytes() for path in (project / "log" / "corrections" / label).iterdir()]
     assert list((project / "log" / "darkroom" / "data").iterdir())
     assert problems == []
@@ -402,7 +402,7 @@ def test_the_keyboard_reaches_everything(page: "Page", problems: list[str]) -> N
         if page.evaluate("document.activeElement.className") == "why":
             break
     page.keyboard.press("Space")
-    page.get_by_text("blue against it").wait_for()
+    page.get_by_text("blue regions contradict it").wait_for()
     assert problems == []
 
 

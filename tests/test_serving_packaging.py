@@ -150,4 +150,4 @@ def test_class_names_are_no_markup_in_the_readme(tmp_path: Path) -> None:
     card = candidate.read_card(folder)
     candidate.write_card(folder, replace(card, classes=["<script>", "[x](http://a)", "a\u202eb"]))
     text = readme.readme(folder, "1")
-    assert "tells 3 classes apart: \\<script\\>, \\[x\\](http\\://a), a\\\\u202eb.\n" in text
+    assert "distinguishes 3 classes: \\<script\\>, \\[x\\](http\\://a), a\\\\u202eb.\n" in text

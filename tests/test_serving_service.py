@@ -105,7 +105,7 @@ def body(content: Any, content_type: str) -> dict[str, Any]:
 
 
 REFUSALS = {
-    "a damaged picture": ({"files": form(DAMAGED)}, 422, "invalid_image", "not a picture"),
+    "a damaged image": ({"files": form(DAMAGED)}, 422, "invalid_image", "not an image"),
     "an empty file": ({"files": form(b"")}, 422, "invalid_image", "empty"),
     "a large file": ({"files": form(LARGE)}, 413, "file_too_large", "0.2 MB allowed"),
     "too many pixels": ({"files": form(WIDE)}, 422, "invalid_image", "501 × 100"),
@@ -113,7 +113,7 @@ REFUSALS = {
     "too many images": ({"files": form(A, A, A, A, A)}, 422, "too_many_images", "more than 4"),
     "a large request": ({"files": form(LARGE, LARGE, LARGE)}, 413, "request_too_large", "0.5 MB"),
     "no images": ({"files": {"top_k": (None, "1")}}, 422, "no_images", "field images"),
-    "an address": ({"files": {"images": (None, "http://127.0.0.1/a.png")}}, 422, "not_a_file", "not fetched"),
+    "an address": ({"files": {"images": (None, "http://127.0.0.1/a.png")}}, 422, "not_a_file", "not accepted"),
     "a wrong field": ({"files": [*form(A), ("image", ("a.png", A))]}, 422, "unknown_field", "'image'"),
     "a wrong option": ({"files": form(A), "params": {"topk": "1"}}, 422, "unknown_field", "'topk'"),
     "a wrong top_k": ({"files": form(A), "data": {"top_k": "few"}}, 422, "invalid_top_k", "'few'"),
@@ -123,7 +123,7 @@ REFUSALS = {
         "invalid_top_k",
         "'x'",
     ),
-    "a top_k of 0": ({"files": form(A), "params": {"top_k": "0"}}, 422, "invalid_top_k", "from 1 up"),
+    "a top_k of 0": ({"files": form(A), "params": {"top_k": "0"}}, 422, "invalid_top_k", "positive integer"),
     "a large body in chunks": (body(in_chunks(), "image/png"), 413, "request_too_large", "0.5 MB"),
     "JSON": (body(b"{}", "application/json"), 415, "unsupported_media_type", "application/json"),
     "pickle": (body(b"x", "application/vnd.bentoml+pickle"), 415, "unsupported_media_type", "pickle"),

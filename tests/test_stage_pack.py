@@ -70,5 +70,5 @@ def test_what_was_packed_and_what_was_set_aside_is_said(place, capsys):
     assert capsys.readouterr().out == (
         "400 pictures packed at 64×64\n"
         f"1 could not be read and are set aside, listed in {place / 'packed' / 'broken.csv'}:\n"
-        "  a/broken.png: not a picture that can be read (JPEG, PNG, GIF, WEBP, BMP, TIFF, AVIF)\n"
+        "  a/broken.png: not an image that can be read (JPEG, PNG, GIF, WEBP, BMP, TIFF, AVIF)\n"
     )

@@ -79,8 +79,8 @@ def test_the_bento_says_what_it_is_and_how_to_run_it(project: Path) -> None:
     text = (project / "dist" / "darkroom.bento" / "README.md").read_text(encoding="utf-8")
     version = YAML(typ="safe").load(project / "dist" / "darkroom.bento" / "bento.yaml")["version"]
     assert text.startswith("# Darkroom: small\n")
-    assert "tells 3 classes apart: cat, dog, frog.\n" in text
-    assert "right on 88.0% of the test pictures (95% interval 84.0% to 92.0%)." in text
+    assert "distinguishes 3 classes: cat, dog, frog.\n" in text
+    assert "test accuracy is 88.0% (95% interval 84.0% to 92.0%)." in text
     assert "Read `model_card.md` there" in text
     assert (project / "dist" / "darkroom.bento" / "src" / "models" / "served" / "model_card.md").is_file()
     assert f"docker run --rm -p 3000:3000 darkroom:{version}" in text
@@ -91,7 +91,7 @@ def test_equal_inputs_give_equal_bytes(project: Path, capsys: pytest.CaptureFixt
     before = contents(project / "models" / "served"), contents(project / "dist")
     package.main(package_arguments(project))
     assert (contents(project / "models" / "served"), contents(project / "dist")) == before
-    assert re.search("small [0-9a-f]{12}: 24 rows answered as evaluated", capsys.readouterr().out)
+    assert re.search("small [0-9a-f]{12}: 24 rows predicted as evaluated", capsys.readouterr().out)
 
 
 def test_int8_is_asked_for_by_a_parameter(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -127,8 +127,8 @@ def test_frozen_norms_stay_frozen_over_several_processes():
 @pytest.mark.parametrize(
     ("name", "given", "message"),
     [
-        ("vit_b_16", {"input_size": 160}, "input_size: vit_b_16 takes 224 pixels and no others, not 160"),
-        ("inception_v3", {"input_size": 64}, "input_size: inception_v3 takes 75 pixels or more, not 64"),
+        ("vit_b_16", {"input_size": 160}, "input_size: vit_b_16 accepts only 224 pixels, not 160"),
+        ("inception_v3", {"input_size": 64}, "input_size: inception_v3 needs at least 75 pixels, not 64"),
         ("resnet18", {"small_start": 0.5}, "small_start: 0.5 is for networks of the zoo, which resnet18 is not"),
     ],
 )
@@ -179,7 +179,7 @@ def test_images_of_another_size_are_resized_inside_the_onnx_model(tmp_path, size
 
 def test_weights_of_another_network_are_refused_with_what_does_not_fit():
     state = whole("squeezenet1_0").state_dict()
-    with pytest.raises(DarkroomError, match=r"these are no weights of resnet18: \d+ tensors are missing, \d+ unknown"):
+    with pytest.raises(DarkroomError, match=r"these do not fit resnet18: \d+ tensors are missing, \d+ unknown"):
         whole("resnet18", state=state)
 
 

@@ -118,7 +118,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused_with_the_reason_and_kept(tmp_
     Checkpointer(path, KEY).save({"step": 3})
     other = Checkpointer(path, Key(**vars(KEY) | {name: "another"}))
     assert other.load() is None
-    assert f"is refused, since it was made with other {name}: training starts from the" in capsys.readouterr().err
+    assert f"is refused, since it was made with different {name}: training starts from the" in capsys.readouterr().err
     assert not path.exists()
     other.refused.rename(path)
     assert Checkpointer(path, KEY).load() == {"step": 3}  # nothing was lost

@@ -119,7 +119,7 @@ def test_two_processes_transfer_as_one_does(place):
             process = start(place, name, f"{name}-{processes}", processes, before=FLOAT32)
             said, errors = process.communicate(timeout=180)
             assert process.returncode == 0, errors
-            assert said.count(f"{name}: last layer of strength") == 1
+            assert said.count(f"{name}: last layer with L2 penalty") == 1
         one, two = (load_file(place / f"{name}-{processes}" / "weights.safetensors") for processes in (1, 2))
         assert max(np.abs(one[key] - two[key]).max() for key in one) < 1e-4
 
@@ -199,7 +199,7 @@ def test_the_first_process_may_take_longer_alone_than_the_others_would_wait_for_
     process = start(place, "tuned", "patient", 2, before=f"{FLOAT32}\n{before}")
     said, errors = process.communicate(timeout=180)
     assert process.returncode == 0, errors
-    assert "last layer of strength" in said
+    assert "last layer with L2 penalty" in said
 
 
 @pytest.mark.slow
@@ -223,7 +223,7 @@ def test_shares_are_all_of_a_batch_once(count):
     [
         (
             {"SLURM_STEP_NUM_TASKS": "4"},
-            r"srun started 4 processes \(SLURM_STEP_NUM_TASKS=4\) that do not know of each",
+            r"srun started 4 processes \(SLURM_STEP_NUM_TASKS=4\) that are not connected",
         ),
         ({"OMPI_COMM_WORLD_SIZE": "2"}, "mpirun started 2 processes .*: mpirun torchrun --nnodes=MACHINES"),
         ({"PMI_SIZE": "3"}, "mpiexec started 3 processes"),

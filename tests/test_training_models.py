@@ -92,7 +92,7 @@ def test_wic_cnn_draws_normal_convolutions_and_uniform_dense_layers(layer, norma
 
 
 def test_an_image_that_is_too_small_is_refused_with_the_remedy():
-    with pytest.raises(DarkroomError, match=r"wic_cnn takes images of 16 pixels or more, not 15: set pack\.image_size"):
+    with pytest.raises(DarkroomError, match=r"wic_cnn needs images of at least 16 pixels, not 15: set"):
         build("wic_cnn", size=15)
 
 

@@ -333,7 +333,7 @@ def test_families_are_copies_near_copies_and_groups(tmp_path):
     [
         ("auto", 200, "cpu", "probe", "200 training images are less than 5,000"),
         ("auto", 200, "cuda", "probe", "less than 5,000"),
-        ("auto", 9_000, "cpu", "probe", "would take a GPU"),
+        ("auto", 9_000, "cpu", "probe", "needs a GPU"),
         ("auto", 9_000, "cuda", "probe+finetune", "9,000 training images and a GPU"),
         ("finetune", 200, "cpu", "finetune", "as params.yaml says"),
     ],

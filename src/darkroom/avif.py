@@ -1,7 +1,8 @@
-"""What decoding an AVIF file allocates, read from its boxes and AV1 headers before a decoder sees it.
+"""Memory that decoding an AVIF file needs, determined from its boxes and AV1 headers before it is decoded.
 
-Pillow reports the size that a file declares (`ispe`), but allocates what its AV1 data says: a file of 2 KB may declare
-8 × 8 and take gigabytes. References: ISO/IEC 14496-12 (boxes), ISO/IEC 23008-12 (items), AV1 specification, section 5.
+Pillow reports the size that a file declares (`ispe`), but allocates memory for the size in the AV1 data: a file of 2 KB
+can declare 8 × 8 pixels and need gigabytes. References: ISO/IEC 14496-12 (boxes), ISO/IEC 23008-12 (items), AV1
+specification, section 5.
 """
 
 from collections.abc import Iterator
@@ -10,13 +11,13 @@ from dataclasses import dataclass
 from PIL import AvifImagePlugin
 
 MOST_PARTS = 10_000
-"""Items, extents and AV1 units in a file, at most: a grid of 256 tiles has about 1,500."""
+"""Largest number of items, extents and AV1 units in a file; a grid of 256 tiles has about 1,500."""
 _HEADER = 512
-"""Bytes of a sequence header that are looked at: the longest has about 350 before its size ends."""
+"""Bytes of a sequence header that are read; in the longest, the frame size ends after about 350."""
 
 
 class AvifError(ValueError):
-    """The headers are damaged, or declare what no encoder writes."""
+    """The headers are damaged, or no encoder writes such values."""
 
 
 @dataclass(frozen=True)
@@ -26,18 +27,18 @@ class Frames:
     sizes: tuple[tuple[int, int], ...]
     """Width and height in pixels of each frame, alpha and thumbnails included."""
     pixels: int
-    """The most pixels that all frames may have together."""
+    """Upper bound of the pixels of all frames together."""
     tiled: bool
-    """Whether the image is put together from several frames."""
+    """Whether the image is composed of several frames."""
 
 
 def is_avif(data: bytes) -> bool:
-    """Return whether the brands of a file say that it is AVIF."""
+    """Return whether a file has the brands of AVIF."""
     return not {b"avif", b"avis"}.isdisjoint(brands(data))
 
 
 def brands(data: bytes) -> list[bytes]:
-    """Return the major brand of a file that consists of boxes and those it is compatible with; empty for others."""
+    """Return the major and compatible brands of an ISO base media file; an empty list for other files."""
     if data[4:8] != b"ftyp":
         return []
     end = min(int.from_bytes(data[:4], "big"), 1000)
@@ -45,10 +46,10 @@ def brands(data: bytes) -> list[bytes]:
 
 
 def still(data: bytes) -> bytes:
-    """Return an AVIF file with its brand changed to that of a single image.
+    """Return an AVIF file with its brand changed to that of a still image.
 
-    Of an animation, Pillow then opens the image that represents it, and its tables of frames are not read at all. One
-    thread decodes it from now on, since as many images are decoded at once as there are cores.
+    Pillow then opens the primary image of an animation without reading its tables of frames. From now on Pillow uses
+    one thread per AVIF image, because as many images are decoded at once as there are cores.
     """
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     return data[:8] + b"avif" + data[12:]
@@ -70,7 +71,7 @@ def frames(data: bytes) -> Frames:
 
 
 class _Budget:
-    """How many more parts of a file may be looked at, so that no file costs seconds."""
+    """The number of parts of a file that may still be read, so that no file takes seconds."""
 
     def __init__(self) -> None:
         self._left = MOST_PARTS
@@ -82,7 +83,7 @@ class _Budget:
 
 
 class _Bits:
-    """Reads numbers from bytes, the highest bit first."""
+    """Reads numbers from bytes, most significant bit first."""
 
     def __init__(self, data: bytes) -> None:
         self._value, self._left = int.from_bytes(data, "big"), len(data) * 8
@@ -90,12 +91,12 @@ class _Bits:
     def take(self, count: int) -> int:
         self._left -= count
         if self._left < 0:
-            raise AvifError("a header is cut short")
+            raise AvifError("a header is truncated")
         return self._value >> self._left & ((1 << count) - 1)
 
 
 def _boxes(view: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    """Yield kind and content of the boxes in `view`."""
+    """Yield type and content of the boxes in `view`."""
     place = 0
     while place + 8 <= len(view):
         size, head = int.from_bytes(view[place : place + 4], "big"), 8
@@ -115,7 +116,7 @@ def _box(boxes: dict[bytes, memoryview], kind: bytes) -> memoryview:
 
 
 def _item_kinds(iinf: memoryview) -> dict[int, bytes]:
-    """Return the kind of each item, such as av01, grid or Exif."""
+    """Return the type of each item, such as av01, grid or Exif."""
     kinds = {}
     for kind, content in _boxes(iinf[6 if iinf[:1].tobytes() == b"\0" else 8 :]):
         if kind == b"infe":
@@ -154,7 +155,7 @@ def _items(
 
 
 class _Bytes:
-    """Reads numbers of whole bytes, the highest first."""
+    """Reads big-endian integers."""
 
     def __init__(self, view: memoryview) -> None:
         self._view, self._place = view, 0
@@ -162,17 +163,17 @@ class _Bytes:
     def take(self, count: int) -> int:
         self._place += count
         if self._place > len(self._view):
-            raise AvifError("a table is cut short")
+            raise AvifError("a table is truncated")
         return int.from_bytes(self._view[self._place - count : self._place], "big")
 
 
 def _sequences(content: bytes | memoryview, budget: _Budget) -> Iterator[tuple[tuple[int, int], int]]:
-    """Yield for each sequence header in AV1 data the size of its frames, and the most pixels that one may have."""
+    """Yield the frame size and the largest possible number of pixels per frame of each AV1 sequence header."""
     place = 0
     while place < len(content):
         budget.spend()
         head, place = content[place], place + 1
-        place += head >> 2 & 1  # an extension
+        place += head >> 2 & 1  # extension byte
         size = len(content) - place
         if head & 2:
             size, place = _leb128(content, place)
@@ -184,7 +185,7 @@ def _sequences(content: bytes | memoryview, budget: _Budget) -> Iterator[tuple[t
 
 
 def _leb128(content: bytes | memoryview, place: int) -> tuple[int, int]:
-    """Return a number, and the place behind it."""
+    """Return a LEB128 number and the offset after it."""
     value = 0
     for count, byte in enumerate(content[place : place + 8]):
         value |= (byte & 127) << 7 * count
@@ -194,7 +195,7 @@ def _leb128(content: bytes | memoryview, place: int) -> tuple[int, int]:
 
 
 def _sequence(bits: _Bits) -> tuple[tuple[int, int], int]:
-    """Return the size of the frames, and the most pixels that one may have (AV1 specification, 5.5.1)."""
+    """Return the frame size and the largest possible number of pixels per frame (AV1 specification, 5.5.1)."""
     bits.take(4)
     if reduced := bits.take(1):
         bits.take(5)
@@ -202,12 +203,12 @@ def _sequence(bits: _Bits) -> tuple[tuple[int, int], int]:
         _pass_over_timing(bits)
     across, down = bits.take(4) + 1, bits.take(4) + 1
     width, height = bits.take(across) + 1, bits.take(down) + 1
-    # Unless the header is the reduced one of a still image, a frame may override its size within the same bits.
+    # Except with the reduced header of a still image, a frame can override its size within the same number of bits.
     return (width, height), width * height if reduced else 1 << across + down
 
 
 def _pass_over_timing(bits: _Bits) -> None:
-    """Pass over timing and operating points."""
+    """Skip timing information and operating points."""
     delay = 0
     if bits.take(1):
         bits.take(64)

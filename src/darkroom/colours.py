@@ -1,4 +1,4 @@
-"""Whatever colours a picture has to 8-bit sRGB without transparency: what remains once its geometry is done."""
+"""Conversion of any colour mode to opaque 8-bit sRGB, the last step of decoding."""
 
 import io
 from functools import lru_cache
@@ -7,13 +7,13 @@ import numpy as np
 from PIL import Image, ImageCms
 
 MAX_PROFILE = 4_000_000
-"""The largest colour profile that is read, in bytes: those for printing have one to three million."""
+"""Size in bytes of the largest colour profile that is read; profiles for printing have one to three million."""
 WHITES = (1.0, 255.0, 65535.0, 2.0**32 - 1)
-"""What may be white in a picture of 32 bits a pixel, for which no convention holds."""
+"""Possible white values of images with 32 bits per pixel, for which there is no convention."""
 
 
 def white_of(image: Image.Image) -> float:
-    """Return the value that is white in `image`: 65535 for 16 bits; for 32, the smallest of `WHITES` above all."""
+    """Return the white value of `image`: 65535 for 16 bits; for 32, the smallest of `WHITES` that no pixel exceeds."""
     if image.mode.startswith("I;16"):
         return 65535.0
     if image.mode not in ("I", "F"):
@@ -23,12 +23,12 @@ def white_of(image: Image.Image) -> float:
 
 
 def to_rgb(image: Image.Image, white: float) -> Image.Image:
-    """Return `image` as RGB: depth scaled to 8 bits, embedded profile brought to sRGB, alpha laid over white."""
+    """Return `image` as RGB: scaled to 8 bits, converted from its embedded profile to sRGB, composited on white."""
     profile = image.info.get("icc_profile", b"")
     if image.mode in ("I", "F"):  # scaled here: Pillow's own conversion would clip
         values = np.nan_to_num(np.asarray(image).astype(np.float64))
         image = Image.fromarray(np.clip(np.rint(values * (255 / white)), 0, 255).astype(np.uint8))
-    if image.mode in ("La", "RGBa"):  # colours multiplied by alpha
+    if image.mode in ("La", "RGBa"):  # premultiplied alpha
         image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
     if image.mode not in ("LA", "RGBA"):
         return _to_srgb(image, profile).convert("RGB")
@@ -37,13 +37,13 @@ def to_rgb(image: Image.Image, white: float) -> Image.Image:
 
 
 def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """Bring `image` from an embedded profile to sRGB; a broken profile, or one of other colours, is passed over."""
+    """Convert `image` from an embedded profile to sRGB; a broken profile, or one for another mode, is ignored."""
     if profile and len(profile) <= MAX_PROFILE and (transform := _transform(profile, image.mode)):
         return transform.apply(image)
     return image
 
 
-@lru_cache(maxsize=8)  # building one takes 2 ms, four times what a photograph takes to decode
+@lru_cache(maxsize=8)  # building one takes 2 ms, four times as long as decoding a photograph
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))

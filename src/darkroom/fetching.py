@@ -1,7 +1,7 @@
-"""Checked downloads over HTTP(S) that continue after a cut, also one that ended the process.
+"""Verified downloads over HTTP(S) that resume after an interruption, also in a new process.
 
-What has come waits in a folder of its own until the stage has succeeded, named by its checksum: bytes from one
-address are continued from the next, and whatever went wrong on the way, the checksum decides in the end.
+Partial files stay in a separate folder, named by their checksum, until the stage has succeeded. The next URL resumes
+what another one began, because the checksum verifies the result in any case.
 """
 
 import hashlib
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
     import requests
 
 ATTEMPTS = 5
-"""Tries at one address when the connection fails or the server is busy."""
+"""Attempts per URL when the connection fails or the server is busy."""
 BACKOFF = 1.0
-"""Seconds before the second try; each later wait is twice as long."""
+"""Seconds before the second attempt; each later delay is twice as long."""
 LONGEST_WAIT = 60.0
-"""Seconds that a server's Retry-After may ask for at most."""
+"""Upper limit in seconds for a server's Retry-After."""
 TIMEOUT = (10, 30)
-"""Seconds to connect, and between two pieces of the answer."""
+"""Seconds to connect, and between two chunks of the response."""
 REACH_TIMEOUT = 5
-"""Seconds to wait when a person only wants to know whether an address answers."""
+"""Timeout in seconds of a mere check whether a URL is reachable."""
 PIECE = 1 << 14
-"""Bytes written at once, the most that a cut loses."""
+"""Bytes written at once, the most that an interruption loses."""
 MEGABYTE = 1_000_000
 
 
 @dataclass(frozen=True)
 class Checksum:
-    """What a file's bytes must add up to; `digest` in lower-case hexadecimal digits, or the first of them."""
+    """The expected checksum of a file; `digest` is in lower-case hexadecimal and may be a prefix."""
 
     algorithm: Literal["md5", "sha256"]
     digest: str
@@ -53,11 +53,11 @@ class Checksum:
 
 
 class _RefusedError(Exception):
-    """This address will not give the file, however often it is asked."""
+    """The download from this URL failed, and retrying would not help."""
 
 
 class _CutError(Exception):
-    """It may go better the next time, after `wait` seconds when the server said so."""
+    """The download was interrupted and can be retried, after `wait` seconds if the server asked for a delay."""
 
     def __init__(self, reason: str, wait: float | None = None) -> None:
         super().__init__(reason)
@@ -65,11 +65,11 @@ class _CutError(Exception):
 
 
 def fetch(urls: Sequence[str], checksum: Checksum, downloads: Path, target: Path, limit: int, remedy: str) -> None:
-    """Fetch one file of at most `limit` bytes from the first of `urls` that gives it, and place it at `target`.
+    """Download one file of at most `limit` bytes from the first of `urls` that works, and place it at `target`.
 
-    `downloads` is the folder where unfinished downloads wait; the next call with the same checksum continues.
+    `downloads` is the folder for partial files; the next call with the same checksum resumes them.
 
-    Raises DarkroomError that names every address with its reason and ends with the `remedy`.
+    Raises DarkroomError that lists every URL with its reason and ends with the `remedy`.
     """
     for url in urls:
         if not re.match("https?://", url):
@@ -83,17 +83,17 @@ def fetch(urls: Sequence[str], checksum: Checksum, downloads: Path, target: Path
         except _RefusedError as error:
             reasons.append(f"{naming.shown_address(url)} {naming.escape(str(error))}")
             if url != urls[-1]:
-                print(f"{reasons[-1]}; trying the next address", file=sys.stderr)
+                print(f"{reasons[-1]}; trying the next URL", file=sys.stderr)
         else:
             place(part, target)
             return
     if part.exists() and part.stat().st_size:
-        remedy += f" ({part.stat().st_size / MEGABYTE:.1f} MB are downloaded: the next run resumes)"
+        remedy += f" ({part.stat().st_size / MEGABYTE:.1f} MB have been downloaded: the next run resumes)"
     raise DarkroomError("\n  ".join(reasons) + (": " if len(reasons) == 1 else "\n") + remedy)
 
 
 def unreachable(urls: Sequence[str]) -> list[str]:
-    """Return why none of `urls` can be fetched, a reason for each, or nothing when one of them answers."""
+    """Return why none of `urls` is reachable, one reason per URL, or an empty list if one of them is."""
     import requests
 
     reasons = []
@@ -110,7 +110,7 @@ def unreachable(urls: Sequence[str]) -> list[str]:
 
 
 def place(path: Path, target: Path) -> None:
-    """Let `target` be the same file as `path`, without a copy where the file system can."""
+    """Link `target` to the file `path`, or copy it where the file system has no hard links."""
     try:
         target.hardlink_to(path)
     except OSError:
@@ -118,10 +118,10 @@ def place(path: Path, target: Path) -> None:
 
 
 def _complete(url: str, checksum: Checksum, part: Path, limit: int) -> None:
-    """Bring `part` to the bytes that the checksum asks for."""
+    """Download the rest of `part` until its checksum is right."""
     reason = ""
     for attempt in range(ATTEMPTS):
-        # A run that was killed may have left all of it.
+        # A killed run may have left the complete file.
         if part.exists() and part.stat().st_size and checksum.of(part):
             return
         try:
@@ -140,19 +140,19 @@ def _complete(url: str, checksum: Checksum, part: Path, limit: int) -> None:
 
 
 def _receive(url: str, part: Path, limit: int) -> bool:
-    """Append what is missing to `part`; return whether all of it came from this one answer, known to be whole."""
-    import requests  # a fifth of a second that other sources need not pay
+    """Append the missing bytes to `part`; return whether this response contained the whole file, of known length."""
+    import requests  # takes 0.2 s, which other sources do not need
     import urllib3
 
     have = part.stat().st_size if part.exists() else 0
-    # Without transparent compression: some servers would unpack a .tar.gz on the way.
+    # Without transparent compression: some servers would decompress a .tar.gz.
     headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
     try:
         with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
             start = _start(answer, have)
             if start is None:
                 part.unlink()
-                raise _CutError("the server cannot continue where it was cut")
+                raise _CutError("the server cannot resume the download")
             length = answer.headers.get("Content-Length", "")
             total = start + int(length) if length.isdecimal() else None
             _refuse_too_large(total or 0, start, limit, part.parent)
@@ -174,22 +174,24 @@ def _receive(url: str, part: Path, limit: int) -> bool:
     except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
         cause = _cause(error)
         if isinstance(cause, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError):
-            raise _RefusedError(f"could not be reached ({_words(cause)})") from None  # no use in waiting
-        cut = isinstance(error, urllib3.exceptions.ProtocolError)  # as urllib3 calls an answer without its end
-        raise _CutError("the connection was cut" if cut else _words(cause)) from None
-    except requests.RequestException as error:  # an address that is none, too many redirects
+            raise _RefusedError(f"could not be reached ({_words(cause)})") from None  # retrying would not help
+        cut = isinstance(error, urllib3.exceptions.ProtocolError)  # urllib3's error for an incomplete response
+        raise _CutError("the connection was interrupted" if cut else _words(cause)) from None
+    except requests.RequestException as error:  # an invalid URL, too many redirects
         raise _RefusedError(f"could not be fetched ({_words(_cause(error))})") from None
     except OSError as error:
-        raise DarkroomError(f"{part} could not be written ({error.strerror}): make room, then run again") from None
+        raise DarkroomError(
+            f"{part} could not be written ({error.strerror}): free some space, then run again"
+        ) from None
 
 
 def _start(answer: "requests.Response", have: int) -> int | None:
-    """Return the place of the answer's first byte in the file, None when the file is shorter than what is there."""
+    """Return the offset of the response in the file, None when the file is shorter than the partial download."""
     status = answer.status_code
     if status == 200:
         return 0
     if status == 206:
-        return have  # a server that begins elsewhere is found out by the checksum
+        return have  # if the server starts elsewhere, the checksum fails
     if have and status == 416:
         return None
     reason = f"{status} {answer.reason}"
@@ -203,15 +205,17 @@ def _refuse_too_large(size: int, have: int, limit: int, folder: Path) -> None:
     if size > limit:
         raise _RefusedError(_too_large(limit))
     if size - have > (free := shutil.disk_usage(folder).free):
-        raise DarkroomError(f"the download needs {size - have:,} bytes, and the disk has {free:,} left: make room")
+        raise DarkroomError(
+            f"the download needs {size - have:,} bytes, and the disk has {free:,} left: free some space"
+        )
 
 
 def _too_large(limit: int) -> str:
-    return f"gives more than the {limit:,} bytes allowed"
+    return f"is larger than the {limit:,} bytes allowed"
 
 
 def _cause(error: Exception) -> Exception:
-    """Return the innermost of nested errors: the outer ones repeat addresses, queries included."""
+    """Return the innermost of nested errors: the outer ones repeat URLs with their queries."""
     inner = [getattr(error, "reason", None), *error.args]
     return next((_cause(part) for part in inner if isinstance(part, Exception)), error)
 

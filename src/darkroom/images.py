@@ -1,8 +1,8 @@
-"""Bytes to pixels: the only code that decodes a picture, for training and for the service alike.
+"""Decoding of images: bytes to pixels, for training and the service alike.
 
-A picture is cropped to its central square and resized, and becomes upright (EXIF), sRGB (embedded profile), opaque
-(alpha over white) and 8 bits deep. Whoever needs pixels calls `decode`, so a model sees in service what it saw in
-training.
+An image is cropped to its central square, resized, rotated according to its EXIF orientation, converted from its
+embedded profile to sRGB, composited on white, and scaled to 8 bits. All code calls `decode`, so that a served model
+receives the same pixels as in training.
 """
 
 import io
@@ -22,12 +22,12 @@ from darkroom.quiet import silence
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif"})
-"""Suffixes of files in these formats. What a file holds is said by its bytes alone."""
+"""Suffixes of files in these formats. The format itself is detected from the content of a file."""
 BRANDS = {
     **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "HEIC"),
     b"crx ": "Canon raw",
 }
-"""Brands of files that consist of boxes, by the name of their format."""
+"""Names of unsupported formats, by the brand of an ISO base media file."""
 UNREAD_FORMATS = {
     b"\xff\x0a": "JPEG XL",
     b"\0\0\0\x0cJXL ": "JPEG XL",
@@ -38,32 +38,34 @@ UNREAD_FORMATS = {
     b"<svg": "SVG",
     b"II*\0\x10\0\0\0CR": "Canon raw",
 }
-"""First bytes of other formats that are not read: a person may call such files .jpg."""
+"""Names of other unsupported formats, by their first bytes; such files may be called .jpg."""
 MAX_PIXELS = 100_000_000
-"""The largest picture that is decoded, in pixels."""
+"""Largest number of pixels of an image that is decoded."""
 MAX_MEMORY = 900_000_000
-"""The most bytes that a picture may take while it is open, by `_memory`'s estimate."""
+"""Largest memory in bytes for decoding one image, as estimated by `_memory`."""
 LARGE = 200_000_000
-"""Bytes that a picture may take, by the same estimate, beside others that are open in this process."""
+"""Memory in bytes, by the same estimate, above which images are decoded one at a time in this process."""
 MAX_SCANNED = 1_500_000_000
-"""Pixels times passes over them in a JPEG: ten passes make a progressive one, a million a bomb.
+"""Largest product of pixels and scans of a JPEG. A progressive image has ten scans; a million are an attack.
 
-At the limit 0.2 s pass (measured with empty passes). The largest picture may have fifteen."""
+At the limit, decoding takes 0.2 s (measured with empty scans). The largest image can have fifteen scans."""
 _SUBFILE = 254
-"""The TIFF tag whose lowest bit says that a page is a smaller version of another one (TIFF 6.0, NewSubfileType)."""
-_PASS = b"\xff\xda"
-"""What begins a pass, at the least ten bytes long (ITU T.81, B.2.3)."""
+"""The TIFF tag whose lowest bit marks a page as a reduced version of another one (TIFF 6.0, NewSubfileType)."""
+_SCAN = b"\xff\xda"
+"""Marker at the start of a scan, which has at least ten bytes (ITU T.81, B.2.3)."""
 KEEP = 1.5
-"""A JPEG is opened at a half, a quarter or an eighth of its size when that leaves this many times the target.
+"""A JPEG is decoded at 1/2, 1/4 or 1/8 of its size if the result is at least this many times the target size.
 
-On 320 photographs of about 300 × 225 the pixels then differ from those of the full size by 1.0 of 255 on average at a
-target of 32 and 0.8 at 64, by 6 at the 99th percentile and 30 at most; bilinear instead of bicubic makes 2.5 and 2.0.
-Twice the target would make 0.4, but few of them reach it at 64, and packing takes a third longer."""
+On 320 photographs of about 300 × 225 pixels, the result differs from decoding at full size by 1.0 of 255 on average at
+a target of 32 and by 0.8 at 64, by 6 at the 99th percentile and by 30 at most. Bilinear instead of bicubic resizing
+would differ by 2.5 and 2.0. A factor of 2 would differ by 0.4, but few images reach it at 64, and packing would take a
+third longer."""
 GAP = 3.0
-"""Other pictures are first averaged down to this many times the target: 0.02 on average at 64, 7 at most."""
+"""Other images are first box-filtered to this many times the target size: a difference of 0.02 on average at 64, 7 at
+most."""
 
-_alone = threading.Lock()
-"""Held while a `LARGE` picture is open: the memory of many threads is then that of one such picture and small ones."""
+_large_lock = threading.Lock()
+"""Held while a `LARGE` image is decoded, so that several threads need memory for only one such image and small ones."""
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -73,15 +75,15 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What makes a picture of each EXIF orientation upright (CIPA DC-008, tag 0x0112)."""
+"""The transposition that each EXIF orientation requires (CIPA DC-008, tag 0x0112)."""
 
 
 class ImageError(DarkroomError):
-    """A picture that cannot be read; the message says why, and is safe to show to who sent it."""
+    """An image that cannot be read; the message gives the reason, and can be shown to the client."""
 
 
 class TooManyPixelsError(ImageError):
-    """A picture of more pixels than were allowed: nothing of it was decoded. `pixels` is 0 where it is not known."""
+    """An image with too many pixels, which was not decoded. `pixels` is 0 if their number is unknown."""
 
     def __init__(self, message: str, pixels: int = 0) -> None:
         super().__init__(message)
@@ -90,7 +92,7 @@ class TooManyPixelsError(ImageError):
 
 @dataclass(frozen=True)
 class Decoded:
-    """A picture's pixels, and its size as it was stored (upright, in pixels)."""
+    """The pixels of an image, and its original size in pixels after EXIF rotation."""
 
     pixels: npt.NDArray[np.uint8]
     width: int
@@ -98,14 +100,14 @@ class Decoded:
 
 
 def decode(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> Decoded:
-    """Return the picture in `data` as an upright uint8 RGB square of shape (size, size, 3), values 0 to 255.
+    """Return the image in `data` as an upright uint8 RGB square of shape (size, size, 3), values 0 to 255.
 
-    The central square is cut out and resized with Pillow's antialiased bicubic filter. Of an animation or a
-    document the first frame or page counts. Takes less than a gigabyte, and prints and warns of nothing. One picture at
-    a time may take more than `LARGE` bytes; threads that have another wait.
+    The central square is resized with Pillow's antialiased bicubic filter. The first frame of an animation or page of a
+    document is used. Needs less than a gigabyte of memory, and emits no output and no warnings. Only one image at a
+    time may need more than `LARGE` bytes; other threads wait.
 
-    Raises ImageError when `data` is no picture of `FORMATS`, is damaged or cut short, or needs too much memory, and
-    TooManyPixelsError, which is one, when it has more than `max_pixels` pixels; no other exception.
+    Raises ImageError when `data` is not an image in one of `FORMATS`, is damaged or truncated, or needs too much
+    memory, and its subclass TooManyPixelsError when it has more than `max_pixels` pixels; no other exception.
     """
     if not data:
         raise ImageError("the file is empty")
@@ -121,46 +123,46 @@ def decode(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> Decoded:
     except ImageError:
         raise
     except Image.DecompressionBombError:
-        raise TooManyPixelsError(f"more than the {max_pixels:,} pixels allowed: make the picture smaller") from None
+        raise TooManyPixelsError(f"more than the {max_pixels:,} pixels allowed: make the image smaller") from None
     except UnidentifiedImageError:
         if avif.is_avif(data):
-            raise ImageError("damaged picture (its AVIF header cannot be read)") from None
-        raise ImageError(f"not a picture that can be read ({', '.join(FORMATS)})") from None
-    except Exception as error:  # decoders raise nearly anything on damaged bytes; all of it means the same
-        raise ImageError(f"damaged picture ({_plain(error)})") from None
+            raise ImageError("damaged image (its AVIF header cannot be read)") from None
+        raise ImageError(f"not an image that can be read ({', '.join(FORMATS)})") from None
+    except Exception as error:  # decoders raise almost any exception on damaged bytes
+        raise ImageError(f"damaged image ({_plain(error)})") from None
 
 
 def shorter_side(data: bytes) -> int:
-    """Return the shorter side in pixels of a picture that `decode` has read."""
+    """Return the shorter side in pixels of an image that `decode` can read."""
     with _open(data) as image:
         return min(image.size)
 
 
 def _open(data: bytes) -> ImageFile.ImageFile:
-    """Open an image file without decoding it. Raises ImageError for a known format that is not read."""
+    """Open an image file without decoding it. Raises ImageError for a known but unsupported format."""
     if kind := _unread_format(data):
-        raise ImageError(f"{kind} is not read, whatever the file is called: convert it to JPEG or PNG")
+        raise ImageError(f"{kind} is not supported, whatever the file name: convert it to JPEG or PNG")
     if avif.is_avif(data):
         if not features.check("avif"):
-            raise ImageError("this installation of Pillow does not read AVIF: convert it to JPEG or PNG")
+            raise ImageError("this installation of Pillow does not support AVIF: convert it to JPEG or PNG")
         data = avif.still(data)
     return Image.open(io.BytesIO(data), formats=FORMATS)
 
 
 def _square(image: ImageFile.ImageFile, data: bytes, size: int, max_pixels: int) -> tuple[Image.Image, float, int]:
-    """Return the central square at its final size, in the picture's own colours; its white; its EXIF orientation.
+    """Return the central square at its final size in the image's own colours, its white value, and its orientation.
 
-    Colours come after: on a small square they cost next to nothing, and no second copy of a large picture is made.
+    Colours are converted later: on a small square that is cheap and needs no second copy of a large image.
     """
     if image.width * image.height > max_pixels:
         raise TooManyPixelsError(_too_large(image.size, max_pixels), image.width * image.height)
     shrink = next((shrink for shrink in (8, 4, 2) if min(image.size) >= shrink * KEEP * size), 1)
     stored, bands = image.size, len(image.getbands())
     extent: tuple[float, ...] = stored
-    if image.format in ("JPEG", "MPO"):  # MPO is a JPEG with others behind it, as some cameras write
+    if image.format in ("JPEG", "MPO"):  # MPO is a JPEG followed by others, as some cameras write
         area = stored[0] * stored[1]
-        if area * len(data) / 10 > MAX_SCANNED and area * data.count(_PASS) > MAX_SCANNED:
-            raise ImageError("too many passes over its pixels: save the picture again")
+        if area * len(data) / 10 > MAX_SCANNED and area * data.count(_SCAN) > MAX_SCANNED:
+            raise ImageError("it has too many scans: save the image again")
         if shrink > 1 and (drafted := image.draft(None, (stored[0] // shrink, stored[1] // shrink))):
             extent = drafted[1][2:]
     if isinstance(image, TiffImagePlugin.TiffImageFile) and int(image.tag_v2.get(_SUBFILE, 0)) & 1:
@@ -168,16 +170,16 @@ def _square(image: ImageFile.ImageFile, data: bytes, size: int, max_pixels: int)
     per_pixel = _memory(image, data, bands, shrink)
     if stored[0] * stored[1] * per_pixel > MAX_MEMORY:
         raise ImageError(_too_large(stored, MAX_MEMORY // per_pixel))
-    with _alone if stored[0] * stored[1] * per_pixel > LARGE else nullcontext():
+    with _large_lock if stored[0] * stored[1] * per_pixel > LARGE else nullcontext():
         image.load()
         orientation, white = _orientation(image), white_of(image)
         square = _cut(image, extent, size)
-        image.close()  # its pixels go before the next large picture comes
+        image.close()  # frees its pixels before the next large image is decoded
     return square, white, orientation
 
 
 def _cut(image: Image.Image, extent: tuple[float, ...], size: int) -> Image.Image:
-    """Return the central square of the `extent` of a picture, resized."""
+    """Return the central square of the `extent` of an image, resized."""
     smooth = _smooth(image)
     side = min(extent)
     left, top = (extent[0] - side) / 2, (extent[1] - side) / 2
@@ -186,13 +188,13 @@ def _cut(image: Image.Image, extent: tuple[float, ...], size: int) -> Image.Imag
 
 
 def _memory(image: Image.Image, data: bytes, bands: int, shrink: int) -> int:
-    """Return about how many bytes a pixel takes while the picture is open; measured, tests/test_images_limits.py."""
+    """Return the estimated memory in bytes per pixel while decoding, as measured in tests/test_images_limits.py."""
     match image.format:
-        case "JPEG" | "MPO":  # a progressive one keeps 16-bit coefficients beside the pixels
+        case "JPEG" | "MPO":  # a progressive one has 16-bit coefficients besides the pixels
             return 2 * bands + math.ceil(4 / shrink**2)
-        case "WEBP":  # two canvases, a frame and the picture
+        case "WEBP":  # two canvases, a frame and the image
             return 18
-        case "TIFF":  # one strip may hold it all, with 16 bits a channel
+        case "TIFF":  # one strip may contain the whole image, with 16 bits per channel
             return 12
         case "AVIF":  # frames of 16-bit channels, without and with film grain; then all pixels twice, 8-bit
             return math.ceil(12 * _coded_pixels(image, data) / (image.width * image.height)) + 2 * bands
@@ -200,23 +202,23 @@ def _memory(image: Image.Image, data: bytes, bands: int, shrink: int) -> int:
 
 
 def _coded_pixels(image: Image.Image, data: bytes) -> int:
-    """Return how many pixels an AVIF decoder allocates frames for, alpha and thumbnails included.
+    """Return the number of pixels for which an AVIF decoder allocates frames, including alpha and thumbnails.
 
-    Raises ImageError when the image has another size than its frames: a decoder would allocate these and scale them.
+    Raises ImageError when the declared size differs from that of the frames: a decoder would allocate and scale them.
     """
     try:
         frames = avif.frames(data)
     except avif.AvifError as error:
-        raise ImageError(f"damaged picture ({error})") from None
+        raise ImageError(f"damaged image ({error})") from None
     if not frames.tiled and image.size not in frames.sizes:
-        raise ImageError("damaged picture (its AVIF header declares another size than its pixels have)")
+        raise ImageError("damaged image (its AVIF header declares another size than its pixels have)")
     if frames.pixels * 12 > MAX_MEMORY and frames.pixels > 8 * image.width * image.height:
-        raise ImageError(f"its AVIF header allows frames of {frames.pixels:,} pixels: save the picture again")
+        raise ImageError(f"its AVIF header allows frames of {frames.pixels:,} pixels: save the image again")
     return frames.pixels
 
 
 def _unread_format(data: bytes) -> str:
-    """Return the name of a known image format that is not read here, from the first bytes of a file, or nothing."""
+    """Return the name of an unsupported image format from the first bytes of a file, or an empty string."""
     if not avif.is_avif(data):
         for brand in avif.brands(data):
             if brand in BRANDS:
@@ -225,15 +227,15 @@ def _unread_format(data: bytes) -> str:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8; 1 where there is none, or the block is damaged."""
+    """Return the EXIF orientation, 1 to 8; 1 if it is missing or damaged."""
     try:
         return int(image.getexif().get(0x0112, 1))
-    except Exception:  # as many kinds as in decode, but the pixels are fine
+    except Exception:  # almost any exception, as in decode, but the pixels are fine
         return 1
 
 
 def _smooth(image: Image.Image) -> Image.Image:
-    """Return the picture in a mode that can be resized: no palette, no colour key, no single bits."""
+    """Return the image in a mode that can be resized: without palette, colour key or single bits."""
     if image.mode.startswith("I;16"):
         return image.convert("I")
     if image.mode == "PA" or (image.mode not in ("I", "F") and "transparency" in image.info):
@@ -242,7 +244,7 @@ def _smooth(image: Image.Image) -> Image.Image:
 
 
 def _too_large(size: tuple[int, int], allowed: int) -> str:
-    return f"{size[0]} × {size[1]} is more than the {allowed:,} pixels allowed: make the picture smaller"
+    return f"{size[0]} × {size[1]} is more than the {allowed:,} pixels allowed: make the image smaller"
 
 
 def _plain(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""A progress bar for people, and silence for everything else."""
+"""A progress bar on terminals, and no output elsewhere."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """Show a bar with `unit`/s and the time left on a terminal; yields a function that moves it forward."""
+    """Show a bar with `unit`/s and the remaining time on a terminal; yields a function that advances it."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return

@@ -1,4 +1,4 @@
-"""Silence for what reads pictures: what is wrong with one is told by an exception, not on standard error."""
+"""Silences image libraries: problems with an image are reported by exceptions, not on standard error."""
 
 import ctypes
 import logging
@@ -13,12 +13,12 @@ _IGNORED = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 
 
 def silence() -> None:
-    """Silence Pillow and the libtiff inside it for the rest of the process; cheap to call again.
+    """Silence Pillow and its copy of libtiff for the rest of the process; repeated calls are cheap.
 
-    Not `warnings.catch_warnings` and no redirected file descriptor around each picture: both belong to the
-    whole process, and two threads that decode at once would leave them in each other's state.
+    `warnings.catch_warnings` or a redirected file descriptor around each image would not work: both affect the whole
+    process, and threads that decode at the same time would overwrite each other's state.
     """
-    if _IGNORED not in warnings.filters:  # again after whoever restored the filters, as each test does
+    if _IGNORED not in warnings.filters:  # again after somebody restored the filters, as each test does
         warnings.filterwarnings("ignore", module=r"PIL\.")
     _silence_once()
 
@@ -26,8 +26,8 @@ def silence() -> None:
 @cache
 def _silence_once() -> None:
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
-    # Pillow turns off libtiff's warnings but not its errors, and has no call for it. Its wheels bring the library
-    # along in one of these folders; where they do not (Windows links it in), libtiff may print, and that is all.
+    # Pillow turns off libtiff's warnings but not its errors, and has no function for it. Its wheels contain the library
+    # in one of these folders. If they do not (on Windows it is linked statically), libtiff may print errors.
     place = Path(PIL.__file__).parent
     for path in (*place.glob("../pillow.libs/libtiff*"), *place.glob(".dylibs/libtiff*")):
         set_handler = ctypes.CDLL(str(path)).TIFFSetErrorHandler

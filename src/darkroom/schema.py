@@ -1,4 +1,4 @@
-"""`params.yaml` as a whole: what every section holds, checked across sections, and its JSON schema."""
+"""The whole of `params.yaml`: its sections, validation across sections, and its JSON schema."""
 
 import subprocess
 from pathlib import Path
@@ -25,10 +25,10 @@ from darkroom.training.settings import (
 
 
 class Dataset(Section):
-    """One data set and what it decides."""
+    """One data set and the parameters that depend on it."""
 
     source: Source
-    """Where the pictures come from."""
+    """Where the images come from."""
     pack: PackSettings
     split: SplitSettings
     augment: AugmentSettings
@@ -36,24 +36,24 @@ class Dataset(Section):
 
 
 class Document(Section):
-    """The parameters of the whole pipeline. What dvc.yaml names must be there, so it has no default."""
+    """The parameters of the whole pipeline. Those that dvc.yaml refers to are required, so they have no default."""
 
     dataset: str
-    """The entry of `datasets` to work on."""
+    """The entry of `datasets` to use."""
     seed: Annotated[int, Field(ge=0, lt=2**32)]
-    """Decides every random choice."""
+    """Seed of all random number generators."""
     device: Device
-    """What networks are trained on; auto takes cuda, then mps, then the processor."""
+    """Training device; `auto` selects the first available of cuda, mps and cpu."""
     deterministic: bool
-    """Whether a GPU must give the same bits each time, for some of its speed."""
+    """Whether training on a GPU is bit-for-bit reproducible, at some cost in speed."""
     launch: Launch
-    """What starts a training stage: `python`, or `torchrun` with options such as `--nproc-per-node=2`."""
+    """Launcher of the training stages: `python`, or `torchrun` with options such as `--nproc-per-node=2`."""
     datasets: Annotated[dict[str, Dataset], Field(min_length=1)]
     baseline: BaselineSettings
     scratch: dict[str, ScratchSettings]
     """Models trained from random weights, by name."""
     zoo: dict[str, ScratchSettings] = {}
-    """Further recipes, checked but not trained: `-S '+scratch.NAME=${zoo.NAME}'` takes one over."""
+    """More recipes, validated but not trained; `-S '+scratch.NAME=${zoo.NAME}'` adds one to `scratch`."""
     transfer: dict[str, TransferSettings]
     """Models that start from pretrained weights, by name."""
     select: SelectSettings
@@ -72,30 +72,30 @@ class Document(Section):
         names = [*self.scratch, *self.transfer, "baseline"]
         for name in [*names, *self.datasets]:
             launching.check_name(name)
-        # Some file systems do not tell upper from lower case, and a model's name is that of its folder.
+        # Model names are folder names, and some file systems are case-insensitive.
         folded = [name.casefold() for name in names]
         if twice := sorted({name for name in names if folded.count(name.casefold()) > 1}):
-            raise ValueError(f"model names must differ, and baseline is taken: look at {naming.listed(twice)}")
+            raise ValueError(f"model names must be unique, and baseline is reserved: rename {naming.listed(twice)}")
         if not (self.scratch or self.transfer):
             raise ValueError("scratch and transfer are both empty: add a model to serve")
         for name, data_set in self.datasets.items():
             if (side := data_set.augment.cutout) >= data_set.pack.image_size:
                 raise ValueError(
-                    f"datasets.{name}.augment.cutout: {side} is not allowed: it greys out whole images, of "
-                    f"{data_set.pack.image_size} pixels; half of that is much already"
+                    f"datasets.{name}.augment.cutout: {side} is not allowed: it covers whole images of "
+                    f"{data_set.pack.image_size} pixels; use at most about half of that"
                 )
         size = self.datasets[self.dataset].pack.image_size
         for name, settings in self.scratch.items():
             if size < (smallest := SMALLEST_IMAGE.get(settings.architecture, 0)):
                 raise ValueError(
                     f"datasets.{self.dataset}.pack.image_size: {size} is not allowed: {settings.architecture} "
-                    f"(scratch.{name}) takes {smallest} pixels or more"
+                    f"(scratch.{name}) needs at least {smallest} pixels"
                 )
         return self
 
 
 def load(path: Path) -> Document:
-    """Read and check all of `params.yaml`; raises DarkroomError that lists what is wrong."""
+    """Read and validate `params.yaml`. Raises DarkroomError that lists all errors."""
     return params.load(path, Document)
 
 
@@ -105,9 +105,9 @@ def schema() -> dict[str, Any]:
 
 
 def how_to_undo(path: Path) -> str:
-    """Return a line that says how to undo changes to `path` that git does not have; empty where it has them all.
+    """Return a line that says how to undo uncommitted changes to `path`; empty if there are none.
 
-    `dvc exp run -S` writes into the file and leaves it so when the run fails.
+    `dvc exp run -S` edits the file and does not restore it when the run fails.
     """
     command = ["git", "status", "--porcelain", "--untracked-files=no", "--", path.name]
     try:
@@ -118,6 +118,6 @@ def how_to_undo(path: Path) -> str:
         return ""
     name = naming.shown(path)
     return (
-        f"\n{name} has changes that are not committed, such as those of `dvc exp run -S`, which stay in the file: "
+        f"\n{name} has uncommitted changes; those of `dvc exp run -S` stay in the file: "
         f"correct them there, or undo all of them with `git checkout {name}`"
     )

@@ -1,4 +1,4 @@
-"""Pictures in files, folders and archives, answered by the served model on all cores, in bounded memory."""
+"""Predictions of the served model for images in files, folders and archives, on all cores and in bounded memory."""
 
 import os
 from collections import deque
@@ -20,24 +20,24 @@ from darkroom.foundations.errors import DarkroomError
 from darkroom.predictor import Predictor
 
 SHARE = 16
-"""Pictures that a thread decodes and answers at once, at most."""
+"""Largest number of images that a thread processes in one batch."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model says to one picture, or why it says nothing."""
+    """The prediction for one image, or why there is none."""
 
     name: str
     labels: list[tuple[str, float]]
-    """Classes and their calibrated probabilities, the most probable first; empty where there is an `error`."""
+    """Classes and their calibrated probabilities, most probable first; empty if there is an `error`."""
     confident: bool | None = None
-    """None where the model was evaluated without that, and where there is an `error`."""
+    """None if the model was evaluated without thresholds, or if there is an `error`."""
     in_distribution: bool | None = None
     error: str = ""
 
 
 def count(path: Path) -> int:
-    """Return how many pictures `read` will yield for `path`."""
+    """Return how many images `read` will yield for `path`."""
     if path.is_dir():
         return sum(1 for _ in tree.images(path))
     if not path.exists():
@@ -46,9 +46,9 @@ def count(path: Path) -> int:
 
 
 def read(paths: Iterable[Path]) -> Iterator[tuple[str, Path | bytes | str]]:
-    """Yield a name and the file, or the bytes from an archive, of each picture, or the reason why it has none.
+    """Yield the name of each image with its path, its bytes (in an archive), or the reason why it cannot be read.
 
-    Folders are searched as everywhere else, by name; a file that is given itself counts as one, whatever it is called.
+    Folders are searched by the same rules as for training. A file in `paths` counts as an image, whatever its name.
     """
     for path in paths:
         if path.is_dir():
@@ -64,7 +64,7 @@ def _members(path: Path) -> set[str]:
 
 
 def answer(predictor: Predictor, pictures: Iterator[tuple[str, Path | bytes | str]], top_k: int) -> Iterator[Answer]:
-    """Yield the answer for each picture, in order, decoded and computed on all cores as the service does."""
+    """Yield the prediction for each image, in order, computed on all cores in the same way as the service does."""
     size = min(SHARE, candidate.chunk_size(predictor.card.side))
     threads = os.cpu_count() or 1
     waiting: deque[Future[list[Answer]]] = deque()
@@ -88,7 +88,7 @@ def _answer(predictor: Predictor, share: Sequence[tuple[str, Path | bytes | str]
 
 
 def _decode(data: Path | bytes | str, size: int) -> npt.NDArray[np.uint8] | str:
-    """Return a picture's pixels, or why there are none."""
+    """Return the pixels of an image, or why it cannot be decoded."""
     if isinstance(data, str):
         return data
     try:
@@ -100,7 +100,7 @@ def _decode(data: Path | bytes | str, size: int) -> npt.NDArray[np.uint8] | str:
 
 
 def _evaluate(predictor: Predictor, pixels: npt.NDArray[np.uint8], top_k: int) -> Iterator[tuple[Any, ...]]:
-    """Yield the fields of an answer for each picture of `pixels`, shape (N, S, S, 3)."""
+    """Yield the fields of an `Answer` for each image of `pixels`, shape (N, S, S, 3)."""
     card, logits = predictor.card, predictor.logits(pixels)
     known, confident = card.thresholds.verdicts(logits, card.temperature) if card.thresholds else (None, None)
     for row, probabilities in enumerate(candidate.softmax(logits, card.temperature)):

@@ -1,4 +1,4 @@
-"""`darkroom corrections LOG`: bring pictures back that users of the service put right, for the next training."""
+"""`darkroom corrections LOG`: import images that users of the service have corrected, for the next training run."""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -19,18 +19,18 @@ SHOWN = 5
 
 
 def corrections(log: Path, to: Path | None) -> list[str]:
-    """Copy the corrections in the folder `log` (as `serve.log` names it) into class folders; returns what was done.
+    """Copy the corrections in the folder `log` (the value of `serve.log`) into class folders and return a report.
 
-    to: the folder of class folders, by default the inbox. Pictures that are there already are passed over, and so are
-    those that nobody could learn from: broken, under two classes, or of a class that the data do not have.
+    to: the folder of class folders, by default the inbox. Images that are already there are skipped, as are images that
+    are useless for training: broken files, images with two classes, and classes that are not in the data.
 
-    Raises DarkroomError when there are no corrections, or the pipeline would not read them there.
+    Raises DarkroomError when there are no corrections, or when the pipeline would not read them from there.
     """
     folder = log if log.name == "corrections" else log / "corrections"
     if not folder.is_dir():
         raise DarkroomError(
-            f"{naming.shown(log)} holds no corrections: give the folder that serve.log names (if it is that, "
-            "none have been sent yet)"
+            f"{naming.shown(log)} has no corrections: give the folder that serve.log names (if this is the "
+            "folder, none have been sent yet)"
         )
     target = _target(to or _inbox())
     known = {record.sha256: record.label for record in _packed()}
@@ -41,7 +41,7 @@ def corrections(log: Path, to: Path | None) -> list[str]:
         name = naming.shown(f"{label}/{path.name}")
         place = target / label / path.name
         if "/" in label or label in (".", ".."):
-            refused.append(f"{name}: no folder can have this class for a name, so add the picture by hand")
+            refused.append(f"{name}: the class cannot be a folder name, so add the image by hand")
         elif len(told[digest]) > 1:
             refused.append(f"{name}: sent as {' and as '.join(map(naming.shown, sorted(told[digest])))}")
         elif classes and label not in classes:
@@ -67,23 +67,21 @@ def _inbox() -> Path:
     source = parameters.datasets[parameters.dataset].source
     name = f"datasets.{parameters.dataset}.source"
     if source.kind != "folder":
-        raise DarkroomError(f"{name} is of kind {source.kind}, which takes no pictures of yours: say where with --to")
+        raise DarkroomError(f"{name} is of kind {source.kind}, not your own images: give a folder with --to")
     if place := source.path or source.url:
-        raise DarkroomError(
-            f"{name} is {naming.shown(place)}, not {INBOX}: say --to and the folder that they shall go to"
-        )
+        raise DarkroomError(f"{name} is {naming.shown(place)}, not {INBOX}: give the target folder with --to")
     return INBOX
 
 
 def _target(place: Path) -> Path:
-    """Return the folder in `place` that holds the class folders, where the pipeline finds them."""
+    """Return the folder in `place` where the pipeline looks for class folders."""
     if not place.is_dir():
         return place
     names = [entry.name for entry in tree.entries(place)]
     if single := [name for name in names if archive.is_archive(Path(name)) or manifest.is_manifest(name)]:
         raise DarkroomError(
-            f"{naming.shown(place)} holds {naming.shown(single[0])}, beside which class folders are not read: "
-            "unpack it, or add them to it by hand"
+            f"{naming.shown(place)} contains {naming.shown(single[0])}, so class folders next to it are not read: "
+            "unpack it, or add the images to it by hand"
         )
     return place / layout.class_folder([name for name, _ in tree.images(place)], naming.shown(place))
 
@@ -93,14 +91,14 @@ def _packed() -> list[packed.Record]:
 
 
 def _find(folder: Path) -> Iterator[tuple[Path, str, str]]:
-    """Yield (file, class, SHA-256) of each correction, by name."""
+    """Yield (file, class, SHA-256) of each correction, sorted by name."""
     for name, path in tree.walk(folder):
         if name.count("/") == 1 and not name.endswith("/"):
             yield path, unquote(path.parent.name), hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _labels(folder: Path) -> dict[str, set[str]]:
-    """Return the classes under which each content was sent."""
+    """Return the classes that users gave for each file content, by SHA-256."""
     labels: dict[str, set[str]] = defaultdict(set)
     for _, label, digest in _find(folder):
         labels[digest].add(label)
@@ -108,8 +106,8 @@ def _labels(folder: Path) -> dict[str, set[str]]:
 
 
 def _unreadable(path: Path) -> str:
-    if not layout.is_image(path.name):  # the pipeline would pass it over
-        return "not called like an image"
+    if not layout.is_image(path.name):  # the pipeline would ignore it
+        return "the suffix is not that of an image"
     try:
         images.decode(path.read_bytes(), 32)
     except images.ImageError as error:
@@ -121,15 +119,15 @@ def _words(target: Path, copied: Counter[str], there: int, refused: list[str]) -
     lines = []
     if copied:
         listed = naming.listed([f"{label} {count:,}" for label, count in sorted(copied.items())])
-        lines.append(f"{copied.total():,} pictures copied into {naming.shown(target)}: {listed}")
+        lines.append(f"{copied.total():,} images copied to {naming.shown(target)}: {listed}")
     if there:
-        lines.append(f"{there:,} are there already")
+        lines.append(f"{there:,} are already there")
     if refused:
-        lines.append(f"{len(refused):,} are left where they are:")
+        lines.append(f"{len(refused):,} skipped:")
         lines += [f"  {words}" for words in refused[:SHOWN]]
         if len(refused) > SHOWN:
             lines.append(f"  and {len(refused) - SHOWN:,} more")
     if copied:
         command = "dvc repro" if target.is_relative_to(INBOX) else "dvc repro -f download && dvc repro"
-        lines.append(f"Look whether the users were right, then run: {command}")
+        lines.append(f"Check whether the users were right, then run: {command}")
     return lines or ["There are no corrections yet."]

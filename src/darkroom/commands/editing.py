@@ -1,6 +1,6 @@
-"""Changing a YAML file as a person would: what is not changed keeps its words, order and comments.
+"""Edits of a YAML file that preserve all other values, their order and the comments.
 
-Its layout may be made uniform, as ruamel.yaml writes it: indents, blanks inside of braces, the place of comments.
+ruamel.yaml may normalise the layout: indents, spaces inside braces, columns of comments.
 """
 
 import io
@@ -27,13 +27,13 @@ _Representer.add_representer(type(None), _Representer.represent_none)
 def edit(text: str, values: Mapping[str, Any], moves: Mapping[str, str | None] | None = None) -> str:
     """Return the document `text` with `values` (dotted key to value) set, and entries moved to other sections.
 
-    moves: dotted key of an entry to the dotted key of the section that takes it, None to remove it. New keys come first
-    in their section, and sections that are not there are made.
+    moves: dotted key of an entry to the dotted key of its new section, or None to remove it. New keys are inserted at
+    the top of their section; missing sections are created.
     """
     yaml = YAML()
     yaml.Representer = _Representer
     yaml.preserve_quotes = True
-    yaml.width = 10_000  # no line is broken that was not
+    yaml.width = 10_000  # never wrap lines
     document = yaml.load(text)
     for key, value in values.items():
         *above, name = key.split(".")
@@ -45,7 +45,7 @@ def edit(text: str, values: Mapping[str, Any], moves: Mapping[str, str | None] |
         if section:
             target = _section(document, section.split("."))
             while name in target and target[name] != entry:
-                name += "_"  # what is there stays
+                name += "_"  # never overwrite an entry
             _insert(target, name, entry)
         if not source:
             source.fa.set_flow_style()  # written {}
@@ -65,12 +65,12 @@ def _section(document: CommentedMap, path: list[str]) -> CommentedMap:
 def _insert(section: CommentedMap, name: str, value: Any) -> None:
     if name in section or section.fa.flow_style():
         section[name] = value
-    else:  # at the front, since the comment after a section's end belongs to its last key
+    else:  # at the top, because ruamel.yaml attaches the comment after a section to its last key
         section.insert(0, name, value)
 
 
 def _plain(value: Any) -> Any:
-    """Return mappings as ruamel.yaml's own, on one line where they hold no others."""
+    """Convert mappings to ruamel.yaml's type, in flow style if they contain no nested mappings."""
     if not isinstance(value, dict):
         return value
     mapping = CommentedMap({name: _plain(part) for name, part in value.items()})
@@ -82,7 +82,7 @@ def _plain(value: Any) -> Any:
 def _space(old: str, new: str) -> str:
     """Return `new` with a blank line before each section that has one in `old`.
 
-    ruamel.yaml takes a blank line for a part of the entry above it, and moves both.
+    ruamel.yaml treats a blank line as part of the entry above it and moves both.
     """
     spaced = set(re.findall(r"\n\n(\w+):", old))
     return re.sub(r"(?<!\n)\n(\w+):", lambda found: "\n" * (1 + (found[1] in spaced)) + found[1] + ":", new)

@@ -1,4 +1,4 @@
-"""`darkroom init PHOTOS`: look at a person's pictures, and fit `params.yaml` to them."""
+"""`darkroom init PHOTOS`: inspect a user's images and adapt `params.yaml` to them."""
 
 import difflib
 import sys
@@ -25,24 +25,22 @@ PARAMS = Path("params.yaml")
 INBOX = Path("data/inbox")
 TEST_IMAGES = Path("data/test_images.json")
 MANY = 1_000
-"""Pictures of a class from which a first run on some of them saves time."""
+"""Images per class above which a quick first run on a subset is suggested."""
 MOST_CLASSES, MOST_BROKEN = 30, 5
-"""How many lines are shown at most."""
+"""Largest number of lines to print."""
 
 
 def init(photos: Path, entry: str, file: Path | None, *, yes: bool, offline: bool) -> None:
-    """Say what `photos` holds, propose changes to `params.yaml`, and make them when they are agreed to.
+    """Describe the images in `photos`, propose changes to `params.yaml`, and apply them after confirmation.
 
-    file: pretrained weights to start from; without any, photographs get torchvision's, unless `offline`. Raises
-    DarkroomError when the pictures or the weights cannot be used or nobody can be asked; params.yaml is then as it was.
+    file: pretrained weights to start from; by default, torchvision's for photographs, unless `offline`. Raises
+    DarkroomError when the images or weights cannot be used, or without confirmation; params.yaml is then unchanged.
     """
     current = schema.load(PARAMS)
     _refuse_name(entry, current)
     start = weights.look(file) if file else None
     if not photos.exists():
-        raise DarkroomError(
-            f"{naming.shown(photos)} does not exist: give the folder or the archive that holds your pictures"
-        )
+        raise DarkroomError(f"{naming.shown(photos)} does not exist: give a folder or an archive of your images")
     settings = current.datasets[entry].split if entry in current.datasets else SplitSettings()
     found = survey(photos, settings.near_copies)
     console = Console(highlight=False, markup=False, emoji=False)
@@ -59,22 +57,22 @@ def init(photos: Path, entry: str, file: Path | None, *, yes: bool, offline: boo
     _check(new)
     _show_changes(old, new, changes.reasons, console)
     if new == old:
-        console.print(f"\n{PARAMS} says all this already.")
+        console.print(f"\n{PARAMS} already has these values.")
     else:
         _ask(yes=yes)
         files.write_text(PARAMS, new)
-        console.print(f"\n{PARAMS} is changed.")
+        console.print(f"\n{PARAMS} has been updated.")
     _show_next(entry, _source(photos), Counter(record.label for record in found.records), console)
 
 
 def show(found: Survey, console: Console) -> None:
-    """Print what was found: classes, sizes, copies, and what cannot be read."""
+    """Print classes, image sizes, copies, and files that cannot be read."""
     counts = Counter(record.label for record in found.records)
     sides = sorted(found.short_sides.tolist())
     grey = f", {found.greyscale:,} of them greyscale" if found.greyscale else ""
-    console.print(f"{len(found.records):,} pictures in {len(counts):,} classes{grey}")
+    console.print(f"{len(found.records):,} images in {len(counts):,} classes{grey}")
     middle = int(np.median(sides))
-    console.print(f"Shorter sides of {sides[0]:,} to {sides[-1]:,} pixels, {middle:,} in the middle\n")
+    console.print(f"Shorter side: {sides[0]:,} to {sides[-1]:,} pixels, median {middle:,}\n")
     console.print(_chart(counts))
     for words in _remarks(found, counts):
         console.print(words, soft_wrap=True)
@@ -95,21 +93,21 @@ def _chart(counts: Counter[str]) -> Table:
 
 
 def _remarks(found: Survey, counts: Counter[str]) -> list[str]:
-    """Return, line by line, what deserves a look."""
+    """Return lines about what the user should check."""
     lines = [""]
     different, clusters = len(np.unique(found.copies.exact)), len(np.unique(found.copies.clusters))
     exact, near = len(found.records) - different, different - clusters
     if exact or near:
-        lines.append(f"{exact:,} exact and {near:,} near copies: copies stay on one side of the split")
+        lines.append(f"{exact:,} exact and {near:,} near copies: copies stay in one split")
     if conflicts := int(found.copies.conflicts.sum()):
         names = [record.name for record, bad in zip(found.records, found.copies.conflicts, strict=True) if bad]
         lines.append(
-            f"{conflicts:,} pictures have a copy under another class and are left out: {naming.listed(names, most=3)}"
+            f"{conflicts:,} images have a copy with another class and are excluded: {naming.listed(names, most=3)}"
         )
     if few := [f"{label} ({count})" for label, count in counts.items() if count < 30]:
-        lines.append(f"Fewer than 30 pictures, so hard to learn and to evaluate: {naming.listed(few, most=3)}")
+        lines.append(f"Fewer than 30 images, so hard to learn and to evaluate: {naming.listed(few, most=3)}")
     if broken := [item for item in found.broken if item.label]:
-        lines.append(f"{len(broken):,} cannot be read and are left out:")
+        lines.append(f"{len(broken):,} cannot be read and are excluded:")
         lines += [f"  {naming.shown(item.name)}: {naming.shown(item.reason)}" for item in broken[:MOST_BROKEN]]
         if len(broken) > MOST_BROKEN:
             lines.append(f"  and {len(broken) - MOST_BROKEN:,} more")
@@ -125,37 +123,35 @@ def _test_images(entry: str, current: schema.Document) -> frozenset[str]:
 
 
 def _divided(found: Survey, splits: Sequence[str], settings: SplitSettings, held: Collection[str]) -> list[str]:
-    """Return, line by line, how many pictures each split gets, where they come from, and why some are in none."""
+    """Return lines about the size and origin of each split, and about excluded images."""
     sizes = Counter(splits)
     given = {record.split for record in found.records} - {""}
     shares = {"validation": settings.validation, "test": settings.test}
     lines = [""]
     for name in packed.SPLITS:
         folders = [folder for folder, split in sorted(found.splits.items()) if split == name]
-        words = f"the pictures in {naming.listed(folders)}" if folders else "as the source says"
+        words = f"the images in {naming.listed(folders)}" if folders else "as defined by the source"
         if name not in given:
             words = "the rest"
             if name == "test" and any(record.sha256 in held for record in found.records):
-                words = (
-                    f"those from before in {TEST_IMAGES} that are still there, and {shares[name]:.0%} of each new class"
-                )
+                words = f"those listed in {TEST_IMAGES} that still exist, and {shares[name]:.0%} of each new class"
             elif name in shares:
-                cut = f"taken from train, since no folder is called {name}" if given else "of each class"
+                cut = f"of train, since there is no folder {name}" if given else "of each class"
                 words = f"{shares[name]:.0%} {cut}"
         lines.append(f"{sizes[name]:,} {name}: {words}")
     if number := sizes[packed.LEFT_OUT]:
         pairs = zip(found.copies.conflicts.tolist(), splits, strict=True)
         conflicts = sum(conflict for conflict, split in pairs if split == packed.LEFT_OUT)
-        parts = [f"{conflicts:,} with a copy under another class"] * bool(conflicts)
+        parts = [f"{conflicts:,} with a copy in another class"] * bool(conflicts)
         if copies := number - conflicts:
-            groups = " or are of one group with a test picture" * any(record.group for record in found.records if held)
-            parts.append(f"{copies:,} that repeat a picture of validation or test{groups}")
-        lines.append(f"{number:,} left out: {' and '.join(parts)}")
+            groups = " or share a group with a test image" * any(record.group for record in found.records if held)
+            parts.append(f"{copies:,} that are copies of a validation or test image{groups}")
+        lines.append(f"{number:,} excluded: {' and '.join(parts)}")
     return lines
 
 
 def _source(photos: Path) -> str | None:
-    """Return what `source.path` says: nothing for the inbox, a path inside the project as it is, any other in full."""
+    """Return the value of `source.path`: None for the inbox, relative inside the project, otherwise absolute."""
     place, top = photos.resolve(), Path.cwd().resolve()
     if place == (top / INBOX).resolve():
         return None
@@ -170,14 +166,14 @@ def _refuse_name(entry: str, current: schema.Document) -> None:
 
 
 def _check(text: str) -> None:
-    """Raise DarkroomError when `text` would be refused as `params.yaml`."""
+    """Raise DarkroomError when `text` is not a valid `params.yaml`."""
     with TemporaryDirectory() as folder:
         path = Path(folder, PARAMS.name)
         path.write_text(text, encoding="utf-8")
         try:
             schema.load(path)
         except DarkroomError as error:
-            raise DarkroomError(str(error).replace(str(path), f"what would be written to {PARAMS}")) from None
+            raise DarkroomError(str(error).replace(str(path), f"the proposed {PARAMS}")) from None
 
 
 def _show_changes(old: str, new: str, reasons: Sequence[tuple[str, str]], console: Console) -> None:
@@ -193,26 +189,28 @@ def _show_changes(old: str, new: str, reasons: Sequence[tuple[str, str]], consol
 
 
 def _ask(*, yes: bool) -> None:
-    """Return when the changes are agreed to; raises DarkroomError otherwise."""
+    """Ask for confirmation. Raises DarkroomError without it."""
     if yes:
         return
     if not sys.stdin.isatty():
-        raise DarkroomError(f"{PARAMS} is as it was, since there is nobody to ask: say --yes to make these changes")
+        raise DarkroomError(
+            f"{PARAMS} is unchanged, since nobody can confirm the changes here: pass --yes to apply them"
+        )
     try:
-        answer = input(f"\nMake these changes to {PARAMS}? [y/N] ")
+        answer = input(f"\nApply these changes to {PARAMS}? [y/N] ")
     except EOFError:
         answer = ""
     if answer.strip().lower() not in ("y", "yes"):
-        raise DarkroomError(f"{PARAMS} is as it was: say y, or --yes, to make these changes")
+        raise DarkroomError(f"{PARAMS} is unchanged: answer y, or pass --yes, to apply the changes")
 
 
 def _show_next(entry: str, source: str | None, counts: Counter[str], console: Console) -> None:
-    lines = [("dvc repro", "train, evaluate, package and report"), ("darkroom summary", "what came of it")]
+    lines = [("dvc repro", "train, evaluate, package and report"), ("darkroom summary", "show the results")]
     if source:
-        lines.append(("dvc repro -f download && dvc repro", "the same after the pictures have changed"))
+        lines.append(("dvc repro -f download && dvc repro", "the same, after you have changed the images"))
     if max(counts.values()) > MANY:
         limit = f"dvc exp run -S datasets.{entry}.pack.limit_per_class={MANY // 5}"
-        lines.insert(0, (limit, "a quick look first"))
+        lines.insert(0, (limit, "a quick first run"))
     width = max(len(command) for command, _ in lines)
     console.print("\nNext")
     for command, what in lines:

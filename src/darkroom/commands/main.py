@@ -17,51 +17,51 @@ def main() -> None:
 
 def run(argv: Sequence[str] | None = None) -> None:
     """Parse `argv` and run the subcommand it names."""
-    parser = _Parser(prog="darkroom", description="What is typed beside dvc and bentoml.")
+    parser = _Parser(prog="darkroom", description="Commands that complement dvc and bentoml.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    command = commands.add_parser("init", help="look at your pictures, and fit params.yaml to them")
+    command = commands.add_parser("init", help="inspect your pictures and adapt params.yaml to them")
     command.add_argument("photos", type=Path, metavar="PHOTOS", help="class folders, or a zip or tar archive of them")
     command.add_argument("--name", default="folder", help="the entry of `datasets` to write (folder)")
-    command.add_argument("--offline", action="store_true", help="do without pretrained weights from the network")
+    command.add_argument("--offline", action="store_true", help="do not download pretrained weights")
     text = "pretrained weights to start from: a file (.pth, .safetensors) or the folder of a candidate"
     command.add_argument("--weights", type=Path, metavar="FILE", help=text)
-    command.add_argument("--yes", action="store_true", help="make the changes without asking")
+    command.add_argument("--yes", action="store_true", help="apply the changes without confirmation")
     command.set_defaults(run=_init)
 
-    command = commands.add_parser("predict", help="let the model answer for files, folders or archives of pictures")
+    command = commands.add_parser("predict", help="predict the classes of pictures in files, folders or archives")
     command.add_argument("paths", type=Path, nargs="+", metavar="PATH")
-    command.add_argument("--csv", type=Path, metavar="FILE", help="write the answers there, and not to the screen")
-    command.add_argument("--top-k", type=_count, default=1, metavar="N", help="classes an answer (1)")
+    command.add_argument("--csv", type=Path, metavar="FILE", help="write the predictions to this file")
+    command.add_argument("--top-k", type=_count, default=1, metavar="N", help="classes per prediction (1)")
     _add_model(command)
     command.set_defaults(run=_predict)
 
-    command = commands.add_parser("drift", help="compare a deployed model's answers with those on validation")
+    command = commands.add_parser("drift", help="compare a deployed model's predictions with those on validation")
     command.add_argument("log", type=Path, metavar="LOG", help="folder of the service's log, or a CSV file of predict")
-    command.add_argument("--json", action="store_true", help="print it for programs")
+    command.add_argument("--json", action="store_true", help="print JSON")
     _add_model(command)
     command.set_defaults(run=_drift)
 
-    command = commands.add_parser("corrections", help="bring back pictures that users of the service put right")
+    command = commands.add_parser("corrections", help="import pictures that users of the service have corrected")
     command.add_argument("log", type=Path, metavar="LOG", help="folder of the service's log")
     command.add_argument("--to", type=Path, metavar="FOLDER", help="folder of class folders (data/inbox)")
     command.set_defaults(run=_corrections)
 
-    command = commands.add_parser("summary", help="say what the last run came to")
+    command = commands.add_parser("summary", help="summarise the last run")
     command.set_defaults(run=_summary)
 
-    command = commands.add_parser("mend", help="mend what a killed dvc left half written")
+    command = commands.add_parser("mend", help="repair files that a killed dvc left incomplete")
     command.set_defaults(run=_mend)
 
     arguments = parser.parse_args(argv)
     try:
         arguments.run(arguments)
-    except BrokenPipeError:  # who reads the output, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader of the output, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose messages show arguments, such as the files that a shell put in place of `*`, without harm."""
+    """A parser that escapes arguments in its messages, such as file names that a shell inserted for `*`."""
 
     def error(self, message: str) -> NoReturn:
         super().error(naming.escape(message))
@@ -74,11 +74,11 @@ def _add_model(command: argparse.ArgumentParser) -> None:
 
 def _count(text: str) -> int:
     if not (text.isdecimal() and int(text)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
     return int(text)
 
 
-# Each imports its own module: some need what the environment of the service does not have.
+# Each function imports its own module, because some need packages that the service's environment does not have.
 
 
 def _init(arguments: argparse.Namespace) -> None:

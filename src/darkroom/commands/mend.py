@@ -1,4 +1,4 @@
-"""Mending DVC's own files: it writes them in place, so when it is killed then it leaves half a file."""
+"""Repair of DVC's own files: DVC writes them in place, so it can leave incomplete files when it is killed."""
 
 import json
 import os
@@ -12,18 +12,18 @@ from darkroom.foundations.errors import DarkroomError
 LOCK = Path("dvc.lock")
 PIPELINE = Path("dvc.yaml")
 PATHS = Path(".dvc/tmp/rwlock")
-"""Which process reads or writes which path; DVC itself removes those that are dead."""
+"""Which process reads or writes which path; DVC itself removes the entries of dead processes."""
 GUARD = Path(".dvc/tmp/lock")
-"""Held while DVC writes; the system releases it when a process dies."""
+"""Held while DVC writes; the operating system releases it when the process dies."""
 
 
 def mend() -> list[str]:
-    """Mend the files of the repository in the current folder; returns what was done, in words.
+    """Repair DVC's files of the repository in the current folder; return a report.
 
-    Raises DarkroomError while a DVC is writing, and where DVC could not run, for want of git.
+    Raises DarkroomError while another DVC process is writing, and if DVC cannot run because git is missing.
     """
     _refuse_without_git()
-    # Imported here, since the environment of the service has no DVC.
+    # Imported here, because the service's environment has no DVC.
     from dvc.lock import Lock, LockError
 
     if not GUARD.parent.is_dir():
@@ -32,24 +32,26 @@ def mend() -> list[str]:
         with Lock(str(GUARD)):
             return [words for words in (_mend_paths(), _mend_lock()) if words]
     except LockError:
-        raise DarkroomError(f"another DVC is at work here ({GUARD} is held): let it end, or end it") from None
+        raise DarkroomError(
+            f"another DVC process is running here ({GUARD} is locked): wait for it, or stop it"
+        ) from None
 
 
 def _refuse_without_git() -> None:
-    """Refuse sources that came as an archive: DVC says only that they are no git repository."""
+    """Raise DarkroomError for a source tree without git, such as an unpacked archive; DVC's own message is terse."""
     from dvc.config import Config
 
     command = ["git", "rev-parse", "--git-dir"]
     if shutil.which("git") is None:
-        raise DarkroomError("git is not installed: install it, DVC needs it")
+        raise DarkroomError("git is not installed, and DVC needs it: install git")
     environment = {**os.environ, "LC_ALL": "C"}
     found = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", env=environment)
     if not PIPELINE.is_file() or "not a git repository" not in found.stderr:
         return
     if not Config(".dvc", validate=False).get("core", {}).get("no_scm"):
         raise DarkroomError(
-            f"{Path.cwd()} is not a git repository, which DVC needs: clone the project with git, or start a repository "
-            "here (git init && git add . && git commit -m start), or do without (dvc config --local core.no_scm true)"
+            f"{Path.cwd()} is not a git repository, which DVC needs: clone the project with git, create a repository "
+            "here (git init && git add . && git commit -m start), or turn git off (dvc config --local core.no_scm true)"
         )
 
 
@@ -60,12 +62,12 @@ def _mend_paths() -> str:
         return ""
     except json.JSONDecodeError:
         PATHS.unlink()
-        return f"{PATHS} was cut short: removed"
+        return f"{PATHS} was incomplete: removed"
     return ""
 
 
 def _mend_lock() -> str:
-    """Bring back the last committed `dvc.lock` for one that was cut; what ran since then DVC takes from its cache."""
+    """Replace a truncated `dvc.lock` by the last committed one; DVC restores later runs from its run cache."""
     if not LOCK.is_file():
         return ""
     committed = subprocess.run(["git", "show", f"HEAD:./{LOCK}"], capture_output=True, encoding="utf-8")
@@ -73,17 +75,17 @@ def _mend_lock() -> str:
         return ""
     LOCK.unlink()
     if committed.returncode:
-        return f"{LOCK} was cut short: removed"
+        return f"{LOCK} was incomplete: removed"
     files.write_text(LOCK, committed.stdout)
-    return f"{LOCK} was cut short: the last committed one is back"
+    return f"{LOCK} was incomplete: the last committed version is restored"
 
 
 def _is_whole(committed: str) -> bool:
-    """Tell whether the whole of `dvc.lock` was written.
+    """Return whether `dvc.lock` is complete.
 
-    Three of four cuts are YAML that DVC takes for a whole file, and it would forget the stages behind them. So a file
-    is cut, too, where its last line does not end, or where it lacks a stage that was committed: DVC takes one out of it
-    only together with the stage's place in `dvc.yaml`.
+    Three of four truncated files are still valid YAML. DVC would accept them and lose the stages that are missing. A
+    file therefore also counts as truncated if its last line has no newline, or if it lacks a committed stage that is
+    still in `dvc.yaml`.
     """
     from dvc.exceptions import DvcException
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
@@ -100,7 +102,7 @@ def _is_whole(committed: str) -> bool:
 
 
 def _stages(text: str) -> set[str]:
-    """Return the names of the stages in the text of a `dvc.yaml` or `dvc.lock`; of one that is no YAML, none."""
+    """Return the names of the stages in the text of a `dvc.yaml` or `dvc.lock`; none if it is not valid."""
     from dvc.utils.serialize import YAMLError, parse_yaml
 
     try:

@@ -1,4 +1,4 @@
-"""`darkroom predict PATH…`: the answers of the served model for any number of pictures, without a server."""
+"""`darkroom predict PATH…`: predictions of the served model for any number of images, without a server."""
 
 import csv
 import re
@@ -22,27 +22,27 @@ from darkroom.predictor import Predictor
 from darkroom.progress import progress
 
 FEW = 25
-"""Up to this many pictures are shown as a table on a terminal."""
+"""Largest number of images that are shown as a table on a terminal."""
 
 
 def predict(paths: Sequence[Path], table: Path | None, top_k: int, model: Path) -> None:
-    """Print the answers for all pictures in `paths`, or write them to the CSV file `table`.
+    """Print the predictions for all images in `paths`, or write them to the CSV file `table`.
 
-    Memory is bounded however many pictures there are. Raises DarkroomError when none can be answered, when there are
-    none, or no model.
+    Memory use does not grow with the number of images. Raises DarkroomError when there are no images, no image can be
+    read, or there is no model.
     """
     predictor = Predictor(model, threads=1)
     top_k = min(top_k, len(predictor.card.classes))
     if table and table.is_dir():
-        raise DarkroomError(f"{naming.shown(table)} is a folder: give --csv the name of a file")
+        raise DarkroomError(f"{naming.shown(table)} is a folder: give the name of a file to --csv")
     count = sum(answering.count(path) for path in paths)
     if not count:
         raise DarkroomError(
-            f"{naming.listed(paths)}: no pictures there ({', '.join(sorted(images.SUFFIXES))}): give another path"
+            f"{naming.listed(paths)}: no images there ({', '.join(sorted(images.SUFFIXES))}): give another path"
         )
-    out = sys.stdout  # now, since a bar on the other stream takes it over
+    out = sys.stdout  # bound now, because a progress bar on stderr replaces sys.stdout
     tally = Tally()
-    rows_move = not table and out.isatty()  # rows on a terminal show by themselves how far it is
+    rows_move = not table and out.isatty()  # rows printed to a terminal show the progress themselves
     with nullcontext(lambda _: None) if rows_move else progress("predict", count, "images") as advance:
         answers = tally.watch(answering.answer(predictor, answering.read(paths), top_k), advance)
         if table:
@@ -52,7 +52,7 @@ def predict(paths: Sequence[Path], table: Path | None, top_k: int, model: Path) 
             except OSError as error:
                 reason = error.strerror or error
                 raise DarkroomError(
-                    f"{naming.shown(table)} cannot be written ({reason}): give --csv another place"
+                    f"{naming.shown(table)} cannot be written ({reason}): give another path to --csv"
                 ) from None
         elif rows_move and count <= FEW:
             show(answers, Console(file=out, highlight=False))
@@ -60,13 +60,13 @@ def predict(paths: Sequence[Path], table: Path | None, top_k: int, model: Path) 
             write_csv(answers, top_k, out)
     print(tally.words() + (f"; see {naming.shown(table)}" if table else ""), file=sys.stderr)
     if not tally.answered:
-        raise DarkroomError(f"none of the pictures can be read ({tally.first_error}): give others")
+        raise DarkroomError(f"none of the images can be read ({tally.first_error}): give others")
 
 
 def write_csv(answers: Iterable[Answer], top_k: int, file: TextIO) -> None:
-    """Write a line an answer: name, labels with probabilities, confident, in_distribution, error.
+    """Write one line per prediction: name, labels with probabilities, confident, in_distribution, error.
 
-    What is no plain text in a name is escaped, since the lines may go to a terminal, and no cell is a formula.
+    Control characters in names are escaped, because the output may be a terminal, and no cell is a formula.
     """
     labels = [f"{part}{number}" for number in ("", *range(2, top_k + 1)) for part in ("label", "probability")]
     labels = [re.sub(r"(\d+)$", r"_\1", name) for name in labels]
@@ -82,8 +82,8 @@ def write_csv(answers: Iterable[Answer], top_k: int, file: TextIO) -> None:
 
 
 def show(answers: Iterable[Answer], console: Console) -> None:
-    """Print a table of answers, and below it what could not be answered."""
-    table = Table("picture", "label", Column("probability", justify="right"), "", "", box=None, pad_edge=False)
+    """Print a table of predictions, followed by the errors."""
+    table = Table("image", "label", Column("probability", justify="right"), "", "", box=None, pad_edge=False)
     errors = []
     for item in answers:
         if item.error:
@@ -101,18 +101,18 @@ def show(answers: Iterable[Answer], console: Console) -> None:
 def _remark(item: Answer) -> str:
     if item.in_distribution is False:
         return "none of the classes?"
-    return "unsure" if item.confident is False else ""
+    return "low confidence" if item.confident is False else ""
 
 
 class Tally:
-    """What the answers came to, counted as they pass by."""
+    """Counts predictions as they are made."""
 
     def __init__(self) -> None:
         self.answered = self.failed = self.unsure = self.unknown = 0
         self.first_error = ""
 
     def watch(self, answers: Iterable[Answer], advance: Callable[[int], None]) -> Iterator[Answer]:
-        """Yield `answers` as they are, and count them."""
+        """Yield `answers` unchanged, and count them."""
         for item in answers:
             self.answered += not item.error
             self.failed += bool(item.error)
@@ -124,8 +124,8 @@ class Tally:
 
     def words(self) -> str:
         """Return the counts as one line."""
-        parts = [f"{self.answered:,} of {self.answered + self.failed:,} pictures answered"]
-        parts += [f"{self.unsure:,} of them unsure"] * bool(self.unsure)
-        parts += [f"{self.unknown:,} perhaps of no class"] * bool(self.unknown)
+        parts = [f"{self.answered:,} of {self.answered + self.failed:,} images predicted"]
+        parts += [f"{self.unsure:,} of them with low confidence"] * bool(self.unsure)
+        parts += [f"{self.unknown:,} probably of no class"] * bool(self.unknown)
         parts += [f"{self.failed:,} cannot be read"] * bool(self.failed)
         return ", ".join(parts)

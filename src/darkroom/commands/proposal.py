@@ -1,4 +1,4 @@
-"""What `params.yaml` should say about a person's pictures, and why."""
+"""Values of `params.yaml` that suit a user's images, with reasons."""
 
 import re
 from collections import Counter
@@ -18,27 +18,27 @@ from darkroom.schema import Document
 from darkroom.training.settings import IMAGENET, Backbone
 
 SIZES = (160, 128, 96)
-"""Sides in pixels for a network of ImageNet's: at 160 it takes half the time of its own 224. Pictures smaller than
-the least of them are no photographs to it."""
+"""Input sides in pixels for a network pretrained on ImageNet: at 160 it takes half the time of its own 224. Images
+smaller than the last one are not treated as photographs."""
 SMALL = 48
-"""Up to this many pixels of the shorter side, 32 hold all there is to see."""
+"""Up to this median shorter side in pixels, images are resized to 32 pixels."""
 BACKBONE: Backbone = "mobilenet_v2"
-"""The smallest of the pretrained networks that is good at photographs: 14 MB, a few milliseconds an image."""
+"""The smallest pretrained network with good accuracy on photographs: 14 MB, a few milliseconds per image."""
 SCRATCH = "resnet9"
-"""The network for small pictures."""
+"""The network for small images."""
 FEW = 300
-"""Validation images below which a choice between models may be luck."""
+"""Number of validation images below which folds are proposed, because selecting a model on so few is unreliable."""
 FOLDS = 5
 ONE_WAY = re.compile(
     r"[0-9A-Za-z]|.*(?<![a-z])(digit|letter|number|text|left|right|(anti|counter)?clockwise|arrow)s?(?![a-z]).*",
     re.IGNORECASE,
 )
-"""Names of classes whose pictures are something else, or nothing, in a mirror: whole words, as sparrows may fly."""
+"""Names of classes whose images must not be mirrored. Whole words only, so that "arrow" does not match "sparrow"."""
 
 
 @dataclass
 class Proposal:
-    """Changes to `params.yaml`: see `editing.edit`. `reasons` are pairs of what and why, for people."""
+    """Changes to `params.yaml`, see `editing.edit`. `reasons` are pairs (change, reason) for display."""
 
     values: dict[str, Any] = field(default_factory=dict)
     moves: dict[str, str | None] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Proposal:
 
 
 def shows_photographs(found: Survey) -> bool:
-    """Return whether the pictures are large enough for a network that knows photographs."""
+    """Return whether the images are large enough for a network pretrained on photographs."""
     return bool(np.median(found.short_sides) >= min(SIZES))
 
 
@@ -60,10 +60,10 @@ def propose(
     *,
     offline: bool,
 ) -> Proposal:
-    """Return the changes that make `current` fit the pictures, as the data set `entry`.
+    """Return the changes that adapt `current` to the images, as the data set `entry`.
 
-    splits: the split of each picture found; path: where they lie, None for the inbox; start: the pretrained weights to
-    start from, if any; offline: whether the models must do without torchvision's.
+    splits: the split of each image found; path: their location, None for the inbox; start: the pretrained weights to
+    start from, if any; offline: whether torchvision's weights cannot be downloaded.
     """
     known = current.datasets.get(entry)
     side = int(np.median(found.short_sides))
@@ -82,7 +82,7 @@ def propose(
     }
     result = Proposal({"dataset": entry})
     if known and isinstance(known.source, FolderSource) and not known.source.classes.keys() <= counts.keys():
-        settings["source"]["classes"] = {}  # those of other pictures
+        settings["source"]["classes"] = {}  # those of other images
     if known:
         parts = {f"{section}.{key}": value for section, part in settings.items() for key, value in part.items()}
         result.values |= {f"datasets.{entry}.{key}": value for key, value in parts.items()}
@@ -95,7 +95,7 @@ def propose(
         (f"flip {str(bool(flip)).lower()}", _why_flip(one_way)),
     ]
     if balance != "none":
-        reason = f"the largest class has {ratio:.1f} times the pictures of the smallest"
+        reason = f"the largest class has {ratio:.1f} times the images of the smallest"
         result.reasons.append((f"balance {balance}", reason))
     _propose_models(result, current, found, splits, start, offline=offline)
     return result
@@ -103,16 +103,16 @@ def propose(
 
 def _why_size(side: int, size: int) -> str:
     if size >= min(SIZES):
-        return f"half of the pictures have a shorter side of {side:,} pixels or more"
+        return f"the median shorter side is {side:,} pixels"
     if side > size:
-        return f"networks trained from random weights are slow on larger ones; {side:,} is the median shorter side"
+        return f"networks trained from random weights are slow on larger images; the median shorter side is {side:,}"
     return f"the median shorter side is {side:,} pixels"
 
 
 def _why_flip(one_way: Sequence[str]) -> str:
     if not one_way:
-        return "photographs show the same in a mirror; say false if yours do not"
-    return f"{naming.listed(one_way, most=3)} would be something else in a mirror"
+        return "mirrored photographs usually keep their class; set it to false if yours do not"
+    return f"{naming.listed(one_way, most=3)} would change when mirrored"
 
 
 def _propose_models(
@@ -124,14 +124,14 @@ def _propose_models(
             result.values[f"transfer.{start.name}"] = start.entry()
         elif start.sha256:
             result.values |= {f"transfer.{start.name}.{key}": value for key, value in start.entry().items()}
-        origin = f"its weights are {start.weights}" if start.sha256 else "its weights come from the network once"
-        reason = f"knows photographs, so {sizes['train']:,} can be enough; {origin}"
+        origin = f"its weights are {start.weights}" if start.sha256 else "its weights are downloaded once"
+        reason = f"pretrained on photographs, so {sizes['train']:,} images can be enough; {origin}"
         result.reasons.append((f"transfer {start.name}", reason))
         result.moves = {f"scratch.{name}": "zoo" for name in current.scratch}
         small = [name for name, other in current.transfer.items() if not other.architecture and name != start.name]
         result.moves |= {f"transfer.{name}": None for name in small}
         if result.moves:
-            reason = "those for small pictures would be slow here, and worse; what is in scratch waits in zoo"
+            reason = "those for small images would be slower and less accurate here; those in scratch move to zoo"
             result.reasons.append(("no other networks", reason))
     else:
         kept = [name for name, other in current.transfer.items() if not (offline and other.weights == IMAGENET)]
@@ -140,12 +140,12 @@ def _propose_models(
             result.moves[f"zoo.{SCRATCH}"] = "scratch"
     families = splitting.together(found.records, found.copies).tolist()
     rows = zip(found.records, families, splits, strict=True)
-    # What stays together is in one fold, so a class has as many folds as families.
+    # Images of one family stay in one fold, so a class can have at most as many folds as families.
     evaluated = {(record.label, family) for record, family, split in rows if split in ("train", "validation")}
     folds = min(FOLDS, *Counter(label for label, _ in evaluated).values()) if start and sizes["validation"] < FEW else 0
     folds = folds if folds > 1 else 0
     if folds != current.select.folds:
         result.values["select.folds"] = folds
     if folds:
-        reason = f"{sizes['validation']} validation pictures alone would choose by luck"
+        reason = f"{sizes['validation']} validation images are too few to select a model"
         result.reasons.append((f"folds {folds}", reason))

@@ -1,4 +1,4 @@
-"""What the last run came to, in a few lines."""
+"""Summary of the last run in a few lines."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from darkroom import balance, revision, thresholds
 from darkroom.foundations import files, naming
 from darkroom.foundations.errors import DarkroomError
 
-# Outputs that dvc.yaml names; a test compares.
+# Outputs of the stages; a test compares them with dvc.yaml.
 EVALUATION = Path("plots/tables/scores.json")
 DATA = Path("metrics/data.json")
 BEST = Path("models/best.json")
@@ -16,7 +16,7 @@ REPORTS = Path("reports")
 
 
 def summary() -> str:
-    """Return the candidates with their test scores, which was chosen and why, what to beware of, and what to do next.
+    """Return the candidates' test scores, which one was selected and why, warnings, and next steps.
 
     Raises DarkroomError when the pipeline has not run yet.
     """
@@ -46,7 +46,7 @@ def summary() -> str:
 
 
 def _foreign(evaluation: dict[str, Any]) -> list[str]:
-    """Say how many images that show none of the classes get a confident answer."""
+    """Return how many out-of-distribution images get a confident prediction."""
     selective = evaluation.get("best", {}).get("selective_prediction") or {"out_of_distribution": {}}
     text = thresholds.describe(
         {kind: figures["confident"] for kind, figures in selective["out_of_distribution"].items()}
@@ -55,21 +55,21 @@ def _foreign(evaluation: dict[str, Any]) -> list[str]:
 
 
 def _scores(candidates: dict[str, Any], chosen: str, counts: balance.Counts) -> list[str]:
-    """Return a line a candidate, the best on test first; where classes are uneven, macro F1 leads."""
+    """Return one line per candidate, sorted by test accuracy, or by macro F1 if classes are imbalanced."""
     uneven = balance.are_uneven(counts)
     always = balance.majority(counts)
     majority = f"always {naming.shown(always.name)}"
     width = max(map(len, [*candidates, majority] if uneven else candidates))
     lead = "macro_f1" if uneven else "accuracy"
     if uneven:
-        lines = ["Test scores: macro F1, in which every class counts the same, and accuracy with its 95% interval"]
+        lines = ["Test scores: macro F1, in which all classes have equal weight, and accuracy with its 95% interval"]
     else:
-        lines = ["Test accuracy, with its 95% interval"]
+        lines = ["Test accuracy with its 95% confidence interval"]
     for name, scores in sorted(candidates.items(), key=lambda item: -item[1]["test"][lead]):
         test = scores["test"]
         macro = f"{test['macro_f1']:.3f}   " if uneven else ""
         interval = f"{test['accuracy_low']:.2%} to {test['accuracy_high']:.2%}"
-        mark = "  ← chosen" if name == chosen else ""
+        mark = "  ← selected" if name == chosen else ""
         lines.append(f"  {name:<{width}}  {macro}{test['accuracy']:7.2%}   {interval}{mark}")
     if uneven:
         lines.append(f"  {majority:<{width}}  {always.macro_f1:.3f}   {always.accuracy:7.2%}")
@@ -77,35 +77,35 @@ def _scores(candidates: dict[str, Any], chosen: str, counts: balance.Counts) -> 
 
 
 def _few_tests(counts: balance.Counts) -> list[str]:
-    """Name the classes with too few test images for their scores to say much, the smallest first."""
+    """Return a warning about classes with too few test images for reliable scores, the smallest first."""
     if not (small := balance.with_few_tests(counts)):
         return []
     named = naming.listed([f"{name} ({images:,})" for name, images in small], most=5)
-    scores = "its scores say" if len(small) == 1 else "their scores say"
-    return [f"Fewer than {balance.FEW} test images, so {scores} little: {named}"]
+    scores = "its scores are" if len(small) == 1 else "their scores are"
+    return [f"Fewer than {balance.FEW} test images, so {scores} unreliable: {named}"]
 
 
 def _other_tests(data: dict[str, Any]) -> list[str]:
-    """Say where the test images are not those of the last commit, as scores on different images do not compare."""
+    """Return a warning if the test images differ from the last commit's, because scores are then not comparable."""
     try:
         before = json.loads(revision.committed(DATA) or "{}")
-    except ValueError:  # a merge that was committed with its conflicts
+    except ValueError:  # a merge was committed with conflict markers
         return []
     if before.get("test_hash", data.get("test_hash")) == data.get("test_hash"):
         return []
     return [
         f"The test images differ from the last commit's ({before['test']:,} then, {data['test']:,} now): "
-        "scores before and after do not compare."
+        "their scores are not comparable."
     ]
 
 
 def _remade() -> list[str]:
-    """Say why tracked results differ from the commit where nothing else does, and what to do about that."""
-    files_told = revision.remade()
-    if not files_told or revision.changed():
+    """Return an explanation and remedy if only the tracked results differ from the commit."""
+    rebuilt = revision.remade()
+    if not rebuilt or revision.changed():
         return []
     return [
         "",
-        f"Different from the commit, though no code or parameter is: {naming.listed(files_told, most=5)}.",
-        "Another processor rounds differently and new data give new numbers; see CONTRIBUTING.md for what to do.",
+        f"These results differ from the commit, although code and parameters do not: {naming.listed(rebuilt, most=5)}.",
+        "Another processor rounds differently, and new data change the results. CONTRIBUTING.md describes what to do.",
     ]

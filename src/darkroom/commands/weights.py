@@ -1,4 +1,4 @@
-"""Pretrained weights for `darkroom init`: what a colleague's file holds, and whether torchvision's can be fetched."""
+"""Pretrained weights for `darkroom init`: recognise a given file, and check that torchvision's can be downloaded."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,15 +24,15 @@ class Weights:
     sha256: str | None = None
 
     def entry(self) -> dict[str, str]:
-        """Return what `params.yaml` says about it."""
+        """Return the entry as in `params.yaml`."""
         pairs = {"architecture": self.architecture, "weights": self.weights, "sha256": self.sha256}
         return {key: value for key, value in pairs.items() if value not in (None, IMAGENET)}
 
 
 def look(path: Path) -> Weights:
-    """Return the entry for a file of weights, or for the folder of a candidate, pinned by its SHA-256.
+    """Return the entry for a file of weights or the folder of a candidate, pinned by its SHA-256.
 
-    Raises DarkroomError when there is nothing, or no network that it fits.
+    Raises DarkroomError when there are no weights, or no network fits them.
     """
     top = Path.cwd().resolve()
     place = path.expanduser().resolve()
@@ -43,24 +43,23 @@ def look(path: Path) -> Weights:
         return Weights(name, None, where, files.sha256(place / "weights.safetensors"))
     if not place.is_file() or place.suffix not in WEIGHT_FILES:
         raise DarkroomError(
-            f"--weights {naming.shown(path)} is no file of weights: give one that ends in {', '.join(WEIGHT_FILES)}, "
-            "or the folder of a candidate"
+            f"--weights {naming.shown(path)} is not a file of weights: give one that ends in "
+            f"{', '.join(WEIGHT_FILES)}, or the folder of a candidate"
         )
     from darkroom.training.transfer import backbones, weights
 
     architecture = backbones.recognise(weights.load(place, naming.shown(path)))
     if architecture is None:
         raise DarkroomError(
-            f"--weights {naming.shown(path)} fits none of the networks that can be used here: "
-            f"{', '.join(backbones.NAMES)}"
+            f"--weights {naming.shown(path)} fits none of the supported networks: {', '.join(backbones.NAMES)}"
         )
     return Weights(architecture, architecture, where, files.sha256(place))
 
 
 def published(name: Backbone, settings: TransferSettings | None) -> Weights:
-    """Return the entry for torchvision's own weights, once it is sure that they are here or can be fetched.
+    """Return the entry for torchvision's weights after checking that they are available.
 
-    settings: the entry as it is now, which may name other weights. Raises DarkroomError when they cannot be fetched.
+    settings: the current entry, which may name other weights. Raises DarkroomError when they cannot be downloaded.
     """
     settings = settings or TransferSettings(architecture=name)
     if settings.weights == IMAGENET and not pretrained.have(settings, PRETRAINED / name):
@@ -70,8 +69,8 @@ def published(name: Backbone, settings: TransferSettings | None) -> Weights:
         reasons = [] if (BACKBONES / found.file).is_file() else fetching.unreachable(pretrained.addresses(found))
         if reasons:
             raise DarkroomError(
-                f"the weights of {name} cannot be fetched: {'; '.join(reasons)}. Check the network, or fetch "
-                f"{found.file} elsewhere and put it into {BACKBONES}/, or say --weights FILE for other weights, or "
+                f"the weights of {name} cannot be downloaded: {'; '.join(reasons)}. Check the network, download "
+                f"{found.file} elsewhere and put it into {BACKBONES}/, pass --weights FILE for other weights, or pass "
                 "--offline to train from scratch"
             )
     return Weights(name, name)

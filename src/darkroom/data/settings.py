@@ -26,17 +26,17 @@ class DigitsSource(Section):
 
 
 class FolderSource(Section):
-    """Your own pictures in class folders, as a folder or an archive; `data/inbox/` when nothing is given."""
+    """Your own images in class folders, as a folder or an archive; `data/inbox/` when neither is given."""
 
     kind: Literal["folder"] = "folder"
     path: str | None = None
     """A folder of class folders, or a zip or tar archive of them."""
     url: str | None = None
-    """Address of such an archive."""
+    """URL of such an archive."""
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
-    """SHA-256 of the archive: required with `url`, checked with either."""
+    """SHA-256 of the archive. Required with `url`, optional with `path`; always verified."""
     classes: ClassNames = {}
-    """Class names in place of folder names, as FOLDER: CLASS; folders that are not listed keep theirs."""
+    """Maps folder names to class names, as FOLDER: CLASS. Folders that are not listed keep their names."""
 
     @model_validator(mode="after")
     def _one_place(self) -> "FolderSource":
@@ -48,60 +48,60 @@ class FolderSource(Section):
 
 
 class CifarSource(Section):
-    """CIFAR-10: 60,000 photographs of 32×32 pixels, ten classes, 170 MB; the official test split is kept."""
+    """CIFAR-10: 60,000 photographs of 32×32 pixels, ten classes, 170 MB; the official test split is used."""
 
     kind: Literal["cifar10"] = "cifar10"
     mirror: str | None = None
-    """Address or path of `cifar-10-python.tar.gz`, tried first, as is what `DARKROOM_CIFAR10_MIRROR` says."""
+    """URL or path of `cifar-10-python.tar.gz`, tried first; the variable `DARKROOM_CIFAR10_MIRROR` works as well."""
 
 
 class KaggleSource(Section):
-    """An image set of Kaggle's in class folders, fetched by its own client."""
+    """A Kaggle data set with class folders, downloaded by the official Kaggle client."""
 
     kind: Literal["kaggle"] = "kaggle"
     dataset: str
-    """OWNER/NAME as in the set's address on kaggle.com, or OWNER/NAME/VERSION."""
+    """OWNER/NAME as in the data set's URL on kaggle.com, or OWNER/NAME/VERSION."""
     classes: ClassNames = {}
-    """Class names in place of folder names, as FOLDER: CLASS; folders that are not listed keep theirs."""
+    """Maps folder names to class names, as FOLDER: CLASS. Folders that are not listed keep their names."""
     title: Annotated[str, ONE_LINE] | None = None
     """Name of the data set in the report."""
     licence: Annotated[str, ONE_LINE] = "see its page on Kaggle"
-    """Licence of the pictures, for the report."""
+    """Licence of the images, shown in the report."""
 
     @field_validator("dataset")
     @classmethod
     def _slug(cls, dataset: str) -> str:
         if not re.fullmatch(r"[A-Za-z0-9][\w-]*/[A-Za-z0-9][\w.-]*(/\d+)?", dataset, re.ASCII):
-            raise ValueError("write OWNER/NAME or OWNER/NAME/VERSION, as in the set's address on kaggle.com")
+            raise ValueError("write OWNER/NAME or OWNER/NAME/VERSION, as in the data set's URL on kaggle.com")
         return dataset
 
 
 Source = Annotated[DigitsSource | FolderSource | CifarSource | KaggleSource, Field(discriminator="kind")]
 
 Fraction = Annotated[float, Field(gt=0, lt=0.5)]
-"""A share of the images, above 0 and below one half."""
+"""A fraction of the images, above 0 and below one half."""
 
 
 class SplitSettings(Section):
-    """How large the splits are; the rest trains.
+    """Sizes of the validation and test splits; all other images are for training.
 
-    A split that the source brings along is kept, and the shares are of the images that it leaves free.
+    Splits that the source defines are kept. The fractions then apply to the images that it leaves unassigned.
     """
 
     validation: Fraction = 0.15
-    """Share of the images that chooses, stops and calibrates."""
+    """Fraction of the images for model selection, early stopping and calibration."""
     test: Fraction = 0.2
-    """Share of the images that is only ever scored."""
+    """Fraction of the images held out for the final evaluation."""
     grow: Literal["train", "all"] = "train"
-    """Where images added later go: train leaves the test images as they are; all draws them from all images again."""
+    """Where images added later go. `train` keeps the test split; `all` draws a new one from all images."""
     near_copies: Annotated[int, Field(ge=0, le=16)] = 8
-    """Bits of 64 by which perceptual hashes of near copies may differ; 0 looks for exact copies alone."""
+    """Largest Hamming distance between the 64-bit perceptual hashes of near copies; 0 finds exact copies only."""
 
 
 class PackSettings(Section):
-    """How pictures become arrays."""
+    """How images are decoded and resized."""
 
     image_size: Annotated[int, Field(ge=8, le=1024)] = 64
-    """Side of the square that pictures are resized to, in pixels."""
+    """Side length in pixels of the squares that images are resized to."""
     limit_per_class: Annotated[int, Field(ge=4)] | None = None
-    """Take at most this many pictures of each class and split, for quick runs."""
+    """Largest number of images per class and split, for quick runs."""

@@ -1,4 +1,4 @@
-"""The one error that a user meets, and the edge at which it becomes a message."""
+"""The exception for user errors, and its conversion to a message."""
 
 import errno
 import inspect
@@ -16,7 +16,7 @@ LIBRARY = Path(__file__).resolve().parents[1]
 OWN = ("darkroom", "stages", "tests")
 """Packages of this repository: that one of their modules is missing is a bug."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
-MENDABLE = {
+FIXABLE = {
     errno.EACCES: "permission is denied: give yourself access to it, or use another folder",
     errno.EPERM: "the system does not permit this: give yourself access to it, or use another folder",
     errno.EROFS: "it cannot be changed, since its file system is read-only: use another folder",
@@ -42,7 +42,7 @@ PARTIAL = re.compile(r"\.([^/\\]+)\.partial(?=[/\\]|$)")
 
 
 class DarkroomError(Exception):
-    """A mistake the user can mend: says what was found, what is allowed, and what to do.
+    """An error that the user can fix: the message gives the value, what is allowed, and what to do.
 
     The message is one or a few lines: the value first, the remedy last.
     """
@@ -51,13 +51,12 @@ class DarkroomError(Exception):
 def run(main: Callable[[Sequence[str] | None], None]) -> NoReturn:
     """Run `main` on the command line's arguments and end the process.
 
-    Exit status 0 when it returns, 1 with a message on standard error when it raises a `DarkroomError` or an error of
-    the operating system that a user can mend, 130 when it is interrupted, 143 when it is terminated (and then clears up
-    like any other failure). Any other exception is a bug of ours and keeps its traceback.
+    The exit status is 0 when it returns, 1 with a message on standard error when it raises a `DarkroomError` or an
+    error of the operating system that a user can fix, 130 when it is interrupted, and 143 when it is terminated (after
+    cleaning up as for any failure). Any other exception is a bug and keeps its traceback.
 
-    Standard output and error then print any text: what their encoding lacks, and what a message holds of escape
-    sequences, appears as escapes. Refuses as well to run with the library of another checkout than that of `main` or of
-    the current folder.
+    Characters that the encoding of standard output or error lacks, and escape sequences in messages, are escaped. A
+    library that is not from the checkout of `main` and of the current folder is an error.
     """
     terminal.print_anything()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
@@ -65,7 +64,7 @@ def run(main: Callable[[Sequence[str] | None], None]) -> NoReturn:
         for folder in (Path(inspect.getfile(main)).resolve().parent.parent, Path.cwd()):
             check_checkout(folder)
         main(None)
-        sys.stdout.flush()  # here, where a full disk becomes a message
+        sys.stdout.flush()  # inside the block, so that a full disk becomes a message
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
@@ -77,40 +76,40 @@ def run(main: Callable[[Sequence[str] | None], None]) -> NoReturn:
 
 
 def explain(error: BaseException) -> str | None:
-    """Return the message for an error that a user can mend, as it may be printed, None for any other exception."""
+    """Return the printable message for an error that a user can fix, None for any other exception."""
     if isinstance(error, ModuleNotFoundError) and error.name and error.name.partition(".")[0] not in OWN:
         message: str | None = (
             f"`python` is {sys.executable}, which has no package {error.name}: run `source .venv/bin/activate` and "
             "start again, or use `make run`"
         )
     else:
-        message = str(error) if isinstance(error, DarkroomError) else mendable(error)
+        message = str(error) if isinstance(error, DarkroomError) else fixable(error)
     return None if message is None else _safe(message)
 
 
 def _safe(message: str) -> str:
-    """Return a message in which nothing acts on the terminal and no line but the first looks like a new message."""
+    """Return a message without escape sequences, its lines indented from the second on."""
     first, *others = naming.escape_lines(message).split("\n")
     return "\n".join([first, *(line if line.startswith("  ") else f"  {line}" for line in others)])
 
 
 def check_checkout(folder: Path) -> None:
-    """Raise DarkroomError when `folder` is a checkout with a library of its own, and this one is another's.
+    """Raise DarkroomError when `folder` is a checkout with its own library, and the running library is another one.
 
-    Environments are shared by clones, worktrees and queued experiments, and know the library of one of them; results
-    would then be recorded under the hashes of code that did not run.
+    Clones, worktrees and queued experiments can share an environment in which the library of only one of them is
+    installed. DVC would then record results under the hashes of code that did not run.
     """
     own = folder / "src" / "darkroom"
     if (own / "__init__.py").is_file() and not own.samefile(LIBRARY):
         raise DarkroomError(
-            f"{folder} is a checkout of its own, and this would run the library in {LIBRARY}: start stages with "
+            f"{folder} is a separate checkout, and this would run the library in {LIBRARY}: start stages with "
             "`python stages NAME`, and other commands with PYTHONPATH=src, or install this checkout "
             "(pip install --no-deps --editable .)"
         )
 
 
-def mendable(error: BaseException) -> str | None:
-    """Return the message for an error of the operating system that a user can mend, None for any other exception."""
+def fixable(error: BaseException) -> str | None:
+    """Return the message for an error of the operating system that a user can fix, None for any other exception."""
     number, path = system_number(error), _path(error)
     if number in FULL:
         what = "the disk is full" if number == errno.ENOSPC else "your share of the disk is used up"
@@ -124,11 +123,11 @@ def mendable(error: BaseException) -> str | None:
         return None if _has_current_folder() else "the current folder was removed: change to another one"
     if number == errno.ENOTDIR:
         path = next((str(above) for above in Path(path).parents if above.is_file()), path)
-    return f"{path}: {MENDABLE[number]}" if number in MENDABLE and path else None
+    return f"{path}: {FIXABLE[number]}" if number in FIXABLE and path else None
 
 
 def _path(error: BaseException) -> str:
-    """Return the path that an error is about, the target for one about two; for one in other words, these."""
+    """Return the path in an error, the target if there are two; otherwise the error's text."""
     if not isinstance(error, OSError):
         return str(error)
     path = error.filename2 or error.filename or ""

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, with bytes that depend on their content alone."""
+"""Atomic and deterministic writing of files and folders."""
 
 import hashlib
 import json
@@ -14,10 +14,10 @@ from darkroom.foundations import errors
 
 @contextmanager
 def whole_directory(path: Path) -> Iterator[Path]:
-    """Yield an empty directory beside `path` that takes its place when the block ends well.
+    """Yield an empty temporary directory that replaces `path` when the block succeeds.
 
-    When the block raises, nothing is left and an older `path` stays as it was; what a killed process left
-    is cleared by the next one, since the temporary name is always the same.
+    When the block raises, the directory is removed and an older `path` is unchanged. Remains of a killed process are
+    removed by the next one, because the temporary name is always the same.
     """
     partial = partial_of(path)
     if partial.exists():
@@ -25,7 +25,7 @@ def whole_directory(path: Path) -> Iterator[Path]:
     partial.mkdir(parents=True)
     try:
         yield partial
-        # Two renames: a process killed between them leaves the old folder beside, never a half one.
+        # Two renames: a process killed in between leaves the old folder under its temporary name, not a partial one.
         old = path.with_name(f".{path.name}.old")
         shutil.rmtree(old, ignore_errors=True)
         if path.exists():
@@ -41,19 +41,19 @@ def whole_directory(path: Path) -> Iterator[Path]:
 
 
 def partial_of(path: Path) -> Path:
-    """Return the name under which `path` is written, until it is whole."""
+    """Return the temporary name under which `path` is written."""
     return path.with_name(f".{path.name}.partial")
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` that is renamed to it when the block ends well."""
+    """Yield a temporary path that is renamed to `path` when the block succeeds."""
     partial = partial_of(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield partial
         with partial.open("rb") as file:
-            os.fsync(file.fileno())  # or a power cut could leave the new name on an empty file
+            os.fsync(file.fileno())  # otherwise a power failure could leave an empty file under the new name
         partial.replace(path)
     except Exception as error:
         _name(error, path)
@@ -63,14 +63,14 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def _name(error: Exception, path: Path) -> None:
-    """Raise an error of the system that names no file, as that of a full disk, as one that names `path`."""
+    """Raise an error of the operating system without a file name, such as for a full disk, again with `path`."""
     number = errors.system_number(error)
     if number is not None and getattr(error, "filename", None) is None:
         raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text with LF line ends, whole or not at all."""
+    """Write UTF-8 text with LF line ends, atomically."""
     with whole_file(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="\n")
 

@@ -1,7 +1,7 @@
-"""How a stage starts: the names of `params.yaml` in its arguments, and the launcher of a training.
+"""Starting a stage: names from `params.yaml` in its arguments, and the launcher of training stages.
 
-DVC passes a stage's command to a shell, so no value of `params.yaml` may stand in it: `dvc.yaml` writes `{dataset}` and
-`{key}` there, and they are checked and filled in here.
+DVC passes a stage's command to a shell, so it must not contain values of `params.yaml`. `dvc.yaml` contains the
+placeholders `{dataset}` and `{key}`, which are validated and filled in here.
 """
 
 import os
@@ -18,7 +18,7 @@ from darkroom.foundations.errors import DarkroomError
 
 PARAMS = Path("params.yaml")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
-"""What a data set or a model may be called: the name is a folder's, an argument's and a section's."""
+"""Valid names of data sets and models, which are used for folders, arguments and sections."""
 NAMING = "use letters, digits, _ and -, at most 100, and begin with a letter or digit"
 TORCHRUN = (
     "nproc-per-node",
@@ -33,13 +33,13 @@ TORCHRUN = (
     "rdzv-id",
     "standalone",
 )
-"""Options of torchrun that `launch` may have: how many processes there are and how they meet, not what they run."""
+"""Options of torchrun that `launch` may have: the number of processes and how they connect, not what they run."""
 
 
 def check_name(name: str) -> str:
     """Return the name of a data set or a model; raises ValueError for one that could be more than a name."""
     if not NAME.fullmatch(name):
-        raise ValueError(f"name '{naming.shown(name)}' is not allowed: {NAMING} (DVC takes a dot for a section)")
+        raise ValueError(f"name '{naming.shown(name)}' is not allowed: {NAMING} (DVC treats a dot as a section)")
     return name
 
 

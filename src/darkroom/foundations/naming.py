@@ -1,7 +1,7 @@
-"""Names that other people chose: which ones a class may have, and how any file, folder or class is shown.
+"""Untrusted names: valid class names, and safe display of names of files, folders and classes.
 
-A file name may hold an escape sequence that rewrites the terminal, a line break that forges a message, or a mark that
-reverses the text around it. Every message and table that contains such a name takes it from `shown` or `listed`.
+A file name can contain an escape sequence that rewrites the terminal, a line break that forges a message, or a mark
+that reverses the surrounding text. All messages and tables display such names through `shown` or `listed`.
 """
 
 import re
@@ -9,7 +9,7 @@ from collections.abc import Collection
 from itertools import islice
 
 MOST = 200
-"""Characters of a name that are shown; the middle of a longer one is left out."""
+"""Largest number of characters of a name that are displayed; the middle of a longer one is omitted."""
 LISTED = 10
 """Names that a message lists."""
 LONGEST = 255
@@ -25,7 +25,7 @@ _ESCAPED = re.compile(f"[{_CONTROLS}{_NO_CHARACTERS}{_INVISIBLE}]")
 
 
 def escape(text: str) -> str:
-    """Return `text` on one line, with an escape such as ``\\x1b`` for each character that does not simply print."""
+    """Return `text` on one line, with an escape such as ``\\x1b`` for each character that is not printable."""
     return _ESCAPED.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
@@ -64,5 +64,5 @@ def fault(name: str) -> str:
 
 
 def shown_address(url: str) -> str:
-    """Return an address as messages show it, without what may be secret in it: user, password and query."""
+    """Return a URL for display, without its possibly secret parts: user, password and query."""
     return escape(re.sub(r"(?<=//)[^/?#]*@|[?#].*", "", url))

@@ -1,4 +1,4 @@
-"""Parameters as typed, frozen objects: reading `params.yaml` and saying plainly what is wrong with it."""
+"""Parameters as typed, frozen objects: reading and validating `params.yaml`."""
 
 import difflib
 import types
@@ -21,7 +21,7 @@ MOST_CHOICES = 50
 
 
 class Section(BaseModel):
-    """A part of `params.yaml`: frozen, strict about types, and without room for unknown keys."""
+    """A part of `params.yaml`: frozen, with strict types, and without unknown keys."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
@@ -36,7 +36,7 @@ def _one_line(text: str) -> str:
 
 
 ONE_LINE = AfterValidator(_one_line)
-"""For text that the report prints: line breaks become blanks, and what cannot be printed is refused."""
+"""For text in the report: line breaks become spaces, and characters that cannot be printed are an error."""
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def _quoted(value: object) -> str:
 
 
 def _count(lines: list[str]) -> str:
-    return "1 wrong parameter" if len(lines) == 1 else f"{len(lines)} wrong parameters"
+    return "1 invalid parameter" if len(lines) == 1 else f"{len(lines)} invalid parameters"
 
 
 def _explain(kind: Any, prefix: list[str], details: ErrorDetails) -> str:

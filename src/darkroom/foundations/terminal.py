@@ -1,4 +1,4 @@
-"""Standard output and error that print any text, whatever the encoding of the terminal."""
+"""Printing of any text to standard output and error, whatever the encoding of the terminal."""
 
 import codecs
 import io

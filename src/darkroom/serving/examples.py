@@ -1,4 +1,4 @@
-"""Example pictures that travel with the served model, so that its page can be tried at once.
+"""Example images stored with the served model, for its page.
 
 `examples/` in the served folder holds `examples.json`, a list of `Example`s, and their PNG files.
 """
@@ -15,12 +15,12 @@ from darkroom.foundations import files
 
 FOLDER = "examples"
 MOST = 10
-"""Up to so many classes have an example; fewer classes have several each, as many for every class."""
+"""Largest number of examples; with fewer classes, each has several, in equal numbers."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """One example picture."""
+    """One example image."""
 
     file: str
     """Its name in the folder."""
@@ -29,9 +29,9 @@ class Example:
 
 
 def choose(labels: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:
-    """Return 5 to 10 positions in `labels`, shape (N,), as many of each class as there can be, in random order.
+    """Return 5 to 10 positions in `labels`, shape (N,), in random order and with equal numbers per class.
 
-    Where a class has too few, there are fewer; of more than ten classes, ten are chosen by chance.
+    There are fewer if a class has too few images. Of more than ten classes, ten are drawn at random.
     """
     generator = np.random.default_rng(seed)
     classes = generator.permutation(np.unique(labels))[:MOST]

@@ -1,4 +1,4 @@
-"""What the service says about itself: `/info`, from the served folder, its versions and its checkout."""
+"""Content of `/info`: the served folder, package versions and commit."""
 
 import os
 import platform
@@ -17,12 +17,12 @@ PACKAGES = ("bentoml", "numpy", "onnxruntime", "pillow")
 
 
 def identity(model: Model) -> dict[str, str]:
-    """Return the model's name and version, which every answer carries."""
+    """Return the model's name and version, which are part of every response."""
     return {"name": model.card.name, "version": model.served.version}
 
 
 def collect(model: Model) -> dict[str, Any]:
-    """Return all of it, ready for JSON."""
+    """Return the content of `/info` as JSON-compatible values."""
     text = model.folder / "model_card.md"
     limits = model.served.limits
     return {
@@ -35,7 +35,7 @@ def collect(model: Model) -> dict[str, Any]:
         "metrics": model.served.metrics,
         "foreign": _foreign(model.served.foreign),
         "parity": asdict(model.served.parity),
-        "limits": limits.model_dump(exclude={"log", "log_pictures"}),  # a path is the operator's business
+        "limits": limits.model_dump(exclude={"log", "log_pictures"}),  # paths are private
         "keeps": {"answers": limits.log is not None, "pictures": limits.log is not None and limits.log_pictures},
         "examples": [asdict(example) for example in examples.read(model.folder)],
         "data": model.card.data,
@@ -48,14 +48,14 @@ def collect(model: Model) -> dict[str, Any]:
 
 
 def _foreign(confident: dict[str, float] | None) -> dict[str, Any] | None:
-    """Return how many foreign images get a confident answer, by kind and in words, and whether that is a warning."""
+    """Return the fraction of out-of-distribution images with confident predictions, by kind and as text."""
     if not confident:
         return None
     return {"confident": confident, "misleads": thresholds.misleads(confident), "text": thresholds.describe(confident)}
 
 
 def commit() -> str | None:
-    """Return what DARKROOM_COMMIT says, or the commit of the checkout whose top folder this is; otherwise None.
+    """Return DARKROOM_COMMIT, or the commit of the checkout whose top folder this is, or None.
 
     A repository further up is somebody else's.
     """
@@ -63,8 +63,8 @@ def commit() -> str | None:
         return named
     try:
         command = ["git", "rev-parse", "--show-prefix", "HEAD"]
-        told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout
-        prefix, head, *_ = told.split("\n")
+        output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout
+        prefix, head, *_ = output.split("\n")
         return None if prefix else head
     except (OSError, subprocess.SubprocessError):
         return None

@@ -1,4 +1,4 @@
-"""What holds for every answer, whoever gives it: its id and headers, errors as JSON, one line in the log.
+"""Middleware for every response: request id, headers, errors as JSON, limits, and one log line.
 
 It stands around all of BentoML, since what BentoML refuses or fails at by itself never reaches a service's own code.
 """
@@ -26,28 +26,28 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-"""Nothing is loaded from, or sent to, any other place than the service itself; BentoML's Swagger page would."""
+"""The browser loads from and sends to the service only; BentoML's Swagger page would contact other hosts."""
 AT_ONCE = 64
-"""Requests that a worker answers at once, from the last byte of their bodies to the first of the answer; more are told
-429."""
+"""Requests that a worker processes concurrently, from the last byte of the body to the first of the response; further
+ones are rejected with 429."""
 OPEN = 1024
-"""Requests that a worker takes at once, those included whose bodies are still arriving: slow ones keep nobody out."""
+"""Open requests per worker, including those whose bodies are still arriving: slow clients do not block others."""
 ROOM = 256_000_000
-"""Bytes of bodies that a worker holds at once, unless one body alone is larger; whoever sends more is told 429."""
+"""Bytes of request bodies in a worker's memory, unless a single body is larger; more are rejected with 429."""
 KEPT = 100
-"""Answers of a worker after which it ends one connection, which comes back to whichever worker has time.
+"""Responses of a worker after which it closes one connection, so that the client reconnects to any worker.
 
-A connection stays with the worker that took it, and sometimes one of two took all that a client keeps open."""
+A connection stays with the worker that accepted it, and sometimes one worker had all connections of a client."""
 PROBES = ("/livez", "/readyz", "/healthz", "/metrics")
-"""Answered however busy the service is, and not logged."""
+"""Paths that are always answered and never logged."""
 
 _MESSAGES = {
-    404: "nothing is here: /docs.json says what is",
-    405: "this address wants another method: /docs.json says which",
+    404: "not found: /docs.json lists the routes",
+    405: "method not allowed: /docs.json lists the methods of each route",
     429: "too many requests at once: try again in a second",
-    500: "the service failed; its log says why, under the request's id",
+    500: "internal error: the service's log has the cause, under the request's id",
     503: "the service is overloaded: try again in a second",
-    504: "no answer in time: send fewer images, or try again later",
+    504: "timeout: send fewer images, or try again later",
 }
 _SANE_ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
 _log = logging.getLogger("bentoml.access")
@@ -59,13 +59,13 @@ class Record:
 
     id: str
     code: str = ""
-    """That of our own refusal; an error without one is made JSON here."""
+    """Error code set by our own code; an error without one is converted to JSON here."""
     facts: dict[str, object] = field(default_factory=dict)
-    """Numbers about the answer, never what was on a picture."""
+    """Numbers about the response, never the content of an image."""
 
 
 def error(code: str, message: str) -> dict[str, dict[str, str]]:
-    """Return the body of every refusal."""
+    """Return the body of an error response."""
     return {"error": {"code": code, "message": message}}
 
 
@@ -76,14 +76,14 @@ class Guard:
         self._app = app
         self._known = known
         self.draining = False
-        """Whether the service is about to end: it still answers, but is no longer ready and keeps no connection."""
+        """Whether the service is shutting down: it still answers, but is not ready and keeps no connection open."""
         self._open = 0
         self._running = 0
         self._held = 0
         self._answers = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and the answer back with its headers."""
+        """Forward the request, and add headers to the response."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -121,7 +121,7 @@ class Guard:
                 # Before BentoML, whose metrics keep a counter for every path that was ever asked for.
                 await answer.refuse(404)
             elif self.draining and scope["path"] == "/readyz":
-                await answer.refuse(503, message="the service is about to end: ask another one")
+                await answer.refuse(503, message="the service is shutting down: use another instance")
             elif (self._open > OPEN or (running and self._running > AT_ONCE)) and scope["path"] not in PROBES:
                 await answer.refuse(429)
             else:
@@ -138,7 +138,7 @@ class Guard:
                 _write_line(scope, record, answer.status, time.perf_counter() - start)
 
     def _ends(self) -> bool:
-        """Count an answer, and say whether its connection ends with it."""
+        """Count a response, and return whether to close its connection."""
         self._answers = (self._answers + 1) % KEPT
         return self._answers == 0 or self.draining
 

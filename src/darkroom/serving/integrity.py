@@ -1,4 +1,4 @@
-"""Whether a served folder is what was packaged: its hash, its classes, and its answer to an example."""
+"""Verification of a served folder at startup: its hash, its classes, and its prediction for an example."""
 
 from pathlib import Path
 

@@ -32,7 +32,7 @@ from darkroom.serving.uploads import Upload
 NAME = "darkroom"
 """Of the monitor, and of its folder."""
 QUIET = 60.0
-"""Seconds between two lines about a log that cannot be written."""
+"""Seconds between two messages about a log that is not writable."""
 
 _SUFFIXES = {
     b"\xff\xd8\xff": ".jpg",
@@ -82,10 +82,10 @@ class Journal:
                 pass
         except OSError as error:
             reason = f"{self.folder} cannot be written ({error.strerror})"
-            raise DarkroomError(f"serve.log: {reason}: name a folder that can, or null") from None
+            raise DarkroomError(f"serve.log: {reason}: give a writable folder, or null") from None
 
     def write(self, uploads: Sequence[Upload], answers: Sequence[Answer | Failure]) -> None:
-        """Note each answered upload. A disk that is full is told to the operator, not to who asked."""
+        """Log each prediction. A full disk is reported to the operator, not to the client."""
         try:
             for upload, answer in zip(uploads, answers, strict=True):
                 if isinstance(answer, Failure):
@@ -100,7 +100,7 @@ class Journal:
             self._tell(error)
 
     def correct(self, upload: Upload, label: str) -> None:
-        """Keep a picture under the class that a user gave it; the same again changes nothing. Raises OSError."""
+        """Store an image with the class given by a user; repeating it changes nothing. Raises OSError."""
         folder = self.folder / "corrections" / folder_name(label)
         try:
             _store(folder, hashlib.sha256(upload.data).hexdigest(), upload.data)
@@ -112,7 +112,7 @@ class Journal:
         """Write a line about an error to the service's own log, unless there was one a moment ago."""
         if (now := time.monotonic()) - self._told >= QUIET:
             self._told = now
-            _log.error("the log in %s cannot be written, which is said once a minute: %s", self.folder, error)
+            _log.error("the log in %s is not writable (reported once a minute): %s", self.folder, error)
 
     def _note(self, answer: Answer, digest: str) -> None:
         best = int(answer.probabilities.argmax())

@@ -1,4 +1,4 @@
-"""The served model: uploads in, answers or reasons out, one for each upload and in the same order."""
+"""The served model: a prediction or a failure for each upload, in the same order."""
 
 import asyncio
 import io
@@ -28,28 +28,28 @@ A few bytes can be many pixels: each image is within its limits, and 32 of them 
 QUICK = 0.05
 """Seconds of them after which a request's other images wait for their turns."""
 QUICK_PIXELS = 1_000_000
-"""The largest image that is opened at once: in about 0.02 s as a PNG."""
+"""Largest number of pixels of an image that is decoded without queueing, in about 0.02 s as a PNG."""
 SHOWN = (256, 768)
 """Least and largest side in pixels of an explained picture."""
 PIXELS = 25_000_000
-"""Pixels of larger images that are opened at the same time, unless one image alone has more."""
+"""Total pixels of larger images that are decoded at the same time, unless a single image has more."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model says to one picture."""
+    """The prediction for one image."""
 
     probabilities: npt.NDArray[np.float64]
     """Calibrated, 0 to 1, shape (classes,)."""
     confident: bool | None
-    """Whether the answer can be relied on as on validation; None where the model was evaluated without that."""
+    """Whether the prediction is as reliable as on validation; None if the model was evaluated without thresholds."""
     in_distribution: bool | None
-    """Whether the picture looks like one of the classes at all; None as above."""
+    """Whether the image resembles the training images; None as above."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why one picture has no answer; `status` is the HTTP status that fits when none of the pictures has one."""
+    """Why one image has no prediction; `status` is the HTTP status if no image has one."""
 
     status: int
     code: str
@@ -57,22 +57,22 @@ class Failure:
 
 
 Opened = npt.NDArray[np.uint8] | Failure | int
-"""Pixels of shape (S, S, 3), or why there are none, or how many there are in an image that is left for later."""
+"""Pixels of shape (S, S, 3), or a failure, or the number of pixels of an image that is decoded later."""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Which places of a picture speak for a class."""
+    """Which regions of an image support a class."""
 
     label: str
     strongest: float
-    """How far the class's probability moves, 0 to 1, when the place is hidden that matters most."""
+    """Largest change of the class's probability, 0 to 1, when a region is hidden."""
     png: bytes
     """The picture's central square at its own size (within `SHOWN`) with the heat over it, above a scale."""
 
 
 class _Cost:
-    """What opening the images of a request has cost so far, on all threads together."""
+    """CPU time of decoding the images of a request so far, over all threads."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -81,7 +81,7 @@ class _Cost:
     def decode(self, model: "Model", upload: Upload, quick: bool, side: int | None = None) -> Opened:
         """Open an upload as `Model.decode` does; `quick` leaves what would take long, and answers with its pixels."""
         if self.seconds > COST:
-            return Failure(422, "too_costly", "these images take too long to open: send fewer or smaller ones")
+            return Failure(422, "too_costly", "these images take too long to decode: send fewer or smaller ones")
         most = None if not quick else 0 if self.seconds > QUICK else QUICK_PIXELS
         start = time.thread_time()  # of this thread alone: waiting for others costs nothing
         try:
@@ -91,7 +91,7 @@ class _Cost:
 
 
 class Model:
-    """A served folder, opened once a process and shared by its threads."""
+    """A served folder, loaded once per process and shared by its threads."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -120,13 +120,13 @@ class Model:
             async with asyncio.timeout(limit):
                 yield
         except TimeoutError:
-            message = f"no answer within {limit:g} s: send fewer images, or try again later"
+            message = f"no response within {limit:g} s: send fewer images, or try again later"
             raise RequestError(504, "timeout", message) from None
 
     async def answer(self, uploads: Sequence[Upload]) -> list[Answer | Failure]:
-        """Return one answer for each upload; an upload that cannot be read does not disturb the others.
+        """Return one prediction or failure for each upload; a failure does not affect the others.
 
-        Several uploads are shared out among the threads, each of which answers its share in one batch.
+        Uploads are distributed over the threads, each of which processes its share in one batch.
         """
         size, cost = -(-len(uploads) // self._threads), _Cost()
         shares = [uploads[start : start + size] for start in range(0, len(uploads), size)]
@@ -135,7 +135,7 @@ class Model:
         return [answer for share in answered for answer in share]
 
     async def open(self, upload: Upload) -> npt.NDArray[np.uint8]:
-        """Return the pixels of an upload, shape (S, S, 3). Raises RequestError when it is no image."""
+        """Return the pixels of an upload, shape (S, S, 3). Raises RequestError when it is not an image."""
         async with self._in_time():
             return await self._open(upload, _Cost())
 
@@ -162,7 +162,7 @@ class Model:
     async def _open_later(
         self, upload: Upload, size: int, cost: _Cost, side: int | None = None
     ) -> npt.NDArray[np.uint8] | Failure:
-        """Open an upload of `size` pixels when it is its turn."""
+        """Decode an upload of `size` pixels when it is admitted."""
         async with self._turns.turn(size, cost.begin):
             opened = await _run(self._slow, cost.decode, self, upload, False, side)
         assert not isinstance(opened, int)
@@ -184,7 +184,7 @@ class Model:
         raise RequestError(422, "unknown_label", f"label is {text[:50]!r}: give one of {shown}")
 
     def close(self) -> None:
-        """End the threads."""
+        """Stop the threads."""
         for pool in (self._pool, self._slow, self._explainer):
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -197,7 +197,7 @@ class Model:
         limits = self.served.limits
         if len(upload.data) > limits.max_megabytes * MEGABYTE:
             size = f"{len(upload.data) / MEGABYTE:.1f} MB"
-            reason = f"{size} is more than the {limits.max_megabytes:g} MB allowed: make the picture smaller"
+            reason = f"{size} is more than the {limits.max_megabytes:g} MB allowed: make the image smaller"
             return Failure(413, "file_too_large", reason)
         allowed = int(limits.max_megapixels * 1_000_000)
         try:

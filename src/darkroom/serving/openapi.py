@@ -1,4 +1,4 @@
-"""What `/docs.json` (OpenAPI) and `/schema.json` (BentoML's clients) say about our routes.
+"""Descriptions of our routes in `/docs.json` (OpenAPI) and `/schema.json` (BentoML's clients).
 
 BentoML describes its typed endpoints by itself. Ours read their bodies within limits, so they are described here; a
 test asks them for what is promised.
@@ -24,7 +24,7 @@ _SCHEMAS: Json = {
         {
             "error": _object(
                 {
-                    "code": {"type": "string", "description": "For programs; stays as it is."},
+                    "code": {"type": "string", "description": "For programs; stable."},
                     "message": {"type": "string", "description": "For people: what was found, what is allowed."},
                 }
             )
@@ -33,7 +33,7 @@ _SCHEMAS: Json = {
     "Label": _object({"label": {"type": "string"}, "probability": _PROBABILITY}),
     "Prediction": _object(
         {
-            "name": {"type": "string", "description": "The file's."},
+            "name": {"type": "string", "description": "Name of the file."},
             "labels": {
                 "type": "array",
                 "description": "The most probable classes with their calibrated probabilities, most probable first.",
@@ -41,7 +41,7 @@ _SCHEMAS: Json = {
             },
             "confident": {
                 **_FLAG,
-                "description": "False: unsure, do not rely on it. Null: the model was evaluated without that.",
+                "description": "False: low confidence, do not rely on it. Null: evaluated without thresholds.",
             },
             "in_distribution": {**_FLAG, "description": "False: probably none of the classes. Null: as above."},
             "error": {"$ref": "#/components/schemas/Error/properties/error"},

@@ -1,7 +1,7 @@
-"""Who may send corrections: programs, and the page of this service, but no page of another site.
+"""Origin check for corrections: accepted from programs and from this service's page, but not from other sites.
 
-A browser names the page that sends a request in `Origin`. A foreign page can be made to look like ours, when its own
-name is led to the service's address (DNS rebinding): so the name itself must be one of ours.
+A browser sends the origin of the page in `Origin`. If the host name of a foreign page resolves to the service's address
+(DNS rebinding), its origin matches the request's host. The host name itself must therefore be one of the service's.
 """
 
 import ipaddress
@@ -13,7 +13,7 @@ from darkroom.serving.uploads import RequestError
 
 
 def check(headers: Mapping[str, str], hosts: Sequence[str]) -> None:
-    """Raise RequestError 403 for a request that a page of another site may have sent; `hosts` are names of ours."""
+    """Raise RequestError 403 if a page of another site may have sent the request; `hosts` are the service's names."""
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if site not in (None, "same-origin", "none"):
         raise RequestError(403, "cross_site", "another site's page sent this: use the page of this service")
@@ -41,7 +41,7 @@ def check(headers: Mapping[str, str], hosts: Sequence[str]) -> None:
 
 
 def _is_own(name: str) -> bool:
-    """Say whether a host's name is one that no stranger can lead here."""
+    """Return whether a host name cannot be used for DNS rebinding."""
     try:
         ipaddress.ip_address(name)
     except ValueError:

@@ -1,7 +1,7 @@
-"""HTTP as it arrives: uvicorn's protocol, with limits on what a client may send beside bodies, and on its patience.
+"""uvicorn's HTTP protocol with limits on headers and on slow clients.
 
-uvicorn with httptools takes request lines, headers and trailers of any size and waits for them for ever. They are
-limited here, where they are parsed: an application sees them only when they are complete.
+uvicorn with httptools accepts request lines, headers and trailers of any size, and waits for them without a timeout.
+They must be limited while they are parsed, because an application receives them only when they are complete.
 """
 
 import asyncio
@@ -17,28 +17,28 @@ from darkroom.serving import guard
 from darkroom.serving.uploads import RequestError
 
 MAX_HEAD = 65_536
-"""Bytes of a request's address, headers and trailers together."""
+"""Largest total size in bytes of a request's URL, headers and trailers."""
 LINE = 128
-"""Bytes that each header counts besides its own: about what Python needs to keep it, so 500 short ones are the most."""
+"""Bytes that are added per header, about Python's overhead; so a request can have about 500 short headers."""
 HEAD_SECONDS = 10.0
-"""Time in which a client must send a whole head, counted from the first byte, or from the connection's beginning."""
+"""Timeout for receiving all headers, from the first byte or from the start of the connection."""
 STALL_SECONDS = 20.0
-"""Time in which a client must read more of an answer that waits for it."""
+"""Timeout for a client to read more of a pending response."""
 LINGER_SECONDS = 1.0
-"""Time in which a refused client may read why. What it still sends is discarded: a reset could lose the answer."""
+"""Time for a rejected client to read the error. Its further data is discarded, since a reset could lose the error."""
 PIPELINED = 16
-"""Requests that one connection may send ahead of their answers."""
+"""Largest number of pipelined requests on a connection."""
 BODY = (b"content-length", b"transfer-encoding")
-"""Headers that announce a body."""
+"""Headers of requests that have a body."""
 CONNECTIONS = 2048
-"""Connections of a worker. When there are more, the one ends that has waited longest without a whole request."""
+"""Largest number of connections per worker. Beyond it, the one idle for longest without a full request is closed."""
 
 
 class Protocol(HttpToolsProtocol):
     """One connection."""
 
     waiting: ClassVar[dict["Protocol", None]] = {}
-    """Connections without a request that is being answered, in the order in which they began to wait."""
+    """Connections without a running request, longest waiting first."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -51,7 +51,7 @@ class Protocol(HttpToolsProtocol):
         self._stall: asyncio.TimerHandle | None = None  # for the client to read
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for a request."""
+        """Start waiting for a request."""
         super().connection_made(transport)
         self._wait()
         if len(self.connections) > CONNECTIONS:
@@ -66,7 +66,7 @@ class Protocol(HttpToolsProtocol):
         self._end_stall()
 
     def data_received(self, data: bytes) -> None:
-        """Parse what arrived."""
+        """Parse received data."""
         if self._refusal is not None:
             return
         self._unreported += len(data)
@@ -82,7 +82,7 @@ class Protocol(HttpToolsProtocol):
             self._wait()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what cannot be parsed, or what a callback of the parser refused."""
+        """Reject a request that cannot be parsed or that a callback of the parser rejected."""
         self._refuse(self._refusal or RequestError(400, "bad_request", "this is not valid HTTP/1.1"))
 
     def on_response_complete(self) -> None:
@@ -94,12 +94,12 @@ class Protocol(HttpToolsProtocol):
             self.waiting[self] = None  # without a deadline: uvicorn ends idle connections
 
     def timeout_keep_alive_handler(self) -> None:
-        """End an idle connection."""
+        """Close an idle connection."""
         super().timeout_keep_alive_handler()
         self._set_deadline(STALL_SECONDS, self.transport.abort)
 
     def shutdown(self) -> None:
-        """End the connection with the service, unless it is new or in the middle of a head: then a moment later."""
+        """Close the connection on shutdown; a new one, or one that is sending headers, is closed a moment later."""
         if self.cycle is None or (self.cycle.response_complete and self._in_head):
             self._set_deadline(LINGER_SECONDS, self.transport.close)
         else:
@@ -121,12 +121,12 @@ class Protocol(HttpToolsProtocol):
         self._size, self._in_head = 0, True
 
     def on_url(self, url: bytes) -> None:
-        """Take a part of the address."""
+        """Receive a part of the URL."""
         self._count(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header, and drop a trailer: proxies that check headers let trailers pass."""
+        """Receive a header; ignore a trailer, because proxies that check headers do not check trailers."""
         self._count(len(name) + len(value) + LINE)
         if self._in_head:
             super().on_header(name, value)
@@ -135,20 +135,18 @@ class Protocol(HttpToolsProtocol):
         """Start to answer."""
         self._in_head, self._unreported = False, 0
         if self.parser.should_upgrade() and any(name in BODY for name, _ in self.headers):
-            # The parser would take the body for another protocol, and the request for one without images.
-            self._forbid(
-                RequestError(400, "bad_request", "no request with a body may ask for an upgrade: leave it out")
-            )
+            # The parser would treat the body as another protocol, and the request as one without a body.
+            self._forbid(RequestError(400, "bad_request", "a request with a body cannot ask for an upgrade: omit it"))
         if len(self.pipeline) >= PIPELINED:
-            self._forbid(RequestError(429, "too_many_requests", "too many requests were sent ahead of their answers"))
+            self._forbid(RequestError(429, "too_many_requests", "too many pipelined requests: wait for the responses"))
         super().on_headers_complete()
 
     def on_chunk_header(self) -> None:
-        """Count from here: chunks of a body are no part of a header."""
+        """Reset the counter: chunks of a body do not count as headers."""
         self._unreported = 0
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of the body."""
+        """Receive a part of the body."""
         self._unreported = 0
         super().on_body(body)
 
@@ -162,7 +160,7 @@ class Protocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def _should_upgrade(self) -> bool:
-        return False  # no WebSockets here: such a request is answered as any other
+        return False  # WebSockets are not supported: such a request is handled like any other
 
     def _unsupported_upgrade_warning(self) -> None:
         pass
@@ -171,7 +169,7 @@ class Protocol(HttpToolsProtocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def _wait(self) -> None:
-        """Give the client its time for a whole head; what arrives meanwhile does not renew it."""
+        """Start the timeout for receiving all headers; data that arrives does not extend it."""
         self.waiting.setdefault(self)
         if self._deadline is None:
             self._set_deadline(HEAD_SECONDS, self._end_waiting)
@@ -189,12 +187,12 @@ class Protocol(HttpToolsProtocol):
             self._forbid(_too_large())
 
     def _forbid(self, refusal: RequestError) -> NoReturn:
-        """Stop the parser, upon which uvicorn calls `send_400_response`."""
+        """Stop the parser; uvicorn then calls `send_400_response`."""
         self._refusal = refusal
         raise refusal
 
     def _refuse(self, refusal: RequestError) -> None:
-        """Answer for the application, and end the connection."""
+        """Send an error in place of the application, and close the connection."""
         self._refusal = refusal
         self.waiting.pop(self, None)
         self.pipeline.clear()
@@ -207,7 +205,7 @@ class Protocol(HttpToolsProtocol):
         self._set_deadline(LINGER_SECONDS, self.transport.abort)
 
     def _give_up(self) -> bool:
-        """Tell the application that nobody waits for its answer any more; say whether the answer has begun."""
+        """Notify the application that the client is gone; return whether the response has started."""
         cycle = self._running
         if cycle is None or cycle.response_complete:
             return False

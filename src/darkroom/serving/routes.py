@@ -1,4 +1,4 @@
-"""The routes of the service: what comes in as HTTP, what goes out as JSON or a picture."""
+"""The HTTP routes of the service."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,17 +21,17 @@ from darkroom.serving.model import Answer, Failure, Model
 from darkroom.serving.uploads import RequestError, Upload
 
 PAGE = Path(__file__).parent / "page"
-"""The page's files, served as they are."""
+"""Folder of the page's static files."""
 
 
 async def predict(request: Request) -> JSONResponse:
-    """Answer each image of the request."""
+    """Predict each image of the request."""
     model, limits = model_of(request), model_of(request).served.limits
     question = await uploads.read(request, limits, "images", {"top_k": uploads.whole_number})
     top_k = question.options.get("top_k", limits.top_k)
     answers = await model.answer(question.uploads)
     if request.app.state.journal is not None:
-        # Not among the model's threads: what is answered already must not wait for them, and be given up.
+        # Not in the model's thread pool: finished predictions must not wait for it and time out.
         await asyncio.to_thread(request.app.state.journal.write, question.uploads, answers)
     failures = [answer for answer in answers if isinstance(answer, Failure)]
     _record(request).facts |= {"images": len(answers), "failed": len(failures) or ""}
@@ -57,7 +57,7 @@ def _plain(upload: Upload, answer: Answer | Failure, classes: list[str], top_k: 
 
 
 async def explain(request: Request) -> Response:
-    """Answer with a picture of the places that speak for a class."""
+    """Return a heat map of the regions that support a class."""
     model = model_of(request)
     question = await uploads.read(request, model.served.limits, "image", {"label": model.label})
     explanation = await model.explain(question.uploads[0], question.options.get("label"))
@@ -66,15 +66,15 @@ async def explain(request: Request) -> Response:
 
 
 async def correct(request: Request) -> JSONResponse:
-    """Keep an image under the class that a user gave it."""
+    """Store an image with the class given by a user."""
     model, journal = model_of(request), request.app.state.journal
     if journal is None:
-        raise RequestError(403, "no_log", "corrections are not kept here: the parameter serve.log turns that on")
+        raise RequestError(403, "no_log", "corrections are turned off: set the parameter serve.log to store them")
     origins.check(request.headers, model.served.limits.hosts)
     question = await uploads.read(request, model.served.limits, "image", {"label": model.label})
     upload = question.uploads[0]
     if (label := question.options.get("label")) is None:
-        raise RequestError(422, "no_label", "no label: say in the field label what is on the image")
+        raise RequestError(422, "no_label", "no label: give the class of the image in the field label")
     await model.open(upload)
     try:
         await asyncio.to_thread(journal.correct, upload, label)
@@ -86,17 +86,17 @@ async def correct(request: Request) -> JSONResponse:
 
 
 async def info(request: Request) -> JSONResponse:
-    """Say what answers here."""
+    """Describe the model and the service."""
     return JSONResponse(request.app.state.info)
 
 
 async def to_page(request: Request) -> RedirectResponse:
-    """Lead from /ui/ to the page, whose addresses are relative to /."""
+    """Redirect /ui/ to the page, whose URLs are relative to /."""
     return RedirectResponse("../ui", 308)
 
 
 async def file(request: Request) -> Response:
-    """Serve the page's files and the example pictures; the guard lets no other name through."""
+    """Serve the page's files and the example images; the guard rejects all other names."""
     path = request.app.state.files.get(request.scope["path"])
     if path is None:
         raise HTTPException(404)
@@ -104,7 +104,7 @@ async def file(request: Request) -> Response:
 
 
 def model_of(request: Request) -> Model:
-    """Return the model that answers."""
+    """Return the served model."""
     return cast(Model, request.app.state.model)
 
 
@@ -113,7 +113,7 @@ def _record(request: Request) -> Record:
 
 
 async def refuse(request: Request, error: Exception) -> JSONResponse:
-    """Answer a request that raised a RequestError."""
+    """Return the response for a RequestError."""
     return _refusal(request, cast(RequestError, error), {})
 
 
@@ -125,9 +125,9 @@ def _refusal(request: Request, error: RequestError, body: dict[str, Any]) -> JSO
 
 
 def load(state: State, top: Path) -> None:
-    """Open the served folder of the project or Bento in `top`, and put into `state` what the routes need.
+    """Load the served folder of the project or Bento in `top` into `state` for the routes.
 
-    Raises DarkroomError when the folder is not as it was packaged, or the log cannot be written.
+    Raises DarkroomError when the folder differs from what was packaged, or the log is not writable.
     """
     model = Model(top / served.FOLDER)
     limits = model.served.limits
@@ -144,7 +144,7 @@ def load(state: State, top: Path) -> None:
 
 @asynccontextmanager
 async def lifespan(application: Starlette) -> AsyncIterator[None]:
-    """Serve what the folder holds in which the service runs."""
+    """Load the model from the working directory at startup."""
     load(application.state, Path())
     yield
     application.state.model.close()

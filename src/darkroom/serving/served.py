@@ -1,4 +1,4 @@
-"""The served folder: the evaluated model, its card, and what the service says about itself.
+"""The served folder: the evaluated model, its card, and metadata of the service.
 
 | file | what |
 |---|---|
@@ -21,7 +21,7 @@ from darkroom.foundations.errors import DarkroomError
 from darkroom.serving.settings import Precision, ServeSettings
 
 FOLDER = Path("models/served")
-"""Where the service looks, from the project's top folder and from the Bento's alike."""
+"""Location of the served folder, relative to the top folder of the project or of the Bento."""
 
 
 @dataclass(frozen=True)
@@ -29,41 +29,41 @@ class Parity:
     """How well the packaged model agrees with the evaluated predictions."""
 
     rows: int
-    """Validation rows that were answered again."""
+    """Number of validation rows that were predicted again."""
     largest_difference: float
     """Largest difference of one probability, over all rows and classes."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """How the model answered its validation images, for `darkroom drift` to compare later answers with."""
+    """Summary of the predictions on validation images, with which `darkroom drift` compares later ones."""
 
     labels: list[int]
-    """How often each class was the answer, in the order of the card's classes."""
+    """Number of predictions of each class, in the order of the card's classes."""
     confidences: list[float]
-    """Largest probabilities, ascending: all of them, or `REFERENCES` at even distances."""
+    """Largest probabilities, ascending: all of them, or `REFERENCES` evenly spaced ones."""
     confident: int | None = None
-    """How many answers were confident; None where no thresholds were fitted."""
+    """Number of confident predictions; None if no thresholds were fitted."""
     in_distribution: int | None = None
 
 
 REFERENCES = 1_000
-"""Confidences that are kept: enough to see a distribution move by a twentieth."""
+"""Number of stored probabilities, enough to detect a shift of the distribution by 0.05."""
 DIGITS = 4
-"""Those after the point that are kept of them, and that later ones are rounded to before they are compared."""
+"""Decimals of the stored probabilities, to which later ones are rounded before they are compared."""
 
 
 @dataclass(frozen=True)
 class Served:
-    """What the service knows besides the model and its card."""
+    """Metadata of the service besides the model and its card."""
 
     version: str
     """Of the model: the start of a SHA-256 over `model.onnx` and `card.json`, 12 hexadecimal digits."""
     limits: ServeSettings
     metrics: dict[str, Any]
-    """What the evaluation measured: `validation` and `test`, each with its numbers."""
+    """Metrics of the evaluation for `validation` and `test`."""
     reason: str
-    """Why this candidate is the one served."""
+    """Why this candidate was selected."""
     parity: Parity
     """Of the float network, also where int8 is served."""
     precision: Precision = "float32"

@@ -31,7 +31,7 @@ from darkroom.serving.protocol import Protocol
 from darkroom.serving.uploads import RequestError
 
 SWAGGER = Path(bentoml.__file__).parent / "_internal" / "server" / "static_content"
-"""What BentoML's page at / loads."""
+"""Static files of BentoML's page at /."""
 
 
 async def docs(request: Request) -> JSONResponse:
@@ -61,13 +61,13 @@ def _known(path: str) -> bool:
 
 
 class _Front:
-    """ASGI middleware that puts our routes before BentoML's, and the guard around both."""
+    """ASGI middleware that tries our routes before BentoML's, inside the guard."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._bentoml = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Choose who answers."""
+        """Dispatch a request."""
         if scope["type"] == "lifespan":
             # BentoML puts a service's middleware inside its own, whose refusals and counters then go past it.
             stack = Guard(_without_timers(scope["app"].middleware_stack), _known)
@@ -79,9 +79,9 @@ class _Front:
 
 
 def _without_timers(stack: Any) -> ASGIApp:
-    """Return BentoML's middleware without its time limit: ours are for arriving and for answering.
+    """Return BentoML's middleware without its timeout; the service has its own, for receiving and for answering.
 
-    BentoML keeps a timer of 0.9 KB for every request until its time is over, answered or not: 50 MB at 1,000 a second.
+    BentoML keeps a timer of 0.9 KB per request until it expires, even after the response: 50 MB at 1,000 per second.
     """
     layer = stack
     while hasattr(layer, "app"):
@@ -113,9 +113,9 @@ def _shared(stack: ASGIApp) -> ASGIApp:
 
 
 def _drain_on_sigterm(stack: Guard) -> None:
-    """Upon SIGTERM, answer for a while longer before uvicorn stops to accept connections.
+    """On SIGTERM, keep answering for a while before uvicorn stops accepting connections.
 
-    Until a balancer sees that the service is not ready, or has taken it off its list, it sends requests.
+    A load balancer sends requests until it detects that the service is not ready.
     """
     end = signal.getsignal(signal.SIGTERM)
     if not callable(end) or threading.current_thread() is not threading.main_thread():
@@ -130,12 +130,12 @@ def _drain_on_sigterm(stack: Guard) -> None:
     signal.signal(signal.SIGTERM, drain)
 
 
-# uvicorn would take httptools as it is. BentoML chooses no protocol, so it is "auto" that must mean ours.
+# uvicorn would use plain httptools. BentoML does not set a protocol, so "auto" must select ours.
 uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{Protocol.__module__}:{Protocol.__name__}"
 
 
-# BentoML's log line has no id of ours. Its tracing costs 0.5 of 1.4 ms of processor time a request, collected or not.
-# Two workers: BentoML looks for dead ones only every ten seconds, and the other answers meanwhile.
+# BentoML's access log lacks our request id. Its tracing takes 0.5 of 1.4 ms of CPU time per request, even if unused.
+# Two workers: BentoML looks for dead workers only every ten seconds, and the other one answers meanwhile.
 @bentoml.service(workers=2, logging={"access": {"enabled": False}}, tracing={"excluded_urls": "."})
 @bentoml.asgi_app(app)
 class Classifier:
@@ -144,7 +144,7 @@ class Classifier:
     @bentoml.on_deployment  # type: ignore[untyped-decorator]  # BentoML gives it no types
     @staticmethod
     def check() -> None:
-        """End `bentoml serve` with one message, before any worker starts, when it could not serve."""
+        """Stop `bentoml serve` with one message, before any worker starts, if the model cannot be served."""
         try:
             folder = Path(_service().working_dir)
             errors.check_checkout(folder)

@@ -1,4 +1,4 @@
-"""Parameters of packaging and of the service; those of the service are stored beside the served model."""
+"""Parameters of packaging and of the service; the service's parameters are stored next to the served model."""
 
 from typing import Annotated, Literal
 
@@ -8,38 +8,38 @@ from darkroom.foundations.params import Section
 
 Precision = Literal["float32", "int8"]
 Host = Annotated[str, Field(pattern=r"^[a-z0-9_]([a-z0-9._-]*[a-z0-9])?$")]
-"""A host's name as browsers write it: lower case, no scheme and no port."""
+"""A host name in lower case, without scheme and port."""
 
 
 class PackageSettings(Section):
-    """How the chosen network is packaged."""
+    """How the best network is packaged."""
 
     precision: Precision = "float32"
-    """`int8` is a quarter of the size and often faster; its ranges are measured on training images."""
+    """`int8` is a quarter of the size and often faster; it is calibrated on training images."""
     max_loss: Annotated[float, Field(ge=0, lt=1)] = 0.005
-    """Validation accuracy, as a share, that int8 may cost; if it costs more, float32 is served and a line says so."""
+    """Largest drop in validation accuracy that int8 may cause, as a fraction; beyond it float32 is served."""
 
 
 class ServeSettings(Section):
-    """What one request may ask for."""
+    """Limits of one request, and the log of predictions."""
 
     top_k: Annotated[int, Field(ge=1)] = 5
-    """Labels an answer gives when the request does not say."""
+    """Number of labels per prediction, unless the request sets its own."""
     max_images: Annotated[int, Field(ge=1)] = 32
-    """Images a request."""
+    """Largest number of images per request."""
     max_megabytes: Annotated[float, Field(gt=0)] = 10.0
-    """Size of one file."""
+    """Largest size of one file."""
     max_request_megabytes: Annotated[float, Field(gt=0)] = 64.0
-    """Size of one request."""
+    """Largest size of one request."""
     max_megapixels: Annotated[float, Field(gt=0)] = 50.0
-    """Size of one picture once it is open."""
+    """Largest size of one decoded image."""
     max_seconds: Annotated[float, Field(gt=0)] = 20.0
-    """Time that a request may take to arrive, and as much again to be answered."""
+    """Timeout for receiving a request, and again for answering it."""
     drain_seconds: Annotated[float, Field(ge=0)] = 2.0
-    """Time for which the service still answers after SIGTERM, with `/readyz` saying 503; then it ends."""
+    """Time for which the service keeps answering after SIGTERM while `/readyz` returns 503, before it shuts down."""
     hosts: list[Host] = []
-    """Names under which browsers reach the page, besides IP addresses, `localhost` and the machine's own name."""
+    """Host names from which the page is used, besides IP addresses, `localhost` and the machine's own name."""
     log: str | None = None
-    """Folder for a log of the answers and for corrections from the page; without it nothing is kept."""
+    """Folder for the log of predictions and for corrections from the page; if not set, nothing is stored."""
     log_pictures: bool = False
-    """Keep the pictures beside the log of the answers, too."""
+    """Store the uploaded images along with the log of predictions."""

@@ -1,4 +1,4 @@
-"""Whose turn it is to have an image opened, where opening it takes long."""
+"""A priority queue for decoding large images."""
 
 import asyncio
 import heapq
@@ -8,7 +8,7 @@ from itertools import count
 
 
 class Turns:
-    """Gives out turns to open images, the smallest first: no more than `most` pixels at once, or one larger image."""
+    """Admits images for decoding, smallest first: at most `most` pixels at a time, or one larger image."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -18,9 +18,9 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self, pixels: int, request: float = 0.0) -> AsyncIterator[None]:
-        """Wait until it is the turn of an image of so many `pixels`; it lasts as long as the block.
+        """Wait until an image with `pixels` pixels is admitted, and occupy its share for the duration of the block.
 
-        Of equal images, that of the earlier `request` is first, so that requests end one after another.
+        Among images of equal size, the earlier `request` comes first, so that requests complete one after another.
         """
         entry = (pixels, request, next(self._numbers), asyncio.get_running_loop().create_future())
         heapq.heappush(self._waiting, entry)

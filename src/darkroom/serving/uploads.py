@@ -1,4 +1,4 @@
-"""From an HTTP request to the pictures in it, within limits that hold while the body is still arriving."""
+"""Parsing of uploaded images, with limits that are enforced while the body is being received."""
 
 import asyncio
 import re
@@ -18,7 +18,7 @@ FORM = "multipart/form-data"
 
 
 class RequestError(Exception):
-    """A mistake of the client's: an HTTP status, a code for programs and a message for people."""
+    """A client error: HTTP status, code for programs and message for people."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -29,7 +29,7 @@ class RequestError(Exception):
 
 @dataclass(frozen=True)
 class Upload:
-    """One file as it was sent."""
+    """One uploaded file."""
 
     name: str
     data: bytes
@@ -37,7 +37,7 @@ class Upload:
 
 @dataclass(frozen=True)
 class Question:
-    """What one request asks: its pictures, and the options that it gives."""
+    """The images and options of one request."""
 
     uploads: list[Upload]
     options: dict[str, Any]
@@ -57,11 +57,11 @@ class _Parser(MultiPartParser):
 async def read(
     request: Request, limits: ServeSettings, field: str, options: Mapping[str, Callable[[str], object]]
 ) -> Question:
-    """Return what `request` asks: a form with files named `field`, or one picture as the whole body.
+    """Parse `request`: a form with files named `field`, or one image as the whole body.
 
-    Each of `options` may stand in the form or in the query, and is what its function makes of the text, which raises
-    RequestError for a wrong one; where both are given both must be right, and the form's counts. A field `images`
-    takes as many files as `limits` say, any other field takes one.
+    Each of `options` may be in the form or in the query. Its function converts the text or raises RequestError. If
+    both are given, both must be valid, and the form's value is used. A field `images` accepts as many files as `limits`
+    allow, any other field accepts one.
     Raises RequestError: 400 for a broken form, 408 for a body that takes too long, 413 for one that is too large,
     415 for another content type, 422 for wrong fields or no or too many images.
     """
@@ -72,9 +72,7 @@ async def read(
     given = request.query_params
     if unknown := [name for name in given if name not in options]:
         allowed = " and ".join(options)
-        raise RequestError(
-            422, "unknown_field", f"unknown option {unknown[0][:50]!r} in the address: allowed is {allowed}"
-        )
+        raise RequestError(422, "unknown_field", f"unknown query parameter {unknown[0][:50]!r}: allowed is {allowed}")
     values: dict[str, Any] = {name: check(given[name]) for name, check in options.items() if name in given}
     try:
         async with asyncio.timeout(limits.max_seconds):
@@ -97,7 +95,7 @@ async def read(
 async def _form(request: Request, limits: ServeSettings, max_files: int) -> FormData:
     charset = parse_options_header(request.headers["content-type"])[1].get(b"charset", b"utf-8").decode("latin-1")
     if charset.lower() not in ("utf-8", "us-ascii"):
-        # RFC 7578 knows no other, and some of Python's codecs fail or make text that no JSON can hold.
+        # RFC 7578 allows no other, and some of Python's codecs fail or produce text that JSON cannot represent.
         raise RequestError(400, "bad_form", f"the form's charset is {charset[:50]!r}: write names in utf-8")
     try:
         parser = _Parser(request.headers, _limited(request, limits), max_files=max_files, max_fields=8)
@@ -113,13 +111,13 @@ async def _form(request: Request, limits: ServeSettings, max_files: int) -> Form
 async def _take(
     form: FormData, field: str, options: Mapping[str, Callable[[str], object]], values: dict[str, Any]
 ) -> list[Upload]:
-    """Return the files of `form`, and put its options into `values`."""
+    """Return the files of `form`, and add its options to `values`."""
     uploads: list[Upload] = []
     for name, value in form.multi_items():
         if name == field and isinstance(value, UploadFile):
             uploads.append(Upload(value.filename or "image", await value.read()))
         elif name == field:
-            raise RequestError(422, "not_a_file", f"{field} must be sent as files: addresses and text are not fetched")
+            raise RequestError(422, "not_a_file", f"{field} must be sent as files: URLs and text are not accepted")
         elif name in options and isinstance(value, str):
             values[name] = options[name](value)
         else:
@@ -131,7 +129,7 @@ async def _take(
 
 
 async def _limited(request: Request, limits: ServeSettings) -> AsyncGenerator[bytes, None]:
-    """Yield the body's chunks; end with 413 as soon as it is known to be too large."""
+    """Yield the chunks of the body; raise RequestError 413 as soon as it is known to be too large."""
     limit = int(limits.max_request_megabytes * MEGABYTE)
     too_large = RequestError(
         413,
@@ -152,5 +150,5 @@ async def _limited(request: Request, limits: ServeSettings) -> AsyncGenerator[by
 def whole_number(text: str) -> int:
     """Return the number in the option top_k. Raises RequestError."""
     if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) > 0):
-        raise RequestError(422, "invalid_top_k", f"top_k is {text[:20]!r}: give a whole number from 1 up")
+        raise RequestError(422, "invalid_top_k", f"top_k is {text[:20]!r}: give a positive integer")
     return int(text)

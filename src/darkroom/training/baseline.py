@@ -1,4 +1,4 @@
-"""The bar that networks must clear: HOG features and multinomial logistic regression."""
+"""The baseline: HOG features and multinomial logistic regression."""
 
 import os
 from dataclasses import dataclass
@@ -79,8 +79,8 @@ def fit(
 ) -> Linear:
     """Fit one classifier a strength and return the one with the lowest log loss on validation.
 
-    `train` and `validation` are (features, labels). With `balanced` all classes have the same say. The solver has no
-    random part.
+    `train` and `validation` are (features, labels). With `balanced` all classes have equal weight. The solver is
+    deterministic.
     """
     scaler = StandardScaler().fit(train[0])
     scaled, evaluated = scaler.transform(train[0]), scaler.transform(validation[0])

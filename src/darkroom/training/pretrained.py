@@ -1,4 +1,4 @@
-"""Pretrained weights: fetched once, checked, and put where training finds them without a network.
+"""Pretrained weights: downloaded once and verified, so that training needs no network access.
 
 The folder holds `weights.pth` or `weights.safetensors`, `source.json` (what they are), and the `card.json` of a
 candidate. Torch is loaded only to ask torchvision where ImageNet weights are.
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 MIRROR = "DARKROOM_WEIGHTS_MIRROR"
 """Environment variable with the address of a folder that holds torchvision's files."""
 MAX_BYTES = 10_000_000_000
-OFFLINE = (
-    "Without a network, transfer from backbones/cifar10_backbone, which is part of this project, or train from scratch"
-)
+OFFLINE = "Without network access, use backbones/cifar10_backbone, which is part of the project, or train from scratch"
 
 
 def have(settings: TransferSettings, out: Path) -> bool:

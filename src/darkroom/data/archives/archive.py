@@ -1,4 +1,4 @@
-"""Reading zip and tar archives member by member, without ever unpacking one to disk."""
+"""Reading zip and tar archives member by member, without extracting them to disk."""
 
 import errno
 import lzma
@@ -20,12 +20,12 @@ DAMAGED = (
     zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, ValueError, LookupError,
     ArithmeticError, RuntimeError,
 )  # fmt: skip
-"""What zipfile, tarfile and the decompressors raise for damaged bytes; NotImplementedError is a RuntimeError."""
+"""Exceptions of zipfile, tarfile and the decompressors for damaged files; NotImplementedError is a RuntimeError."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What an archive holds."""
+    """The content of an archive."""
 
     names: list[str]
     """Of all files, in stored order, and of folders, ending in a slash."""
@@ -33,7 +33,7 @@ class Listing:
 
 
 def is_archive(path: Path) -> bool:
-    """Return whether a file's name says that it is an archive we read."""
+    """Return whether a file has the suffix of a supported archive."""
     return path.name.lower().endswith(SUFFIXES)
 
 
@@ -47,7 +47,7 @@ def names(path: Path) -> list[str]:
 
 
 def list_members(path: Path) -> Listing:
-    """Return the names that `names` returns, with what the user should know about them."""
+    """Return the names as `names` does, with warnings for the user."""
     found: list[str] = []
     guessed: list[str] = []
     seen: set[str] = set()
@@ -86,7 +86,7 @@ def walk(path: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
     Raises DarkroomError as `names` does, also at the very end, where damage may only be found.
     """
     if not is_archive(path):
-        raise DarkroomError(f"{path.name} is not an archive that can be read: use one of {', '.join(SUFFIXES)}")
+        raise DarkroomError(f"{path.name} is not a supported archive: use one of {', '.join(SUFFIXES)}")
     reader = zips if path.name.lower().endswith(".zip") else tars
     try:
         yield from reader.walk(path, wanted)
@@ -100,11 +100,11 @@ def walk(path: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
 
 
 def _damaged(path: Path, error: Exception) -> DarkroomError:
-    return DarkroomError(f"{path.name} is damaged or cut short ({error}): fetch or make it again")
+    return DarkroomError(f"{path.name} is damaged or truncated ({error}): download or create it again")
 
 
 def refuse_name(title: str, name: str) -> None:
-    """Raise DarkroomError for a name that is no text or climbs out; `title` is what the message calls the archive."""
+    """Raise DarkroomError for a name that is not text or leads out of the archive; `title` names it in messages."""
     if not name.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in name):
         raise DarkroomError(
             f"{title} holds '{naming.shown(name)}', a name that is not UTF-8: rename it and make it again"

@@ -1,4 +1,4 @@
-"""From the names inside an archive to classes and splits."""
+"""Classes and splits from the names inside an archive."""
 
 import hashlib
 import sys
@@ -20,7 +20,7 @@ EXAMPLE = "put the pictures of each class into a folder of its own, such as cats
 
 
 OTHER = frozenset([".arw", ".cr2", ".dng", ".heic", ".heif", ".ico", ".jp2", ".jxl", ".nef", ".psd", ".raw", ".svg"])
-"""Suffixes of images in formats that are not read. They are opened all the same: the bytes decide, not the name."""
+"""Suffixes of unsupported image formats. Such files are opened too, because the content decides, not the name."""
 SYSTEM = frozenset(
     [
         *("$recycle.bin", "system volume information", "found.000", "thumbs.db", "desktop.ini"),  # Windows
@@ -29,40 +29,40 @@ SYSTEM = frozenset(
         "lost+found",
     ]
 )
-"""Files and folders, in lower case, that systems leave behind, some with thumbnails of the images beside them."""
+"""System files and folders, in lower case; some contain thumbnails of the images."""
 SHOWN = 3
-"""Names that a warning lists at most."""
+"""Largest number of names that a warning lists."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """A picture to be packed."""
+    """An image to be packed."""
 
     name: str
     label: str
     split: str
-    """train, validation or test where the archive says so, otherwise empty."""
+    """train, validation or test if the archive defines it, otherwise empty."""
     group: str = ""
-    """Pictures of one group stay on one side of the split; empty for none."""
+    """Images of one group stay in one split; empty for no group."""
     slice: str = ""
-    """Accuracy is told for each; empty for none."""
+    """Accuracy is reported for each slice; empty for no slice."""
 
 
 @dataclass(frozen=True)
 class Arrangement:
-    """What an archive holds."""
+    """The images of an archive."""
 
     items: list[Item]
     set_aside: list[Broken]
-    """Pictures that cannot be packed, with the reason."""
+    """Images that cannot be packed, with the reason."""
     warnings: Sequence[str] = ()
-    """What the user should know about the rest, in sentences."""
+    """Warnings for the user about other files, in sentences."""
     splits: Mapping[str, str] = field(default_factory=dict)
     """Folder -> the split that it is taken for."""
 
 
 def arrange(names: Iterable[str], archive: str) -> Arrangement:
-    """Return the pictures among `names` with class and split, sorted by name.
+    """Return the images among `names` with class and split, sorted by name.
 
     `structure.read` says which folders are splits and which are classes. Hidden and system files and files that
     are no pictures by their suffix are ignored. Names that end in a slash are folders. `archive` is what messages
@@ -86,7 +86,7 @@ def arrange(names: Iterable[str], archive: str) -> Arrangement:
     items, set_aside = [], []
     for name, path in zip(pictures, paths, strict=True):
         split, rest = found.place(path)
-        # One class, however its accents are encoded.
+        # Normalised, so that a class is the same however its accents are encoded.
         label = unicodedata.normalize("NFC", rest[0]) if len(rest) >= 2 else ""
         if label:
             items.append(Item(name, label, split))
@@ -182,7 +182,7 @@ def refuse_unreadable_classes(
 
 
 def alike(items: Iterable[Item], archive: str) -> list[str]:
-    """Return a warning for classes whose names differ in capitals and blanks alone."""
+    """Return a warning for classes whose names differ only in case and spaces."""
     groups: dict[str, set[str]] = defaultdict(set)
     for label in {item.label for item in items}:
         groups["".join(unicodedata.normalize("NFKC", label).casefold().split())].add(label)
@@ -200,7 +200,7 @@ def _archives(names: Iterable[str]) -> list[str]:
 
 
 def _passed_over(visible: Sequence[str], found: Structure, archive: str) -> list[str]:
-    """Return warnings for archives inside, and for files in class folders that are not called like images."""
+    """Return warnings for nested archives, and for files in class folders without an image suffix."""
     inner = _archives(visible)
     warnings = []
     if inner:
@@ -226,17 +226,17 @@ def warn(warnings: Iterable[str]) -> None:
 
 
 def is_image(name: str) -> bool:
-    """Return whether a name is that of an image, read or not, that a person put there; folders end in a slash."""
+    """Return whether a name is that of a user's image, supported or not; names of folders end in a slash."""
     path = PurePosixPath(name)
     is_file = not name.endswith("/")
     return is_file and path.suffix.lower() in images.SUFFIXES | OTHER and not is_hidden(path)
 
 
 def is_hidden(path: PurePosixPath) -> bool:
-    """Return whether a file is one that systems leave behind, and not one of a person's."""
+    """Return whether a file is a system file."""
     return any(is_system(part) for part in path.parts)
 
 
 def is_system(name: str) -> bool:
-    """Return whether a file or folder of this name is hidden, or one that systems leave behind."""
+    """Return whether a file or folder of this name is hidden or a system file."""
     return name.startswith(".") or name.casefold() in SYSTEM

@@ -1,4 +1,4 @@
-"""A list of the pictures, `manifest.csv`: path,label[,split[,group[,slice]]], in the place of class folders."""
+"""A list of the images, `manifest.csv`: path,label[,split[,group[,slice]]], instead of class folders."""
 
 import csv
 import io
@@ -17,11 +17,11 @@ from darkroom.foundations.errors import DarkroomError
 NAME = "manifest.csv"
 COLUMNS = ("path", "label", "split", "group", "slice")
 SHOWN = 5
-"""Mistakes that a message lists at most."""
+"""Largest number of errors that a message lists."""
 
 
 def arrange(path: Path, left_out: Sequence[str] = ()) -> Arrangement:
-    """Return the pictures of the archive `path`, sorted by name: as its manifest lists them, else by class folders.
+    """Return the images of the archive `path`, sorted by name, from its manifest or otherwise its class folders.
 
     Pictures that the manifest does not list are passed over. `left_out` are names of files that were not put into the
     archive, for warnings.
@@ -43,14 +43,14 @@ def arrange_names(names: Sequence[str], title: str, read: Callable[[str], bytes 
     if place is None:
         arrangement = layout.arrange(names, title)
     elif isinstance(data := read(place), str):
-        raise DarkroomError(f"{title}: {place} cannot be read ({data}): fetch or make it again")
+        raise DarkroomError(f"{title}: {place} cannot be read ({data}): download or create it again")
     else:
         arrangement = Arrangement(sorted(parse(data, place, names), key=lambda item: item.name), [])
     return replace(arrangement, warnings=[*arrangement.warnings, *layout.alike(arrangement.items, title)])
 
 
 def is_manifest(name: str) -> bool:
-    """Return whether a file's name is that of a manifest, in capitals or not."""
+    """Return whether a file's name is that of a manifest, case-insensitively."""
     return name.lower() == NAME
 
 
@@ -133,14 +133,14 @@ def _rows(data: bytes, place: str) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def _mistake(row: dict[str, str], *, known: bool) -> str:
-    """Return what is wrong with one line by itself, or nothing."""
+    """Return what is wrong with a single line, or an empty string."""
     path = row["path"]
     if not path:
         return "no path"
     if not known:
         return f"'{naming.shown(path)}' is not there (paths start at the manifest's own folder)"
     if not layout.is_image(path):
-        return f"'{naming.shown(path)}' is no picture ({', '.join(sorted(images.SUFFIXES))})"
+        return f"'{naming.shown(path)}' is not an image ({', '.join(sorted(images.SUFFIXES))})"
     if not row["label"]:
         return f"'{naming.shown(path)}' has no label"
     if (split := row["split"]) and split.lower() not in SPLIT_NAMES:

@@ -1,4 +1,4 @@
-"""What is known about a source, written beside its archive and carried along to the report."""
+"""Description of a source, stored next to its archive and used in the report."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -11,15 +11,15 @@ from darkroom.foundations.errors import DarkroomError
 
 @dataclass(frozen=True)
 class Origin:
-    """A source in words, for the report."""
+    """Description of a source for the report."""
 
     title: str
     source: str
     licence: str
     form: Literal["class folders", "cifar10"] = "class folders"
-    """How pictures lie in the archive, which decides how it is read."""
+    """Layout of the archive, which determines how it is read."""
     classes: Mapping[str, str] = field(default_factory=dict)
-    """Folder name to class name, for folders that are called otherwise."""
+    """Folder name to class name, for folders that are renamed."""
 
 
 def write_origin(raw: Path, origin: Origin) -> None:

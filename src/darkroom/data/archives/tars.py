@@ -1,4 +1,4 @@
-"""Tar archives, read as a stream from their first byte to their last.
+"""Tar archives, read as a stream.
 
 Python's own stream mode ends quietly at a damaged or missing header and never compares gzip's checksum, so images could
 be lost without a word. Here tarfile reads the headers only; decompression, data and the end are checked by us.
@@ -19,7 +19,7 @@ from darkroom.foundations.errors import DarkroomError
 MAX_HEADER = 64 * 1024
 """The largest extended header that is read, in bytes: a path and some attributes."""
 PIECE = 64 * 1024
-"""Bytes that are skipped at once."""
+"""Bytes that are skipped at a time."""
 OPENERS: dict[bytes, Any] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,

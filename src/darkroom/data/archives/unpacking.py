@@ -1,4 +1,4 @@
-"""What reading an archive gives, and how much it may unpack to: bounds on what is read, whatever headers declare."""
+"""Members of an archive, and limits on their decompressed size, whatever the headers declare."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -6,14 +6,14 @@ from typing import NamedTuple
 from darkroom.foundations.errors import DarkroomError
 
 MAX_MEMBER = 256 * 1024 * 1024
-"""The largest member that is read, in bytes: far above any photograph, far below a bomb."""
+"""Size in bytes of the largest member that is read: far above any photograph, far below a decompression bomb."""
 MAX_RATIO = 200
 """An archive may unpack to this many times its own size; deflated zeros reach 1,000, bzip2 a million."""
 ALWAYS_ALLOWED = 1024 * 1024 * 1024
-"""Bytes that any archive may unpack to, however small it is."""
+"""Bytes to which any archive may decompress, however small it is."""
 TOO_LARGE = f"are more than the {MAX_MEMBER / 1e6:,.0f} MB allowed: make the image smaller"
 DISK_BLOCK = 4096
-"""Bytes that each member counts for besides its content, as on a disk: this bounds the number of empty members."""
+"""Bytes added per member, as on a disk, to limit the number of empty members."""
 
 
 class Member(NamedTuple):
@@ -24,7 +24,7 @@ class Member(NamedTuple):
     data: bytes | str | None = None
     """The content, or the reason why it cannot be read; None where it was not asked for."""
     encoding_is_guessed: bool = False
-    """Whether nothing says in which encoding its name was stored."""
+    """Whether the encoding of its name is unknown."""
 
     @property
     def too_large(self) -> bool:
@@ -33,7 +33,7 @@ class Member(NamedTuple):
 
 
 class Allowance:
-    """How much more one archive may unpack to while it is read from beginning to end."""
+    """The remaining decompressed size that is allowed while an archive is read."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

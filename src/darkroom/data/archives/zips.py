@@ -1,4 +1,4 @@
-"""Zip archives, read through their directory, with each member decompressed within the size that it declares."""
+"""Zip archives, read through their central directory; members are decompressed up to their declared size."""
 
 import bz2
 import copy
@@ -32,7 +32,7 @@ def walk(path: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         _check_count(path, len(members))
-        declared = Allowance(path)  # an honest directory shows a bomb before anything is read
+        declared = Allowance(path)  # an honest directory reveals a bomb before anything is read
         declared.spend(sum(info.file_size for info in members if info.file_size <= unpacking.MAX_MEMBER))
         allowance = Allowance(path)
         for info in members:
@@ -45,7 +45,7 @@ def walk(path: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
 
 
 def _refuse(path: Path, info: zipfile.ZipInfo, name: str) -> None:
-    """Raise DarkroomError for a member for which the whole archive has to be made again."""
+    """Raise DarkroomError for a member because of which the archive must be created again."""
     if info.flag_bits & 0x1:
         raise DarkroomError(f"{path.name} is encrypted: make an archive without a password")
     if info.external_attr >> 16 & 0o170000 == 0o120000:

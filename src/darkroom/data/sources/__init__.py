@@ -1,1 +1,1 @@
-"""Where pictures come from: one module a source."""
+"""Sources of images, one module per source."""

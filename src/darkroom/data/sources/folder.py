@@ -1,4 +1,4 @@
-"""A person's own pictures: a folder or an archive of them, in class folders or with a manifest, as one archive."""
+"""A user's own images: a folder or an archive, with class folders or a manifest, converted to one archive."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ from darkroom.foundations import files, naming
 from darkroom.foundations.errors import DarkroomError
 
 MAX_DOWNLOAD = 500_000_000_000
-"""The largest archive that is fetched by address, in bytes."""
+"""Size in bytes of the largest archive that is downloaded."""
 CHANGED = "changed while it was read: start again when nothing writes there"
 
 
@@ -81,7 +81,7 @@ def locate(place: Path, *, is_inbox: bool = False) -> Path:
 
 
 def _left_behind(place: Path) -> str:
-    """Return why `place` may be empty in an experiment that runs in a copy of what git knows, else nothing."""
+    """Return why `place` may be empty in an experiment that runs in a copy of the tracked files, or an empty string."""
     workspace = Path(os.environ.get("DVC_ROOT", "")).resolve()  # where the experiment was started
     if place.is_absolute() or workspace / ".dvc" / "tmp" / "exps" not in Path.cwd().parents:
         return ""

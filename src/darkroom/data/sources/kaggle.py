@@ -1,4 +1,4 @@
-"""Image sets from Kaggle, through its own command line client.
+"""Image data sets from Kaggle, downloaded by the official command line client.
 
 The client is run as a command, since importing it may end the process. It prints some failures and still ends with
 status 0, so the archive is believed and not the status; what the client prints decides what the user is told.
@@ -26,11 +26,11 @@ from darkroom.foundations import naming
 from darkroom.foundations.errors import DarkroomError
 
 WAITS = (3.0, 10.0, 30.0)
-"""Seconds before the second, third and fourth try, where another try may help."""
+"""Seconds before the second, third and fourth attempt, if retrying may help."""
 STALLED = 400.0
-"""Seconds without a word after which the client is ended: above its own limit of 300 for one read."""
+"""Seconds without output after which the client is stopped: above its own timeout of 300 for one read."""
 KEPT_LINES = 50
-"""Last lines of the client's output that are looked at."""
+"""Number of last lines of the client's output that are examined."""
 ADVICE = (
     "make a token at https://www.kaggle.com/settings/api and put it into KAGGLE_API_TOKEN or ~/.kaggle/access_token"
 )
@@ -44,7 +44,7 @@ FAILURES = (
     (r"download failed after|does not match expected size|connection broken|incompleteread", "cut"),
     (r"max retries exceeded|connectionerror|connection aborted|timed out|proxyerror", "unreachable"),
 )
-"""What the client prints, in lower or upper case, and what it means; the first that fits counts."""
+"""Output of the client (case-insensitive) and its meaning; the first match is used."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def fetch(settings: KaggleSource, entry: str, downloads: Path, out: Path) -> Ori
     path = downloads / settings.dataset.replace("/", "_") / f"{name}.zip"
     path.parent.mkdir(parents=True, exist_ok=True)
     _download(settings, entry, path)
-    # A wrong layout is told now, before anything is decoded.
+    # A wrong layout is reported now, before any image is decoded.
     arrangement = manifest.arrange(path)
     layout.rename(arrangement.items, settings.classes, path.name)
     layout.warn(arrangement.warnings)
@@ -89,15 +89,15 @@ def _download(settings: KaggleSource, entry: str, path: Path) -> None:
         if ended.status == 0 and fault is None:
             return
         if ended.status == 0 and path.exists():
-            shutil.rmtree(path.parent)  # nothing to continue: the next try starts anew
-            problem = f"the archive of {dataset} came broken ({fault})"
+            shutil.rmtree(path.parent)  # nothing to resume: the next attempt starts over
+            problem = f"the archive of {dataset} is damaged ({fault})"
             remedy = f"run again later, or {_by_hand(settings, entry)}"
             again, was_broken = not was_broken, True
         else:
             problem, remedy, again = _explain(settings, entry, path, ended)
         if not again or wait is None:
             raise DarkroomError(f"{problem}: {remedy}")
-        print(f"{problem}; trying again in {wait:.0f} s", file=sys.stderr)
+        print(f"{problem}; retrying in {wait:.0f} s", file=sys.stderr)
         time.sleep(wait)
 
 

@@ -24,15 +24,15 @@ from darkroom.serving.build import readme
 SOURCE = Path(service.__file__).parents[2]
 """The folder that holds the package."""
 UV = "uv==0.13.9"
-"""What installs the packages inside the image; a test holds it to requirements.txt."""
+"""The installer inside the image; a test compares its version with requirements.txt."""
 NO_TIME = "1970-01-01T00:00:00+00:00"
 
 
 def build(served_folder: Path, bentofile: Path, requirements: Path, out: Path) -> str:
     """Build a Bento into the folder `out` and return its version.
 
-    BentoML copies only plain files of the folder it builds in, and keeps its own store in the user's home: so
-    both are temporary, and real copies of what is needed are all there is.
+    BentoML copies only regular files from its build folder, and keeps its store in the user's home. Both are therefore
+    temporary folders, with real copies of the required files.
 
     Raises DarkroomError with BentoML's message when it cannot build.
     """
@@ -87,7 +87,7 @@ def _run_bentoml(stage: Path, home: Path, version: str) -> None:
         "BENTOML_HOME": str(home),
         "BENTOML_DO_NOT_TRACK": "True",
         "PYTHONDONTWRITEBYTECODE": "1",
-        # The staged modules come first, so a missing one ends the build here and not a start elsewhere.
+        # The staged modules come first, so that a missing module fails the build and not a later start.
         "PYTHONPATH": str(stage / "src"),
     }
     command = [sys.executable, "-m", "bentoml", "build", "--version", version, "--output", "tag"]
@@ -98,7 +98,7 @@ def _run_bentoml(stage: Path, home: Path, version: str) -> None:
 
 
 def _settle(folder: Path, requirements: str) -> None:
-    """Take out the time, the line that BentoML adds to the locked requirements, and the image's compilers; pin uv.
+    """Remove the time, BentoML's addition to the locked requirements, and the image's compilers; pin uv.
 
     Every locked package has a wheel for the image's Python, so nothing is compiled there: without BentoML's default
     system packages (a compiler, git) the image is several hundred megabytes smaller.

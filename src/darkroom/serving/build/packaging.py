@@ -1,4 +1,4 @@
-"""The served folder from the best candidate, with the proof that it answers as it was evaluated."""
+"""Packaging of the best candidate, verifying that it gives the evaluated predictions."""
 
 import shutil
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from darkroom.serving.settings import PackageSettings, ServeSettings
 from darkroom.thresholds import Thresholds
 
 TOLERANCE = 1e-5
-"""Largest difference of a probability that counts as the same answer."""
+"""Largest difference of a probability that counts as equal."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def prove(
     for start in range(0, len(rows), size):
         batch = slice(start, start + size)
         answered = predictor.probabilities(packed.images[rows[batch]])
-        # A NaN must fail too, so it is turned into the largest difference there is.
+        # NaN must fail too, so it is replaced by the largest possible difference.
         difference = np.nan_to_num(np.abs(answered - evaluated[batch]), nan=1.0)
         largest = max(largest, float(difference.max()))
     if largest > TOLERANCE:

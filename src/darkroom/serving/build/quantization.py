@@ -21,14 +21,14 @@ from darkroom.predictor import Predictor
 from darkroom.serving.settings import PackageSettings
 
 CALIBRATION = 256
-"""Training images, at the most, on which the ranges of activations are measured."""
+"""Largest number of training images for calibrating the ranges of activations."""
 CALLS = 50
-"""Calls with one image that are timed; the median counts."""
+"""Number of timed calls with one image, of which the median is reported."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """What one of the two networks is worth."""
+    """Accuracy, size and speed of one of the two networks."""
 
     accuracy: float
     """On validation, 0 to 1."""
@@ -40,14 +40,14 @@ class Side:
 
 @dataclass(frozen=True)
 class Quantization:
-    """The float network beside its int8 variant, as `quantization.json` holds it."""
+    """Comparison of the float network with its int8 variant, the content of `quantization.json`."""
 
     float32: Side
     int8: Side
     largest_difference: float
     """Largest difference of one calibrated probability on validation."""
     max_loss: float
-    """Accuracy that int8 was allowed to cost."""
+    """Largest drop in accuracy that was allowed for int8."""
     accepted: bool
     """Whether int8 is served."""
 
@@ -102,7 +102,7 @@ def quantize(folder: Path, settings: PackageSettings, packed: Packed, split: Spl
 
 
 def read(folder: Path) -> Quantization | None:
-    """Return what `quantize` found for a served folder; None where no int8 was asked for."""
+    """Return the result of `quantize` for a served folder; None if int8 was not requested."""
     path = folder / "quantization.json"
     if not path.is_file():
         return None
@@ -138,7 +138,7 @@ def _convert(source: Path, target: Path, images: npt.NDArray[np.uint8]) -> None:
 
 
 class _Reader:
-    """Gives out the images for calibration in batches; onnxruntime asks no more of it than `get_next`."""
+    """Provides the calibration images in batches; onnxruntime requires only `get_next`."""
 
     def __init__(self, images: npt.NDArray[np.uint8]) -> None:
         self._batches = iter(np.array_split(images, -(-len(images) // 32)))

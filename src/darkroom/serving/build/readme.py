@@ -1,4 +1,4 @@
-"""What a Bento says to who receives it: its README."""
+"""The README of a Bento."""
 
 from pathlib import Path
 
@@ -9,11 +9,11 @@ from darkroom.serving.settings import Precision
 
 _TEMPLATE = """# Darkroom: {name}
 
-An image classifier as a [BentoML](https://docs.bentoml.com) service. It tells {count} classes apart: {classes}.
+An image classifier as a [BentoML](https://docs.bentoml.com) service. It distinguishes {count} classes: {classes}.
 {accuracy}
 
-Model {version}, Bento {bento}. The folder `src/models/served` holds the model, its card and what was measured, which
-`GET /info` gives too.{card} Nothing in here needs torch or a GPU.
+Model {version}, Bento {bento}. The folder `src/models/served` contains the model, its card and its metrics;
+`GET /info` returns them too.{card} The service needs no torch and no GPU.
 
 ## Run it
 
@@ -26,9 +26,9 @@ bentoml serve --do-not-track                      # http://localhost:3000, page 
 curl -F images=@one.png -F images=@two.jpg -F top_k=3 http://localhost:3000/predict
 ```
 
-`BENTOML_PORT=8000`, `BENTOML_HOST=127.0.0.1` (this machine alone; all interfaces without it) and
-`BENTOML_CONFIG_OPTIONS='services.Classifier.workers=4'` (processes, two without it) set it up. There is no password:
-put it behind something that asks for one where strangers can reach it.
+Configure it with `BENTOML_PORT=8000`, `BENTOML_HOST=127.0.0.1` (this machine only; the default is all interfaces) and
+`BENTOML_CONFIG_OPTIONS='services.Classifier.workers=4'` (two processes by default). The service has no authentication:
+put it behind a proxy that has, if untrusted clients can reach it.
 
 ## As a container
 
@@ -37,11 +37,12 @@ docker build -t darkroom:{bento} -f env/docker/Dockerfile .
 docker run --rm -p 3000:3000 darkroom:{bento}
 ```
 
-`/livez` and `/readyz` are for probes, `/metrics` for Prometheus, `/docs.json` describes the API, `/` tries it out.
+`/livez` and `/readyz` are for probes, `/metrics` is for Prometheus, `/docs.json` describes the API, and `/` lets you
+try it.
 """
 _CARD = " Read `model_card.md` there before you rely on it."
 _MOST = 20
-"""So many class names are listed."""
+"""Largest number of class names that are listed."""
 
 
 def readme(served_folder: Path, bento: str) -> str:
@@ -61,9 +62,9 @@ def readme(served_folder: Path, bento: str) -> str:
 
 def _accuracy(test: dict[str, float], precision: Precision) -> str:
     if "accuracy" not in test:
-        return "No test picture has evaluated it."
+        return "It has not been evaluated on test images."
     interval = ""
     if "accuracy_low" in test:
         interval = f" (95% interval {test['accuracy_low']:.1%} to {test['accuracy_high']:.1%})"
     network = " (float32; int8 is served)" if precision == "int8" else ""
-    return f"It is right on {test['accuracy']:.1%} of the test pictures{interval}{network}."
+    return f"Its test accuracy is {test['accuracy']:.1%}{interval}{network}."

@@ -1,13 +1,13 @@
-// What the service says about itself: one line at the top, all of it in the drawer.
+// Describes the model: one line at the top of the page, the details in the dialog.
 
 import { count, percent } from "./words.js";
 
 const SHARES = {
   accuracy: "Accuracy",
-  macro_precision: "Precision, mean of the classes",
-  macro_recall: "Recall, mean of the classes",
-  macro_f1: "F1, mean of the classes",
-  ece: "Calibration error",
+  macro_precision: "Macro precision",
+  macro_recall: "Macro recall",
+  macro_f1: "Macro F1",
+  ece: "Expected calibration error",
 };
 
 const element = (id) => document.getElementById(id);
@@ -35,36 +35,36 @@ function list(rows) {
 export function describe(info) {
   const { card, limits, metrics, keeps } = info;
   const test = metrics.test ?? {};
-  let about = `${card.name} tells ${count(info.classes.length, "class", "classes")} apart`;
-  if (test.accuracy !== undefined) about += ` and is right on ${withInterval(test, "accuracy")} of the test pictures`;
+  let about = `${card.name} distinguishes ${count(info.classes.length, "class", "classes")}`;
+  if (test.accuracy !== undefined) about += ` with a test accuracy of ${withInterval(test, "accuracy")}`;
   if (test.accuracy !== undefined && info.precision === "int8") about += " (float32; int8 is served)";
   element("about").textContent = about;
-  element("hint").textContent = `Up to ${limits.max_megabytes} MB and ${limits.max_megapixels} megapixels a picture`;
+  element("hint").textContent = `Up to ${limits.max_megabytes} MB and ${limits.max_megapixels} megapixels per picture`;
 
   element("foreign").textContent = info.foreign?.text ?? "";
   element("foreign").hidden = !info.foreign?.misleads;
 
-  const link = build("a", "Interface for programs");
+  const link = build("a", "API documentation");
   link.href = "./";
-  let kept = "Pictures are answered here and not kept.";
-  if (keeps.answers) kept = "Answers are kept here, pictures only when you correct one.";
-  if (keeps.pictures) kept = "Pictures and answers are kept here.";
-  element("foot").append(`Model ${info.model.version}. ${kept} `, link);
+  let storage = "Your pictures are not stored.";
+  if (keeps.answers) storage = "Predictions are stored; pictures only if you correct the prediction.";
+  if (keeps.pictures) storage = "Pictures and predictions are stored.";
+  element("foot").append(`Model ${info.model.version}. ${storage} `, link);
 
-  const doubt = card.doubt && `confident in ${percent(card.doubt.coverage)} of the validation pictures`;
+  const coverage = card.doubt && `confident on ${percent(card.doubt.coverage)} of the validation images`;
   element("facts").append(
     list([
-      ["Network", `${card.architecture}; ${count(card.parameters, "number", "numbers")} learnt; ${info.precision}`],
-      ["Picture", `the central square, ${card.image_size} × ${card.image_size} pixels`],
-      ["Served because", info.reason],
-      ["Doubt", doubt],
-      ["Foreign images", info.foreign?.text],
+      ["Network", `${card.architecture}; ${count(card.parameters, "parameter", "parameters")}; ${info.precision}`],
+      ["Input", `the central square, ${card.image_size} × ${card.image_size} pixels`],
+      ["Selected because", info.reason],
+      ["Coverage", coverage],
+      ["Out-of-distribution images", info.foreign?.text],
     ]),
     build("h3", `${count(info.classes.length, "class", "classes")}`),
     build("p", info.classes.join(", ")),
-    build("h3", "On test pictures, 95% intervals in brackets"),
+    build("h3", "Test images, with 95% confidence intervals"),
     list(Object.keys(SHARES).filter((name) => name in test).map((name) => [SHARES[name], withInterval(test, name)])),
-    build("h3", "Made from"),
+    build("h3", "Provenance"),
     list([
       ["Model", info.model.version],
       ["Commit", info.commit?.slice(0, 12)],
@@ -76,6 +76,6 @@ export function describe(info) {
   element("open").hidden = false;
   element("open").addEventListener("click", () => element("drawer").showModal());
   element("drawer").addEventListener("click", (event) => {
-    if (event.target === element("drawer")) element("drawer").close(); // a click beside it
+    if (event.target === element("drawer")) element("drawer").close(); // a click outside the dialog
   });
 }

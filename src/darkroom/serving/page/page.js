@@ -1,5 +1,5 @@
-// Every picture becomes a card at once; files then go to the service in small requests, one after another, so
-// that the first answers show while the rest is on its way.
+// Each picture gets a card immediately. The files are then sent in small requests, one after another, so that the
+// first predictions appear while the rest is still being sent.
 
 import { describe } from "./about.js";
 import { ask, count, percent, sentence } from "./words.js";
@@ -7,7 +7,7 @@ import { ask, count, percent, sentence } from "./words.js";
 const MEGABYTE = 1e6;
 const PER_REQUEST = 8;
 const LABELS = 3;
-const FAINT = 0.05; // a probability that moves no further hangs on no place
+const FAINT = 0.05; // a smaller change of the probability means that no single region decides the prediction
 
 const element = (id) => document.getElementById(id);
 const results = element("results");
@@ -17,7 +17,7 @@ function report() {
   const waiting = state.total - state.done;
   element("bar").hidden = state.total === 0;
   const parts = [`${count(state.done, "picture", "pictures")} done`];
-  if (state.failed) parts.push(`${state.failed} without an answer`);
+  if (state.failed) parts.push(`${state.failed} failed`);
   if (waiting) parts.push(`${waiting} waiting`);
   element("status").textContent = parts.join(", ");
 }
@@ -43,8 +43,8 @@ function showPrediction(card, file, prediction) {
   const { labels, confident, in_distribution: known } = prediction;
   card.querySelector(".message").remove();
   const doubt = card.querySelector(".doubt");
-  if (known === false) doubt.textContent = "Probably none of the classes: the model has seen nothing like it.";
-  else if (confident === false) doubt.textContent = "Unsure: do not rely on this answer.";
+  if (known === false) doubt.textContent = "Probably none of the classes: this picture is unlike the training images.";
+  else if (confident === false) doubt.textContent = "Low confidence: do not rely on this prediction.";
   doubt.hidden = doubt.textContent === "";
   card.classList.toggle("doubtful", !doubt.hidden);
   card.querySelector("ol").append(...labels.map(({ label, probability }) => {
@@ -67,7 +67,7 @@ function showPrediction(card, file, prediction) {
   if (state.info?.keeps.answers && !file.example) offerCorrection(card, file, labels[0].label);
 }
 
-// Lay over the picture which places speak for the answer, or take that away again.
+// Show or hide a heat map of the regions that support the prediction.
 async function explain(card, file, label) {
   const [button, legend] = [".why", ".legend"].map((name) => card.querySelector(name));
   const shown = card.querySelector(".heat");
@@ -78,21 +78,21 @@ async function explain(card, file, label) {
     return;
   }
   button.disabled = true;
-  legend.textContent = "Looking…";
+  legend.textContent = "Computing…";
   try {
     const form = new FormData();
     form.append("image", file, file.name);
     form.append("label", label);
     const heat = document.createElement("img");
     heat.className = "heat";
-    heat.alt = `The places of ${file.name} that speak for ${label}`;
+    heat.alt = `Regions of ${file.name} that support ${label}`;
     const answer = await ask("explain", form);
     heat.src = URL.createObjectURL(await answer.blob());
     card.querySelector(".thumb").append(heat);
     const strongest = Number(answer.headers.get("X-Strongest"));
-    legend.replaceChildren("Orange speaks for ", isolated(label), ", blue against it.");
+    legend.replaceChildren("Orange regions support ", isolated(label), ", blue regions contradict it.");
     if (strongest < FAINT) {
-      legend.append(" No place alone changes the answer: the colours show where its odds move most.");
+      legend.append(" No single region changes the prediction: the colours show where its odds change most.");
     }
     button.setAttribute("aria-pressed", "true");
   } catch (error) {
@@ -101,14 +101,14 @@ async function explain(card, file, label) {
   button.disabled = false;
 }
 
-// A class name inside a sentence: marks for right-to-left text in it do not reorder the rest.
+// A class name inside a sentence, isolated so that right-to-left text in it does not reorder the rest.
 function isolated(name) {
   const made = document.createElement("bdi");
   made.textContent = name;
   return made;
 }
 
-// Where the service keeps a log: let the user say what it really is.
+// If the service keeps a log, let the user correct the class.
 function offerCorrection(card, file, label) {
   const [button, form] = [".wrong", ".correction"].map((name) => card.querySelector(name));
   const select = form.querySelector("select");
@@ -129,7 +129,7 @@ function offerCorrection(card, file, label) {
     note.hidden = false;
     try {
       await ask("correct", sent);
-      note.replaceChildren("Thank you: kept as ", isolated(select.value), ", for the next training.");
+      note.replaceChildren("Thank you: stored as ", isolated(select.value), " for the next training run.");
       form.remove();
       button.remove();
       card.querySelector(".why").focus();
@@ -139,14 +139,14 @@ function offerCorrection(card, file, label) {
   });
 }
 
-// One request for a few pictures; whatever goes wrong is shown beside each picture concerned.
+// One request for a few pictures. An error is shown on the card of each picture that it affects.
 async function send(batch) {
   if (!batch.some(({ card }) => card.isConnected)) return; // cleared while it waited
   const form = new FormData();
   batch.forEach(({ file }) => form.append("images", file, file.name));
   form.append("top_k", LABELS);
   let predictions = [];
-  let problem = "no answer";
+  let problem = "no prediction received";
   try {
     predictions = (await (await ask("predict", form)).json()).predictions;
   } catch (error) {
@@ -186,7 +186,7 @@ function add(files) {
   const most = state.info?.limits.max_megabytes ?? Infinity;
   const sendable = items.filter(({ file, card }) => {
     if (file.size <= MEGABYTE * most) return true;
-    showFailure(card, `larger than the ${most} MB allowed: make the picture smaller`);
+    showFailure(card, `larger than the limit of ${most} MB: choose a smaller picture`);
     state.done += 1;
     return false;
   });
@@ -206,10 +206,10 @@ function showExamples(examples) {
     button.addEventListener("click", async () => {
       try {
         const answer = await fetch(image.src);
-        if (!answer.ok) throw new Error(`the example cannot be fetched (${answer.status})`);
+        if (!answer.ok) throw new Error(`the example cannot be loaded (status ${answer.status})`);
         const picture = await answer.blob();
         const file = new File([picture], `${label} (example).png`, { type: picture.type });
-        file.example = true; // what it is is known
+        file.example = true; // its class is known
         add([file]);
       } catch (error) {
         element("bar").hidden = false;

@@ -1,9 +1,9 @@
-// Asking the service, and saying numbers and errors as people read them.
+// Requests to the service, and formatting of numbers and errors.
 
 const BUSY = 429;
 const PATIENCE = 5;
 
-// Send a form, or get without one. Throws an Error with a message for people, and the answer's body if it had one.
+// POST a form, or GET without one. Throws an Error with a readable message and, if there is one, the response body.
 export async function ask(address, form) {
   for (let attempt = 1; ; attempt += 1) {
     let response;
@@ -18,7 +18,7 @@ export async function ask(address, form) {
       continue;
     }
     const body = await response.json().catch(() => null);
-    const error = new Error(body?.error?.message ?? `the service answered ${response.status}`);
+    const error = new Error(body?.error?.message ?? `the service returned status ${response.status}`);
     error.body = body;
     throw error;
   }

@@ -12,7 +12,7 @@ from darkroom.training.settings import RecipeSettings
 
 @dataclass(frozen=True)
 class Targets:
-    """What a batch is to be told: label `first` with `share`, label `second` with the rest."""
+    """Targets of a batch: label `first` with weight `share`, label `second` with the rest."""
 
     first: Tensor
     second: Tensor

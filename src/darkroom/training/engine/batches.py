@@ -1,4 +1,4 @@
-"""Packed images as tensors, in batches, from wherever they fit."""
+"""Packed images as batches of tensors, from the device, from memory or from the file."""
 
 import mmap
 import warnings

@@ -1,4 +1,4 @@
-"""What a person sees of a training, and the curves it leaves."""
+"""Progress display and learning curves of a training run."""
 
 import sys
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from dvclive.live import Live
 from darkroom.training.engine.loop import Callback, Epoch
 
 FALL = 0.05
-"""By how much less accuracy after the first epoch is worth a note."""
+"""Drop in accuracy after the first epoch above which a note is printed."""
 
 
 class Curves(Callback):
@@ -20,7 +20,7 @@ class Curves(Callback):
         self.live, self.epochs, self.lines, self.start = live, epochs, lines, start
 
     def resume(self, progress: float, epochs: list[Epoch]) -> None:
-        """Write the curves so far again, as DVC has removed them with all that a broken-off stage left."""
+        """Write the curves so far again, because DVC removed them with the other outputs of the interrupted stage."""
         for epoch in epochs:
             self._point(epoch)
         if self.lines:

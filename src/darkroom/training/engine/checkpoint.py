@@ -1,4 +1,4 @@
-"""Where a training stands, on disk, so that a power cut costs seconds and not hours."""
+"""Checkpoints of the training state, so that a power failure costs seconds and not hours."""
 
 import hashlib
 import sys
@@ -62,9 +62,9 @@ class Checkpointer:
         try:
             with files.whole_file(self.path) as partial:
                 torch.save({"key": vars(self.key), "state": state}, partial)
-        except (OSError, RuntimeError) as error:  # PyTorch's writer tells a full disk as a RuntimeError
+        except (OSError, RuntimeError) as error:  # PyTorch's writer reports a full disk as a RuntimeError
             reason = error.strerror if isinstance(error, OSError) else f"is the disk full? {error}".split("\n")[0]
-            _warn(f"checkpoint {self.path} cannot be written ({reason}): training goes on, and writing is tried again")
+            _warn(f"checkpoint {self.path} cannot be written ({reason}): training continues, and writing is retried")
         self._last = time.perf_counter()
         self._cost = self._last - begin
 
@@ -85,7 +85,7 @@ class Checkpointer:
             return None
         names = [name for name in ("parameters", "data", "code") if vars(found)[name] != vars(self.key)[name]]
         if names:
-            self._refuse(f"it was made with other {' and '.join(names)}")
+            self._refuse(f"it was made with different {' and '.join(names)}")
             return None
         if found.machine != self.key.machine:
             _warn(

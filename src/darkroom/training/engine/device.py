@@ -1,4 +1,4 @@
-"""What to train on, and in which precision."""
+"""Choice of the training device and precision."""
 
 import os
 import platform
@@ -76,13 +76,13 @@ def choose(wanted: Device, deterministic: bool = False, world: World = ALONE) ->
         there = ", ".join(key for key, value in available.items() if value)
         reason = f" ({problem})" if name == "cuda" else ""
         raise DarkroomError(f"device {name!r} is not available here{reason}. Allowed: auto, {there}")
-    if wanted == "auto" and problem and problem != NO_GPU and world.leads:
+    if wanted == "auto" and problem and problem != NO_GPU and world.is_main:
         print(f"warning: training runs on {name}, since {problem}", file=sys.stderr, flush=True)
     if name == "mps" and world.size > 1:
         raise DarkroomError("Apple GPUs train with one process only: set launch: python, or device: cpu")
-    if world.neighbours > 1:
+    if world.local_size > 1:
         # torchrun gives each process a single thread, with which even a GPU waits for its images.
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // world.neighbours))
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // world.local_size))
     if name == "cuda":
         return Compute(_prepare_cuda(deterministic, world), _cuda_precision())
     return Compute(torch.device(name), _processor_precision() if name == "cpu" else torch.float32)
@@ -131,10 +131,10 @@ def _prepare_cuda(deterministic: bool, world: World) -> torch.device:
     """Return this process's GPU, set to be fast or to give the same bits each time."""
     count = torch.cuda.device_count()
     # Some launchers show each process one GPU, its own; `joined` refuses two processes on the same one.
-    place = 0 if count == 1 else world.place
+    place = 0 if count == 1 else world.local_rank
     if place >= count:
         raise DarkroomError(
-            f"launch starts {world.neighbours} processes here, and there are {count} GPUs: start {count}"
+            f"launch starts {world.local_size} processes here, and there are {count} GPUs: start {count}"
         )
     device = torch.device("cuda", place)
     torch.cuda.set_device(device)

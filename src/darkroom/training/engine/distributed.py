@@ -1,4 +1,4 @@
-"""One training over several processes, as `torchrun` starts them: each takes its share of every batch."""
+"""Data-parallel training in several processes started by `torchrun`: each computes its share of every batch."""
 
 import math
 import os
@@ -23,42 +23,42 @@ from darkroom.foundations.errors import DarkroomError, explain
 T = TypeVar("T")
 
 COLLECTIVE = timedelta(minutes=10)
-"""How long a process waits in a step for the others: when one machine is gone, nobody else says so."""
+"""Timeout of collective operations, the only sign that another machine has disappeared."""
 POLL = 0.2
-"""Seconds between two looks at whether the first process is done with what it does alone."""
+"""Seconds between two checks whether the main process has finished its own work."""
 LOST = ("gloo", "closed by peer")
-"""What PyTorch says when the connection to another process breaks."""
+"""Texts in PyTorch's errors when the connection to another process breaks."""
 OTHER_LAUNCHERS = {"srun": "SLURM_STEP_NUM_TASKS", "mpirun": "OMPI_COMM_WORLD_SIZE", "mpiexec": "PMI_SIZE"}
-"""Launchers that do not set torchrun's variables, and the one in which each gives the number of its processes."""
+"""Launchers that do not set torchrun's variables, with the variable for their number of processes."""
 
 
 @dataclass(frozen=True)
 class World:
-    """The processes of a training. One alone needs no communication, and does none."""
+    """The processes of a training run. A single process does not communicate."""
 
     rank: int = 0
     size: int = 1
-    place: int = 0
-    """This process's number on its own machine."""
-    neighbours: int = 1
-    """Processes on its machine."""
+    local_rank: int = 0
+    """Rank of this process on its machine."""
+    local_size: int = 1
+    """Number of processes on its machine."""
     store: Store | None = None
-    """Small values that all processes see, once they are joined."""
+    """Key-value store shared by all processes, once they are connected."""
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the process that writes and prints."""
         return self.rank == 0
 
     def share(self, count: int) -> slice:
-        """Return which of `count` rows are this process's."""
+        """Return this process's share of `count` rows."""
         return slice(self.rank, count, self.size)
 
     def wrap(self, network: nn.Module) -> nn.Module:
         """Return a network whose gradients are the mean over all processes.
 
-        Batch norm sees the whole batch on GPUs; on the processor, where PyTorch has no such layer, each process
-        normalises with its own share.
+        On GPUs, batch norm uses the whole batch. On the CPU, where PyTorch has no such layer, each process normalises
+        its own share.
         """
         if self.size == 1:
             return network
@@ -67,29 +67,28 @@ class World:
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
         return DistributedDataParallel(network, device_ids=[device] if device.type == "cuda" else None)
 
-    def tell(self, value: T) -> T:
-        """Return the first process's value: anything that can be pickled, its tensors on the processor."""
+    def broadcast_object(self, value: T) -> T:
+        """Return the main process's value: anything that can be pickled, with tensors on the CPU."""
         if self.size == 1:
             return value
         values = [value]
         distributed.broadcast_object_list(values, 0, device=torch.device("cpu"))
         return values[0]
 
-    def first(self, name: str, compute: Callable[[], T]) -> T:
-        """Return what `compute` returns in the first process, to all; the others wait for as long as it takes.
+    def run_on_main(self, name: str, compute: Callable[[], T]) -> T:
+        """Run `compute` in the main process and return its result in all; the others wait without a timeout.
 
-        They look at the store now and then: a collective would give up after ten minutes, and could not be
-        interrupted.
+        They poll the store: a collective operation would time out after ten minutes, and could not be interrupted.
         """
         if self.size == 1:
             return compute()
         assert self.store is not None
         value = None
-        if self.leads:
+        if self.is_main:
             value = compute()
             self.store.set(name, "done")
         _wait(self.store, name)
-        return self.tell(value)  # type: ignore[return-value]  # the first one's, which is a T
+        return self.broadcast_object(value)  # type: ignore[return-value]  # the main process's value is a T
 
     def collect(self, value: T) -> list[T]:
         """Return the values of all processes by rank: anything that can be pickled."""
@@ -104,8 +103,8 @@ class World:
             distributed.all_reduce(tensor)
         return tensor
 
-    def lead(self, tensor: Tensor) -> Tensor:
-        """Return the first process's tensor."""
+    def broadcast(self, tensor: Tensor) -> Tensor:
+        """Overwrite a tensor with the main process's values, and return it."""
         if self.size > 1:
             distributed.broadcast(tensor, 0)
         return tensor
@@ -115,43 +114,43 @@ ALONE = World()
 
 
 def launched(environment: Mapping[str, str] = os.environ) -> World:
-    """Return the world that torchrun's variables describe, or one process alone.
+    """Return the world from torchrun's environment variables, or a single process.
 
-    Raises DarkroomError where another launcher started several: each would train a network of its own, and write it
-    over the others'.
+    Raises DarkroomError if another launcher started several processes: each would train its own network and overwrite
+    those of the others.
     """
     if "RANK" not in environment:
         for launcher, variable in OTHER_LAUNCHERS.items():
             if (count := environment.get(variable, "1")) not in ("", "0", "1"):
                 raise DarkroomError(
-                    f"{launcher} started {count} processes ({variable}={count}) that do not know of each other: start "
-                    f"one a machine, and let torchrun start the rest: {launcher} torchrun --nnodes=MACHINES "
+                    f"{launcher} started {count} processes ({variable}={count}) that are not connected: start one "
+                    f"per machine, and let torchrun start the rest: {launcher} torchrun --nnodes=MACHINES "
                     "--nproc-per-node=GPUS --rdzv-backend=c10d --rdzv-endpoint=FIRST:29500 stages/…"
                 )
     names = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1}
-    rank, size, place, neighbours = (int(environment.get(name, default)) for name, default in names.items())
-    return World(rank, size, place, neighbours)
+    rank, size, local_rank, local_size = (int(environment.get(name, default)) for name, default in names.items())
+    return World(rank, size, local_rank, local_size)
 
 
 @contextmanager
 def joined(world: World, device: torch.device, identity: str) -> Iterator[World]:
-    """Connect the processes for as long as the block lasts; `identity` is that of this process's device.
+    """Connect the processes for the duration of the block; `identity` is that of this process's device.
 
-    Yields the connected world. When the block raises, or devices differ in type, or two processes have the same GPU,
-    the process ends at once and torchrun ends the others: to take the process group down in order could mean to wait
-    for processes that wait for this one. The first process to fail prints the reason; the others say nothing.
+    Yields the connected world. If the block raises, the device types differ, or two processes share a GPU, the process
+    exits immediately and torchrun stops the others. An orderly shutdown of the process group could deadlock. The first
+    process to fail prints the reason; the others print nothing.
     """
     if world.size == 1:
         yield world
         return
 
-    # torchrun ends the others with this signal as soon as one has failed.
+    # torchrun sends this signal to the other processes when one has failed.
     before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     store = None
     try:
         store, _, _ = next(rendezvous("env://", world.rank, world.size, timeout=COLLECTIVE))
         _refuse_devices(store, world, identity)
-        # Objects go over gloo from the processor's memory, also where the tensors are on GPUs.
+        # Objects are sent by gloo from the CPU's memory, even if the tensors are on GPUs.
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         distributed.init_process_group(backend, store=store, rank=world.rank, world_size=world.size, timeout=COLLECTIVE)
         yield replace(world, store=PrefixStore("darkroom", store))
@@ -164,9 +163,9 @@ def joined(world: World, device: torch.device, identity: str) -> Iterator[World]
 
 
 def _refuse_devices(store: Store, world: World, identity: str) -> None:
-    """Raise DarkroomError unless all processes train on one type of device, each on a GPU of its own.
+    """Raise DarkroomError unless all processes use the same type of device, each its own GPU.
 
-    Through the store, since processes with other devices could not even open a connection.
+    Uses the store, because processes with different device types cannot form a process group.
     """
     store.set(f"device/{world.rank}", identity)
     for rank in range(world.size):
@@ -187,7 +186,7 @@ def _refuse_devices(store: Store, world: World, identity: str) -> None:
 
 
 def _wait(store: Store, name: str, seconds: float = math.inf) -> None:
-    """Wait until `name` is in the store, so that a signal can end it, which PyTorch's own wait does not notice."""
+    """Wait until `name` is in the store; unlike PyTorch's own wait, signals can interrupt it."""
     begin = time.monotonic()
     while not store.check([name]):
         if time.monotonic() - begin > seconds:
@@ -196,7 +195,7 @@ def _wait(store: Store, name: str, seconds: float = math.inf) -> None:
 
 
 def _fails_first(store: Store | None) -> bool:
-    """Return whether no other process has failed before this one: the first one's message is the one that explains."""
+    """Return whether this is the first process to fail, whose message explains the cause."""
     try:
         return store is None or store.add("failures", 1) == 1
     except RuntimeError:  # the store is gone with torchrun
@@ -204,14 +203,14 @@ def _fails_first(store: Store | None) -> bool:
 
 
 def _report(error: BaseException, world: World) -> None:
-    """Print why this process ends: a user's mistake or the loss of another process in a line, a bug as a traceback."""
+    """Print why this process ends: one line for a user's mistake or a lost process, a traceback for a bug."""
     others = isinstance(error, (SystemExit, distributed.DistError))
     if message := explain(error):
         print(f"error: {message}", file=sys.stderr)
     elif others or (isinstance(error, RuntimeError) and any(words in str(error) for words in LOST)):
         print(
-            f"error: process {world.rank} of {world.size} stops, since another one or torchrun itself ended. Nothing "
-            "is lost: the next dvc repro resumes from the last checkpoint",
+            f"error: process {world.rank} of {world.size} stops, since another process or torchrun itself ended. "
+            "The next dvc repro resumes from the last checkpoint",
             file=sys.stderr,
         )
     elif not isinstance(error, KeyboardInterrupt):
@@ -219,10 +218,10 @@ def _report(error: BaseException, world: World) -> None:
 
 
 def leave(status: int = 0) -> NoReturn:
-    """End this process, one of several, at once.
+    """Exit this process, one of several, immediately.
 
-    Not as Python ends: PyTorch's threads may outlive what they use there, and then abort the process (seen once in
-    many runs, "terminate called without an active exception"), for which torchrun ends all others.
+    Without Python's own shutdown: PyTorch's threads may outlive objects that they use and abort the process (rarely
+    observed: "terminate called without an active exception"), and torchrun would then stop all others.
     """
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""The gradients of one batch, in as many parts as memory needs, compiled and scaled where the recipe and device ask."""
+"""The gradients of one batch, with optional accumulation, compilation and loss scaling."""
 
 import copy
 import math
@@ -38,13 +38,13 @@ class Gradients:
         self.network, self.settings, self.training, self.weights = network, settings, training, weights
         self.batch_size, self.compute, self.world, self.accumulate = batch_size, compute, world, accumulate
         self.model = world.wrap(network)
-        # Of fixed shapes: with a free batch size PyTorch 2.11 compiled code for a GPU that its own check refused.
+        # With fixed shapes: with a dynamic batch size, PyTorch 2.11 generated GPU code that failed its own check.
         self.compiled = cast(nn.Module, torch.compile(self.model, dynamic=False)) if settings.compile else None
         self.scaler = compute.scaler()
         self.most = len(training)
 
     def warm_up(self, sides: set[int], classes: int) -> None:
-        """Compile for images of each of `sides` in pixels, without changing the network; else do nothing."""
+        """Compile for images of each of `sides` in pixels, without changing the network; a no-op unless requested."""
         if not self.compiled:
             return
         state = copy.deepcopy(self.network.state_dict())
@@ -70,7 +70,7 @@ class Gradients:
                     raise DarkroomError(reason) from error
                 if not (isinstance(error, RuntimeError) and device.out_of_memory(error)):
                     raise
-            if self.world.size > 1:  # the others are waiting in this step, so nothing can be tried again
+            if self.world.size > 1:  # the other processes wait in this step, so it cannot be retried
                 raise DarkroomError(
                     f"batches of {self.batch_size} over {self.world.size} processes do not fit into the memory of "
                     f"{self.compute.device.type}: set batch_size to {self.batch_size // 2} or start more processes"
@@ -82,7 +82,7 @@ class Gradients:
                 self._refuse_batch(images, targets)
 
     def _backward(self, images: Tensor, targets: Targets, factor: float, most: int) -> Tensor:
-        """Go through a batch in even parts of at most `most` images, but of two or more, as batch norm needs."""
+        """Process a batch in equal parts of at most `most` images, but at least two, as batch norm requires."""
         self.network.zero_grad(set_to_none=True)
         total = torch.zeros((), device=images.device)
         parts = min(math.ceil(len(images) / most), max(1, len(images) // 2))
@@ -95,7 +95,7 @@ class Gradients:
         return total
 
     def _logits(self, images: Tensor) -> Tensor:
-        """Return logits, from the compiled network for a whole batch, for which alone it is compiled."""
+        """Return logits, from the compiled network for whole batches, the only shape for which it is compiled."""
         whole = len(images) == len(range(self.batch_size)[self.world.share(self.batch_size)])
         with self.compute.autocast():
             if self.compiled and whole:
@@ -105,7 +105,7 @@ class Gradients:
         return logits
 
     def _refuse_batch(self, images: Tensor, targets: Targets) -> NoReturn:
-        """Find how many images fit, and say so."""
+        """Find how many images fit, and raise DarkroomError with that number."""
         asked, fits = len(images), self.most
         while fits > 1:
             try:
@@ -118,6 +118,6 @@ class Gradients:
         if fits < 2:
             raise DarkroomError("not even two images fit into memory: lower the image size or the width") from None
         raise DarkroomError(
-            f"a batch of {asked} images does not fit into the memory of {self.compute.device.type}, {fits} would: "
-            f"set batch_size to {fits}, or accumulate: true to take it in parts"
+            f"a batch of {asked} images does not fit into the memory of {self.compute.device.type}, {fits} do: "
+            f"set batch_size to {fits}, or accumulate: true to split it"
         )

@@ -1,4 +1,4 @@
-"""What a training stage is asked to do: its command line, and the parameters that it names."""
+"""Command line and parameters of a training stage."""
 
 import argparse
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from darkroom.training.settings import (
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be trained, on what, with what."""
+    """A training run: model, data and parameters."""
 
     name: str
     kind: Kind
@@ -32,37 +32,39 @@ class Job:
     packed: Path
     split: Path
     checkpoints: Path
-    """Folder for the state of a training that is broken off."""
+    """Folder for checkpoints."""
     every: float
     """Seconds between two checkpoints."""
     models: list[str]
-    """All that params.yaml trains: only theirs are checkpoints to keep."""
+    """Names of all models in params.yaml; checkpoints of other models are removed."""
     quiet: bool
 
     @property
     def batch_size(self) -> int:
-        """The batch size that the parameters name."""
+        """The batch size from the parameters."""
         return self.settings.batch_size or self.training.batch_size
 
     @property
     def parameters(self) -> list[Any]:
-        """All that params.yaml says about the training."""
+        """All parameters of this training run."""
         sections = [section.model_dump() for section in (self.settings, self.augment, self.training)]
         return [self.name, self.kind, self.seed, self.deterministic, *sections]
 
 
 def parser(description: str, section: str) -> argparse.ArgumentParser:
-    """Return the command line that all training stages share; `section` is where NAME is looked up."""
+    """Return the parser that all training stages share; `section` is the section that contains NAME."""
     result = argparse.ArgumentParser(description=description)
     result.add_argument("name", help=f"an entry of {section} in params.yaml")
     result.add_argument("--params", type=Path, default=Path("params.yaml"))
     result.add_argument("--dataset", required=True, help="an entry of datasets in params.yaml")
     result.add_argument("--packed", type=Path, required=True)
     result.add_argument("--split", type=Path, required=True)
-    result.add_argument("--checkpoints", type=Path, required=True, help="folder that outlives a broken-off training")
+    result.add_argument(
+        "--checkpoints", type=Path, required=True, help="folder for checkpoints, kept when training is interrupted"
+    )
     result.add_argument("--every", type=float, default=EVERY, help="seconds between two checkpoints")
     result.add_argument("--out", type=Path, required=True)
-    result.add_argument("--quiet", action="store_true", help="print nothing but errors and warnings")
+    result.add_argument("--quiet", action="store_true", help="print only errors and warnings")
     return result
 
 

@@ -1,4 +1,4 @@
-"""The training loop: plain PyTorch, every step on the device, the best epoch kept, ready to go on where it stopped."""
+"""The training loop: plain PyTorch, all steps on the device, keeps the best epoch, and can be resumed."""
 
 import copy
 import math
@@ -21,14 +21,14 @@ from darkroom.training.engine.seeds import Draws
 from darkroom.training.settings import AugmentSettings, RecipeSettings, TrainingSettings
 
 DIVERGED = 1e4
-"""Mean loss of an epoch, in nats, from which on no network finds back: guessing costs the logarithm of the classes."""
+"""Mean loss of an epoch, in nats, above which training has diverged: random guessing has the loss log(classes)."""
 LOOK = 20
-"""Steps between two looks at the clock and at the loss: a look makes a GPU wait."""
+"""Steps between two checks of the clock and the loss, because each check synchronises with the GPU."""
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one pass over the training images came to."""
+    """Metrics of one pass over the training images."""
 
     number: int
     """From 1."""
@@ -43,7 +43,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that decides how a network is trained."""
+    """All settings of a training run."""
 
     settings: RecipeSettings
     augment: AugmentSettings
@@ -54,37 +54,36 @@ class Plan:
 
 
 class Callback:
-    """Who is told how a training goes; this one keeps it to itself."""
+    """Receives the progress of a training run; this base class ignores it."""
 
     def resume(self, progress: float, epochs: list[Epoch]) -> None:
-        """Note that a training resumes from a checkpoint, and its epochs so far."""
+        """Called when training resumes from a checkpoint, with its epochs so far."""
 
     def epoch(self, epoch: Epoch) -> None:
-        """Take in an epoch that has just ended."""
+        """Called at the end of an epoch."""
 
     def step(self, progress: float) -> None:
-        """Take in how much of the training is done, 0 to 1."""
+        """Called after a step with the progress of the training, 0 to 1."""
 
 
 @dataclass
 class Best:
-    """The epoch that is kept."""
+    """The best epoch so far."""
 
     epoch: int = 0
     accuracy: float = -1.0
-    """The highest on validation so far, of this epoch or of one that it cannot be told from."""
+    """The highest validation accuracy so far, of this epoch or of one that is not significantly better."""
     state: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Trainer:
-    """A network in training, with all that decides its next step; `state` is what a checkpoint holds of it.
+    """A network in training with its whole state; `state` returns what a checkpoint contains.
 
-    `groups` are the parameter groups that learn, `data` is (train, validation). The best epoch is that of the
-    highest validation accuracy, the last of several equal ones: the loss would not do, since label smoothing
-    raises it while the network still gets better. Where the learning rate falls to zero it is the last epoch
-    within a standard error of the highest: each is meant to better the one before, and a lead of half a per cent
-    on a thousand images is luck. (Breiman et al., Classification and Regression Trees, 1984, section 3.4.3, choose
-    so among pruned trees.)
+    `groups` are the parameter groups to train, `data` is (train, validation). The best epoch has the highest validation
+    accuracy; among equal ones, the last is taken. The loss is not used, because label smoothing raises it while the
+    network still improves. If the learning rate falls to zero, it is the last epoch within one standard error of the
+    highest accuracy: later epochs are expected to be better, and a lead of half a percent on a thousand images is noise
+    (the one-standard-error rule of Breiman et al., Classification and Regression Trees, 1984, section 3.4.3).
     """
 
     def __init__(
@@ -117,17 +116,17 @@ class Trainer:
 
     @property
     def progress(self) -> float:
-        """How much of the training is done, 0 to 1: by steps, or by the clock where that is further."""
+        """Progress of the training, 0 to 1: by steps, or by the clock if it is ahead of the steps."""
         minutes = self.plan.training.max_minutes
         return min(1.0, max(self.step / self.total, self.seconds / (60 * minutes) if minutes else 0.0))
 
     def include_start(self) -> None:
-        """Let the network as it is now be kept, as epoch 0, unless an epoch is as good."""
+        """Record the current network as epoch 0, which is kept unless a later epoch is at least as good."""
         _, accuracy = scoring.score(self.network, self.validation, self.compute, self.world)
         self.best = Best(0, accuracy, copy.deepcopy(self.network.state_dict()))
 
     def state(self) -> dict[str, Any]:
-        """Return where the training stands. Random numbers are drawn from the seed and the step, so none are in it."""
+        """Return the training state. It has no random state, because random numbers depend only on seed and step."""
         return {
             "step": self.step,
             "seconds": self.seconds,
@@ -142,11 +141,11 @@ class Trainer:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go back to where `state` was taken."""
+        """Restore a `state`."""
         self.step, self.seconds, self.gradients.most = state["step"], state["seconds"], state["most"]
         if state["scaler"] and self.gradients.scaler.is_enabled():
             self.gradients.scaler.load_state_dict(state["scaler"])
-        self.loss = state["loss"].to(self.compute.device) * float(self.world.leads)
+        self.loss = state["loss"].to(self.compute.device) * float(self.world.is_main)
         self.network.load_state_dict(state["network"])
         if self.evaluated is not self.network:
             self.evaluated.load_state_dict(state["evaluated"])
@@ -157,12 +156,12 @@ class Trainer:
         self.best = Best(**state["best"])
 
     def run(self, callback: Callback, checkpointer: Checkpointer | None = None) -> int:
-        """Train to the end and leave the network with the weights of its best epoch, whose number is returned.
+        """Train to the end, load the weights of the best epoch into the network, and return the number of that epoch.
 
-        Raises DarkroomError when the loss is no longer finite or beyond return, or a batch does not fit into memory.
+        Raises DarkroomError when the training diverges, or a batch does not fit into memory.
         """
-        # One process decides and tells the others, whose folders and processors may be others.
-        state = self.world.tell(checkpointer.load() if checkpointer and self.world.leads else None)
+        # The main process decides and broadcasts, because the others may have other folders and processors.
+        state = self.world.broadcast_object(checkpointer.load() if checkpointer and self.world.is_main else None)
         if state:
             self.restore(state)
             callback.resume(self.progress, self.history)
@@ -183,7 +182,7 @@ class Trainer:
         generator = seeds.generator(self.plan.seed, seeds.ORDER, number)
         order = batches.order(self.training, self.plan.batch_size, generator, self.chances, self.smallest)
         shares = [batch[self.world.share(len(batch))] for batch in order]
-        # One transfer an epoch: to move each batch's numbers would make a GPU wait in every step.
+        # One transfer per epoch: moving the indices of each batch would synchronise with the GPU in every step.
         moved = device.put(torch.cat(shares), self.compute.device).split([len(share) for share in shares])
         wanted = moved if self.training.resident else shares
         done = self.step - (number - 1) * self.steps  # before this training was resumed
@@ -199,7 +198,7 @@ class Trainer:
                 if not math.isfinite(loss := float(self.loss)):
                     raise _divergence(number, loss, self.plan)
                 clock = self._look_at_the_clock(clock)
-                if checkpointer and self.world.leads and checkpointer.due() and self.progress < 1:
+                if checkpointer and self.world.is_main and checkpointer.due() and self.progress < 1:
                     checkpointer.save(self.state())
             callback.step(self.progress)
             if self.progress >= 1:
@@ -209,7 +208,7 @@ class Trainer:
         if not train_loss < DIVERGED:  # nor is NaN
             raise _divergence(number, train_loss, self.plan)
         for buffer in self.evaluated.buffers():
-            self.world.lead(buffer)
+            self.world.broadcast(buffer)
         validation_loss, accuracy = scoring.score(self.evaluated, self.validation, self.compute, self.world)
         self.history.append(Epoch(number, train_loss, validation_loss, accuracy, self.groups[0]["lr"], speed))
         if accuracy >= self.best.accuracy - self._luck():
@@ -220,7 +219,7 @@ class Trainer:
         callback.epoch(self.history[-1])
 
     def _step(self, images: Tensor, positions: Tensor, count: int, epoch: int) -> None:
-        """Take one step with the images at `positions`, this process's share of a batch of `count`."""
+        """Run one step on the images at `positions`, this process's share of a batch of `count`."""
         seed, settings = self.plan.seed, self.plan.settings
         labels = self.training.labels[positions]
         draws = Draws(seed, self.step, count, self.world.share(count), self.compute.device)
@@ -237,7 +236,7 @@ class Trainer:
         self.step += 1
 
     def _move(self) -> None:
-        """Move the weights along their gradients, at this step's learning rate."""
+        """Update the weights at this step's learning rate."""
         settings, scaler = self.plan.settings, self.gradients.scaler
         if settings.clip:
             for each in self.optimizers:
@@ -251,21 +250,21 @@ class Trainer:
         scaler.update()
 
     def _share(self) -> float:
-        """Return the share of the peak learning rate for this step: that of its middle, so that none is zero."""
+        """Return this step's learning rate relative to the peak, at the middle of the step so that none is zero."""
         accuracies = [epoch.validation_accuracy for epoch in self.history]
         return schedule.factor(self.plan.settings, min(1.0, self.progress + 0.5 / self.total), accuracies)
 
     def _look_at_the_clock(self, last: float) -> float:
-        """Add the time since `last` and return the time now; all processes go by the clock of the first."""
+        """Add the time since `last` and return the current time; all processes use the clock of the main process."""
         now = time.perf_counter()
         self.seconds += now - last
         if self.plan.training.max_minutes and self.world.size > 1:
             seconds = torch.tensor(self.seconds, device=self.compute.device)
-            self.seconds = float(self.world.lead(seconds))
+            self.seconds = float(self.world.broadcast(seconds))
         return now
 
     def _luck(self) -> float:
-        """Return the standard error of the highest accuracy, where it may stand back behind a later epoch's."""
+        """Return the standard error of the highest accuracy, if a later epoch within it is preferred."""
         if self.plan.settings.schedule in schedule.FALLING and self.best.epoch:
             return math.sqrt(self.best.accuracy * (1 - self.best.accuracy) / len(self.validation))
         return 0.0

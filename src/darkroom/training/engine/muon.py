@@ -1,4 +1,4 @@
-"""Muon: momentum whose step is made orthogonal, for the filters of convolutions."""
+"""Muon: momentum with orthogonalised updates, for the filters of convolutions."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -23,7 +23,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # never called with a closure
-        """Move every parameter that has a gradient."""
+        """Update every parameter that has a gradient."""
         for group in self.param_groups:
             parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
             if not parameters:
@@ -33,7 +33,7 @@ class Muon(torch.optim.Optimizer):
                     self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
             gradients = [parameter.grad for parameter in parameters]
             buffers = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
-            # All at once: on a GPU starting a kernel takes longer than its work on one filter bank.
+            # All at once: on a GPU, launching a kernel takes longer than its work on one filter bank.
             torch._foreach_mul_(buffers, group["momentum"])
             torch._foreach_add_(buffers, gradients)
             updates = torch._foreach_add(gradients, buffers, alpha=group["momentum"])
@@ -46,7 +46,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def _orthogonal_by_shape(updates: Sequence[Tensor]) -> list[Tensor]:
-    """Return the updates made orthogonal, those of one shape together."""
+    """Return the orthogonalised updates; those of equal shape are computed as one batch."""
     places: dict[torch.Size, list[int]] = {}
     for place, update in enumerate(updates):
         places.setdefault(update.shape, []).append(place)

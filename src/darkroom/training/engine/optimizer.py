@@ -33,9 +33,9 @@ def groups(modules: Iterable[tuple[nn.Module, float]], settings: RecipeSettings)
 
 
 def build(groups: list[dict[str, Any]], settings: RecipeSettings, fused: bool = False) -> list[torch.optim.Optimizer]:
-    """Return the optimisers that the settings name: one, or with `muon` another for all that is no filter.
+    """Return the optimisers from the settings: one, or with `muon` a second one for all parameters but filters.
 
-    `fused` ones move all weights in one kernel, for GPUs.
+    `fused` optimisers update all weights in one kernel, for GPUs.
     """
     match settings.optimizer:
         case "adam":

@@ -1,4 +1,4 @@
-"""What changes in the course of a training: the learning rate, and the size of the images."""
+"""Schedules of the learning rate and of the image size."""
 
 import math
 from collections.abc import Sequence
@@ -34,12 +34,12 @@ def factor(settings: RecipeSettings, progress: float, accuracies: Sequence[float
 
 
 def epochs_without_improvement(accuracies: Sequence[float]) -> int:
-    """Return how many of the last epochs brought no improvement over all before them."""
+    """Return the number of epochs since the last improvement."""
     return len(accuracies) - 1 - accuracies.index(max(accuracies)) if accuracies else 0
 
 
 def plateau(accuracies: Sequence[float]) -> float:
-    """Return what the learning rate is multiplied by after the plateaus so far."""
+    """Return the factor of the learning rate after the plateaus so far."""
     share, best, waiting = 1.0, -1.0, 0
     for accuracy in accuracies:
         waiting = 0 if accuracy > best else waiting + 1

@@ -1,4 +1,4 @@
-"""What a network answers, and how right it is: over a whole split, in chunks that fit into memory."""
+"""Predictions and metrics of a network over a whole split, in chunks that fit into memory."""
 
 import torch
 from torch import Tensor, nn
@@ -26,10 +26,10 @@ def score(network: nn.Module, data: Data, compute: Compute, world: World = ALONE
 
 @torch.inference_mode()
 def predict(network: nn.Module, data: Data) -> Tensor:
-    """Return float32 logits, shape (N, classes), computed on the processor, where the network is left.
+    """Return float32 logits, shape (N, classes), computed on the CPU; the network stays there.
 
-    These are evaluated, and must be served within 1e-5. GPUs round differently: with ResNet-50 on an H200 a
-    probability was off by 4e-5, TF32 being turned off.
+    These are evaluated, and the service must reproduce them within 1e-5. GPUs round differently: with ResNet-50 on an
+    H200 a probability differed by 4e-5, with TF32 turned off.
     """
     network = network.eval().cpu()
     return torch.cat([network(images.cpu()) for images in data.chunks(_chunk(network, data))])

@@ -10,24 +10,24 @@ import torch
 from darkroom.training.engine.device import put
 
 LOOK, ORDER, CHANGES, MIX, DROPOUT = range(5)
-"""What numbers are drawn for: a first look, the order of images, their changes, their mixing, a network's own draws."""
+"""Uses of random numbers: preparing a network, shuffling, augmentation, mixing, and draws inside the network."""
 
 
 def derive(seed: int, *place: int) -> int:
-    """Return a seed of 64 bits for a place, such as (CHANGES, step)."""
+    """Return a 64-bit seed for a use and an index, such as (CHANGES, step)."""
     return int(np.random.SeedSequence((seed, *place)).generate_state(1, np.uint64)[0])
 
 
 def generator(seed: int, *place: int) -> torch.Generator:
-    """Return a new generator on the processor for a place."""
+    """Return a new CPU generator for a use and an index."""
     return torch.Generator().manual_seed(derive(seed, *place))
 
 
 class Draws:
     """Random numbers for the images of one batch, or of one process's share of it, on `device`.
 
-    They are drawn on the processor for the whole batch, and the share is taken from them: so every device sees the
-    same, and several processes see what one alone would.
+    They are drawn on the CPU for the whole batch, and the share is selected from them. The numbers are therefore the
+    same on all devices, and with several processes as with one.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Draws:
     def groups(self, count: int) -> list[torch.Tensor]:
         """Return a random division of the images into `count` groups: their positions (int64), some without any.
 
-        Divided on the processor: to ask a GPU how large a group is would mean to wait for it.
+        Divided on the CPU, because the sizes of groups on a GPU would require a synchronisation.
         """
         chosen = self._integers(0, count)
         positions = put(chosen.argsort(stable=True), self.device)

@@ -1,4 +1,4 @@
-"""One training from packed images to a whole candidate folder, for networks from scratch and by transfer."""
+"""One training run, from packed images to a complete candidate folder, for networks from scratch and by transfer."""
 
 import json
 from collections.abc import Callable
@@ -28,7 +28,7 @@ from darkroom.training.networks.network import Network
 
 @dataclass(frozen=True)
 class Context:
-    """What a training stands on."""
+    """What a training run starts from: data, device and processes."""
 
     training: Data
     validation: Data
@@ -39,7 +39,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Start:
-    """Where a training begins."""
+    """The initial network of a training run."""
 
     network: Network
     groups: list[dict[str, object]]
@@ -47,29 +47,29 @@ class Start:
     description: dict[str, Any]
     """The card's `network`: how to build it again."""
     architecture: str
-    """The card's line for people."""
+    """The card's description of the network."""
     epochs: bool = True
-    """Whether it is trained by epochs; else it is ready."""
+    """Whether the network is trained by epochs; otherwise it is already fitted."""
     include_start: bool = False
-    """Whether it is kept as it is when no epoch makes it better."""
+    """Whether the initial network is kept if no epoch is as good."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """What the card adds to the parameters, or says instead of them."""
+    """Values that the card adds to the parameters, or that replace them."""
     extras: dict[str, Any] = field(default_factory=dict)
-    """JSON files that the candidate has besides, by name."""
+    """Additional JSON files of the candidate, by name."""
     seconds: float = 0.0
-    """Time that coming so far took."""
+    """Time spent so far."""
     accuracy: float | None = None
-    """Validation accuracy so far; None where the weights are random."""
+    """Validation accuracy of the initial network; None if its weights are random."""
 
 
 Begin = Callable[[Context], Start]
-"""From the data to the start."""
+"""Returns the initial network for a context."""
 
 
 def train(job: Job, begin: Begin, out: Path) -> None:
-    """Train and write the candidate `out`, whole or not at all; as one process, or as one of several.
+    """Train a network and write the candidate `out` atomically, as the only process or as one of several.
 
-    Raises DarkroomError when the device is missing, memory is full or training diverges.
+    Raises DarkroomError when the device is not available, memory is full or training diverges.
     """
     world = distributed.launched()
     compute = device.choose(job.device, job.deterministic, world)
@@ -84,12 +84,12 @@ def _train(job: Job, begin: Begin, out: Path, world: World, compute: Compute) ->
     images, split = packed.open_images(job.packed), packed.read_split(job.split)
     if len(split.labels) != len(images):
         raise DarkroomError(
-            f"{job.split} has {len(split.labels):,} rows and {job.packed} {len(images):,} images, so they do not "
-            "belong together: dvc repro makes both anew"
+            f"{job.split} has {len(split.labels):,} rows and {job.packed} {len(images):,} images, so they do "
+            "not belong together: run dvc repro to rebuild both"
         )
     fingerprint = packed.fingerprint(job.packed, job.split)
     _agree(job, fingerprint, world)
-    place = batches.place(images.nbytes, compute.device, world.neighbours)
+    place = batches.place(images.nbytes, compute.device, world.local_size)
     training, validation, test = (batches.load(images, split, name, compute.device, place) for name in SPLITS)
     context = Context(training, validation, split, compute, world)
     start = begin(context)
@@ -99,7 +99,7 @@ def _train(job: Job, begin: Begin, out: Path, world: World, compute: Compute) ->
     checkpointer = Checkpointer(job.checkpoints / f"{job.name}.pt", key, job.every)
     checkpoint.clean(job.checkpoints, job.models)
     trainer = _trainer(start, context, plan) if start.epochs else None
-    if not world.leads:
+    if not world.is_main:
         if trainer:
             trainer.run(Callback(), checkpointer)
         return
@@ -123,7 +123,7 @@ def _train(job: Job, begin: Begin, out: Path, world: World, compute: Compute) ->
 
 @dataclass(frozen=True)
 class Done:
-    """What a training by epochs came to; without one only its time."""
+    """Result of a training run; without epochs only its time."""
 
     seconds: float
     epochs: int = 0
@@ -139,7 +139,7 @@ def _trainer(start: Start, context: Context, plan: Plan) -> Trainer:
 
 
 def _run(job: Job, trainer: Trainer, checkpointer: Checkpointer, start: Start, folder: Path) -> Done:
-    """Train to the end, with curves in `folder`, and say what came of it."""
+    """Train to the end, with curves in `folder`, and print the result."""
     with callbacks.logged(job.name, folder / "history", trainer.plan.epochs, job.quiet, start.accuracy) as callback:
         best = trainer.run(callback, checkpointer)
     seconds = start.seconds + trainer.seconds
@@ -156,16 +156,16 @@ def _plan(job: Job, count: int, world: World) -> Plan:
     batch_size = batches.fitting_size(count, job.batch_size, batches.smallest(world.size))
     if min(batch_size, count) < 2 * world.size:
         raise DarkroomError(
-            f"launch starts {world.size} processes, and batches of {min(batch_size, count)} images leave less than two "
+            f"launch starts {world.size} processes, and batches of {min(batch_size, count)} images have fewer than two "
             f"for each: start {max(1, min(batch_size, count) // 2)}, or set batch_size to {2 * world.size} or more"
         )
     return Plan(job.settings, job.augment, job.training, epochs, batch_size, job.seed)
 
 
 def _key(job: Job, plan: Plan, start: Start, count: int, fingerprint: str, compute: Compute, world: World) -> Key:
-    """Return what a checkpoint must agree with to be resumed from.
+    """Return the key that a checkpoint must match to be resumed.
 
-    The number of processes decides batches and steps where images are few, so these are among the parameters.
+    With few images, batch size and steps depend on the number of processes, so they are part of the parameters.
     """
     steps = batches.steps(count, plan.batch_size, batches.smallest(world.size))
     sizes = [plan.batch_size, steps]
@@ -175,21 +175,21 @@ def _key(job: Job, plan: Plan, start: Start, count: int, fingerprint: str, compu
 
 
 def _agree(job: Job, fingerprint: str, world: World) -> None:
-    """Refuse processes with parameters, data or code of their own: they would wait for ever, or train two networks."""
+    """Raise DarkroomError if processes differ in parameters, data or code: they would deadlock or diverge."""
     mine = {"parameters": job.parameters, "data": fingerprint, "code": checkpoint.code()}
     for rank, other in enumerate(found := world.collect(mine)):
         if names := [name for name in mine if other[name] != found[0][name]]:
             raise DarkroomError(
-                f"process {rank} of {world.size} has other {' and '.join(names)} than process 0: give all machines the "
-                "same commit and the same dvc pull"
+                f"process {rank} of {world.size} has different {' and '.join(names)} from process 0: use the same "
+                "commit and the same dvc pull on all machines"
             )
 
 
 def _start_message(plan: Plan, asked: int, training: Data, place: Place, compute: Compute, world: World) -> str:
-    """Return the line that says what is about to happen."""
+    """Return the start message."""
     where = {"device": f"from the memory of {compute.device.type}", "memory": "from memory", "file": "from the file"}
     processes = f", {world.size} processes" if world.size > 1 else ""
-    fewer = f", not of {asked} since there are few images" if plan.batch_size < asked else ""
+    fewer = f" instead of {asked} (few images)" if plan.batch_size < asked else ""
     return (
         f"{len(training):,} images of {training.size} pixels {where[place]}, batches of {plan.batch_size}{fewer}, "
         f"{compute.words}{processes}"
@@ -219,7 +219,7 @@ def _card(job: Job, plan: Plan, start: Start, context: Context, done: Done, fing
 
 
 def _recipe(job: Job, plan: Plan) -> dict[str, Any]:
-    """Return the parameters of a training by epochs."""
+    """Return the parameters of training by epochs."""
     sizes = {"epochs": plan.epochs, "batch_size": plan.batch_size}
     return {**job.settings.model_dump(), **job.training.model_dump(), **sizes, "augment": job.augment.model_dump()}
 
@@ -231,7 +231,7 @@ def _probe_recipe(job: Job) -> dict[str, Any]:
 
 
 def _write_augmented(out: Path, training: Data, plan: Plan) -> None:
-    """Draw what the first step sees, up to 64 images of it."""
+    """Draw up to 64 images of the first step, after augmentation."""
     chances = batches.balance(training, plan.training.balance)[1]
     positions = batches.order(training, plan.batch_size, seeds.generator(plan.seed, seeds.ORDER, 1), chances)[0]
     positions = positions.to(training.device)

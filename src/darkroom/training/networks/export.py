@@ -1,4 +1,4 @@
-"""From a trained network to the files that everything after training reads."""
+"""Export of a trained network for all later stages."""
 
 import gc
 import logging

@@ -1,4 +1,4 @@
-"""A network layer by layer, for people: what each one is, what comes out of it and how much it learns."""
+"""A readable summary of a network: type, output shape and trainable parameters of each layer."""
 
 import torch
 from torch import Tensor, nn

@@ -41,7 +41,7 @@ def construct(architecture: Architecture, classes: int, image_size: int, width: 
     """Return a network with random weights; raises DarkroomError when the images are too small for it."""
     if image_size < (smallest := SMALLEST_IMAGE.get(architecture, 0)):
         raise DarkroomError(
-            f"{architecture} takes images of {smallest} pixels or more, not {image_size}: set pack.image_size to "
+            f"{architecture} needs images of at least {smallest} pixels, not {image_size}: set pack.image_size to "
             f"{smallest}, or train another architecture"
         )
     return ZOO[architecture](classes, image_size, width)

@@ -164,7 +164,7 @@ def _load(name: Backbone, model: Pretrained, state: Mapping[str, Tensor]) -> Non
     other = [key for key in given if key in known and given[key].shape != known[key].shape]
     if found := [key.removeprefix(NETWORK) for key in (*lacking, *unknown, *other)]:
         raise DarkroomError(
-            f"these are no weights of {name}: {len(lacking)} tensors are missing, {len(unknown)} unknown, {len(other)} "
+            f"these do not fit {name}: {len(lacking)} tensors are missing, {len(unknown)} unknown, {len(other)} "
             f"of another shape, such as {', '.join(found[:2])}. Set architecture to the network that they are of"
         )
     full = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in given.items()}

@@ -1,4 +1,4 @@
-"""Features of packed images: what the frozen layers make of each, computed once and kept by content.
+"""Features of packed images from the frozen layers, computed once and cached by content.
 
 One file holds the features of one view (plain or mirrored) of one set of packed images by one network, for as many of
 its rows as were ever asked for. So another split, another strength or another number of folds computes nothing again,

@@ -1,4 +1,4 @@
-"""Repeated folds: how much a probe's accuracy hangs on which images it was evaluated by."""
+"""Repeated cross-validation: how much a probe's accuracy depends on the validation images."""
 
 from pathlib import Path
 

@@ -50,14 +50,14 @@ def start(source: Source, job: Job, settings: TransferSettings, context: Context
     whole, description, words = weights.read(source.pretrained, settings, classes, context.training.size, job.seed)
     method, reason = choose(settings.method, count, context.compute.device.type)
     whole.frozen_norms = settings.norms == "frozen" or (settings.norms == "auto" and count < FEW)
-    if context.world.leads and not job.quiet:
+    if context.world.is_main and not job.quiet:
         print(f"{job.name}: {method}, {reason}", flush=True)
     origin = read_origin(source.pretrained)
     spent = time.perf_counter() - begin
     with_folds = method == "probe"
-    head, scored, seconds = context.world.first("probe", lambda: _probe(source, job, whole, context, with_folds))
-    if context.world.leads and not job.quiet:
-        print(f"{job.name}: last layer of strength {head.strength:g}, validation accuracy {head.accuracy:.1%}")
+    head, scored, seconds = context.world.run_on_main("probe", lambda: _probe(source, job, whole, context, with_folds))
+    if context.world.is_main and not job.quiet:
+        print(f"{job.name}: last layer with L2 penalty {head.strength:g}, validation accuracy {head.accuracy:.1%}")
     _write(head, whole.model)
     return Start(
         network=whole,
@@ -83,9 +83,9 @@ def choose(method: Method, images: int, device: str) -> tuple[Method, str]:
     if method != "auto":
         return method, "as params.yaml says"
     if images < FEW:
-        return "probe", f"since {images:,} training images are less than {FEW:,}, too few to move a whole network"
+        return "probe", f"since {images:,} training images are fewer than {FEW:,}, too few for fine-tuning"
     if device == "cpu":
-        return "probe", "since training the whole network would take a GPU"
+        return "probe", "since fine-tuning the whole network needs a GPU"
     return "probe+finetune", f"since there are {images:,} training images and a GPU"
 
 
@@ -105,7 +105,7 @@ def _probe(
     most = probe.most_images(layer.in_features * len(views), classes)
     chosen = probe.sample(context.split.labels[rows["train"]], most, job.seed)
     if len(chosen) < len(rows["train"]) and not job.quiet:
-        print(f"{job.name}: fitted to {len(chosen):,} of {len(rows['train']):,} training images, as many of each class")
+        print(f"{job.name}: fitted to {len(chosen):,} of {len(rows['train']):,} training images, stratified by class")
     rows["train"] = rows["train"][chosen]
     cache = FeatureCache(
         source.cache,

@@ -46,7 +46,7 @@ def read(
         whole.side = description["side"] = model.side
         return whole, description, words
     if settings.input_size:
-        raise DarkroomError(f"input_size is for networks of torchvision, which {name} is not: leave it out")
+        raise DarkroomError(f"input_size is for torchvision networks, and {name} is not one: omit it")
     return _from_zoo(folder, description, state, settings, (mean, std), classes, image_size, seed), description, words
 
 
@@ -82,7 +82,8 @@ def _from_zoo(
     name = description["architecture"]
     if settings.small_start < 1 and name in ONE_SIZE:
         raise DarkroomError(
-            f"small_start: {settings.small_start} is for networks of any size, which {name} is not: set it to 1"
+            f"small_start: {settings.small_start} needs a network that accepts images of any size, and {name} does "
+            "not: set it to 1"
         )
     whole = Network(network.build(description, classes, image_size, seed), *normalisation)
     old = {name: tensor for name, tensor in state.items() if not name.startswith("model.head.")}
