@@ -221,12 +221,12 @@ if wanted speed "the speed recipe on 45,000 synthetic images"; then
   $PY - "$W" <<'P'
 import sys
 from pathlib import Path
-from darkroom import packed
+from darkroom.data.split import summary
 from tests.factories import write_packed
 w, names, n = Path(sys.argv[1]), [f"c{i}" for i in range(10)], 55_000
 write_packed(w / "large", names, n // 10, 32)
 parts = ["train"] * 45_000 + ["validation"] * 5_000 + ["test"] * 5_000
-packed.write_split(w / "large.csv", names, [i % 10 for i in range(n)], parts)
+summary.write_split(w / "large.csv", names, [i % 10 for i in range(n)], parts)
 P
   DATA=large stage speed airbench large fast; ok $? "the speed recipe, 45,000 synthetic images, batches of 2,000" speed
   say INFO "cold to warm: $(grep -aoE '[0-9,]+ images/s' "$W/speed.log" | tr '\n' ';')"

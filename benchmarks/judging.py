@@ -17,9 +17,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from darkroom import candidate, packed
+from darkroom import candidate, frames
 from darkroom.candidate import Predictions
+from darkroom.data.split import summary
 from darkroom.foundations import files
 
 ROOT = Path(__file__).parents[1]
@@ -39,15 +41,12 @@ def write(top: Path, network: Path, candidates: int, test: int) -> None:
         (f"{row}.png", card.classes[label], "", side, side, f"{row:064x}", "0" * 16, "", "")
         for row, label in enumerate(labels)
     ]
-    packed.write_rows(
-        top / "packed" / "index.csv",
-        ("name", "label", "split", "width", "height", "sha256", "phash", "group", "slice"),
-        lines,
-    )
-    packed.write_rows(top / "packed" / "broken.csv", ("name", "label", "reason"), [])
+    header = ("name", "label", "split", "width", "height", "sha256", "phash", "group", "slice")
+    frames.write(top / "packed" / "index.csv", pd.DataFrame(lines, columns=header), escape=False)
+    frames.write(top / "packed" / "broken.csv", pd.DataFrame(columns=("name", "label", "reason")))
     files.write_json(top / "packed" / "source.json", {})
     splits = ["train"] * TRAIN + ["validation"] * VALIDATION + ["test"] * test
-    packed.write_split(top / "split.csv", card.classes, labels.tolist(), splits)
+    summary.write_split(top / "split.csv", card.classes, labels.tolist(), splits)
     names = ["baseline", *(f"net_{number}" for number in range(1, candidates))]
     for name in names:
         shutil.copytree(network, top / "candidates" / name)

@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from darkroom import candidate, packed, plotting
+from darkroom import candidate, frames, packed, plotting
+from darkroom.data.split import summary
 from darkroom.foundations import params
 
 ROOT = Path(__file__).parents[1]
@@ -50,7 +52,7 @@ def main() -> None:
                     accuracy, seconds = train(method, top, arguments)
                     rows.append((per_class or "all", count, method, seed, round(accuracy, 4), seconds))
                     print(*rows[-1], flush=True)
-    packed.write_rows(arguments.out.with_suffix(".csv"), HEADER, rows)
+    frames.write(arguments.out.with_suffix(".csv"), pd.DataFrame(rows, columns=HEADER), escape=False)
     draw(rows, arguments.out.with_suffix(".png"))
 
 
@@ -62,7 +64,7 @@ def keep(source: Path, target: Path, per_class: int, seed: int) -> int:
     for label in range(len(split.classes)):
         rows = training[split.labels[training] == label]
         parts[rows[per_class or len(rows) :]] = packed.LEFT_OUT
-    packed.write_split(target, split.classes, split.labels.tolist(), parts.tolist(), split.leaks.tolist())
+    summary.write_split(target, split.classes, split.labels.tolist(), parts.tolist(), split.leaks.tolist())
     return int((parts == "train").sum())
 
 

@@ -6,13 +6,13 @@ python stages cost --candidates models/candidates --evaluation plots/tables/scor
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import astuple, fields
 from pathlib import Path
 
-from darkroom import packed, plotting
+import pandas as pd
+
+from darkroom import frames, plotting
 from darkroom.candidate_names import BASELINE, read_names
 from darkroom.evaluation.checks import costs
-from darkroom.evaluation.checks.costs import Cost
 from darkroom.evaluation.figures.cost import accuracy_by_cost
 from darkroom.foundations import files
 from darkroom.foundations.errors import run
@@ -32,9 +32,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     scores = {name: (test["accuracy"], test["accuracy_low"], test["accuracy_high"]) for name, test in tests.items()}
     milliseconds = {price.candidate: price.milliseconds for price in prices}
     with files.whole_directory(arguments.out) as out:
-        header = [*(field.name for field in fields(Cost)), "test_accuracy"]
-        rows = [(*astuple(price), scores[price.candidate][0]) for price in prices]
-        packed.write_rows(out / "cost.csv", header, rows)
+        table = pd.DataFrame(prices).assign(test_accuracy=[scores[name][0] for name in names])
+        frames.write(out / "cost.csv", table, escape=False)
         if len(prices) > 1:  # one point shows nothing that the table does not
             plotting.save(accuracy_by_cost(milliseconds, scores, evaluation["best"]["name"]), out / "cost.png")
     best = next(price for price in prices if price.candidate == evaluation["best"]["name"])

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from darkroom import balance, plotting
+from darkroom import balance, frames, plotting
 from darkroom.candidate_names import BASELINE, read_names
 from darkroom.evaluation import abstention, tables
 from darkroom.evaluation.evaluate import check_same_data, evaluate, resample
@@ -21,7 +21,7 @@ from darkroom.evaluation.selection import caution, choose, decide
 from darkroom.evaluation.settings import SelectSettings
 from darkroom.foundations import files, naming, params
 from darkroom.foundations.errors import run
-from darkroom.packed import open_packed, read_split, write_rows, write_sheet
+from darkroom.packed import open_packed, read_split
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -53,13 +53,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     found = tables.evaluation(evaluated, best, comparisons, thresholds, selective, len(reviewed.label_issues))
     files.write_json(arguments.metrics, tables.headline(found))
-    write_rows(arguments.curves, tables.CURVES, tables.curves(evaluated))
-    write_rows(arguments.confusion, tables.CONFUSION, tables.confusion(best, labels))
-    write_sheet(arguments.per_class, tables.PER_CLASS, tables.per_class(evaluated, labels))
+    frames.write(arguments.curves, tables.curves(evaluated), escape=False)
+    frames.write(arguments.confusion, tables.confusion(best, labels), escape=False)
+    frames.write(arguments.per_class, tables.per_class(evaluated, labels))
     with files.whole_directory(arguments.tables) as out:
         files.write_json(out / "scores.json", found)
-        for name, (header, rows) in tables.lists(evaluated, labels, reviewed, data.records, split).items():
-            write_sheet(out / f"{name}.csv", header, rows)
+        for name, frame in tables.lists(evaluated, labels, reviewed, data.records, split).items():
+            frames.write(out / f"{name}.csv", frame)
     counts = balance.count(split)
     uneven, always = balance.are_uneven(counts), balance.majority(counts)
     drawings = gallery.draw(evaluated, best, labels, selective, always.accuracy if uneven else None)

@@ -8,7 +8,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from darkroom import packed, plotting
+from darkroom import frames, packed, plotting
 from darkroom.evaluation.checks import robustness
 from darkroom.evaluation.checks.corruptions import STRENGTHS
 from darkroom.evaluation.figures import mosaics
@@ -42,8 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = robustness.measure(Predictor(arguments.candidates / name), images, split.labels[rows], seed)
     accuracies, clean = found.accuracies(), float(found.clean.mean())
     with files.whole_directory(arguments.out) as out:
-        header = ("corruption", "strength", "accuracy", "accuracy_low", "accuracy_high")
-        packed.write_rows(out / "robustness.csv", header, robustness.curve(found))
+        frames.write(out / "robustness.csv", robustness.curve(found), escape=False)
         plotting.save(strengths(accuracies, clean), out / "robustness.png")
         shown = mosaics.captioned(*robustness.examples(images[0], seed), columns=2 * STRENGTHS)
         plotting.save(shown, out / "corruptions.png")

@@ -8,11 +8,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from darkroom import frames
 from darkroom.data.settings import PackSettings, SplitSettings
 from darkroom.data.split import duplicates, holdout, splitting, summary
 from darkroom.foundations import files, params
 from darkroom.foundations.errors import run
-from darkroom.packed import open_packed, write_sheet, write_split
+from darkroom.packed import open_packed
 
 FOUND = {
     "copies": "exact copies",
@@ -44,8 +45,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     division = splitting.divide(packed.records, copies, settings, seed, held)
     classes = sorted({record.label for record in packed.records})
     labels = [classes.index(record.label) for record in packed.records]
-    write_split(arguments.out, classes, labels, division.splits, division.leaks)
-    write_sheet(arguments.copies, summary.COPIES, summary.list_copies(packed, copies, division))
+    summary.write_split(arguments.out, classes, labels, division.splits, division.leaks)
+    frames.write(arguments.copies, summary.list_copies(packed, copies, division))
     metrics = summary.summarise(packed, copies, division, arguments.packed, arguments.out)
     files.write_json(arguments.metrics, metrics)
     # Last: where anything fails, the next run still knows the test images from before.

@@ -11,13 +11,15 @@ from typing import Any, Literal
 
 import numpy as np
 import onnx
+import pandas as pd
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from safetensors.numpy import save_file
 
-from darkroom import candidate, packed
+from darkroom import candidate, frames, packed
 from darkroom.candidate import Card, Folds, Layer, Predictions
 from darkroom.data.explore.card import describe
+from darkroom.data.split import summary
 from darkroom.foundations import files
 
 Method = Literal["scratch", "probe", "finetuned", "start"]
@@ -53,13 +55,13 @@ def write_packed(
         for row, label in enumerate(labels)
     ]
     columns = ("name", "label", "split", "width", "height", "sha256", "phash", "group", "slice")
-    packed.write_rows(folder / "index.csv", columns, rows)
-    summary = packed.PixelSummary()
+    write_csv(folder / "index.csv", columns, rows)
+    pixel_summary = packed.PixelSummary()
     for image in pixels:
-        summary.add(image)
-    summary.write(folder)
+        pixel_summary.add(image)
+    pixel_summary.write(folder)
     broken = [(f"{classes[0]}/broken.png", classes[0], "the file is empty")]
-    packed.write_rows(folder / "broken.csv", ("name", "label", "reason"), broken)
+    write_csv(folder / "broken.csv", ("name", "label", "reason"), broken)
     source = {
         "title": "Noisy patterns",
         "source": "drawn by the tests",
@@ -68,6 +70,11 @@ def write_packed(
     }
     files.write_json(folder / "source.json", source)
     return folder
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Write a table of which only programs read the text."""
+    frames.write(path, pd.DataFrame(rows, columns=columns), escape=False)
 
 
 def write_split(path: Path, folder: Path, lacking: str = "", leaks: int = 0) -> Path:
@@ -86,7 +93,7 @@ def write_split(path: Path, folder: Path, lacking: str = "", leaks: int = 0) -> 
         splits.append("left out" if part == "test" and record.label == lacking else part)
     tests = [row for row, part in enumerate(splits) if part == "test"]
     leaking = set(tests[:leaks])
-    packed.write_split(path, classes, labels, splits, [row in leaking for row in range(len(splits))])
+    summary.write_split(path, classes, labels, splits, [row in leaking for row in range(len(splits))])
     return path
 
 
@@ -270,7 +277,7 @@ def write_project(
     files.write_json(top / "plots" / "robustness" / "summary.json", {"images": 0})
     costs = [(name, 1000, 0.1, 12.5, 0.5, 0.9) for name in networks]
     columns = ("candidate", "parameters", "megabytes", "training_seconds", "milliseconds", "test_accuracy")
-    packed.write_rows(top / "plots" / "cost" / "cost.csv", columns, costs)
+    write_csv(top / "plots" / "cost" / "cost.csv", columns, costs)
     (top / "models" / "served").mkdir()
     listed = "".join(f"  {name}: {{architecture: lab_cnn}}\n" for name in networks)
     files.write_text(

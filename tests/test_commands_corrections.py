@@ -2,10 +2,10 @@ import hashlib
 
 import pytest
 
-from darkroom import packed
 from darkroom.commands import main
 from darkroom.data.archives import layout
 from darkroom.foundations.errors import DarkroomError
+from tests import factories
 from tests.pictures import encode, pixels, write_folder, write_zip
 from tests.test_commands_init import PARAMS
 
@@ -33,7 +33,7 @@ def write_index(place, **labels):
         for key, label in labels.items()
     ]
     columns = ("name", "label", "split", "width", "height", "sha256", "phash", "group")
-    packed.write_rows(place / "data" / "packed" / "index.csv", columns, rows)
+    factories.write_csv(place / "data" / "packed" / "index.csv", columns, rows)
 
 
 def inbox(place):

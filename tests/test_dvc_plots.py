@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from darkroom import packed, plot_labels
+from darkroom import frames, plot_labels
 from darkroom.evaluation import tables
 from tests.imports import ROOT
 
@@ -144,7 +144,7 @@ HOSTILE = ["</script><script>document.title = 'attacked'</script>", "<!--<script
 def write_confusion(repository, classes):
     labels = np.arange(len(classes))
     best = SimpleNamespace(card=SimpleNamespace(classes=classes), predicted=labels)
-    packed.write_rows(repository / "plots" / "confusion.csv", tables.CONFUSION, tables.confusion(best, labels))
+    frames.write(repository / "plots" / "confusion.csv", tables.confusion(best, labels), escape=False)
 
 
 def scripts(page):

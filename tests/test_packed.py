@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from darkroom import packed
+from darkroom.data.split.summary import write_split
 from darkroom.foundations.errors import DarkroomError
-from darkroom.packed import fingerprint, open_packed, read_split, write_split
+from darkroom.packed import fingerprint, open_packed, read_split
 from tests import factories
 
 
@@ -80,8 +81,3 @@ def test_a_folder_of_an_older_version_says_what_to_do(tmp_path):
     (folder / "checksums.json").unlink()
     with pytest.raises(DarkroomError, match=r"checksums.json is missing: dvc repro makes it"):
         fingerprint(folder, factories.write_split(tmp_path / "split.csv", folder))
-
-
-def test_rows_are_written_with_lf(tmp_path):
-    packed.write_rows(tmp_path / "a.csv", ("x", "y"), [(1, "a,b")])
-    assert (tmp_path / "a.csv").read_bytes() == b'x,y\n1,"a,b"\n'

@@ -49,7 +49,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data += ["--checkpoints", f"{top}/checkpoints"]
     scratch.main(["first", "--dataset", "tiny", *data, "--out", f"{top}/first"])
     write_params(top, files.sha256(top / "first" / "weights.safetensors"))
-    packed.write_rows(top / "copies.csv", ("cluster", "name", "label", "copy", "conflict", "split"), [])
+    factories.write_csv(top / "copies.csv", ("cluster", "name", "label", "copy", "conflict", "split"), [])
     for name in ("second", "probed"):
         fetch(name, top / "params.yaml", top / f"pretrained-{name}")
         arguments = [name, "--dataset", "tiny", *data, "--copies", f"{top}/copies.csv", "--features", f"{top}/features"]

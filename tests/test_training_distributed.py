@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from darkroom import candidate, packed
+from darkroom import candidate
 from darkroom.foundations import files
 from darkroom.foundations.errors import DarkroomError
 from darkroom.training.engine.distributed import ALONE, World, launched
@@ -110,7 +110,7 @@ def test_two_processes_learn_what_one_does(place, name, tolerance):
 
 @pytest.mark.slow
 def test_two_processes_transfer_as_one_does(place):
-    packed.write_rows(place / "copies.csv", ("cluster", "name", "label", "copy", "conflict", "split"), [])
+    factories.write_csv(place / "copies.csv", ("cluster", "name", "label", "copy", "conflict", "split"), [])
     process = start(place, "plain", "plain-1", 1, before=FLOAT32)
     _, errors = process.communicate(timeout=180)
     assert process.returncode == 0, errors
@@ -195,7 +195,7 @@ def test_the_first_process_may_take_longer_alone_than_the_others_would_wait_for_
         "distributed.COLLECTIVE = datetime.timedelta(seconds=20)\nprobe = transfer._probe\n"
         "transfer._probe = lambda *a: (time.sleep(25), probe(*a))[1]"
     )
-    packed.write_rows(place / "copies.csv", ("cluster", "name", "label", "copy", "conflict", "split"), [])
+    factories.write_csv(place / "copies.csv", ("cluster", "name", "label", "copy", "conflict", "split"), [])
     process = start(place, "tuned", "patient", 2, before=f"{FLOAT32}\n{before}")
     said, errors = process.communicate(timeout=180)
     assert process.returncode == 0, errors

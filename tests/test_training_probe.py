@@ -316,8 +316,8 @@ def test_families_are_copies_near_copies_and_groups(tmp_path):
         ("g", "6", ""),
     ]
     lines = [(name, "cat", "", 8, 8, sha, "0", group) for name, sha, group in rows]
-    packed.write_rows(tmp_path / "index.csv", columns, lines)
-    packed.write_rows(
+    factories.write_csv(tmp_path / "index.csv", columns, lines)
+    factories.write_csv(
         tmp_path / "copies.csv",
         ("cluster", "name", "label", "copy", "conflict", "split"),
         [(1, "d", "cat", "near", 0, "train"), (1, "e", "cat", "near", 0, "train")],

@@ -7,10 +7,8 @@ files that spare everybody else from reading all pixels again: `moments.npy` and
 
 import csv
 import hashlib
-import io
 import sys
 from array import array
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -82,7 +80,7 @@ def open_packed(folder: Path) -> Packed:
 
 def open_images(folder: Path) -> npt.NDArray[np.uint8]:
     """Open the images of a packed folder and nothing else: a read-only memory map of shape (N, S, S, 3), uint8."""
-    images: npt.NDArray[np.uint8] = np.load(_there(folder / "images.npy"), mmap_mode="r", allow_pickle=False)
+    images: npt.NDArray[np.uint8] = np.load(existing(folder / "images.npy"), mmap_mode="r", allow_pickle=False)
     return images
 
 
@@ -127,25 +125,13 @@ class Split:
         return float(counts.max() / max(1, counts.min()))
 
 
-def write_split(
-    path: Path, classes: Sequence[str], labels: Sequence[int], splits: Sequence[str], leaks: Sequence[bool] = ()
-) -> None:
-    """Write `split.csv`: one line a packed row (row, class name, split, leak as 1 or 0); no `leaks` are none."""
-    marks = leaks or [False] * len(labels)
-    lines = [
-        (row, classes[label], split, int(leak))
-        for row, (label, split, leak) in enumerate(zip(labels, splits, marks, strict=True))
-    ]
-    write_rows(path, ("row", "label", "split", "leak"), lines)
-
-
 def read_split(path: Path) -> Split:
     """Read `split.csv`. Classes are its labels, sorted."""
     # Row by row, with no mapping each: of millions of rows those would take gigabytes.
     numbers: dict[str, int] = {}
     found, marks = array("q"), array("b")
     splits: list[str] = []
-    with _there(path).open(encoding="utf-8", newline="") as file:
+    with existing(path).open(encoding="utf-8", newline="") as file:
         rows = csv.reader(file)
         header = next(rows)
         label, split, leak = (header.index(name) for name in ("label", "split", "leak"))
@@ -160,34 +146,19 @@ def read_split(path: Path) -> Split:
     return Split(classes, labels, np.array(splits, dtype=np.str_), np.frombuffer(marks, np.int8).astype(np.bool_))
 
 
-def write_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Write a CSV file with LF line ends, whole or not at all."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    for row in (header, *rows):
-        # Python before 3.13 leaves a carriage return bare where lines end without one, and readers end the line there.
-        (quoted if any("\r" in value for value in row if isinstance(value, str)) else writer).writerow(row)
-    files.write_text(path, text.getvalue())
-
-
 def read_rows(path: Path) -> list[dict[str, str]]:
     """Read a CSV file with a header, one mapping a row."""
-    with _there(path).open(encoding="utf-8", newline="") as file:
+    with existing(path).open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
-def write_sheet(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Write a CSV file with names in it for people, in which no name is a formula; `read_sheet` reads it."""
-    write_rows(path, header, [[spreadsheets.neutral(value) for value in row] for row in rows])
-
-
 def read_sheet(path: Path) -> list[dict[str, str]]:
-    """Read what `write_sheet` wrote, as it was given."""
+    """Read what `frames.write` wrote, text that begins like a formula included."""
     return [{key: spreadsheets.original(cell) for key, cell in row.items()} for row in read_rows(path)]
 
 
-def _there(path: Path) -> Path:
+def existing(path: Path) -> Path:
+    """Return `path`. Raises DarkroomError where it is no file."""
     if not path.is_file():
         raise DarkroomError(f"{path} is missing: dvc repro makes it, dvc pull gets it from where it was pushed to")
     return path
@@ -227,7 +198,7 @@ def channel_statistics(folder: Path, rows: npt.NDArray[np.int64]) -> tuple[list[
     From whole numbers, so that no sum depends on its order; a constant channel has a deviation of 0.01, by which
     one can divide.
     """
-    moments = np.load(_there(folder / "moments.npy"), mmap_mode="r", allow_pickle=False)
+    moments = np.load(existing(folder / "moments.npy"), mmap_mode="r", allow_pickle=False)
     side = open_images(folder).shape[1]
     count = len(rows) * side * side
     first, second = (int_sums.astype(np.float64) / count for int_sums in moments[rows].sum(axis=0))
@@ -240,10 +211,10 @@ def channel_statistics(folder: Path, rows: npt.NDArray[np.int64]) -> tuple[list[
 
 def pixels_checksum(folder: Path) -> str:
     """Return the SHA-256 of a packed folder's pixels, as it was computed while they were packed."""
-    return str(files.read_json(_there(folder / "checksums.json"))["pixels"])
+    return str(files.read_json(existing(folder / "checksums.json"))["pixels"])
 
 
 def fingerprint(folder: Path, split: Path) -> str:
     """Return the SHA-256 over the pixels, the index and the split: it names the data a model was made from."""
-    sums = files.read_json(_there(folder / "checksums.json"))
+    sums = files.read_json(existing(folder / "checksums.json"))
     return hashlib.sha256(f"{sums['pixels']}{sums['index']}{files.sha256(split)}".encode()).hexdigest()

@@ -1,18 +1,20 @@
-"""The evaluation as JSON and CSV, as DVC and the report read it."""
+"""The evaluation as JSON and tables, as DVC and the report read it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple
+from dataclasses import asdict, astuple, fields
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from darkroom import plot_labels
 from darkroom.candidate_names import BASELINE
 from darkroom.evaluation.abstention import SelectivePrediction, risk_coverage
 from darkroom.evaluation.evaluate import Evaluated
-from darkroom.evaluation.failures.mistakes import Disagreement
+from darkroom.evaluation.failures.mistakes import Disagreement, Pair
 from darkroom.evaluation.failures.review import Review
+from darkroom.evaluation.failures.slices import Slice
 from darkroom.evaluation.scores.calibration import reliability
 from darkroom.evaluation.scores.comparison import Comparison
 from darkroom.evaluation.scores.detail import Detailed
@@ -22,9 +24,6 @@ from darkroom.evaluation.selection import Choice
 from darkroom.packed import Record, Split
 from darkroom.thresholds import Thresholds
 
-CURVES = ("candidate", "epoch", "train_loss", "validation_loss", "validation_accuracy")
-CONFUSION = ("actual", "predicted")
-PER_CLASS = ("candidate", "class", "support", "precision", "recall", "f1", "roc_auc", "average_precision")
 DIGITS = 10
 """Digits after the point: more than anyone needs, fewer than those in which processors differ."""
 HEADLINE_DIGITS = 4
@@ -127,24 +126,27 @@ def choice(chosen: Choice, metric: str) -> dict[str, Any]:
     return dict(_tidy(chosen_by))
 
 
-def curves(evaluated: Sequence[Evaluated]) -> list[tuple[Any, ...]]:
-    """Return the rows of `plots/learning_curves.csv`."""
-    return [(each.card.name, *asdict(epoch).values()) for each in evaluated for epoch in each.history]
+def curves(evaluated: Sequence[Evaluated]) -> pd.DataFrame:
+    """Return `plots/learning_curves.csv`."""
+    rows = [(each.card.name, *astuple(epoch)) for each in evaluated for epoch in each.history]
+    return pd.DataFrame(rows, columns=("candidate", "epoch", "train_loss", "validation_loss", "validation_accuracy"))
 
 
-def confusion(best: Evaluated, labels: npt.NDArray[np.int64]) -> list[tuple[str, str]]:
-    """Return the rows of `plots/confusion.csv`, one a test image."""
-    names = list(map(plot_labels.defuse, best.card.classes))
-    return [(names[actual], names[predicted]) for actual, predicted in zip(labels, best.predicted, strict=True)]
+def confusion(best: Evaluated, labels: npt.NDArray[np.int64]) -> pd.DataFrame:
+    """Return `plots/confusion.csv`, one row a test image."""
+    names = np.array([plot_labels.defuse(name) for name in best.card.classes], dtype=object)
+    return pd.DataFrame({"actual": names[labels], "predicted": names[best.predicted]})
 
 
-def per_class(evaluated: Sequence[Evaluated], labels: npt.NDArray[np.int64]) -> list[tuple[Any, ...]]:
-    """Return the rows of `plots/per_class.csv`: test scores, empty where the test split lacks the class."""
-    return [
-        (each.card.name, *asdict(scores).values())
+def per_class(evaluated: Sequence[Evaluated], labels: npt.NDArray[np.int64]) -> pd.DataFrame:
+    """Return `plots/per_class.csv`: test scores, empty where the test split lacks the class."""
+    rows = [
+        (each.card.name, *astuple(scores))
         for each in evaluated
         for scores in score_classes(each.predicted, labels, each.card.classes, each.rankings)
     ]
+    scores = ("support", "precision", "recall", "f1", "roc_auc", "average_precision")
+    return pd.DataFrame(rows, columns=("candidate", "class", *scores))
 
 
 def lists(
@@ -153,8 +155,8 @@ def lists(
     reviewed: Review,
     records: Sequence[Record],
     split: Split,
-) -> dict[str, tuple[Sequence[str], list[tuple[Any, ...]]]]:
-    """Return header and rows of each file of `plots/tables`: curves of every candidate, failures of the best."""
+) -> dict[str, pd.DataFrame]:
+    """Return the tables of `plots/tables` by name: curves of every candidate, failures of the best."""
     bins, recalls, risks = [], [], []
     for each in evaluated:
         name, right = each.card.name, each.predicted == labels
@@ -163,25 +165,31 @@ def lists(
         if ranked := [ranking.precision for ranking in each.rankings if ranking]:
             recalls += [(name, *point) for point in zip(RECALLS, np.mean(ranked, axis=0), strict=True)]
         risks += [(name, *point) for point in risk_coverage(each.probabilities.max(axis=1), right)]
-    doubtful = ("row", "picture", "split", "label", "label_probability", "predicted", "predicted_probability")
-    contents: dict[str, tuple[Sequence[str], list[tuple[Any, ...]]]] = {
-        "reliability": (("candidate", "confidence", "accuracy", "images"), bins),
-        "precision_recall": (("candidate", "recall", "precision"), recalls),
-        "risk_coverage": (("candidate", "coverage", "risk", "threshold"), risks),
-        "confused": (("actual", "predicted", "images", "rate"), [astuple(pair) for pair in reviewed.confused]),
-        "slices": (
-            ("measure", "kind", "images", "accuracy", "accuracy_low", "accuracy_high", "majority", "p_value"),
-            [astuple(part) for part in reviewed.slices],
-        ),
-        "mistakes": (doubtful, _doubtful(reviewed.mistakes, records, split)),
-        "label_issues": (doubtful, _doubtful(reviewed.label_issues, records, split)),
+    contents = {
+        "reliability": pd.DataFrame(bins, columns=("candidate", "confidence", "accuracy", "images")),
+        "precision_recall": pd.DataFrame(recalls, columns=("candidate", "recall", "precision")),
+        "risk_coverage": pd.DataFrame(risks, columns=("candidate", "coverage", "risk", "threshold")),
+        "confused": _table(reviewed.confused, Pair).rename(columns={"count": "images"}),
+        "slices": _table(reviewed.slices, Slice),
+        "mistakes": _doubtful(reviewed.mistakes, records, split),
+        "label_issues": _doubtful(reviewed.label_issues, records, split),
     }
-    return {name: (header, [_rounded(row) for row in rows]) for name, (header, rows) in contents.items()}
+    return {name: _rounded(frame) for name, frame in contents.items()}
 
 
-def _doubtful(found: Sequence[Disagreement], records: Sequence[Record], split: Split) -> list[tuple[Any, ...]]:
-    return [(each.row, records[each.row].name, split.splits[each.row], *astuple(each)[1:]) for each in found[:MOST]]
+def _table(found: Sequence[Any], kind: type[Any]) -> pd.DataFrame:
+    """Return a table with the fields of the dataclass `kind` as its columns, also where nothing was found."""
+    return pd.DataFrame(map(astuple, found), columns=[field.name for field in fields(kind)])
 
 
-def _rounded(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(round(float(each), 6) if isinstance(each, float) else each for each in row)
+def _doubtful(found: Sequence[Disagreement], records: Sequence[Record], split: Split) -> pd.DataFrame:
+    frame = _table(found[:MOST], Disagreement)
+    frame.insert(1, "picture", [records[row].name for row in frame["row"]])
+    frame.insert(2, "split", split.splits[frame["row"].astype(int)])
+    return frame
+
+
+def _rounded(frame: pd.DataFrame) -> pd.DataFrame:
+    # As Python rounds: NumPy multiplies first, and some last digits differ.
+    columns = frame.select_dtypes("float").columns
+    return frame.assign(**{name: frame[name].map(lambda value: round(value, 6)) for name in columns})

@@ -1,17 +1,20 @@
 """What the report says: every fact of it, gathered from the results."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_type_hints
 
-from darkroom import balance, candidate, packed, plot_labels, revision
+import pandas as pd
+
+from darkroom import balance, candidate, frames, plot_labels, revision
 from darkroom.balance import Majority
 from darkroom.candidate import Card, Epoch, Folds
 from darkroom.foundations import files
 from darkroom.reporting.architecture import Step, steps
 from darkroom.reporting.settings import ReportSettings
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -207,7 +210,8 @@ def gather(sources: Sources, names: Sequence[str], settings: ReportSettings, dat
     robustness = files.read_json(sources.robustness)
     entries = [_entry(sources.candidates / name, evaluation["candidates"][name]) for name in names]
     best = next(entry for entry in entries if entry.card.name == choice["name"])
-    by_class = [row for row in packed.read_sheet(sources.per_class) if row["candidate"] == choice["name"]]
+    by_class = frames.read(sources.per_class).astype({"support": int})
+    by_class = by_class[by_class["candidate"] == choice["name"]]
     return Facts(
         title=settings.title or f"Image classification: {data['dataset']}",
         author=settings.author,
@@ -219,14 +223,14 @@ def gather(sources: Sources, names: Sequence[str], settings: ReportSettings, dat
         reason=choice["reason"],
         metric=choice["metric"],
         versus=evaluation["best"]["versus_baseline"],
-        classes=[_class_row(row) for row in by_class if row["support"] != "0"],
-        absent=[row["class"] for row in by_class if row["support"] == "0"],
-        confusions=_confusions(packed.read_rows(sources.confusion)),
+        classes=_rows(by_class[by_class["support"] > 0].rename(columns={"class": "name"}), ClassRow),
+        absent=by_class.loc[by_class["support"] == 0, "class"].to_list(),
+        confusions=_confusions(frames.read(sources.confusion, escape=False)),
         selective=evaluation["best"].get("selective_prediction"),
         robustness=robustness if robustness["images"] else None,
-        slices=[_slice_row(row) for row in packed.read_sheet(sources.tables / "slices.csv")],
+        slices=_rows(frames.read(sources.tables / "slices.csv"), SliceRow),
         label_issues=evaluation["best"]["label_issues"],
-        listed_issues=len(packed.read_sheet(sources.tables / "label_issues.csv")),
+        listed_issues=len(frames.read(sources.tables / "label_issues.csv")),
         costs=_costs(sources.cost / "cost.csv") if sources.cost else {},
         quantization=_quantization(sources.served / "quantization.json") if sources.served else None,
         seed=seed,
@@ -243,27 +247,22 @@ def _entry(folder: Path, evaluated: dict[str, Any]) -> Entry:
     return Entry(card, candidate.read_history(folder), steps(card.layers), **scores, folds=folds)
 
 
-def _class_row(row: dict[str, str]) -> ClassRow:
-    numbers = {name: float(row[name]) for name in ("precision", "recall", "f1")}
-    return ClassRow(row["class"], int(row["support"]), **numbers)
+def _rows(frame: pd.DataFrame, kind: type[Row]) -> list[Row]:
+    """Return each row of a table of text as a `kind`, whose fields are columns of it."""
+    columns = get_type_hints(kind)
+    return [kind(*row) for row in frame[list(columns)].astype(columns).itertuples(index=False)]
 
 
 def _costs(path: Path) -> dict[str, Cost]:
-    rows = packed.read_rows(path)
-    return {row["candidate"]: Cost(float(row["megabytes"]), float(row["milliseconds"])) for row in rows}
+    frame = frames.read(path, escape=False)
+    return dict(zip(frame["candidate"], _rows(frame, Cost), strict=True))
 
 
 def _quantization(path: Path) -> dict[str, Any] | None:
     return files.read_json(path) if path.is_file() else None
 
 
-def _slice_row(row: dict[str, str]) -> SliceRow:
-    shares = {name: float(row[name]) for name in ("accuracy", "accuracy_low", "accuracy_high", "majority", "p_value")}
-    return SliceRow(row["measure"], row["kind"], int(row["images"]), **shares)
-
-
-def _confusions(rows: Sequence[dict[str, str]]) -> list[Confusion]:
-    labels = [(plot_labels.restore(row["actual"]), plot_labels.restore(row["predicted"])) for row in rows]
-    pairs = Counter((actual, predicted) for actual, predicted in labels if actual != predicted)
-    ranked = sorted(pairs.items(), key=lambda item: (-item[1], item[0]))
-    return [Confusion(actual, predicted, count) for (actual, predicted), count in ranked]
+def _confusions(frame: pd.DataFrame) -> list[Confusion]:
+    labels = frame.map(plot_labels.restore)
+    pairs = labels[labels["actual"] != labels["predicted"]].value_counts().reset_index()
+    return _rows(pairs.sort_values(["count", "actual", "predicted"], ascending=[False, True, True]), Confusion)

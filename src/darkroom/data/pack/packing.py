@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import pandas as pd
 
+from darkroom import frames
 from darkroom.data.archives import layout
 from darkroom.data.pack import opening
 from darkroom.data.pack.contents import open_contents
 from darkroom.data.settings import PackSettings
-from darkroom.packed import Broken, PixelSummary, Record, write_rows, write_sheet
+from darkroom.packed import Broken, PixelSummary, Record
 from darkroom.progress import progress
 
 
@@ -47,9 +49,10 @@ def pack(raw: Path, settings: PackSettings, out: Path, workers: int | None = Non
         _write_header(file, len(records), settings.image_size)
     layout.refuse_unreadable_classes(items, (record.label for record in records), broken, contents.archive)
     header = [field.name for field in fields(Record)]
-    write_rows(out / "index.csv", header, list(map(attrgetter(*header), records)))  # astuple takes ten times as long
-    aside = sorted(broken, key=lambda item: item.name)
-    write_sheet(out / "broken.csv", [field.name for field in fields(Broken)], list(map(astuple, aside)))
+    index = pd.DataFrame(map(attrgetter(*header), records), columns=header)  # astuple takes ten times as long
+    frames.write(out / "index.csv", index, escape=False)
+    aside = pd.DataFrame(map(astuple, broken), columns=[field.name for field in fields(Broken)])
+    frames.write(out / "broken.csv", aside.sort_values("name", kind="stable", ignore_index=True))
     summary.write(out)
     shutil.copyfile(raw / "source.json", out / "source.json")
     return len(records), broken

@@ -1,17 +1,27 @@
-"""What `metrics/data.json` says about a data set, and `data/copies.csv` about the copies in it."""
+"""What the split leaves: `data/split.csv`, `data/copies.csv` and the counts in `metrics/data.json`."""
 
 import hashlib
-from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from darkroom import frames
 from darkroom.data.split.duplicates import Copies
 from darkroom.data.split.splitting import Division
 from darkroom.packed import LEFT_OUT, SPLITS, Packed, fingerprint, read_split
 
-COPIES = ("cluster", "name", "label", "copy", "conflict", "split")
+
+def write_split(
+    path: Path, classes: Sequence[str], labels: Sequence[int], splits: Sequence[str], leaks: Sequence[bool] = ()
+) -> None:
+    """Write `split.csv`: one line a packed row (row, class name, split, leak as 1 or 0); no `leaks` are none."""
+    names = [classes[label] for label in labels]
+    leak = np.array(leaks or [False] * len(names), dtype=int)
+    frame = pd.DataFrame({"row": range(len(names)), "label": names, "split": splits, "leak": leak})
+    frames.write(path, frame, escape=False)
 
 
 def summarise(packed: Packed, copies: Copies, division: Division, folder: Path, split: Path) -> dict[str, Any]:
@@ -20,9 +30,10 @@ def summarise(packed: Packed, copies: Copies, division: Division, folder: Path, 
     `copies` and `near_copies` count pictures beyond the first of their kind, `conflicts` those with a copy under
     another class, `leaks` the source's test pictures that it gives for training or validation as well.
     """
-    pairs = Counter(zip((record.label for record in packed.records), division.splits, strict=True))
-    classes = sorted({record.label for record in packed.records})
-    totals = Counter(division.splits)
+    labels = [record.label for record in packed.records]
+    counts = pd.crosstab(np.array(labels, dtype=object), np.array(division.splits, dtype=object))
+    counts = counts.reindex(columns=[*SPLITS, LEFT_OUT], fill_value=0).sort_index()
+    totals = counts.sum()
     different, clusters = len(np.unique(copies.exact)), len(np.unique(copies.clusters))
     return {
         "dataset": packed.source["title"],
@@ -30,7 +41,7 @@ def summarise(packed: Packed, copies: Copies, division: Division, folder: Path, 
         "licence": packed.source["licence"],
         "images": len(packed.records),
         "image_size": int(packed.images.shape[1]),
-        "classes": len(classes),
+        "classes": len(counts),
         "groups": len({record.group for record in packed.records} - {""}),
         "broken": sum(bool(item.label) for item in packed.broken),
         "unlabelled": sum(not item.label for item in packed.broken),
@@ -38,10 +49,10 @@ def summarise(packed: Packed, copies: Copies, division: Division, folder: Path, 
         "near_copies": different - clusters,
         "conflicts": int(copies.conflicts.sum()),
         "leaks": sum(division.leaks),
-        "left_out": totals[LEFT_OUT],
+        "left_out": int(totals[LEFT_OUT]),
         "imbalance": round(read_split(split).imbalance(), 2),
-        **{name: totals[name] for name in SPLITS},
-        "per_class": {label: {name: pairs[label, name] for name in SPLITS} for label in classes},
+        **{name: int(totals[name]) for name in SPLITS},
+        "per_class": counts[list(SPLITS)].to_dict("index"),
         "hash": fingerprint(folder, split),
         "test_hash": _test_hash(packed, division),
     }
@@ -54,28 +65,25 @@ def _test_hash(packed: Packed, division: Division) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def list_copies(packed: Packed, copies: Copies, division: Division) -> list[tuple[int, str, str, str, int, str]]:
-    """Return the rows of `data/copies.csv`: every picture that has a copy, cluster by cluster, conflicts first.
+def list_copies(packed: Packed, copies: Copies, division: Division) -> pd.DataFrame:
+    """Return `data/copies.csv`: every picture that has a copy, cluster by cluster, conflicts first.
 
     `copy` is exact for a picture whose bytes another one has, else near; `conflict` is 1 where a copy has another
     class; `split` is where the picture went.
     """
-    sizes, same = np.bincount(copies.clusters), np.bincount(copies.exact)
-    in_conflict = set(copies.clusters[copies.conflicts].tolist())
-    clusters: dict[int, list[int]] = {}
-    for row, cluster in enumerate(copies.clusters.tolist()):
-        if sizes[cluster] > 1:
-            clusters.setdefault(cluster, []).append(row)
-    ordered = sorted(clusters, key=lambda cluster: (cluster not in in_conflict, clusters[cluster][0]))
-    return [
-        (
-            number,
-            packed.records[row].name,
-            packed.records[row].label,
-            "exact" if same[copies.exact[row]] > 1 else "near",
-            int(copies.conflicts[row]),
-            division.splits[row],
-        )
-        for number, cluster in enumerate(ordered)
-        for row in clusters[cluster]
-    ]
+    same = np.bincount(copies.exact)[copies.exact]
+    frame = pd.DataFrame({
+        "cluster": copies.clusters,
+        "name": [record.name for record in packed.records],
+        "label": [record.label for record in packed.records],
+        "copy": np.where(same > 1, "exact", "near"),
+        "conflict": copies.conflicts.astype(int),
+        "split": division.splits,
+    })  # fmt: skip
+    frame = frame[frame.groupby("cluster")["cluster"].transform("size") > 1].reset_index(names="row")
+    clusters = frame.groupby("cluster")
+    frame["calm"] = 1 - clusters["conflict"].transform("max")
+    frame["first"] = clusters["row"].transform("min")
+    frame = frame.sort_values(["calm", "first", "row"], ignore_index=True)
+    frame["cluster"] = pd.factorize(frame["cluster"])[0]
+    return frame.drop(columns=["row", "calm", "first"])

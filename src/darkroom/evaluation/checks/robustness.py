@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from scipy.sparse import csc_array
 
 from darkroom.evaluation.checks.corruptions import ALL, STRENGTHS
@@ -97,15 +98,15 @@ def summarise(found: Robustness, seed: int) -> dict[str, object]:
     }
 
 
-def curve(found: Robustness) -> list[tuple[str, int, float, float, float]]:
-    """Return corruption, strength, accuracy and its Wilson interval, line by line."""
+def curve(found: Robustness) -> pd.DataFrame:
+    """Return `plots/robustness/robustness.csv`: corruption, strength, accuracy and its Wilson interval."""
     rows = len(found.clean)
     lines = []
     for name, rights in found.corrupted.items():
         for strength, right in enumerate([found.clean, *rights]):
             low, high = accuracy_interval(int(right.sum()), rows)
             lines.append((name, strength, round(float(right.mean()), 6), round(low, 6), round(high, 6)))
-    return lines
+    return pd.DataFrame(lines, columns=("corruption", "strength", "accuracy", "accuracy_low", "accuracy_high"))
 
 
 def _random(seed: int, place: int, strength: int) -> np.random.Generator:
