@@ -1,4 +1,4 @@
-"""Time each network's answer and set its accuracy against it.
+"""Measure size and latency of each network and compare them with its accuracy.
 
 python stages cost --candidates models/candidates --evaluation plots/tables/scores.json
     --metrics metrics/cost.json --out plots/cost
@@ -19,27 +19,27 @@ from darkroom.foundations.errors import run
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Time every network, and write and draw the prices."""
-    parser = argparse.ArgumentParser(description="Time each network's answer and set its accuracy against it.")
+    """Measure every network, and write and draw the costs."""
+    parser = argparse.ArgumentParser(description="Measure size and latency of each network.")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     for name in ("candidates", "evaluation", "metrics", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     arguments = parser.parse_args(argv)
     evaluation = files.read_json(arguments.evaluation)
     names = [name for name in read_names(arguments.params) if name != BASELINE]
-    prices = [costs.measure(arguments.candidates / name) for name in names]
+    measured = [costs.measure(arguments.candidates / name) for name in names]
     tests = {name: evaluation["candidates"][name]["test"] for name in names}
     scores = {name: (test["accuracy"], test["accuracy_low"], test["accuracy_high"]) for name, test in tests.items()}
-    milliseconds = {price.candidate: price.milliseconds for price in prices}
+    milliseconds = {cost.candidate: cost.milliseconds for cost in measured}
     with files.whole_directory(arguments.out) as out:
-        table = pd.DataFrame(prices).assign(test_accuracy=[scores[name][0] for name in names])
+        table = pd.DataFrame(measured).assign(test_accuracy=[scores[name][0] for name in names])
         frames.write(out / "cost.csv", table, escape=False)
-        if len(prices) > 1:  # one point shows nothing that the table does not
+        if len(measured) > 1:  # one point shows nothing that the table does not
             plotting.save(accuracy_by_cost(milliseconds, scores, evaluation["best"]["name"]), out / "cost.png")
-    best = next(price for price in prices if price.candidate == evaluation["best"]["name"])
+    best = next(cost for cost in measured if cost.candidate == evaluation["best"]["name"])
     files.write_json(arguments.metrics, costs.headline(best))
-    for price in sorted(prices, key=lambda each: each.milliseconds):
-        print(f"{price.candidate}: {price.milliseconds:.2f} ms an image, {price.megabytes:.1f} MB")
+    for cost in sorted(measured, key=lambda each: each.milliseconds):
+        print(f"{cost.candidate}: {cost.milliseconds:.2f} ms per image, {cost.megabytes:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write the card of the best model.
+"""Write the model card of the best model.
 
 python stages describe --candidates models/candidates --best models/best.json
     --data metrics/data.json --evaluation plots/tables/scores.json --card data/card.md
@@ -21,9 +21,9 @@ from darkroom.reporting.settings import ReportSettings
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Gather the facts and write them as Markdown."""
-    parser = argparse.ArgumentParser(description="Write the card of the best model.")
+    parser = argparse.ArgumentParser(description="Write the model card of the best model.")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    timed = ("cost", "served")  # left out: a time is never the same twice
+    timed = ("cost", "served")  # omitted, since measured times vary between runs
     sources = [field.name for field in fields(Sources) if field.name not in timed]
     for name in (*sources, "out"):
         parser.add_argument(f"--{name.replace('_', '-')}", type=Path, required=True)
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         params.load(arguments.params, int, "seed"),
     )
     files.write_text(arguments.out, render_model_card(facts))
-    print(f"{arguments.out} describes {facts.best.card.name}")
+    print(f"wrote {arguments.out} for {facts.best.card.name}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Evaluate every candidate and choose the best on validation.
+"""Evaluate every candidate and select the best on validation.
 
 python stages evaluate --candidates models/candidates --packed data/packed --split data/split.csv
     --metrics metrics/evaluation.json --curves plots/learning_curves.csv --confusion plots/confusion.csv
@@ -25,7 +25,7 @@ from darkroom.packed import open_packed, read_split
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Evaluate, choose, compare, look at the failures, and write it all down."""
+    """Evaluate and compare the candidates, select the best, analyse its failures, and write the results."""
     arguments = _parse(argv)
     settings = params.load(arguments.params, SelectSettings, "select")
     seed = params.load(arguments.params, int, "seed")
@@ -36,10 +36,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     labels = split.labels[split.rows("test")]
     metric = decide(settings.metric, split)
-    bar = next(each for each in evaluated if each.card.name == BASELINE)
-    networks = [each for each in evaluated if each is not bar]
-    known = split.labels[split.rows("validation")]
-    chosen = choose(networks, bar, metric, settings.prefer, labels=known, seed=seed)
+    baseline = next(each for each in evaluated if each.card.name == BASELINE)
+    networks = [each for each in evaluated if each is not baseline]
+    validation_labels = split.labels[split.rows("validation")]
+    chosen = choose(networks, baseline, metric, settings.prefer, labels=validation_labels, seed=seed)
     chosen = replace(chosen, reason=f"{chosen.reason} {caution(networks, settings.prefer)}".rstrip())
     best = chosen.best
     right = {each.card.name: each.predicted == labels for each in evaluated}
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     data = open_packed(arguments.packed)
     thresholds = abstention.fit_each(networks, arguments.candidates, data.images, split, settings, seed)
     folder = arguments.candidates / best.card.name
-    selective = abstention.try_out(best, thresholds[best.card.name], folder, data.images, split, seed)
+    selective = abstention.evaluate_on_test(best, thresholds[best.card.name], folder, data.images, split, seed)
     reviewed = review(best, data, split)
 
     found = tables.evaluation(evaluated, best, comparisons, thresholds, selective, len(reviewed.label_issues))
@@ -61,24 +61,24 @@ def main(argv: Sequence[str] | None = None) -> None:
         for name, frame in tables.lists(evaluated, labels, reviewed, data.records, split).items():
             frames.write(out / f"{name}.csv", frame)
     counts = balance.count(split)
-    uneven, always = balance.are_uneven(counts), balance.majority(counts)
-    drawings = gallery.draw(evaluated, best, labels, selective, always.accuracy if uneven else None)
+    uneven, majority = balance.are_uneven(counts), balance.majority(counts)
+    drawings = gallery.draw(evaluated, best, labels, selective, majority.accuracy if uneven else None)
     drawings |= gallery.show(data.images, reviewed.mistakes, reviewed.label_issues)
     with files.whole_directory(arguments.figures) as out:
         for name, drawing in drawings.items():
             plotting.save(drawing, out / f"{name}.png")
-    # Last, since it is what packaging waits for.
+    # Last, since packaging depends on it.
     files.write_json(arguments.best, tables.choice(chosen, metric))
     macro = f"macro F1 {best.test.macro_f1:.3f}, accuracy " if uneven else ""
-    bar_share = f" (always {naming.shown(always.name)}: {always.accuracy:.2%})" if uneven else ""
-    print(f"{chosen.reason} On test: {macro}{best.test.accuracy:.2%}{bar_share}", end=", ")
-    print(f"{comparisons[BASELINE].turned().verdict} versus the baseline.")
+    share = f" (always predicting {naming.shown(majority.name)}: {majority.accuracy:.2%})" if uneven else ""
+    print(f"{chosen.reason} On test: {macro}{best.test.accuracy:.2%}{share}", end=", ")
+    print(f"{comparisons[BASELINE].turned().verdict} compared with the baseline.")
     if best.without_leaks:
-        print(f"Without {best.leaks:,} leaked test images: {best.without_leaks.accuracy:.2%}.")
+        print(f"Test accuracy without {best.leaks:,} leaked images: {best.without_leaks.accuracy:.2%}.")
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Evaluate every candidate and choose the best on validation.")
+    parser = argparse.ArgumentParser(description="Evaluate every candidate and select the best on validation.")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     inputs, outputs = ("candidates", "packed", "split"), ("metrics", "tables", "figures", "best")
     for name in (*inputs, *outputs, "curves", "confusion", "per-class"):

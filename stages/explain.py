@@ -1,4 +1,4 @@
-"""Show what the best network's answers rest on, for some test images.
+"""Draw explanation maps of the best network for some test images.
 
 python stages explain --best models/best.json --candidates models/candidates --packed data/packed
     --split data/split.csv --out plots/explanations
@@ -19,8 +19,8 @@ from darkroom.predictor import Predictor
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Choose right and wrong answers, map them, and draw."""
-    parser = argparse.ArgumentParser(description="Show what the best network's answers rest on.")
+    """Choose correct and wrong predictions and draw their explanation maps."""
+    parser = argparse.ArgumentParser(description="Draw explanation maps of the best network.")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     for name in ("best", "candidates", "packed", "split", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     drawing = explanations.draw(predictor, activation, images, labels[chosen], probabilities[chosen], split.classes)
     with files.whole_directory(arguments.out) as out:
         plotting.save(drawing, out / "explanations.png")
-    print(f"{best['name']}: {len(right)} right and {len(wrong)} wrong answers are explained")
+    print(f"{best['name']}: explained {len(right)} correct and {len(wrong)} wrong predictions")
 
 
 if __name__ == "__main__":

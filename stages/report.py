@@ -1,4 +1,4 @@
-"""Write the report as web page, PDF, Markdown and slides.
+"""Write the report as a web page, PDF, Markdown and slides.
 
 python stages report --candidates models/candidates --best models/best.json
     --data metrics/data.json --evaluation plots/tables/scores.json --card data/card.md
@@ -21,8 +21,8 @@ from darkroom.reporting.settings import ReportSettings
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Gather the facts and the pictures, and write every form of the report."""
-    parser = argparse.ArgumentParser(description="Write the report as web page, PDF, Markdown and slides.")
+    """Gather the facts and the figures, and write the report in all formats."""
+    parser = argparse.ArgumentParser(description="Write the report as a web page, PDF, Markdown and slides.")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     for field in fields(Sources):
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=Path, required=True)
@@ -36,15 +36,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         params.load(arguments.params, str, "dataset"),
         params.load(arguments.params, int, "seed"),
     )
-    pictures = {path.stem: path for folder in arguments.figures for path in sorted(folder.glob("*.png"))}
+    figures = {path.stem: path for folder in arguments.figures for path in sorted(folder.glob("*.png"))}
     augmented = arguments.candidates / facts.best.card.name / "augmented.png"
     if facts.best.card.epochs and augmented.is_file():
-        pictures["augmented"] = augmented
+        figures["augmented"] = augmented
     if not any(entry.history for entry in facts.networks):
-        pictures.pop("learning_curves", None)
+        figures.pop("learning_curves", None)
     with files.whole_directory(arguments.out) as folder:
-        write_report(facts, pictures, folder)
-    print(f"{arguments.out / 'report.html'} and its other forms are written")
+        write_report(facts, figures, folder)
+    print(f"wrote {arguments.out / 'report.html'}, report.pdf, report.md and slides.pptx")
 
 
 if __name__ == "__main__":

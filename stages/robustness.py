@@ -1,4 +1,4 @@
-"""Measure the best network on pictures made worse.
+"""Measure the accuracy of the best network on corrupted images.
 
 python stages robustness --best models/best.json --candidates models/candidates --packed data/packed
     --split data/split.csv --metrics metrics/robustness.json --out plots/robustness
@@ -20,8 +20,8 @@ from darkroom.predictor import Predictor
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Corrupt, answer, and write how many answers stay right; with `robustness.images: 0`, write that nothing was."""
-    parser = argparse.ArgumentParser(description="Measure the best network on pictures made worse.")
+    """Corrupt test images, classify them and write the accuracies; skip this if `robustness.images` is 0."""
+    parser = argparse.ArgumentParser(description="Measure the accuracy of the best network on corrupted images.")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     for name in ("best", "candidates", "packed", "split", "metrics", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         with files.whole_directory(arguments.out) as out:
             files.write_json(out / "summary.json", {"images": 0})
         files.write_json(arguments.metrics, {"images": 0})
-        print("robustness: left out, since robustness.images is 0")
+        print("robustness: skipped, since robustness.images is 0")
         return
 
     split = packed.read_split(arguments.split)
@@ -44,13 +44,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     with files.whole_directory(arguments.out) as out:
         frames.write(out / "robustness.csv", robustness.curve(found), escape=False)
         plotting.save(strengths(accuracies, clean), out / "robustness.png")
-        shown = mosaics.captioned(*robustness.examples(images[0], seed), columns=2 * STRENGTHS)
-        plotting.save(shown, out / "corruptions.png")
+        corrupted = mosaics.captioned(*robustness.examples(images[0], seed), columns=2 * STRENGTHS)
+        plotting.save(corrupted, out / "corruptions.png")
         files.write_json(out / "summary.json", robustness.summarise(found, seed))
     mean = {"images": len(rows), "mean_corruption_accuracy": round(found.mean(), 4)}
-    files.write_json(arguments.metrics, mean)  # for reviews: few numbers, rounded
+    files.write_json(arguments.metrics, mean)
     worst = min(accuracies, key=lambda each: sum(accuracies[each]))
-    print(f"{name}: {clean:.1%} on {len(rows):,} test images, {found.mean():.1%} made worse, least with {worst}")
+    print(f"{name}: {clean:.1%} on {len(rows):,} test images, {found.mean():.1%} when corrupted, lowest for {worst}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from darkroom.evaluation.abstention import PASSING, POINTS, fit, measure, risk_coverage
+from darkroom.evaluation.abstention import MAX_CONFIDENT, POINTS, fit, measure, risk_coverage
 from darkroom.evaluation.checks import out_of_distribution
 from darkroom.thresholds import Thresholds
 
@@ -16,27 +16,27 @@ def logits(rows, height, lead):
 
 
 @pytest.mark.parametrize(
-    ("strange", "score"),
+    ("outside", "score"),
     [(logits(200, -9, 6), "energy"), (logits(200, 4, 0), "max_probability")],
-    ids=["as sure but low", "unsure but high"],
+    ids=["confident but low", "unsure but high"],
 )
 @pytest.mark.parametrize("coverage", [0.8, 0.95, 1.0])
-def test_the_score_that_tells_outsiders_is_taken_and_the_coverage_kept(foreign, score, coverage):
+def test_the_score_that_separates_best_is_used_and_the_coverage_kept(outside, score, coverage):
     validation = logits(300, 0, 6)
-    thresholds = fit(validation, {"strange": foreign}, 1.5, coverage, coverage)
+    thresholds = fit(validation, {"strange": outside}, 1.5, coverage, coverage)
     assert thresholds.score == score
     known, confident = thresholds.verdicts(validation, 1.5)
     assert coverage <= confident.mean() <= coverage + 0.02
     assert thresholds.coverage == confident.mean()
     assert known.mean() >= (1 + coverage) / 2
-    selective = measure(thresholds, 1.5, validation, np.ones(300, dtype=np.bool_), {"strange": foreign})
+    selective = measure(thresholds, 1.5, validation, np.ones(300, dtype=np.bool_), {"strange": outside})
     assert selective.out_of_distribution["strange"].auroc > 0.9
     assert selective.out_of_distribution["strange"].confident <= selective.out_of_distribution["strange"].accepted
     if coverage < 1:
         assert selective.out_of_distribution["strange"].confident < 0.1
 
 
-def test_the_threshold_rises_until_few_of_each_kind_pass_or_too_few_images_are_left():
+def test_the_threshold_rises_until_few_of_each_kind_are_confident_or_coverage_is_at_its_least():
     validation, near = logits(1000, 0, 6), logits(1000, 0, 4)
     kinds = {"far": logits(1000, -20, 6), "near": near}
     passing = {}
@@ -44,13 +44,13 @@ def test_the_threshold_rises_until_few_of_each_kind_pass_or_too_few_images_are_l
         thresholds = fit(validation, kinds, 1.0, 0.95, least)
         assert thresholds.coverage >= least - 1e-9
         passing[least] = thresholds.verdicts(near, 1.0)[1].mean()
-    assert passing[0.95] > passing[0.85] > passing[0.01] > PASSING - 0.03
-    assert passing[0.01] <= PASSING
+    assert passing[0.95] > passing[0.85] > passing[0.01] > MAX_CONFIDENT - 0.03
+    assert passing[0.01] <= MAX_CONFIDENT
     easy = fit(validation, {"far": kinds["far"]}, 1.0, 0.95, 0.01)  # nothing to gain: as many as asked for
     assert 0.95 <= easy.coverage <= 0.96
 
 
-def test_worth_is_counted_on_the_confident_answers():
+def test_accuracy_is_that_of_the_confident_answers():
     values = np.array([[9, 0], [9, 0], [9, 0], [0.1, 0]], dtype=np.float32)
     right = np.array([True, True, False, False])
     selective = measure(Thresholds("max_probability", 0.5, 0.9, 0.75), 1.0, values, right, {"same": values})
@@ -60,7 +60,7 @@ def test_worth_is_counted_on_the_confident_answers():
     assert (never.confident, never.confident_accuracy, never.confident_accuracy_low) == (0.0, None, None)
 
 
-def test_risk_by_coverage_takes_the_surest_first_and_equals_together():
+def test_risk_coverage_takes_the_most_confident_first_and_ties_together():
     confidence = np.array([0.9, 0.7, 0.7, 0.6])
     right = np.array([True, False, True, False])
     assert risk_coverage(confidence, right) == [(0.25, 0.0, 0.9), (0.75, 1 / 3, 0.7), (1.0, 0.5, 0.6)]
@@ -70,15 +70,18 @@ def test_risk_by_coverage_takes_the_surest_first_and_equals_together():
 
 
 @pytest.mark.parametrize("side", [16, 21, 8])
-def test_outsiders_are_pictures_and_the_same_each_time(side):
+def test_generated_images_are_valid_and_reproducible(side):
     images = RANDOM.integers(0, 256, (10, side, side, 3), dtype=np.uint8)
-    drawn = out_of_distribution.drawn(images, 3, count=12)
-    assert {kind: (part.shape, part.dtype) for kind, part in drawn.items()} == {
+    images_by_kind = out_of_distribution.generated(images, 3, count=12)
+    assert {kind: (part.shape, part.dtype) for kind, part in images_by_kind.items()} == {
         kind: ((12, side, side, 3), np.dtype(np.uint8)) for kind in ("noise", "plain", "shuffled")
     }
-    assert all((out_of_distribution.drawn(images, 3, count=12)[kind] == part).all() for kind, part in drawn.items())
-    assert (drawn["plain"] == drawn["plain"][:, :1, :1]).all()
-    for shuffled in drawn["shuffled"]:
+    assert all(
+        (out_of_distribution.generated(images, 3, count=12)[kind] == part).all()
+        for kind, part in images_by_kind.items()
+    )
+    assert (images_by_kind["plain"] == images_by_kind["plain"][:, :1, :1]).all()
+    for shuffled in images_by_kind["shuffled"]:
         assert any((np.sort(shuffled.ravel()) == np.sort(image.ravel())).all() for image in images)
         assert not any((shuffled == image).all() for image in images)
 
@@ -86,8 +89,8 @@ def test_outsiders_are_pictures_and_the_same_each_time(side):
 @pytest.mark.parametrize(
     ("classes", "kinds"), [(["cat", "dog"], ["photographs", "digits"]), (["3", "8"], ["photographs"])]
 )
-def test_digits_are_no_outsiders_among_digits(classes, kinds):
-    found = out_of_distribution.elsewhere(16, classes, 0, count=9)
+def test_digits_are_omitted_for_classes_of_digits(classes, kinds):
+    found = out_of_distribution.bundled(16, classes, 0, count=9)
     assert list(found) == kinds
     for part in found.values():
         assert part.shape == (9, 16, 16, 3)
@@ -107,5 +110,5 @@ def test_digits_are_no_outsiders_among_digits(classes, kinds):
         (["v2 engine"], True),
     ],
 )
-def test_digits_are_no_outsiders_where_classes_are_named_like_digits(classes, digits):
-    assert ("digits" in out_of_distribution.elsewhere(8, classes, 0, 2)) == digits
+def test_class_names_that_suggest_digits_omit_digits(classes, digits):
+    assert ("digits" in out_of_distribution.bundled(8, classes, 0, 2)) == digits

@@ -48,7 +48,7 @@ def test_a_missing_candidate_says_what_to_run(tmp_path, store):
         (lambda values: values[:, :2], r"small: test predictions of shape \(24, 2\)"),
         (
             lambda values: values * np.float32(np.nan),
-            r"small: test predictions are no numbers: lower its learning_rate",
+            r"small: test predictions are NaN or infinite: lower its learning_rate",
         ),
     ],
 )
@@ -62,7 +62,7 @@ def test_predictions_that_do_not_fit_are_refused(store, change, message):
 
 def test_other_classes_are_refused(store):
     folder, split = store
-    with pytest.raises(DarkroomError, match="do not fit the split"):
+    with pytest.raises(DarkroomError, match="do not match the split"):
         evaluate(folder, dataclasses.replace(split, classes=["cat", "cow", "frog"]))
 
 

@@ -24,7 +24,7 @@ def test_confused_pairs_are_counted_and_ranked():
     assert confused(labels, labels, CLASSES) == []
 
 
-def test_the_surest_mistakes_come_first():
+def test_the_most_confident_mistakes_come_first():
     probabilities = np.array([[0.9, 0.1, 0], [0.2, 0.6, 0.2], [0.05, 0.95, 0]])
     found = mistakes(probabilities, np.array([0, 0, 0]), np.array([5, 7, 9]), CLASSES)
     assert [(each.row, each.label, each.predicted) for each in found] == [(9, "cat", "dog"), (7, "cat", "dog")]
@@ -82,11 +82,12 @@ def test_slices_are_tested_against_the_other_images_and_corrected_for_their_numb
     right = np.arange(1000) >= 100
     right[:10] = True
     kinds = ["night"] * 300 + ["day"] * 700
-    night = next(each for each in slices({}, right, right & False, kinds) if each.kind == "night")
+    night = next(each for each in slices({}, right, right & False, right & False, kinds) if each.kind == "night")
     alone = fisher_exact([[210, 90], [700, 0]]).pvalue
     assert night.accuracy == 0.7
     assert night.p_value == pytest.approx(2 * alone)  # both slices give the same table: Holm doubles the smallest
-    even = slices({}, np.tile([True, False], 300), np.zeros(600, dtype=np.bool_), ["a", "a", "b", "b"] * 150)
+    none = np.zeros(600, dtype=np.bool_)
+    even = slices({}, np.tile([True, False], 300), none, none, ["a", "a", "b", "b"] * 150)
     assert [each.p_value for each in even] == [1.0, 1.0]
 
 

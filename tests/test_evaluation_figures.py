@@ -67,11 +67,11 @@ def test_curves_have_one_line_a_network_in_each_panel(tmp_path, count):
 
 
 def test_accuracies_stand_in_order_with_the_best_and_the_bar_marked(tmp_path):
-    scores = {
+    test_scores = {
         name: Scores(accuracy, accuracy - 0.1, accuracy + 0.05, 0.5, 0.5, 0.5, 0.5, 0.1)
         for name, accuracy in (("baseline", 0.8), ("a", 0.9), ("b", 0.9), ("c", 0.7))
     }
-    drawing = scores.accuracies(scores, "a", "baseline")
+    drawing = scores.accuracies(test_scores, "a", "baseline")
     axes = drawing.axes[0]
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["c", "baseline", "b", "a (best)"]
     assert texts(axes) == ["70.0%", "80.0%", "90.0%", "90.0%"]
@@ -86,17 +86,17 @@ def test_reliability_is_drawn_for_few_and_many(tmp_path, bins):
 
 
 @pytest.mark.parametrize(
-    "prices",
+    "latencies",
     [
         {"alone": 3.0},
         {"twin": 1.64, "its twin": 1.65, "far": 0.1},
-        {f"of about one price {place}": 1 + place / 10 for place in range(6)},
+        {f"similar latency {place}": 1 + place / 10 for place in range(6)},
     ],
 )
-def test_labels_of_networks_that_cost_alike_hide_no_other(prices):
-    drawing = accuracy_by_cost(prices, dict.fromkeys(prices, (0.9, 0.85, 0.93)), next(iter(prices)))
+def test_labels_of_networks_with_similar_latency_do_not_overlap(latencies):
+    drawing = accuracy_by_cost(latencies, dict.fromkeys(latencies, (0.9, 0.85, 0.93)), next(iter(latencies)))
     axes = drawing.axes[0]
-    assert sorted(texts(axes)) == sorted([f"{next(iter(prices))} (best)", *list(prices)[1:]])
+    assert sorted(texts(axes)) == sorted([f"{next(iter(latencies))} (best)", *list(latencies)[1:]])
     boxes = [label.get_window_extent() for label in axes.texts]
     assert not any(box.count_overlaps(boxes[:place]) for place, box in enumerate(boxes))
     assert len(axes.get_xticks()) == len(set(axes.get_xticks())) >= 1

@@ -80,20 +80,21 @@ def test_a_baseline_between_the_networks_is_better_than_the_chosen_one_alone():
             "accuracy",
             [network("a", log_loss=0.3), network("b", log_loss=0.1), network("c", accuracy=0.1)],
             "b",
-            "2 of 3 networks share the highest validation accuracy (90.00%); b wins by its lower log loss (0.1000).",
+            "2 of 3 networks share the highest validation accuracy (90.00%); "
+            "b is selected for its lower log loss (0.1000).",
         ),
         (
             "accuracy",
             [network("a", parameters=2000), network("b", parameters=1500)],
             "b",
             "2 of 2 networks share the highest validation accuracy (90.00%); "
-            "b wins by having fewer parameters (1,500).",
+            "b is selected for having fewer parameters (1,500).",
         ),
         (
             "log_loss",
             [network("b"), network("a")],
             "a",
-            "2 of 2 networks share the lowest validation log loss (0.2000); a wins by coming first by name.",
+            "2 of 2 networks share the lowest validation log loss (0.2000); a is selected for coming first by name.",
         ),
     ],
 )
@@ -106,7 +107,7 @@ def test_validation_chooses_and_ties_are_broken(metric, networks, name, reason):
 
 
 def test_without_a_network_there_is_nothing_to_choose():
-    with pytest.raises(DarkroomError, match="no network to choose: add one to `scratch` or `transfer`"):
+    with pytest.raises(DarkroomError, match="no network to select: add one to `scratch` or `transfer`"):
         choose([], BAR, "accuracy")
 
 
@@ -135,10 +136,9 @@ def test_the_cheapest_of_those_within_noise_is_taken_where_it_is_preferred():
         chosen = choose(order, BAR, "accuracy", "cheapest_within_noise")
         assert chosen.best is small
         assert chosen.value == 0.91
-        assert chosen.reason == (
-            "Of 5 networks, top has the highest validation accuracy (95.00%). small is within noise of it on "
-            "validation with fewer parameters (1,000, not 3,000), and so is preferred."
-        )
+        assert "top has the highest validation accuracy (95.00%)" in chosen.reason
+        assert "small is within noise" in chosen.reason
+        assert "(1,000 instead of 3,000)" in chosen.reason
         assert choose(order, BAR, "accuracy").best is top
     assert choose([top, smaller, large], BAR, "accuracy", "cheapest_within_noise").best is top
     assert choose([top], BAR, "accuracy", "cheapest_within_noise").reason == "top is the only network."
@@ -176,7 +176,7 @@ def evaluated(network: Evaluated, accuracy: float | None, method: str = "probe")
     return dataclasses.replace(network, folds=folds, card=card)
 
 
-def test_folds_choose_where_all_were_judged_by_them():
+def test_folds_choose_if_all_networks_were_evaluated_by_them():
     first, second = network("a", accuracy=0.95), network("b", accuracy=0.90)
     chosen = choose([evaluated(first, 0.85), evaluated(second, 0.88)], BAR, "accuracy")
     assert (chosen.best.card.name, chosen.value) == ("b", 0.88)
@@ -190,23 +190,24 @@ def test_folds_choose_where_all_were_judged_by_them():
     [
         ([network("a")], ""),
         ([evaluated(network("a"), 0.9), evaluated(network("b"), 0.9)], ""),
-        ([evaluated(network("a"), None), evaluated(network("b"), None)], "set select.folds: 5 to let ten fits choose."),
-        ([network("a"), network("b")], "a larger split.validation would be surer."),
-        ([network("a"), evaluated(network("b"), 0.9)], "folds could not choose, since a learned by epochs."),
+        ([evaluated(network("a"), None), evaluated(network("b"), None)], "select.folds: 5"),
+        ([network("a"), network("b")], "a larger split.validation"),
+        ([network("a"), evaluated(network("b"), 0.9)], "do not cover a."),
     ],
 )
 def test_a_choice_on_few_images_says_so(networks, sentence):
-    expected = f"With 100 validation images that may be luck: {sentence}" if sentence else ""
-    assert caution(networks) == expected
+    warning = caution(networks)
+    assert bool(warning) == bool(sentence)
+    assert sentence in warning
+    assert not warning or "100 validation images" in warning
     many = [dataclasses.replace(each, validation_right=np.ones(300, dtype=bool)) for each in networks]
     assert caution(many) == ""
 
 
-def test_folds_that_choose_do_not_tell_what_is_within_noise():
+def test_folds_that_choose_do_not_show_what_is_within_noise():
     networks = [evaluated(network("a"), 0.9), evaluated(network("b"), 0.9)]
-    assert caution(networks, "cheapest_within_noise") == (
-        "With 100 validation images that may be luck: folds do not tell what is within noise, so a larger "
-        "split.validation or select.prefer: best is surer."
-    )
+    warning = caution(networks, "cheapest_within_noise")
+    for fact in ("100 validation images", "folds do not show", "split.validation", "select.prefer: best"):
+        assert fact in warning
     many = [dataclasses.replace(each, validation_right=np.ones(300, dtype=bool)) for each in networks]
     assert caution(many, "cheapest_within_noise") == ""

@@ -18,24 +18,24 @@ def run(top):
     cost.main([part for name, place in places.items() for part in (f"--{name}", str(top / place))])
 
 
-def test_one_network_has_a_price_and_no_figure_of_one_point(tmp_path):
+def test_a_single_network_is_measured_but_not_drawn(tmp_path):
     run(factories.write_project(tmp_path, networks=("small",)))
     assert [path.name for path in (tmp_path / "cost").iterdir()] == ["cost.csv"]
 
 
-def test_every_network_has_its_price(tmp_path, capsys):
+def test_every_network_is_measured(tmp_path, capsys):
     top = factories.write_project(tmp_path)
     run(top)
     assert sorted(line.split(":")[0] for line in capsys.readouterr().out.splitlines()) == ["large", "small"]
-    prices = rows(top / "cost" / "cost.csv")
-    assert [price["candidate"] for price in prices] == ["small", "large"]
-    for price in prices:
-        assert float(price["milliseconds"]) > 0
-        assert int(price["parameters"]) == 16 * 16 * 3 * 3 + 3
-        assert 0.005 < float(price["megabytes"]) < 0.02
-        assert (price["training_seconds"], price["test_accuracy"]) == ("12.5", "0.9")
+    costs = rows(top / "cost" / "cost.csv")
+    assert [each["candidate"] for each in costs] == ["small", "large"]
+    for each in costs:
+        assert float(each["milliseconds"]) > 0
+        assert int(each["parameters"]) == 16 * 16 * 3 * 3 + 3
+        assert 0.005 < float(each["megabytes"]) < 0.02
+        assert (each["training_seconds"], each["test_accuracy"]) == ("12.5", "0.9")
     compared = files.read_json(top / "cost.json")
-    assert compared["megabytes"] == round(float(prices[0]["megabytes"]), 2)
-    assert compared["milliseconds"] == float(f"{float(prices[0]['milliseconds']):.0e}")
+    assert compared["megabytes"] == round(float(costs[0]["megabytes"]), 2)
+    assert compared["milliseconds"] == float(f"{float(costs[0]['milliseconds']):.0e}")
 
     assert (top / "cost" / "cost.png").stat().st_size > 0

@@ -31,22 +31,22 @@ def project(tmp_path_factory):
     return top
 
 
-def test_the_card_says_what_is_served_and_how_good_it_is(project):
+def test_the_card_describes_the_best_model_and_its_scores(project):
     card = run(project)
     scores = files.read_json(project / "plots" / "tables" / "scores.json")["candidates"]["small"]["test"]
-    assert card.startswith(f"# Model card: small\n\nsmall is right on {scores['accuracy']:.1%} of 24 test images")
+    assert card.startswith(f"# Model card: small\n\nsmall reaches an accuracy of {scores['accuracy']:.1%} on 24 test")
     assert "a probability for each of 3 classes: cat, dog and frog" in card
     assert f"| macro F1 | {scores['macro_f1']:.3f} | {scores['macro_f1_low']:.3f} – " in card
     assert (
-        "- All classes have fewer than 30 test images, so their scores say little: cat (8), dog (8) and frog (8)."
+        "- All classes have fewer than 30 test images, so their scores are unreliable: cat (8), dog (8) and frog (8)."
         in card
     )
-    assert "The pictures: CC0." in card
-    for heading in ("What it is for", "Data", "How good it is", "When to believe it", "Limits", "Licence"):
+    assert "CC0" in card.split("## Licence")[1]
+    for heading in ("Intended use", "Data", "Performance", "Confidence and robustness", "Limitations", "Licence"):
         assert f"\n## {heading}\n" in card
 
 
-def test_nothing_in_it_hangs_on_how_long_training_took(project):
+def test_the_card_does_not_depend_on_the_training_time(project):
     before = run(project)
     for path in (project / "models" / "candidates").glob("*/card.json"):
         files.write_json(path, files.read_json(path) | {"seconds": 99.0})

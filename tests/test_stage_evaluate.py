@@ -52,7 +52,7 @@ def outputs(top):
     }
 
 
-def test_everything_is_judged_and_written(tmp_path, capsys):
+def test_everything_is_evaluated_and_written(tmp_path, capsys):
     top = factories.write_project(tmp_path, noise=120)
     evaluation, best = run(top)
     assert list(evaluation["candidates"]) == ["baseline", "large", "small"]
@@ -90,7 +90,7 @@ def test_everything_is_judged_and_written(tmp_path, capsys):
     assert {row["measure"] for row in lists["slices"]} == {"brightness", "contrast", "sharpness"}
 
 
-def test_doubt_is_fitted_for_each_network_and_tried_on_the_best(tmp_path):
+def test_thresholds_are_fitted_for_each_network_and_evaluated_for_the_best(tmp_path):
     evaluation, _ = run(factories.write_project(tmp_path, networks=("small",)))
     assert "thresholds" not in evaluation["candidates"]["baseline"]
     thresholds = evaluation["candidates"]["small"]["thresholds"]
@@ -120,7 +120,7 @@ def test_each_is_compared_with_the_best(tmp_path):
     assert evaluation["candidates"]["small"]["test"]["macro_f1_low"] == pytest.approx(0.862, abs=1e-3)
 
 
-def test_a_candidate_that_always_answers_the_same_is_judged_by_true_numbers(tmp_path):
+def test_a_candidate_that_always_predicts_one_class_has_correct_scores(tmp_path):
     top = factories.write_project(tmp_path, ("no", "yes"), ("only",))
     folder = top / "models" / "candidates" / "only"
     same = [np.tile(np.float32([3, 0]), (len(part), 1)) for part in vars(read_predictions(folder)).values()]
@@ -150,7 +150,7 @@ def test_equal_inputs_give_equal_bytes(tmp_path):
     assert len(first) == 19
 
 
-def test_a_folder_that_the_parameters_do_not_name_is_not_judged(tmp_path):
+def test_a_folder_that_the_parameters_do_not_name_is_not_evaluated(tmp_path):
     top = factories.write_project(tmp_path, networks=("small",))
     shutil.copytree(top / "models" / "candidates" / "small", top / "models" / "candidates" / "left_behind")
     evaluation, best = run(top)
@@ -192,7 +192,7 @@ def test_accuracy_without_leaks_stands_beside_the_one_with_them(tmp_path, capsys
     assert clean["accuracy_high"] == pytest.approx(0.390334, abs=1e-6)
     assert candidates["baseline"]["test"]["accuracy"] == 0.25
     assert candidates["baseline"]["without_leaks"]["accuracy"] == 1.0
-    assert "Without 18 leaked test images: 0.00%." in capsys.readouterr().out
+    assert "without 18 leaked images: 0.00%." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("leaks", [0, 24])
@@ -208,9 +208,9 @@ def test_two_classes_or_thirty(tmp_path, classes):
     logits = read_predictions(tmp_path / "models" / "candidates" / "only").test
     probabilities = softmax(logits, only["temperature"])
     right = probabilities.argmax(axis=1) == split.labels[split.rows("test")]
-    sure = probabilities.max(axis=1)
-    bins = [(sure >= low / 10) & ((sure < (low + 1) / 10) | (low == 9)) for low in range(10)]
-    expected = sum(abs(right[inside].sum() - sure[inside].sum()) for inside in bins) / len(right)
+    confidence = probabilities.max(axis=1)
+    bins = [(confidence >= low / 10) & ((confidence < (low + 1) / 10) | (low == 9)) for low in range(10)]
+    expected = sum(abs(right[inside].sum() - confidence[inside].sum()) for inside in bins) / len(right)
     assert only["test"]["ece"] == pytest.approx(expected, abs=1e-9)
     assert len(rows(tmp_path / "plots" / "per_class.csv")) == 2 * len(classes)
 
@@ -225,7 +225,7 @@ def test_a_class_that_the_test_split_lacks(tmp_path):
     }  # fmt: skip
 
 
-def test_when_a_candidate_cannot_be_judged_nothing_is_written(tmp_path):
+def test_if_a_candidate_cannot_be_evaluated_nothing_is_written(tmp_path):
     top = factories.write_project(tmp_path)
     (top / "models" / "candidates" / "large" / "card.json").unlink()
     with pytest.raises(DarkroomError, match="large holds no candidate"):

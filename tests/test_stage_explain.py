@@ -10,7 +10,7 @@ from tests import factories
 
 
 @pytest.mark.parametrize(("noise", "wrong"), [(1, 0), (120, 4)])
-def test_right_and_wrong_answers_are_drawn(tmp_path, capsys, noise, wrong):
+def test_correct_and_wrong_predictions_are_drawn(tmp_path, capsys, noise, wrong):
     top = factories.write_project(tmp_path, networks=("small",), noise=noise)
     files.write_json(top / "models" / "best.json", {"name": "small", "temperature": 0.5})
     places = {
@@ -22,14 +22,14 @@ def test_right_and_wrong_answers_are_drawn(tmp_path, capsys, noise, wrong):
         "out": "plots/explanations",
     }
     explain.main([part for name, place in places.items() for part in (f"--{name}", str(top / place))])
-    assert f"6 right and {wrong} wrong answers" in capsys.readouterr().out
+    assert f"6 correct and {wrong} wrong predictions" in capsys.readouterr().out
     with Image.open(top / "plots" / "explanations" / "explanations.png") as image:
         image.verify()
     predictor = Predictor(top / "models" / "candidates" / "small", temperature=0.5)
     assert predictor.card.temperature == 0.5
 
 
-def test_right_answers_are_of_as_many_classes_as_can_be():
+def test_correct_predictions_cover_as_many_classes_as_possible():
     labels = np.repeat([0, 1, 2], [80, 6, 4])
     predicted = labels.copy()
     predicted[:10] = 1

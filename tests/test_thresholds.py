@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from darkroom import candidate
-from darkroom.thresholds import Thresholds, describe, known_score, misleads
+from darkroom.thresholds import Thresholds, describe, in_distribution_score, misleads
 from tests import factories
 
 LOGITS = np.array([[2.0, 1.0, 0.0], [0.0, 0.0, 0.0], [-np.inf, 50.0, 0.0]], dtype=np.float32)
@@ -12,15 +12,15 @@ LOGITS = np.array([[2.0, 1.0, 0.0], [0.0, 0.0, 0.0], [-np.inf, 50.0, 0.0]], dtyp
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
 def test_scores_are_the_largest_probability_and_the_log_of_the_sum(temperature):
-    sure = known_score(LOGITS, temperature, "max_probability")
-    np.testing.assert_allclose(sure, candidate.softmax(LOGITS, temperature).max(axis=1), rtol=1e-12)
-    energy = known_score(LOGITS, temperature, "energy")
+    largest = in_distribution_score(LOGITS, temperature, "max_probability")
+    np.testing.assert_allclose(largest, candidate.softmax(LOGITS, temperature).max(axis=1), rtol=1e-12)
+    energy = in_distribution_score(LOGITS, temperature, "energy")
     np.testing.assert_allclose(energy, np.log(np.exp(LOGITS.astype(np.float64) / temperature).sum(axis=1)))
-    assert sure.dtype == energy.dtype == np.float64
+    assert largest.dtype == energy.dtype == np.float64
 
 
 def test_huge_logits_stay_numbers():
-    assert known_score(np.array([[1e6, -1e6]], dtype=np.float32), 0.05, "energy") == pytest.approx(2e7)
+    assert in_distribution_score(np.array([[1e6, -1e6]], dtype=np.float32), 0.05, "energy") == pytest.approx(2e7)
 
 
 @pytest.mark.parametrize(
@@ -31,13 +31,13 @@ def test_huge_logits_stay_numbers():
         (Thresholds("energy", 3.0, 0.5, 0.0), [False, False, True], [False, False, True]),
     ],
 )
-def test_an_answer_is_confident_where_its_picture_is_known_and_its_probability_high(thresholds, known, confident):
+def test_an_answer_is_confident_if_its_image_is_in_distribution_and_its_probability_high(thresholds, known, confident):
     found = thresholds.verdicts(LOGITS, 1.0)
     assert [each.tolist() for each in found] == [known, confident]
 
 
 @pytest.mark.parametrize(
-    ("foreign", "text"),
+    ("shares", "text"),
     [
         ({}, ""),
         ({"plain": 0.0, "digits": 0.0}, "(digits and plain colours), none gets a confident answer."),
@@ -49,17 +49,17 @@ def test_an_answer_is_confident_where_its_picture_is_known_and_its_probability_h
         ),
     ],
 )
-def test_the_share_of_foreign_images_is_told_in_words_and_as_a_warning(foreign, text):
-    assert text in describe(foreign)
-    assert misleads(foreign) == describe(foreign).startswith("Warning")
+def test_confident_answers_on_out_of_distribution_images_are_reported_with_a_warning(shares, text):
+    assert text in describe(shares)
+    assert misleads(shares) == describe(shares).startswith("Warning")
 
 
-def test_a_card_carries_it_or_does_without(tmp_path):
+def test_a_card_stores_thresholds_or_none(tmp_path):
     packed_folder = factories.write_packed(tmp_path / "packed")
     split = factories.write_split(tmp_path / "split.csv", packed_folder)
     folder = factories.write_candidate(tmp_path / "net", packed_folder, split)
     card = candidate.read_card(folder)
     assert card.thresholds is None
-    doubting = dataclasses.replace(card, thresholds=Thresholds("energy", 1.5, 0.75, 0.95))
-    candidate.write_card(folder, doubting)
-    assert candidate.read_card(folder) == doubting
+    with_thresholds = dataclasses.replace(card, thresholds=Thresholds("energy", 1.5, 0.75, 0.95))
+    candidate.write_card(folder, with_thresholds)
+    assert candidate.read_card(folder) == with_thresholds

@@ -1,4 +1,4 @@
-"""How the images divide among the classes, from the counts in `metrics/data.json`, and what that means for scores."""
+"""Class balance, from the counts in `metrics/data.json`, and what it means for the scores."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from darkroom.packed import SPLITS, UNEVEN, Split, SplitName
 
 FEW = 30
-"""Test images below which the scores of one class say little."""
+"""Fewest test images of a class for reliable scores of it."""
 
 Counts = Mapping[str, Mapping[str, int]]
-"""Images by class and split, `per_class` of `metrics/data.json`."""
+"""Number of images by class and split: `per_class` in `metrics/data.json`."""
 
 
 @dataclass(frozen=True)
 class Majority:
-    """What always answering the largest class of a split would score."""
+    """Scores of always predicting the largest class of a split."""
 
     name: str
     accuracy: float
@@ -23,7 +23,7 @@ class Majority:
 
 
 def count(split: Split) -> dict[str, dict[str, int]]:
-    """Return the images by class and split, without those that are in none."""
+    """Return the number of images by class and split; images in no split are not counted."""
     labels = {part: split.labels[split.rows(part)] for part in SPLITS}
     return {
         name: {part: int((labels[part] == number).sum()) for part in SPLITS}
@@ -32,13 +32,13 @@ def count(split: Split) -> dict[str, dict[str, int]]:
 
 
 def are_uneven(counts: Counts) -> bool:
-    """Return whether classes differ so much in size that macro figures come first."""
+    """Return whether the classes are so imbalanced that macro scores come first."""
     sizes = [sum(splits.values()) for splits in counts.values()]
-    return max(sizes) / max(1, min(sizes)) > UNEVEN  # not rounded, as the choice of the metric has it
+    return max(sizes) / max(1, min(sizes)) > UNEVEN  # not rounded, consistent with the choice of the metric
 
 
 def majority(counts: Counts, split: SplitName = "test") -> Majority:
-    """Return the scores of always answering the class with the most images of `split`; macro scores as for a model."""
+    """Return the scores of always predicting the largest class of `split`; macro averages as for a model."""
     sizes = {name: splits[split] for name, splits in counts.items() if splits[split]}
     name = max(sizes, key=lambda each: sizes[each])
     share = sizes[name] / sum(sizes.values())
@@ -46,6 +46,6 @@ def majority(counts: Counts, split: SplitName = "test") -> Majority:
 
 
 def with_few_tests(counts: Counts) -> list[tuple[str, int]]:
-    """Return the classes with fewer than `FEW` test images, and how many they have, the smallest first."""
+    """Return the classes with fewer than `FEW` test images and their counts, the smallest first."""
     tests = [(name, splits["test"]) for name, splits in counts.items() if splits["test"] < FEW]
     return sorted(tests, key=lambda each: (each[1], each[0]))

@@ -1,14 +1,14 @@
-"""The candidate: the folder that a training stage leaves, and all that later stages read of it.
+"""The candidate: the folder that a training stage writes and later stages read.
 
-| file | what |
+| file | content |
 |---|---|
-| `card.json` | a `Card`: all that is needed to use the weights |
-| `predictions.npz` | `validation` and `test`: float32 logits (rows of that split, classes), in its order |
+| `card.json` | a `Card`: everything needed to use the weights |
+| `predictions.npz` | `validation` and `test`: float32 logits of shape (rows, classes), in the order of that split |
 | `weights.safetensors` | the parameters |
 | `model.onnx` | uint8 images (N, S, S, 3) to float32 logits (N, classes); networks only |
-| `history/` | DVCLive's curves, one TSV a metric and epoch; networks trained by epochs only |
+| `history/` | DVCLive's curves, one TSV file per metric; networks trained by epochs only |
 | `augmented.png` | one augmented batch; networks trained by epochs only |
-| `folds.json` | `Folds`: how it does on several splits; probes only, where `select.folds` asks for them |
+| `folds.json` | `Folds`: cross-validation scores; probes only, if `select.folds` is set |
 
 Logits are unnormalised log-probabilities: probabilities are `softmax(logits / temperature)`.
 """
@@ -29,14 +29,14 @@ Kind = Literal["baseline", "scratch", "transfer"]
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of a network, or what a block does beside its layers."""
+    """One layer of a network, or what a block computes in addition to its layers."""
 
     name: str
-    """Where it stands in the network, with dots: a block's layers have its name before theirs."""
+    """Dotted path in the network: layers of a block have its name as prefix."""
     kind: str
-    """What it is, in words."""
+    """Description in words."""
     output: list[int]
-    """Shape of what it makes of one image: (channels, height, width), or (values,)."""
+    """Output shape for one image: (channels, height, width) or (values,)."""
     parameters: int
 
 
@@ -47,42 +47,41 @@ class Card:
     name: str
     kind: Kind
     architecture: str
-    """One line for people: what the model is."""
+    """One-line description of the model."""
     classes: list[str]
     """Class names in the order of the logits."""
     image_size: int
     """Side of the square input, in pixels."""
     parameters: int
-    """Trained numbers in the model."""
+    """Number of trainable parameters."""
     data: str
     """SHA-256 over the packed images and the split that it was trained on."""
     training: dict[str, Any]
-    """The recipe: every parameter that made it."""
+    """All parameters of its training."""
     seconds: float
-    """Time that training took, export and predictions included; 0 in the served card, so that equal models are
-    equal bytes."""
+    """Training time, including export and predictions; 0 in the served card, so that equal models give equal bytes."""
     epochs: int = 0
     best_epoch: int = 0
-    """The epoch (from 1) whose weights were kept; 0 where there are no epochs."""
+    """The epoch (from 1) whose weights were kept; 0 if there are no epochs or none improved on the initial weights."""
     mean: list[float] = field(default_factory=list)
-    """Normalisation inside the model, per channel, on values 0 to 1; empty where there is none."""
+    """Normalisation inside the model, per channel, for values from 0 to 1; empty for none."""
     std: list[float] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
     """Versions, device, precision and threads."""
     temperature: float = 1.0
     """Divides the logits before the softmax; fitted on validation, set in the served card."""
     network: dict[str, Any] = field(default_factory=dict)
-    """How to build the network again: its name in the zoo and its arguments."""
+    """How to rebuild the network: its name in the zoo and its arguments."""
     scores: dict[str, float] = field(default_factory=dict)
-    """What it reached on its own test split, where the card travels without the metrics."""
+    """Its scores on its own test split, for cards that are shared without the metrics."""
     thresholds: Thresholds | None = None
-    """When its answers are unsure; fitted on validation, set in the served card."""
+    """When its answers are confident; fitted on validation, set in the served card."""
     layers: list[Layer] = field(default_factory=list)
-    """The network from its input to its output; empty where there is none."""
+    """The network from input to output; empty for the baseline."""
 
     @property
     def side(self) -> int:
-        """At which side in pixels the network computes: on this hangs how many images fit into memory at once."""
+        """Side in pixels at which the network computes, which determines how many images fit into memory at once."""
         return max(self.image_size, int(self.network.get("side", 0)))
 
 
@@ -96,19 +95,19 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Folds:
-    """How heads do on the images that they were not fitted to, for repeated folds of training and validation images."""
+    """Scores of linear heads in repeated cross-validation on the training and validation images."""
 
     folds: int
     repeats: int
     images: int
-    """In all folds together; test images are in none."""
+    """In all folds; test images are in none."""
     accuracy: float
-    """Over all images, mean over repeats, as the next two."""
+    """Over all images, averaged over the repeats, like the next two."""
     macro_f1: float
     log_loss: float
     """In nats, without a temperature."""
     spread: float
-    """Standard deviation of the accuracy from fold to fold."""
+    """Standard deviation of the accuracy between folds."""
 
 
 def write_card(folder: Path, card: Card) -> None:
@@ -139,7 +138,7 @@ def read_predictions(folder: Path) -> Predictions:
 
 
 def read_folds(folder: Path) -> Folds | None:
-    """Read `folds.json`; None where there is none."""
+    """Read `folds.json`; None if there is none."""
     path = folder / "folds.json"
     return Folds(**files.read_json(path)) if path.is_file() else None
 
@@ -156,7 +155,7 @@ class Epoch:
 
 
 def read_history(folder: Path) -> list[Epoch]:
-    """Return the curves that DVCLive wrote under `history/`, by epoch; empty where there is no history."""
+    """Return the curves that DVCLive wrote under `history/`, by epoch; empty if there is no history."""
     curves = folder / "history" / "plots" / "metrics"
     if not curves.is_dir():
         return []
@@ -170,13 +169,13 @@ def read_history(folder: Path) -> list[Epoch]:
 
 
 def _read_curve(path: Path) -> dict[int, float]:
-    """Return one of DVCLive's curves: its columns are `step` and the last part of the metric's name."""
+    """Return one of DVCLive's curves by epoch: its columns are `step` and the last part of the metric's name."""
     with path.open(encoding="utf-8", newline="") as file:
         return {int(row["step"]): float(row[path.stem]) for row in csv.DictReader(file, delimiter="\t")}
 
 
 def chunk_size(image_size: int) -> int:
-    """Return how many images to predict at once: 512 of 32 pixels, and about the same memory at any size."""
+    """Return how many images to predict at once: 512 at 32 pixels, fewer at larger sizes, for about constant memory."""
     return max(1, 512 * 32**2 // image_size**2)
 
 

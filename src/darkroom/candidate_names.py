@@ -1,4 +1,4 @@
-"""Who is evaluated: the names of the candidates, from the parameters."""
+"""Names of the candidates, read from the parameters."""
 
 from pathlib import Path
 
@@ -11,9 +11,9 @@ BASELINE = "baseline"
 def read_names(path: Path) -> list[str]:
     """Return the candidates that `params.yaml` names: the baseline, then the networks in its order.
 
-    The folder of candidates is not asked: DVC may leave one there whose entry is gone.
+    The folder of candidates is not consulted, since it may contain one that is no longer in the parameters.
 
-    Raises DarkroomError for one that is no plain name, since it becomes part of a path.
+    Raises DarkroomError for an invalid name, since names become part of paths.
     """
     document = params.read(path)
     names = [str(name) for section in ("scratch", "transfer") for name in document.get(section) or {}]

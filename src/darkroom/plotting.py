@@ -1,6 +1,6 @@
-"""The look of every figure: one style, one palette that colour-blind readers can tell apart, equal bytes.
+"""The style of all figures: one colour-blind-safe palette, and equal bytes for equal figures.
 
-Draw inside `with figure(…) as drawing:`, where the style holds, and write with `save`. Figures are built
+Draw inside `with figure(…) as drawing:`, where the style applies, and write with `save`. Figures are built
 without pyplot, so there is no global state, no display and nothing to close.
 """
 
@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from darkroom.foundations import files
 
 DPI = 160
-"""Dots per inch: a figure as wide as a page stays sharp on paper and on dense screens."""
+"""Dots per inch: a figure as wide as a page is sharp in print and on high-resolution screens."""
 
 # Okabe and Ito's palette (jfly.uni-koeln.de/color) without its yellow, which is too pale for lines on white.
 BLUE, ORANGE, GREEN, PURPLE, SKY, AMBER = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"
@@ -33,8 +33,8 @@ PALETTE = (BLUE, ORANGE, GREEN, PURPLE, SKY, AMBER)
 INK, MUTED, FAINT = "#1F2933", "#66727F", "#E3E7EB"
 """Text; secondary text and reference lines; grids and borders."""
 
-# DejaVu comes with matplotlib and leads, so that figures look alike everywhere; the others draw the scripts
-# that it lacks, where the machine has them.
+# DejaVu is bundled with matplotlib and comes first, so that figures look the same everywhere; the others cover
+# scripts that it lacks, if they are installed.
 _FAMILIES = (
     "DejaVu Sans",
     "Noto Sans",
@@ -56,7 +56,7 @@ _FAMILIES = (
 
 @contextmanager
 def figure(width: float, height: float) -> Iterator[Figure]:
-    """Yield an empty figure of `width` × `height` inches; what is drawn inside the block has the style."""
+    """Yield an empty figure of `width` × `height` inches; the style applies inside the block."""
     with matplotlib.rc_context(_style()):
         drawing = Figure(figsize=(width, height))
         FigureCanvasAgg(drawing)
@@ -64,9 +64,9 @@ def figure(width: float, height: float) -> Iterator[Figure]:
 
 
 def save(drawing: Figure, path: Path) -> None:
-    """Write `drawing` as PNG, whole or not at all; figures drawn alike give equal bytes.
+    """Write `drawing` as PNG, whole or not at all; equal figures give equal bytes.
 
-    A character that no font here has is drawn as a box, without a warning; `shorten` keeps names from that.
+    A character that no installed font has is drawn as a box, without a warning; `shorten` prevents this for names.
     """
     with files.whole_file(path) as partial, matplotlib.rc_context(_style()), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from", category=UserWarning)
@@ -74,15 +74,15 @@ def save(drawing: Figure, path: Path) -> None:
 
 
 def image_grid(rows: Sequence[tuple[str, npt.NDArray[np.uint8]]], cell: float = 0.62) -> Figure:
-    """Return a figure of pictures, one row a title; more than 20 rows stand in blocks side by side.
+    """Return a figure with one row of images per title; more than 20 rows are arranged in blocks side by side.
 
-    `rows` holds titles and uint8 images of shape (N, S, S, 3); N may differ from row to row, S may not. A
-    picture is `cell` inches wide, less where the figure would become wider than 12 inches.
+    `rows` holds titles and uint8 images of shape (N, S, S, 3); N may differ between rows, S may not. An image is
+    `cell` inches wide, or less if the figure would otherwise be wider than 12 inches.
     """
     blocks = math.ceil(len(rows) / 20)
     height = math.ceil(len(rows) / blocks)
     columns = max(len(images) for _, images in rows)
-    margin = 0.2 + 0.1 * max(_breadth(shorten(title)) for title, _ in rows)
+    margin = 0.2 + 0.1 * max(_text_width(shorten(title)) for title, _ in rows)
     cell = min(cell, (12 / blocks - margin) / columns)
     with figure(blocks * (columns * cell + margin), height * cell + 0.1) as drawing:
         plots = drawing.subplots(1, blocks, squeeze=False)[0]
@@ -100,7 +100,7 @@ def image_grid(rows: Sequence[tuple[str, npt.NDArray[np.uint8]]], cell: float = 
 
 
 def _mosaic(rows: Sequence[npt.NDArray[np.uint8]], height: int, width: int) -> tuple[npt.NDArray[np.uint8], int]:
-    """Return rows of images on one white canvas with room for `height` × `width`, and the pixels a place."""
+    """Return rows of images on a white canvas of `height` × `width` cells, and the side of a cell in pixels."""
     side = next(images.shape[1] for images in rows if len(images))
     step = side + max(1, round(side / 16))
     canvas = np.full((height * step, width * step, 3), 255, dtype=np.uint8)
@@ -111,48 +111,48 @@ def _mosaic(rows: Sequence[npt.NDArray[np.uint8]], height: int, width: int) -> t
 
 
 def shorten(name: str, length: int = 24) -> str:
-    """Return `name` as figures write it, with its middle left out where it is broader than `length` letters."""
+    """Return `name` as shown in figures, with its middle omitted if it is wider than `length` letters."""
     name = legible(name)
-    if _breadth(name) <= length:
+    if _text_width(name) <= length:
         return name
     head, tail = "", ""
-    while _breadth(head + tail + name[len(head)]) < length:
+    while _text_width(head + tail + name[len(head)]) < length:
         head += name[len(head)]
-        if _breadth(head + tail + name[-1 - len(tail)]) < length:
+        if _text_width(head + tail + name[-1 - len(tail)]) < length:
             tail = name[-1 - len(tail)] + tail
     return f"{head}…{tail}"
 
 
 def legible(name: str) -> str:
-    """Return `name`, or its like in Latin letters where no font here has its own."""
+    """Return `name`, transliterated to Latin letters if no installed font has its characters."""
     missing = (character for character in name if not character.isspace() and ord(character) not in _letters())
     return name if name.isascii() or next(missing, None) is None else str(anyascii(name))
 
 
 @cache
 def _letters() -> frozenset[int]:
-    """Return the code points that the fonts here can draw."""
+    """Return the code points that the installed fonts can draw."""
     fonts = (font_manager.get_font(font_manager.findfont(family)) for family in _families())
     return frozenset(code for font in fonts for code in font.get_charmap())
 
 
 @cache
 def _families() -> list[str]:
-    """Return the families that figures use and this machine has, those that are newer than matplotlib's list too."""
+    """Return the font families that are installed, including those added after matplotlib cached its list."""
     known = {font.fname for font in font_manager.fontManager.ttflist}
     for path in set(font_manager.findSystemFonts()) - known:
-        with suppress(Exception):  # FreeType's own types; a file that is no font is none of ours
+        with suppress(Exception):  # FreeType raises its own types for files that are not fonts
             font_manager.fontManager.addfont(path)
     installed = {font.name for font in font_manager.fontManager.ttflist}
     return [family for family in _FAMILIES if family in installed]
 
 
-def _breadth(name: str) -> int:
-    """Return about how many letters' room `name` takes: a character of Chinese or Japanese takes that of two."""
+def _text_width(name: str) -> int:
+    """Return the approximate width of `name` in letters: a Chinese or Japanese character counts as two."""
     return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in name)
 
 
-def _style() -> Any:  # matplotlib's type for it is a literal of all its 300 keys
+def _style() -> Any:  # matplotlib types it as a literal of all its 300 keys
     return {
         "font.family": _families(),
         "font.size": 9,

@@ -1,4 +1,4 @@
-"""From a candidate's or the served model's folder to probabilities, wherever a model answers: no torch."""
+"""Predictions of a candidate or of the served model, without torch."""
 
 import os
 from collections.abc import Sequence
@@ -13,15 +13,15 @@ from darkroom.foundations import naming
 from darkroom.foundations.errors import DarkroomError
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-"""From version 1.29 on, onnxruntime reports to its maker what it runs, models included, unless this was set before its
-import. So nobody imports it but the class below, and who comes after it."""
+"""From version 1.29 on, onnxruntime reports what it runs, including models, to its vendor unless this is set before the
+import. Other modules may therefore import it only after this one."""
 
 
 class Predictor:
-    """`model.onnx` and `card.json` of one folder, ready to answer.
+    """`model.onnx` and `card.json` of a folder, ready for inference.
 
-    `threads` is how many threads one call may use; 0 leaves it to onnxruntime (one a core). `temperature` takes the
-    place of the card's, which a candidate's card does not have yet.
+    `threads` is the number of threads per call; with 0, onnxruntime uses one per core. `temperature` replaces that of
+    the card; the card of a candidate has none yet.
     """
 
     def __init__(self, folder: Path, threads: int = 0, temperature: float | None = None) -> None:
@@ -46,7 +46,7 @@ class Predictor:
         return outputs[0]
 
     def logits_in_parts(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Return what `logits` does for any number of images, at least 1, in bounded memory."""
+        """Return the same as `logits` for any number of images, at least 1, in bounded memory."""
         size = candidate.chunk_size(self.card.side)
         return np.concatenate([self.logits(images[start : start + size]) for start in range(0, len(images), size)])
 

@@ -1,31 +1,31 @@
-"""The commit that a result was made at, and which tracked files differ from it."""
+"""The commit at which results were produced, and the tracked files that differ from it."""
 
 import subprocess
 from pathlib import Path
 
-DECIDING = ("src", "stages", "params.yaml", "dvc.yaml", "requirements.txt")
-"""What decides results, beside the data."""
+INPUTS = ("src", "stages", "params.yaml", "dvc.yaml", "requirements.txt")
+"""What determines the results, apart from the data."""
 RESULTS = ("metrics", "plots")
-"""What git keeps of the results. Not dvc.lock: it differs after each training, since cards hold the seconds it took."""
+"""Results tracked by git. dvc.lock is omitted: it changes with each training, since cards contain the training time."""
 
 
 def commit() -> str:
-    """Return the repository's commit, empty where there is none."""
+    """Return the current commit, or an empty string if there is none."""
     return _git("rev-parse", "HEAD")
 
 
 def changed() -> list[str]:
-    """Return the files that decide results and differ from the commit."""
-    return _changed("--", *DECIDING)
+    """Return the files that determine the results and differ from the commit."""
+    return _changed("--", *INPUTS)
 
 
 def remade() -> list[str]:
-    """Return the committed results that are different here."""
+    """Return the tracked results that differ from the commit."""
     return _changed("--untracked-files=no", "--", *RESULTS)
 
 
 def committed(path: Path) -> str:
-    """Return the text that the last commit has of a file in this folder, empty where it has none."""
+    """Return the text of a file in this folder at the last commit, or an empty string if it has none."""
     return _git("show", f"HEAD:./{path.as_posix()}")
 
 
@@ -34,7 +34,7 @@ def _changed(*arguments: str) -> list[str]:
 
 
 def _git(*arguments: str) -> str:
-    """Return what git prints, nothing where there is no git or no repository."""
+    """Return the output of git, or an empty string if there is no git or no repository."""
     try:
         done = subprocess.run(["git", *arguments], capture_output=True, encoding="utf-8", check=False)
     except OSError:

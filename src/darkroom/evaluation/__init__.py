@@ -1,1 +1,1 @@
-"""From predictions to evaluations, figures and the report."""
+"""Evaluation of the candidates: scores, failures, checks and figures."""

@@ -1,4 +1,4 @@
-"""Fitting when to doubt, on validation, and measuring on test what that is worth."""
+"""Selective prediction: thresholds fitted on validation images and evaluated on test images."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,104 +16,107 @@ from darkroom.evaluation.scores.intervals import accuracy_interval
 from darkroom.evaluation.settings import SelectSettings
 from darkroom.packed import Split
 from darkroom.predictor import Predictor
-from darkroom.thresholds import Score, Thresholds, known_score
+from darkroom.thresholds import Score, Thresholds, in_distribution_score
 
-FITTED = 32
-"""Outsiders of each kind that a fit asks about: every network answers them, so they are fewer than for the test."""
-PASSING = 0.1
-"""Share of a kind of outsiders that may get confident answers where the threshold can be chosen so."""
+FIT_COUNT = 32
+"""Out-of-distribution images of each kind for the fit: fewer than for the test, since every network predicts them."""
+MAX_CONFIDENT = 0.1
+"""Largest share of confident answers on a kind of out-of-distribution images that the fit aims for."""
 STEP = 0.005
-"""Share of the validation images by which the threshold rises until then."""
+"""Share of the validation images that each step of the search for a threshold excludes."""
 POINTS = 200
-"""Most points of a curve."""
+"""Largest number of points of a curve."""
 
 Images = npt.NDArray[np.uint8]
 Logits = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class ForeignScores:
-    """How well one kind of outsiders is told from the test images."""
+class OutOfDistributionScores:
+    """How well one kind of out-of-distribution images is separated from the test images."""
 
     auroc: float
-    """Chance that a test image scores higher than an outsider: 0.5 is guessing, 1 never errs."""
+    """Probability that a test image scores higher than an out-of-distribution image: 0.5 is chance, 1 is perfect."""
     accepted: float
-    """Share of the outsiders that is taken for pictures of the classes."""
+    """Share that is accepted as in-distribution."""
     confident: float
-    """Share of the outsiders that gets a confident answer, though any answer is wrong."""
+    """Share that gets a confident answer, which is always wrong."""
 
 
 @dataclass(frozen=True)
 class SelectivePrediction:
-    """What doubting is worth on test."""
+    """Scores of selective prediction on the test images."""
 
     in_distribution: float
-    """Share of the test images that is taken for what it is: a picture of the classes."""
+    """Share of the test images that is correctly accepted as in-distribution."""
     confident: float
     """Share of the test images that gets a confident answer."""
     confident_accuracy: float | None
-    """Accuracy of the confident answers with Wilson's 95% interval; None where there are none."""
+    """Accuracy of the confident answers with Wilson's 95% interval; None if there are none."""
     confident_accuracy_low: float | None
     confident_accuracy_high: float | None
-    out_of_distribution: dict[str, ForeignScores]
-    """By kind."""
+    out_of_distribution: dict[str, OutOfDistributionScores]
+    """By kind of image."""
 
 
 def fit_each(
     networks: Sequence[Evaluated], store: Path, images: Images, split: Split, settings: SelectSettings, seed: int
 ) -> dict[str, Thresholds]:
-    """Return when to doubt each network, by name, fitted on validation images and on outsiders drawn from them.
+    """Return the thresholds by network, fitted on validation images and on out-of-distribution images made from them.
 
-    store: the folder of the candidates; images: the packed ones, shape (N, S, S, 3).
+    store: the folder of the candidates; images: the packed images, shape (N, S, S, 3).
     """
-    foreign = out_of_distribution.drawn(images[split.rows("validation")], seed, FITTED)
+    kinds = out_of_distribution.generated(images[split.rows("validation")], seed, FIT_COUNT)
     thresholds = {}
     for each in networks:
         predictor = Predictor(store / each.card.name)
-        met = {kind: predictor.logits_in_parts(part) for kind, part in foreign.items()}
+        logits = {kind: predictor.logits_in_parts(part) for kind, part in kinds.items()}
         shares = settings.coverage, settings.least_coverage
-        thresholds[each.card.name] = fit(each.predictions.validation, met, each.temperature, *shares)
+        thresholds[each.card.name] = fit(each.predictions.validation, logits, each.temperature, *shares)
     return thresholds
 
 
-def try_out(
+def evaluate_on_test(
     best: Evaluated, thresholds: Thresholds, folder: Path, images: Images, split: Split, seed: int
 ) -> SelectivePrediction:
-    """Return what `doubt` is worth to `best` in `folder`: on test, against outsiders that the fit has not seen."""
+    """Evaluate `thresholds` on the test images and on out-of-distribution images that the fit has not used.
+
+    folder: that of the candidate `best`.
+    """
     test = split.rows("test")
-    kinds = out_of_distribution.elsewhere(images.shape[1], split.classes, seed) | out_of_distribution.drawn(
-        images[test], seed + 1
-    )
+    kinds = out_of_distribution.bundled(images.shape[1], split.classes, seed)
+    kinds |= out_of_distribution.generated(images[test], seed + 1)
     predictor = Predictor(folder)
-    met = {kind: predictor.logits_in_parts(foreign) for kind, foreign in kinds.items()}
-    return measure(thresholds, best.temperature, best.predictions.test, best.predicted == split.labels[test], met)
+    logits = {kind: predictor.logits_in_parts(part) for kind, part in kinds.items()}
+    return measure(thresholds, best.temperature, best.predictions.test, best.predicted == split.labels[test], logits)
 
 
 def fit(
-    validation: Logits, foreign: Mapping[str, Logits], temperature: float, coverage: float, least: float
+    validation: Logits, outside: Mapping[str, Logits], temperature: float, coverage: float, least: float
 ) -> Thresholds:
-    """Return the thresholds under which `coverage` of the validation images, 0 to 1, get confident answers.
+    """Return the thresholds at which a share `coverage` of the validation images gets confident answers.
 
-    validation: shape (rows, classes); outsiders: the same by kind. The score is the one that better tells validation
-    images from outsiders (by the area under the ROC curve; the largest probability where both do alike); labels are
-    not asked. Of the images that get no confident answer, half may be taken for outsiders; the others are unsure.
+    validation: shape (rows, classes); outside: out-of-distribution images, the same by kind. Of the two scores, the one
+    that better separates validation from out-of-distribution images is used (by the area under the ROC curve; on a
+    tie, the largest probability); no labels are needed. At most half of the validation images without a confident
+    answer are classed as out-of-distribution; the others are only unsure.
 
-    Where more than `PASSING` of a kind of outsiders would get confident answers, more images are taken for outsiders,
-    until no more than that pass, or until only `least` of the validation images get confident answers. Thresholds are
-    rounded down at the sixth digit, so that no image that sets one falls below it.
+    If more than `MAX_CONFIDENT` of a kind of out-of-distribution images would get confident answers, the threshold
+    `known` is raised until no more than that do, or until the share of validation images with confident answers has
+    fallen to `least`. Thresholds are rounded down to six digits, so that the image that sets one does not fall below.
     """
-    together = np.concatenate(list(foreign.values()))
+    together = np.concatenate(list(outside.values()))
     score: Score = max(get_args(Score), key=lambda each: _auroc(validation, together, temperature, each))
-    scores = known_score(validation, temperature, score)
-    sure = known_score(validation, temperature, "max_probability")
+    scores = in_distribution_score(validation, temperature, score)
+    largest = in_distribution_score(validation, temperature, "max_probability")
     known = _threshold(scores, (1 + coverage) / 2)
-    confident = _threshold(np.where(scores >= known, sure, 0.0), coverage)
+    confident = _threshold(np.where(scores >= known, largest, 0.0), coverage)
     for share in np.arange((1 + coverage) / 2, 0, -STEP):
-        tried = Thresholds(score, _threshold(scores, float(share)), confident, 1.0)
-        if (tried.verdicts(validation, temperature)[1]).mean() < min(coverage, least):
+        stricter = Thresholds(score, _threshold(scores, float(share)), confident, 1.0)
+        if (stricter.verdicts(validation, temperature)[1]).mean() < min(coverage, least):
             break
-        known = tried.known
-        if max(tried.verdicts(part, temperature)[1].mean() for part in foreign.values()) <= PASSING:
+        known = stricter.known
+        if max(stricter.verdicts(part, temperature)[1].mean() for part in outside.values()) <= MAX_CONFIDENT:
             break
     _, accepted = Thresholds(score, known, confident, 1.0).verdicts(validation, temperature)
     return Thresholds(score, known, confident, float(accepted.mean()))
@@ -124,34 +127,34 @@ def measure(
     temperature: float,
     test: Logits,
     right: npt.NDArray[np.bool_],
-    foreign: Mapping[str, Logits],
+    outside: Mapping[str, Logits],
 ) -> SelectivePrediction:
-    """Return what `doubt` is worth: on the test images, and against outsiders by kind.
+    """Score selective prediction on the test images and on out-of-distribution images by kind.
 
-    test: shape (rows, classes); right: shape (rows,), whether each test image is answered rightly.
+    test: shape (rows, classes); right: shape (rows,), whether each test image is classified correctly.
     """
     known, confident = thresholds.verdicts(test, temperature)
     count, hits = int(confident.sum()), int(right[confident].sum())
     interval = accuracy_interval(hits, count) if count else (None, None)
-    foreign_scores = {}
-    for kind, logits in foreign.items():
-        accepted, sure = thresholds.verdicts(logits, temperature)
+    outside_scores = {}
+    for kind, logits in outside.items():
+        accepted, answered = thresholds.verdicts(logits, temperature)
         auroc = _auroc(test, logits, temperature, thresholds.score)
-        foreign_scores[kind] = ForeignScores(auroc, float(accepted.mean()), float(sure.mean()))
+        outside_scores[kind] = OutOfDistributionScores(auroc, float(accepted.mean()), float(answered.mean()))
     return SelectivePrediction(
         in_distribution=float(known.mean()),
         confident=float(confident.mean()),
         confident_accuracy=hits / count if count else None,
         confident_accuracy_low=interval[0],
         confident_accuracy_high=interval[1],
-        out_of_distribution=foreign_scores,
+        out_of_distribution=outside_scores,
     )
 
 
 def risk_coverage(
     confidence: npt.NDArray[np.float64], right: npt.NDArray[np.bool_]
 ) -> list[tuple[float, float, float]]:
-    """Return (coverage, risk, threshold), up to `POINTS`: the share of errors among the surest share of the rows.
+    """Return up to `POINTS` of (coverage, risk, threshold): risk is the error rate on the most confident rows.
 
     confidence, right: shape (rows,). El-Yaniv and Wiener, On the Foundations of Noise-free Selective
     Classification, 2010. Rows of the same confidence are accepted together.
@@ -172,6 +175,6 @@ def _threshold(scores: npt.NDArray[np.float64], share: float) -> float:
 
 
 def _auroc(known: Logits, others: Logits, temperature: float, score: Score) -> float:
-    scores = np.concatenate([known_score(part, temperature, score) for part in (known, others)])
-    # Logits of another processor differ in their last digits, which must not swap ranks.
+    scores = np.concatenate([in_distribution_score(part, temperature, score) for part in (known, others)])
+    # The last digits of logits depend on the processor and must not change the ranking.
     return float(roc_auc_score(np.arange(len(scores)) < len(known), scores.round(5)))

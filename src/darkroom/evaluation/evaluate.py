@@ -1,4 +1,4 @@
-"""Reading candidates and evaluating each: calibrated on validation, scored once on test."""
+"""Evaluation of a candidate: calibration on validation, and scores on test."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,34 +20,34 @@ from darkroom.packed import Split
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A candidate and what it is worth."""
+    """A candidate with its scores."""
 
     card: Card
     temperature: float
     """Fitted on validation."""
     overconfidence: float
-    """Mean confidence on validation with a temperature of 1, less the accuracy there: -1 to 1."""
+    """Mean confidence on validation at temperature 1, minus the accuracy: -1 to 1."""
     validation: Scores
     validation_right: npt.NDArray[np.bool_]
-    """Whether it is right on each validation row."""
+    """Whether each validation row is classified correctly."""
     test: Detailed
     uncalibrated: Uncalibrated
-    """On test, with a temperature of 1."""
+    """On test, at temperature 1."""
     rankings: list[Ranking | None]
     """Of each class on test."""
     predictions: Predictions
     """The logits."""
     probabilities: npt.NDArray[np.float64]
-    """Calibrated, for the test rows: shape (test rows, classes)."""
+    """Calibrated, on test: shape (test rows, classes)."""
     predicted: npt.NDArray[np.int64]
-    """The likeliest class of each test row."""
+    """The most probable class of each test row."""
     history: list[Epoch]
     leaks: int = 0
-    """Test images of which the source gives a copy for training or validation as well."""
+    """Test images of which the source has a copy among its training or validation images."""
     without_leaks: Detailed | None = None
-    """What it is worth on the others; None where all are, or none is, so that there is nothing to add."""
+    """Scores on the other test images; None if all are leaks or none is."""
     folds: Folds | None = None
-    """How it does on repeated folds; None where none were asked for, and for networks trained by epochs."""
+    """Cross-validation scores; None if not requested, and for networks trained by epochs."""
 
 
 @dataclass(frozen=True)
@@ -57,21 +57,21 @@ class Resamples:
     test: Bootstrap
     """Of the test split."""
     clean: Bootstrap | None
-    """Of its images that are no leaks; None as for `Evaluated.without_leaks`."""
+    """Of the test images that are not leaks; None like `Evaluated.without_leaks`."""
 
 
 def resample(split: Split, seed: int, draws: int = DRAWS) -> Resamples:
-    """Draw the resamples for `evaluate` from `seed`."""
+    """Draw the bootstrap resamples for `evaluate`."""
     leaks = split.leaks[split.rows("test")]
     clean = Bootstrap(int((~leaks).sum()), seed, draws) if leaks.any() and not leaks.all() else None
     return Resamples(Bootstrap(len(leaks), seed, draws), clean)
 
 
 def evaluate(folder: Path, split: Split, resamples: Resamples) -> Evaluated:
-    """Evaluate the candidate in `folder` on the splits of `split`, to which `resamples` belong.
+    """Evaluate the candidate in `folder` on `split`; `resamples` must be those of the same split.
 
-    Raises DarkroomError when the candidate is missing, was trained on another split, or has predictions that
-    are no numbers.
+    Raises DarkroomError if the candidate is missing, was trained on another split, or has predictions that are NaN
+    or infinite.
     """
     if not (folder / "card.json").is_file():
         raise DarkroomError(f"{folder} holds no candidate: run `dvc repro` first")
@@ -111,13 +111,13 @@ def evaluate(folder: Path, split: Split, resamples: Resamples) -> Evaluated:
 
 
 def check_same_data(cards: Iterable[Card]) -> None:
-    """Raise DarkroomError when candidates were trained on different data, and so cannot be compared."""
+    """Raise DarkroomError if candidates were trained on different data and cannot be compared."""
     first, *others = cards
     for card in others:
         if card.data != first.data:
             raise DarkroomError(
                 f"{card.name} and {first.name} were trained on different data "
-                f"({card.data[:12]}… and {first.data[:12]}…): run `dvc repro`, which trains the older again"
+                f"({card.data[:12]}… and {first.data[:12]}…): run `dvc repro`, which retrains the older one"
             )
 
 
@@ -125,7 +125,7 @@ def _check(card: Card, name: str, logits: npt.NDArray[np.float32], rows: int, cl
     if card.classes != classes or logits.shape != (rows, len(classes)):
         raise DarkroomError(
             f"{card.name}: {name} predictions of shape {logits.shape} for {len(card.classes)} classes do not "
-            f"fit the split with {rows} images of {len(classes)}: run `dvc repro`, which trains it anew"
+            f"match the split with {rows} images of {len(classes)}: run `dvc repro`, which retrains it"
         )
     if np.isnan(logits).any() or np.isposinf(logits).any():
-        raise DarkroomError(f"{card.name}: {name} predictions are no numbers: lower its learning_rate")
+        raise DarkroomError(f"{card.name}: {name} predictions are NaN or infinite: lower its learning_rate")

@@ -1,4 +1,4 @@
-"""Which network is the best: decided on validation alone, with the reason in words."""
+"""Selection of the best network, on validation only, with the reason in words."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,25 +20,25 @@ from darkroom.packed import UNEVEN, Split
 Metric = Literal["accuracy", "macro_f1", "log_loss"]
 Prefer = Literal["best", "cheapest_within_noise"]
 FEW = 300
-"""Validation images below which one split may choose by luck: at 90% an interval is over 7 points wide."""
+"""Validation images below which the choice may be due to chance: at 90%, an interval is over 7 points wide."""
 DRAWS = 2000
-"""Resamples for the difference of two networks: a corrected level needs the tails."""
+"""Resamples for the difference of two networks; corrected significance levels need well-sampled tails."""
 WORDS: dict[Metric, str] = {"accuracy": "accuracy", "macro_f1": "macro F1", "log_loss": "log loss"}
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The best network and why it is."""
+    """The best network and the reason."""
 
     best: Evaluated
     value: float
     """Its score on validation."""
     reason: str
-    """One to three sentences for people."""
+    """One to three sentences for readers."""
 
 
 def decide(metric: Literal["auto"] | Metric, split: Split) -> Metric:
-    """Return what to choose by: `metric`, or for auto the one that the sizes of the classes ask for."""
+    """Return the metric to select by: `metric` itself, or for auto the one that suits the class balance."""
     if metric == "auto":
         return "macro_f1" if split.imbalance() > UNEVEN else "accuracy"
     return metric
@@ -46,28 +46,28 @@ def decide(metric: Literal["auto"] | Metric, split: Split) -> Metric:
 
 def choose(
     networks: Sequence[Evaluated],
-    bar: Evaluated,
+    baseline: Evaluated,
     metric: Metric,
     prefer: Prefer = "best",
     *,
     labels: npt.NDArray[np.int64],
     seed: int,
 ) -> Choice:
-    """Return the network with the best validation `metric`; the reason says so where the baseline `bar` is better.
+    """Return the network with the best validation `metric`; the reason mentions a `baseline` that is better.
 
     labels: those of the validation rows, shape (rows,); seed: of the resamples.
 
-    Where every network was evaluated by folds, those decide instead of the one validation split. A tie goes to the
-    lower log loss, then to fewer parameters, then to the first name. With `cheapest_within_noise` it is the network
-    with the fewest parameters among those that are within noise of that one on validation: for accuracy McNemar's exact
-    test with Holm's correction cannot tell them, for another metric the bootstrap's interval of the difference, at a
-    level corrected for how many are compared (Bonferroni), holds 0. Parameters stand for cost because they are the same
-    on every machine, which a measured time is not.
+    If every network was cross-validated, the folds decide instead of the single validation split. Ties are broken by
+    lower log loss, then fewer parameters, then name. `cheapest_within_noise` selects the network with the fewest
+    parameters among those within noise of the best on validation: for accuracy, McNemar's exact test with Holm's
+    correction finds no significant difference; for other metrics, the bootstrap interval of the difference, with
+    Bonferroni's correction, contains 0. Parameters stand for cost because, unlike measured times, they are the same on
+    every machine.
 
-    Raises DarkroomError where there is no network.
+    Raises DarkroomError if there is no network.
     """
     if not networks:
-        raise DarkroomError("there is no network to choose: add one to `scratch` or `transfer` in params.yaml")
+        raise DarkroomError("there is no network to select: add one to `scratch` or `transfer` in params.yaml")
     sign = 1 if metric == "log_loss" else -1
     by_folds = evaluated_by_folds(networks)
 
@@ -90,50 +90,50 @@ def choose(
     elif len(tied) == 1:
         reason = f"Of {count} networks, {name} has {score}."
     else:
-        reason = f"{len(tied)} of {count} networks share {score}; {name} wins by {_advantage(*tied[:2])}."
+        reason = f"{len(tied)} of {count} networks share {score}; {name} is selected for {_advantage(*tied[:2])}."
     if prefer == "cheapest_within_noise":
-        cheapest = min([best, *_alike(ranked, metric, labels, seed)], key=lambda each: each.card.parameters)
+        cheapest = min([best, *_within_noise(ranked, metric, labels, seed)], key=lambda each: each.card.parameters)
         if cheapest is not best:
             reason += (
-                f" {cheapest.card.name} is within noise of it on validation with fewer parameters "
-                f"({cheapest.card.parameters:,}, not {best.card.parameters:,}), and so is preferred."
+                f" {cheapest.card.name} is within noise of it on validation and is preferred for its fewer parameters "
+                f"({cheapest.card.parameters:,} instead of {best.card.parameters:,})."
             )
             best, value = cheapest, measured(cheapest)
-    return Choice(best, value, reason + _against_bar(best, ranked, bar, metric))
+    return Choice(best, value, reason + _baseline_remark(best, ranked, baseline, metric))
 
 
-def _against_bar(best: Evaluated, networks: Sequence[Evaluated], bar: Evaluated, metric: Metric) -> str:
-    """Say so where the baseline has a better validation `metric` than the chosen network, or than all of them."""
+def _baseline_remark(best: Evaluated, networks: Sequence[Evaluated], baseline: Evaluated, metric: Metric) -> str:
+    """Return a remark if the baseline has a better validation `metric` than the selected network, or than all."""
     sign = 1 if metric == "log_loss" else -1
-    reached = float(getattr(bar.validation, metric))
-    below = [each for each in networks if sign * reached < sign * float(getattr(each.validation, metric))]
-    if not any(each is best for each in below):
+    reached = float(getattr(baseline.validation, metric))
+    worse = [each for each in networks if sign * reached < sign * float(getattr(each.validation, metric))]
+    if not any(each is best for each in worse):
         return ""
     own = f"{best.card.name} ({_shown(float(getattr(best.validation, metric)), metric)})"
-    whom = "every network" if len(below) == len(networks) > 1 else own
-    return f" On validation the baseline has a better {WORDS[metric]} ({_shown(reached, metric)}) than {whom}."
+    others = "every network" if len(worse) == len(networks) > 1 else own
+    return f" On validation the baseline has a better {WORDS[metric]} ({_shown(reached, metric)}) than {others}."
 
 
 def evaluated_by_folds(networks: Sequence[Evaluated]) -> bool:
-    """Return whether folds can decide: only where every network was evaluated by them are they compared alike."""
+    """Return whether folds can decide, which needs fold scores of every network."""
     return all(network.folds for network in networks)
 
 
 def caution(networks: Sequence[Evaluated], prefer: Prefer = "best") -> str:
-    """Return a sentence where one small validation split chose among several networks, else nothing."""
+    """Return a warning if a small validation split chose among several networks, else an empty string."""
     images = len(networks[0].validation_right)
     by_folds = evaluated_by_folds(networks)
     if len(networks) == 1 or images >= FEW or (by_folds and prefer == "best"):
         return ""
-    remedy = "a larger split.validation would be surer"
+    remedy = "a larger split.validation makes the choice more reliable"
     if by_folds:
-        remedy = "folds do not tell what is within noise, so a larger split.validation or select.prefer: best is surer"
+        remedy = "folds do not show what is within noise; use a larger split.validation or select.prefer: best"
     elif trained := [network.card.name for network in networks if network.card.training.get("method") != "probe"]:
         if any(network.folds for network in networks):
-            remedy = f"folds could not choose, since {', '.join(trained)} learned by epochs"
+            remedy = f"folds could not decide, since they do not cover {', '.join(trained)}"
     else:
-        remedy = "set select.folds: 5 to let ten fits choose"
-    return f"With {images} validation images that may be luck: {remedy}."
+        remedy = "set select.folds: 5 to choose by cross-validation"
+    return f"With only {images} validation images, this choice may be due to chance: {remedy}."
 
 
 def _splits(network: Evaluated) -> str:
@@ -143,8 +143,10 @@ def _splits(network: Evaluated) -> str:
     )
 
 
-def _alike(ranked: Sequence[Evaluated], metric: Metric, labels: npt.NDArray[np.int64], seed: int) -> list[Evaluated]:
-    """Return those whose validation `metric` is within noise of the first one's."""
+def _within_noise(
+    ranked: Sequence[Evaluated], metric: Metric, labels: npt.NDArray[np.int64], seed: int
+) -> list[Evaluated]:
+    """Return the networks whose validation `metric` is within noise of that of the first."""
     top, *others = ranked
     if metric == "accuracy":
         compared = compare_each(top.validation_right, {each.card.name: each.validation_right for each in others})
@@ -175,7 +177,7 @@ def _shown(value: float, metric: Metric) -> str:
 
 
 def _advantage(first: Evaluated, second: Evaluated) -> str:
-    """Say what puts `first` before `second`, which has the same score."""
+    """Return the reason why `first` ranks before `second`, which has the same score."""
     if first.validation.log_loss != second.validation.log_loss:
         return f"its lower log loss ({first.validation.log_loss:.4f})"
     if first.card.parameters != second.card.parameters:

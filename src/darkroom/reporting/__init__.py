@@ -1,1 +1,1 @@
-"""From results to words and documents: reads results, computes none."""
+"""Documents about the results: this package reads results and computes none."""

@@ -1,4 +1,4 @@
-"""Networks as people draw them: layers gathered into steps, which `diagram` draws."""
+"""Networks as a sequence of steps: layers grouped the way people draw them, for `diagram`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,30 +6,30 @@ from itertools import groupby
 
 from darkroom.candidate import Layer
 
-FOLLOWERS = ("batch norm", "layer norm", "dropout", "ReLU", "GELU", "SiLU", "Hardswish", "Sigmoid", "Hardsigmoid")
-"""Beginnings of the layers that are told with the one before them."""
+ATTACHED = ("batch norm", "layer norm", "dropout", "ReLU", "GELU", "SiLU", "Hardswish", "Sigmoid", "Hardsigmoid")
+"""Prefixes of layers that are shown together with the layer before them."""
 ROOM = 76
-"""Characters of small print that a step has room for."""
-ADDING = ("Residual block", "Basic block", "Bottleneck block")
-"""Blocks that add what comes in to what their layers make of it."""
+"""Most characters in the small print of a step."""
+RESIDUAL = ("Residual block", "Basic block", "Bottleneck block")
+"""Blocks that add their input to the output of their layers."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One box of a diagram: a layer with what follows it, or a block, so many times in a row."""
+    """One box of a diagram: a layer with its normalisation and activation, or a block; repeated in a row."""
 
     kind: str
     detail: str
-    """What is inside a block; empty otherwise."""
+    """The layers of a block; empty for a plain layer."""
     repeats: int
     output: list[int]
-    """Shape of what the last of them makes of one image."""
+    """Output shape of the last repeat for one image."""
     parameters: int
-    """Of all of them together."""
+    """Of all repeats together."""
 
     @property
     def title(self) -> str:
-        """What it is and how often: "convolution 3×3, ReLU, twice" as "convolution 3×3, ReLU (2×)"."""
+        """The kind and the number of repeats: "convolution 3×3, ReLU (2×)"."""
         return f"{self.kind} ({self.repeats}×)" if self.repeats > 1 else self.kind
 
     @property
@@ -39,20 +39,20 @@ class Step:
 
 
 def shape(output: Sequence[int]) -> str:
-    """Return a shape without the images' axis in words: "32 × 32 × 64" for (64, 32, 32), "10" for (10,)."""
+    """Format a shape without its batch axis: "32 × 32 × 64" for (64, 32, 32), "10" for (10,)."""
     ordered = (*output[1:], output[0]) if len(output) == 3 else output
     return "\u00a0×\u00a0".join(f"{size:,}" for size in ordered)
 
 
 def steps(layers: Sequence[Layer]) -> list[Step]:
-    """Return the steps of a network: norms, rectifiers and dropout with the layer before, equal neighbours as one.
+    """Return the steps of a network: normalisation, activation and dropout join the layer before, repeats are merged.
 
-    Blocks of one kind count as equal as long as they make images of one size, whatever their channels.
+    Blocks of the same kind are repeats if their outputs have the same height and width; channels may differ.
     """
     merged: list[Step] = []
     for step in _single(layers):
         last = merged[-1] if merged else None
-        if last and _alike(last, step):
+        if last and _are_repeats(last, step):
             parameters = last.parameters + step.parameters
             merged[-1] = replace(last, repeats=last.repeats + 1, output=step.output, parameters=parameters)
         else:
@@ -60,7 +60,7 @@ def steps(layers: Sequence[Layer]) -> list[Step]:
     return merged
 
 
-def _alike(first: Step, second: Step) -> bool:
+def _are_repeats(first: Step, second: Step) -> bool:
     if first.kind != second.kind or "flatten" in first.kind:
         return False
     if first.kind.endswith("block"):
@@ -69,11 +69,11 @@ def _alike(first: Step, second: Step) -> bool:
 
 
 def _single(layers: Sequence[Layer]) -> list[Step]:
-    """Return the steps one by one: blocks with their layers inside, layers with their followers."""
+    """Return the steps before merging: blocks with their layers, and plain layers with the attached ones."""
     blocks = {layer.name for layer in layers if layer.kind.endswith(" block")}
 
     def owner(layer: Layer) -> str:
-        """Return the name of the block that a layer belongs to, or nothing."""
+        """Return the name of the block that a layer belongs to, or an empty string."""
         return next((name for name in blocks if f"{layer.name}.".startswith(f"{name}.")), "")
 
     found: list[Step] = []
@@ -81,33 +81,33 @@ def _single(layers: Sequence[Layer]) -> list[Step]:
         rows = list(group)
         if name:
             total = sum(row.parameters for row in rows)
-            found.append(Step(rows[-1].kind, _inside(rows), 1, rows[-1].output, total))
+            found.append(Step(rows[-1].kind, _describe_block(rows), 1, rows[-1].output, total))
         else:
             found += _gather(rows)
     return found
 
 
-def _inside(rows: Sequence[Layer]) -> str:
-    """Return what a block consists of, without norms and rectifiers where that would be too long."""
+def _describe_block(rows: Sequence[Layer]) -> str:
+    """List the layers of a block, without normalisation and activation if the list would be too long."""
     parts = _gather(rows[:-1])
     text = ""
     for kinds in ([part.kind for part in parts], [part.kind.split(",")[0] for part in parts]):
         counted = [(kind, len(list(group))) for kind, group in groupby(kinds)]
         words = [f"{kind} ({count}×)" if count > 1 else kind for kind, count in counted]
-        text = " → ".join([*words, *(["plus the input"] if rows[-1].kind in ADDING else [])])
+        text = " → ".join([*words, *(["plus the input"] if rows[-1].kind in RESIDUAL else [])])
         if len(text) <= ROOM:
             return text
-    from darkroom import plotting  # and so matplotlib, which the model card need not pay
+    from darkroom import plotting  # imports matplotlib, which the model card does not need
 
     return plotting.shorten(text, ROOM)
 
 
 def _gather(rows: Sequence[Layer]) -> list[Step]:
-    """Return plain layers with their followers."""
+    """Return plain layers, each with the attached layers after it."""
     found: list[Step] = []
     for row in rows:
         flat = row.kind == "flatten" and bool(found) and "global" in found[-1].kind
-        if found and (flat or row.kind.startswith(FOLLOWERS)):
+        if found and (flat or row.kind.startswith(ATTACHED)):
             last = found[-1]
             kind = last.kind if flat else f"{last.kind}, {row.kind}"
             found[-1] = replace(last, kind=kind, output=row.output, parameters=last.parameters + row.parameters)

@@ -1,4 +1,4 @@
-"""Slides with pictures, paragraphs and tables that fit, as python-pptx makes them."""
+"""Slides with figures, paragraphs and tables that fit their space, made with python-pptx."""
 
 import io
 import zipfile
@@ -16,27 +16,27 @@ from pptx.util import Inches, Length, Pt
 from darkroom.foundations import files, naming
 
 LEFT, TOP, WIDTH, HEIGHT = Inches(0.5), Inches(1.05), Inches(9.0), Inches(4.1)
-"""Where a slide's content may stand."""
+"""The content area of a slide."""
 INK, MUTED, BLUE, SHADE = (RGBColor.from_string(code) for code in ("1F2933", "66727F", "0072B2", "F4F6F8"))
 EPOCH = (1980, 1, 1, 0, 0, 0)
-"""When all files inside were made, so that equal slides are equal bytes."""
+"""Timestamp of all files in the archive, so that equal slides give equal bytes."""
 PLAIN = "{2D5ABB26-0587-4C30-8999-92F81FD0307C}"
 """The table style without lines and colours."""
 
 
 class Deck:
-    """A presentation that grows slide by slide."""
+    """A presentation to which slides are added one by one."""
 
-    def __init__(self, template: Path, pictures: dict[str, Path]) -> None:
-        self.pictures = pictures
+    def __init__(self, template: Path, figures: dict[str, Path]) -> None:
+        self.figures = figures
         self.file = Presentation(str(template))
-        for slide in list(self.file.slides._sldIdLst):  # what the template shows its look with
+        for slide in list(self.file.slides._sldIdLst):  # sample slides of the template
             self.file.part.drop_rel(slide.rId)
             self.file.slides._sldIdLst.remove(slide)
         self.layouts = {layout.name: layout for layout in self.file.slide_layouts}
 
     def add(self, title: str, notes: str, layout: str = "Title Only") -> Slide:
-        """Add a slide with a title of one line and what is to be said."""
+        """Add a slide with a title of one line and speaker notes."""
         slide: Slide = self.file.slides.add_slide(self.layouts[layout])
         for shape in list(slide.placeholders):
             if shape.placeholder_format.idx > 1:
@@ -45,20 +45,20 @@ class Deck:
         slide.notes_slide.notes_text_frame.text = naming.escape_lines(notes)
         return slide
 
-    def picture(
+    def figure(
         self, slide: Slide, name: str, left: Length = LEFT, width: Length = WIDTH, height: Length = HEIGHT
     ) -> None:
-        """Put a picture into a box, as large as it fits, in the middle."""
-        with Image.open(self.pictures[name]) as image:
+        """Centre a figure in a box, as large as fits."""
+        with Image.open(self.figures[name]) as image:
             factor = min(width / image.width, height / image.height)
             wide, high = int(image.width * factor), int(image.height * factor)
         shape = slide.shapes.add_picture(
-            str(self.pictures[name]), left + (width - wide) // 2, TOP + (height - high) // 2, wide, high
+            str(self.figures[name]), left + (width - wide) // 2, TOP + (height - high) // 2, wide, high
         )
         shape._element.nvPicPr.cNvPr.set("descr", slide.shapes.title.text)
 
     def save(self, path: Path, title: str, author: str) -> None:
-        """Write the file; equal slides are equal bytes."""
+        """Write the file; equal slides give equal bytes."""
         properties = self.file.core_properties
         properties.title, properties.author, properties.last_modified_by = title, author, ""
         properties.created = properties.modified = datetime(1970, 1, 1)
@@ -70,7 +70,7 @@ class Deck:
 
 
 def text(slide: Slide, lines: Sequence[str], left: Length = LEFT, width: Length = WIDTH, size: int = 16) -> None:
-    """Put paragraphs into a box, from its top where it is as wide as the slide; the more there are, the smaller."""
+    """Put paragraphs into a box, centred vertically unless it is as wide as the slide; long text is set smaller."""
     frame = slide.shapes.add_textbox(left, TOP, width, HEIGHT).text_frame
     frame.word_wrap = True
     frame.vertical_anchor = MSO_ANCHOR.TOP if width == WIDTH else MSO_ANCHOR.MIDDLE
@@ -83,23 +83,23 @@ def text(slide: Slide, lines: Sequence[str], left: Length = LEFT, width: Length 
 
 
 def _fitting(lines: Sequence[str], width: Length) -> int:
-    """Return the largest size in points at which the lines fit into the height of a slide's content."""
+    """Return the largest font size in points at which the lines fit into the content area."""
     for size in range(20, 9, -1):
-        letters = width / Pt(size * 0.5)  # a letter is about half as wide as high
-        rows = sum(-(-_breadth(line) // int(letters)) + 0.5 for line in lines)
+        letters = width / Pt(size * 0.5)  # a letter is about half as wide as it is high
+        rows = sum(-(-_text_width(line) // int(letters)) + 0.5 for line in lines)
         if rows * size * 1.25 * 12700 <= HEIGHT:
             return size
     return 9
 
 
-def _breadth(line: str) -> int:
+def _text_width(line: str) -> int:
     return sum(1 if ord(character) < 0x2E80 else 2 for character in line)
 
 
 def table(
     slide: Slide, header: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[float], words: int = 1
 ) -> None:
-    """Put a table on a slide; the first `words` columns stand left, the others right. `widths` are shares."""
+    """Put a table on a slide; the first `words` columns are left-aligned, the others right. `widths` are relative."""
     size = 11
     height = Inches(0.34 if len(rows) < 8 else 0.28)
     shape = slide.shapes.add_table(len(rows) + 1, len(header), LEFT, TOP, WIDTH, height * (len(rows) + 1))

@@ -1,4 +1,4 @@
-"""The diagram of a network: a box a step, what comes out of it, and where its parameters lie."""
+"""The diagram of a network: a box per step with its output shape and its number of parameters."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,11 +17,11 @@ COLOURS = {
     "pooling": plotting.GREEN,
     "block": plotting.PURPLE,
 }
-"""Colour of a step, by a word in it."""
+"""Colour of a step by a word in its kind."""
 
 
 def draw(rows: Sequence[Step], image_size: int) -> Figure:
-    """Draw a network from its input down: a box a step, what comes out of it, and where its parameters lie."""
+    """Draw a network from its input down: a box per step with its output shape and its number of parameters."""
     boxes = [Step("image", "", 1, [3, image_size, image_size], 0), *rows]
     heights = [0.46 if box.detail else 0.33 for box in boxes]
     gap = 0.13
@@ -45,7 +45,7 @@ def draw(rows: Sequence[Step], image_size: int) -> Figure:
 
 
 def _box(axes: Axes, box: Step, top: float, height: float, most: int) -> None:
-    """Draw one step with its upper edge at `top`, and its parameters as a bar beside those of the largest."""
+    """Draw one step with its upper edge at `top`; the bar shows its parameters relative to `most`."""
     colour = next((colour for word, colour in COLOURS.items() if word in box.kind.split(",")[0]), plotting.MUTED)
     style = "round,pad=0,rounding_size=0.06"
     axes.add_patch(

@@ -1,4 +1,4 @@
-"""Figures, tables and works that are numbered as the report comes to them, and can be named before."""
+"""Numbers of figures, tables and references, in the order of first use; later ones can be referred to as well."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 from darkroom.reporting.wording import text
 
 Form = Literal["github", "pandoc"]
-"""`github`: Markdown as its readers show it; `pandoc`: with captions and addresses, for web page and PDF."""
+"""`github`: Markdown as GitHub renders it; `pandoc`: with captions and anchors, for the web page and the PDF."""
 
 WORKS = {
     "bootstrap": "B. Efron and R. J. Tibshirani. An Introduction to the Bootstrap. Chapman and Hall, 1993.",
@@ -29,23 +29,23 @@ WORKS = {
     "wilson": "E. B. Wilson. Probable Inference, the Law of Succession, and Statistical Inference. Journal of the "
     "American Statistical Association 22, 1927.",
 }
-"""What the report may cite."""
+"""Works that the report can cite."""
 
 
 class Numbering:
-    """Numbers in the order of first use; a second rendering with the first one's `known` can name what comes later."""
+    """Numbers in the order of first use. A second rendering that knows the first one's `numbers` can refer forward."""
 
-    def __init__(self, form: Form, pictures: set[str], known: dict[str, str] | None = None) -> None:
+    def __init__(self, form: Form, figures: set[str], known: dict[str, str] | None = None) -> None:
         self.form = form
-        self.pictures = pictures
+        self.figures = figures
         self.known = known or {}
         """Number by "figure name" or "table name"."""
         self.numbers: dict[str, str] = {}
         self.cited: list[str] = []
 
     def figure(self, name: str, caption: str) -> str:
-        """Return the picture with its numbered caption, or nothing where there is no such picture."""
-        if name not in self.pictures:
+        """Return the figure with its numbered caption, or nothing if there is no such figure."""
+        if name not in self.figures:
             return ""
         number = self._count("Figure", name)
         if self.form == "github":
@@ -53,7 +53,7 @@ class Numbering:
         return f"![**Figure {number}.** {caption}.](figures/{name}.png){{#figure-{name}}}"
 
     def table(self, name: str, caption: str, caller: Callable[[], str]) -> str:
-        """Return a table, the body of the template's call, with its numbered caption."""
+        """Return a table, the body of the template's `call` block, with its numbered caption."""
         number = self._count("Table", name)
         rows = caller().strip()
         if self.form == "github":
@@ -61,24 +61,24 @@ class Numbering:
         return f"::: {{#table-{name} .table}}\n{rows}\n\n: **Table {number}.** {caption}.\n:::"
 
     def see(self, kind: Literal["Figure", "Table"], name: str) -> str:
-        """Return "Figure 3", leading there where the form can."""
+        """Return "Figure 3", as a link if the form supports it."""
         words = f"{kind}\u00a0{self.known.get(f'{kind} {name}', '?')}"
         return words if self.form == "github" else f"[{words}](#{kind.lower()}-{name})"
 
     def mention(self, shown: list[tuple[str, str]]) -> str:
-        """Return "Figure 1 shows the one, Figure 2 the other." for pairs of a name and words, of pictures there are."""
-        there = [(self.see("Figure", name), words) for name, words in shown if name in self.pictures]
-        parts = [f"{figure} {words if place else f'shows {words}'}" for place, (figure, words) in enumerate(there)]
+        """Return "Figure 1 shows this, Figure 2 that." for pairs of name and words; missing figures are skipped."""
+        present = [(self.see("Figure", name), words) for name, words in shown if name in self.figures]
+        parts = [f"{figure} {words if place else f'shows {words}'}" for place, (figure, words) in enumerate(present)]
         return f"{', '.join(parts)}." if parts else ""
 
     def cite(self, work: str) -> str:
-        """Return "[3]", the number of a work in the list of references."""
+        """Return a citation such as "[3]", the number of a work in the list of references."""
         if work not in self.cited:
             self.cited.append(work)
         return f"\\[{self.cited.index(work) + 1}\\]"
 
     def references(self) -> str:
-        """Return the works cited so far, by number."""
+        """Return the list of the works cited so far."""
         return "\n".join(f"{number}. {text(WORKS[work])}" for number, work in enumerate(self.cited, 1))
 
     def _count(self, kind: str, name: str) -> str:

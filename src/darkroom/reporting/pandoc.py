@@ -1,4 +1,4 @@
-"""Conversion of the report's Markdown by pandoc, which comes as a wheel."""
+"""Conversion of the report's Markdown by pandoc, which is installed as a wheel."""
 
 import os
 import subprocess
@@ -12,11 +12,11 @@ MARKDOWN = (
     "+space_in_atx_header+blank_before_header+lists_without_preceding_blankline-raw_html",
     "--columns=10000",
 )
-"""Plain Markdown with captions and addresses; columns are as wide as their text."""
+"""Plain Markdown with captions and anchors; columns are as wide as their text."""
 
 
 def convert(body: str, folder: Path, kind: str, path: Path, *options: str) -> None:
-    """Convert Markdown to `path`; the clock stands at 1970, so that equal text gives equal bytes."""
+    """Convert Markdown to `path`; the date is fixed to 1970, so that equal text gives equal bytes."""
     command = [
         pypandoc.get_pandoc_path(),
         f"--to={kind}",

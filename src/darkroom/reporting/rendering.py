@@ -13,35 +13,39 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 SCORES = (
     ("accuracy", "accuracy", "%"),
-    ("class among the three likeliest", "top_3", "%"),
-    ("class among the five likeliest", "top_5", "%"),
+    ("top-3 accuracy", "top_3", "%"),
+    ("top-5 accuracy", "top_5", "%"),
     ("balanced accuracy (macro recall)", "macro_recall", "%"),
     ("macro precision", "macro_precision", "%"),
     ("macro F1", "macro_f1", ""),
     ("weighted F1", "weighted_f1", ""),
-    ("ROC-AUC, one class against the rest", "roc_auc", ""),
-    ("average precision, one class against the rest", "average_precision", ""),
+    ("ROC AUC, one-vs-rest", "roc_auc", ""),
+    ("average precision, one-vs-rest", "average_precision", ""),
     ("Cohen's kappa", "kappa", ""),
-    ("Matthews' correlation", "mcc", ""),
+    ("Matthews correlation coefficient", "mcc", ""),
     ("log loss, lower is better", "log_loss", ""),
-    ("Brier's score, lower is better", "brier", ""),
+    ("Brier score, lower is better", "brier", ""),
 )
-"""Scores that are listed for the best, where there are such: in words, by key, and whether they are shares."""
+"""Scores listed for the best model, if present: label, key, and whether they are shown as percentages."""
 FAILURES = (
     ("precision_recall", "Precision and recall by class", "precision and recall"),
-    ("mistakes", "The surest mistakes: what was answered, and the label with its probability", "the surest mistakes"),
+    (
+        "mistakes",
+        "The most confident mistakes: predicted class and label, with probabilities",
+        "the most confident mistakes",
+    ),
     ("label_issues", "Validation and test images whose label may be wrong", "images whose label may be wrong"),
 )
-"""Figures about mistakes that are shown where there are such: name, caption, and words in a sentence."""
+"""Figures about mistakes, shown if present: name, caption, and the words that refer to it."""
 
 
-def render(facts: Facts, pictures: set[str], form: Form) -> str:
-    """Return the report as Markdown; `pictures` are the names of those there are."""
+def render(facts: Facts, figures: set[str], form: Form) -> str:
+    """Return the report as Markdown; `figures` holds the names of those that exist."""
     template = _environment().get_template("report.md.j2")
     known: dict[str, str] = {}
     rendered = ""
-    for _ in range(2):  # the second time knows the numbers of what comes later
-        number = Numbering(form, pictures, known)
+    for _ in range(2):  # the second time, the numbers of later figures are known
+        number = Numbering(form, figures, known)
         rendered = template.render(
             facts=facts,
             number=number,
@@ -52,19 +56,19 @@ def render(facts: Facts, pictures: set[str], form: Form) -> str:
             mentions=[(name, words) for name, _, words in FAILURES],
         )
         known = number.numbers
-    return _tidy(rendered)
+    return _collapse_blank_lines(rendered)
 
 
 def render_model_card(facts: Facts) -> str:
-    """Return the card of the best model as Markdown; it says nothing that hangs on when or where it was written."""
+    """Return the card of the best model as Markdown; it does not depend on when or where it is written."""
     template = _environment().get_template("model_card.md.j2")
-    return _tidy(template.render(facts=facts, sentences=sentences, scores=score_rows(facts)))
+    return _collapse_blank_lines(template.render(facts=facts, sentences=sentences, scores=score_rows(facts)))
 
 
 def score_rows(facts: Facts) -> list[tuple[str, str, str]]:
-    """Return each score of the best on test with its interval, in words; macro scores first where classes are uneven.
+    """Return label, value and interval of each test score of the best model.
 
-    There the share of the largest class follows the accuracy.
+    If classes are imbalanced, macro scores come first and the share of the largest class follows the accuracy.
     """
     test, rows = facts.best.test, []
     for label, key, style in sorted(SCORES, key=lambda score: facts.uneven and not score[1].startswith("macro")):
@@ -100,5 +104,5 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def _tidy(rendered: str) -> str:
+def _collapse_blank_lines(rendered: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", rendered).strip() + "\n"

@@ -6,9 +6,9 @@ from darkroom.foundations.params import ONE_LINE, Section
 
 
 class ReportSettings(Section):
-    """What stands on the report's first page."""
+    """Title and author of the report."""
 
     title: Annotated[str, ONE_LINE] = ""
-    """Stands above the report and on the first slide; when empty, the name of the data set is used."""
+    """Title of the report and of the slides; if empty, it is made from the name of the data set."""
     author: Annotated[str, ONE_LINE] = ""
-    """Printed under the title when it is not empty."""
+    """Author, printed below the title; empty for none."""

@@ -1,4 +1,4 @@
-"""The presentation: what the report says, a slide a thought, with notes for whoever speaks."""
+"""The presentation: the content of the report, one idea per slide, with speaker notes."""
 
 from pathlib import Path
 
@@ -14,28 +14,28 @@ from darkroom.reporting.rendering import TEMPLATES
 from darkroom.reporting.wording import chance, count, duration, listing, percent
 
 ROWS = 7
-"""Models that a table on a slide has room for."""
-MOST_STEPS = 13
-"""Steps of a network that a table has room for."""
+"""Most models in the table on a slide."""
+MAX_STEPS = 13
+"""Most steps of a network in the table on a slide."""
 
 
-def write_slides(facts: Facts, pictures: dict[str, Path], path: Path) -> None:
-    """Write a presentation of 10 to 14 slides; `pictures` are PNG files by name.
+def write_slides(facts: Facts, figures: dict[str, Path], path: Path) -> None:
+    """Write a presentation of 10 to 14 slides; `figures` are PNG files by name.
 
-    The look is that of `templates/slides.pptx`, which PowerPoint and LibreOffice open and change.
+    Its layouts and fonts are those of `templates/slides.pptx`, which PowerPoint and LibreOffice can edit.
     """
-    deck = Deck(TEMPLATES / "slides.pptx", pictures)
-    _open(deck, facts)
+    deck = Deck(TEMPLATES / "slides.pptx", figures)
+    _opening(deck, facts)
     _data(deck, facts)
     _models(deck, facts)
     _results(deck, facts)
-    _doubts(deck, facts)
-    _close(deck, facts)
+    _confidence(deck, facts)
+    _closing(deck, facts)
     deck.save(path, facts.title, facts.author)
 
 
 def shown(facts: Facts) -> list[Entry]:
-    """Return the models that a slide has room for: the baseline, the best, and the next by validation accuracy."""
+    """Return the models that fit on a slide: the baseline, the best, and the next ones by validation accuracy."""
     others = [entry for entry in facts.networks if entry is not facts.best]
     others.sort(key=lambda entry: -entry.validation["accuracy"])
     return [facts.bar, facts.best, *others][:ROWS]
@@ -45,37 +45,37 @@ def _of(facts: Facts, part: list[Entry]) -> str:
     return f" ({len(part)} of {len(facts.entries)})" if len(part) < len(facts.entries) else ""
 
 
-def _open(deck: Deck, facts: Facts) -> None:
-    said = sentences.summary(facts)
-    slide = deck.add(facts.title, "\n".join(said), "Title Slide")
+def _opening(deck: Deck, facts: Facts) -> None:
+    summary = sentences.summary(facts)
+    slide = deck.add(facts.title, "\n".join(summary), "Title Slide")
     dataset = facts.data["dataset"] if facts.data["dataset"] not in facts.title else ""
     slide.placeholders[1].text = naming.escape(" · ".join(filter(None, (dataset, facts.author))))
     best = facts.best
-    slide = deck.add("In short", "\n".join(said))
+    slide = deck.add("Summary", "\n".join(summary))
     big = slide.shapes.add_textbox(LEFT, TOP, Inches(2.9), HEIGHT).text_frame
     big.word_wrap, big.vertical_anchor = True, MSO_ANCHOR.MIDDLE
-    right = f"of {count(facts.data['test'], 'test image')} right"
-    accuracy = (sentences.interval(best.test, "accuracy"), 12, MUTED, False)
-    parts = [(percent(best.test["accuracy"]), 48, BLUE, True), (right, 16, INK, False), accuracy]
+    label = f"accuracy on {count(facts.data['test'], 'test image')}"
+    interval = (sentences.interval(best.test, "accuracy"), 12, MUTED, False)
+    parts = [(percent(best.test["accuracy"]), 48, BLUE, True), (label, 16, INK, False), interval]
     if facts.uneven:
         parts = [
             (f"{best.test['macro_f1']:.3f}", 48, BLUE, True),
             ("macro F1", 16, INK, False),
-            (f"{percent(best.test['accuracy'])} {right}", 16, INK, False),
-            accuracy,
+            (f"{percent(best.test['accuracy'])} {label}", 16, INK, False),
+            interval,
             (f"{sentences.majority(facts)}: {percent(facts.majority.accuracy)}", 12, MUTED, False),
         ]
     for place, (words, size, colour, bold) in enumerate(parts):
         paragraph = big.paragraphs[0] if not place else big.add_paragraph()
         run = paragraph.add_run()
         run.text, run.font.size, run.font.color.rgb, run.font.bold = naming.escape(words), Pt(size), colour, bold
-    look.text(slide, [said[0], said[1], said[3], said[4]], Inches(3.5), Inches(6.0))
+    look.text(slide, [summary[0], summary[1], summary[3], summary[4]], Inches(3.5), Inches(6.0))
 
 
 def _data(deck: Deck, facts: Facts) -> None:
     data = facts.data
-    total = f"{count(data['images'], 'image')} of {count(data['classes'], 'class', 'classes')}"
-    facts_told = [
+    total = f"{count(data['images'], 'image')} in {count(data['classes'], 'class', 'classes')}"
+    lines = [
         f"{data['dataset']}: {total}, {data['image_size']} × {data['image_size']} pixels",
         *(
             f"{name}: {data[name]:,} ({percent(data[name] / data['images'])})"
@@ -83,43 +83,47 @@ def _data(deck: Deck, facts: Facts) -> None:
         ),
     ]
     if data["imbalance"] >= 1.05:
-        facts_told.append(f"The largest class has {data['imbalance']:.1f} times the images of the smallest")
+        lines.append(f"The largest class has {data['imbalance']:.1f} times as many images as the smallest")
     found = [
         (
             data["copies"] + data["near_copies"],
-            "copy, kept on one side of a split",
-            "copies, kept on one side of a split",
+            "copy, kept in the same split as its original",
+            "copies, kept in the same split as their originals",
         ),
         (data["broken"], "file that could not be read", "files that could not be read"),
-        (data["leaks"], "test image with a copy elsewhere", "test images with a copy elsewhere"),
+        (
+            data["leaks"],
+            "test image that the source repeats in another split",
+            "test images that the source repeats in other splits",
+        ),
     ]
-    facts_told += [count(number, one, several) for number, one, several in found if number]
+    lines += [count(number, one, several) for number, one, several in found if number]
     licence = f" Licence: {data['licence']}." if data["licence"] else ""
-    slide = deck.add("The data", f"Source: {data['source']}.{licence} Images of one class are in one row.")
-    deck.picture(slide, "samples", LEFT, Inches(4.6), HEIGHT)
-    look.text(slide, facts_told, Inches(5.3), Inches(4.2))
+    slide = deck.add("The data", f"Source: {data['source']}.{licence} Each row shows images of one class.")
+    deck.figure(slide, "samples", LEFT, Inches(4.6), HEIGHT)
+    look.text(slide, lines, Inches(5.3), Inches(4.2))
     slide = deck.add(
-        "How the images are divided",
-        f"The training images fit the weights. The validation images {sentences.validation_use(facts)}. Each model is "
-        "scored once on the test images, which choose nothing.",
+        "How the images are split",
+        f"The training images are used to fit the weights, the validation images to {sentences.validation_use(facts)}. "
+        "Each model is scored once on the test images, which influence no choice.",
     )
-    deck.picture(slide, "classes")
+    deck.figure(slide, "classes")
 
 
 def _models(deck: Deck, facts: Facts) -> None:
     _layers(deck, facts)
     training = facts.best.card.training
-    told = [sentences.training(entry) for entry in shown(facts)[1:]]
+    lines = [sentences.training(entry) for entry in shown(facts)[1:]]
     notes = [f"{name} {training[key]}" for name, key in _RECIPE if key in training]
-    how = ", ".join(notes) if facts.best.card.epochs and notes else "no epochs, only its last layer was fitted"
-    curves = "learning_curves" in deck.pictures
-    dots = " Dots mark the epochs that were kept." if curves else ""
+    how = ", ".join(notes) if facts.best.card.epochs and notes else "only the last layer was fitted, without epochs"
+    curves = "learning_curves" in deck.figures
+    dots = " Dots mark the epochs whose weights were kept." if curves else ""
     slide = deck.add("Training", f"{facts.best.card.name}: {how}.{dots}")
     if curves:
-        deck.picture(slide, "learning_curves", LEFT, Inches(5.6), HEIGHT)
-        look.text(slide, told, Inches(6.3), Inches(3.2), 14)
+        deck.figure(slide, "learning_curves", LEFT, Inches(5.6), HEIGHT)
+        look.text(slide, lines, Inches(6.3), Inches(3.2), 14)
     else:
-        look.text(slide, told)
+        look.text(slide, lines)
 
 
 def _duration(entry: Entry) -> str:
@@ -127,27 +131,28 @@ def _duration(entry: Entry) -> str:
 
 
 def _layers(deck: Deck, facts: Facts) -> None:
-    """Show what the best network consists of: as a table, or where that has no room as a drawing."""
+    """Show the layers of the best network: as a table if they fit into one, else as a diagram."""
     card, steps = facts.best.card, facts.best.steps
     for number, alike in enumerate(facts.architectures, 1):
         if facts.best in alike:
             slide = deck.add(
-                f"What {card.name} consists of",
-                f"The image enters at the top, {card.image_size} × {card.image_size} pixels of three colours. All in "
-                f"all {card.parameters:,} parameters. Built alike: {listing([entry.card.name for entry in alike])}.",
+                f"Architecture of {card.name}",
+                f"The input at the top is an RGB image of {card.image_size} × {card.image_size} pixels. The network "
+                f"has {card.parameters:,} parameters. Networks with this architecture: "
+                f"{listing([entry.card.name for entry in alike])}.",
             )
-            if len(steps) <= MOST_STEPS:
+            if len(steps) <= MAX_STEPS:
                 rows = [(step.title, step.shape, f"{step.parameters:,}" if step.parameters else "") for step in steps]
                 look.table(slide, ("Layer", "Output", "Parameters"), rows, (5, 2, 1.5))
             else:
-                deck.picture(slide, f"architecture_{number}")
+                deck.figure(slide, f"architecture_{number}")
 
 
 _RECIPE = (
     ("optimiser", "optimizer"),
     ("learning rate", "learning_rate"),
     ("schedule", "schedule"),
-    ("batches of", "batch_size"),
+    ("batch size", "batch_size"),
     ("weight decay", "weight_decay"),
 )
 
@@ -162,54 +167,54 @@ def _results(deck: Deck, facts: Facts) -> None:
         f"Accuracy on {count(facts.data['test'], 'test image')}",
         f"{sentences.headline(facts)} {sentences.verdict(facts)} {sentences.leaks(facts)}".strip(),
     )
-    deck.picture(slide, "accuracy")
+    deck.figure(slide, "accuracy")
     slide = deck.add(
         f"The models and their scores{_of(facts, part)}",
-        "The baseline is the bar that networks have to clear. All are compared with the best on the same images; "
-        "within noise is what chance alone may bring. "
+        "The baseline is the reference for the networks. All models are compared with the best on the same images; "
+        '"within noise" means that the difference is not statistically significant. '
         + ". ".join(f"{each.card.name}: {each.card.architecture}" for each in part),
     )
     rows = []
     for entry in part:
         test, versus = entry.test, entry.versus_best
-        said = f"{versus['verdict']}, {chance(versus['p_value'])}" if versus else "the best"
+        comparison = f"{versus['verdict']}, {chance(versus['p_value'])}" if versus else "the best"
         low, high = percent(test["accuracy_low"]), percent(test["accuracy_high"])
-        scores = (f"{test['macro_f1']:.3f}", percent(test["accuracy"]), f"{low}\u00a0–\u00a0{high}", said)
+        scores = (f"{test['macro_f1']:.3f}", percent(test["accuracy"]), f"{low}\u00a0–\u00a0{high}", comparison)
         rows.append((_star(entry, facts), f"{entry.card.parameters:,}", _duration(entry), *scores))
     if facts.uneven:
         always = facts.majority
         rows.append((f"always {always.name}", "", "", f"{always.macro_f1:.3f}", percent(always.accuracy), "", ""))
-    header = ("Model", "Parameters", "Training", "Macro F1", "Accuracy", "95% interval", "Against the best")
+    header = ("Model", "Parameters", "Training", "Macro F1", "Accuracy", "95% interval", "Compared with the best")
     look.table(slide, header, rows, (1.9, 1.15, 1.15, 0.95, 1.0, 1.75, 2.0))
-    wrong = [sentences.mistake(facts, item).removeprefix("to take ") for item in facts.confusions[:5]]
+    mistakes = [f"Classified {sentences.mistake(facts, item)}" for item in facts.confusions[:5]]
     slide = deck.add(
-        f"Where {best.card.name} errs",
-        "Rows are what the images show, columns what they are taken for; right answers are blue, mistakes orange.",
+        f"Mistakes of {best.card.name}",
+        "Rows are actual classes, columns predicted classes. Correct predictions are blue, mistakes orange.",
     )
-    deck.picture(slide, "confusion", LEFT, Inches(4.9), HEIGHT)
-    look.text(slide, wrong or [f"No mistake on {count(facts.data['test'], 'test image')}"], Inches(5.7), Inches(3.8))
-    if "mistakes" in deck.pictures:
-        slide = deck.add("The most confident mistakes", "What the model was surest of and wrong about.")
-        deck.picture(slide, "mistakes")
+    deck.figure(slide, "confusion", LEFT, Inches(4.9), HEIGHT)
+    look.text(slide, mistakes or [f"No mistake on {count(facts.data['test'], 'test image')}"], Inches(5.7), Inches(3.8))
+    if "mistakes" in deck.figures:
+        slide = deck.add("The most confident mistakes", "Mistakes with the highest predicted probability.")
+        deck.figure(slide, "mistakes")
 
 
-def _doubts(deck: Deck, facts: Facts) -> None:
+def _confidence(deck: Deck, facts: Facts) -> None:
     abstention = sentences.abstention(facts)
     slide = deck.add(
-        "How far its confidence can be believed", f"{sentences.calibration(facts)} {' '.join(abstention)}".strip()
+        "Calibration and confident answers", f"{sentences.calibration(facts)} {' '.join(abstention)}".strip()
     )
-    deck.picture(slide, "reliability", LEFT, Inches(4.3), HEIGHT)
+    deck.figure(slide, "reliability", LEFT, Inches(4.3), HEIGHT)
     look.text(slide, [sentences.calibration(facts), *abstention[1:]], Inches(5.0), Inches(4.5), 14)
-    if facts.robustness and "robustness" in deck.pictures:
-        slide = deck.add("Pictures made worse", sentences.robustness(facts))
-        deck.picture(slide, "robustness", LEFT, Inches(5.4), HEIGHT)
+    if facts.robustness and "robustness" in deck.figures:
+        slide = deck.add("Robustness to corrupted images", sentences.robustness(facts))
+        deck.figure(slide, "robustness", LEFT, Inches(5.4), HEIGHT)
         look.text(slide, [sentences.robustness(facts)], Inches(6.1), Inches(3.4), 14)
 
 
-def _close(deck: Deck, facts: Facts) -> None:
-    lessons = insights.lessons(facts)
-    slide = deck.add("The best model, and why", " ".join([sentences.headline(facts), *lessons]))
-    look.text(slide, [sentences.choice(facts), sentences.verdict(facts), *lessons[:4]])
+def _closing(deck: Deck, facts: Facts) -> None:
+    findings = insights.findings(facts)
+    slide = deck.add("The best model", " ".join([sentences.headline(facts), *findings]))
+    look.text(slide, [sentences.choice(facts), sentences.verdict(facts), *findings[:4]])
     steps = [f"{step}: {command}" if command else step for step, command in insights.next_steps(facts)]
-    slide = deck.add("How far to trust this, and what to try next", " ".join(steps))
+    slide = deck.add("Limitations and next steps", " ".join(steps))
     look.text(slide, [*sentences.limits(facts), *(f"Next: {step}" for step in steps[:4])])

@@ -1,4 +1,4 @@
-"""Numbers as people read them, and text that Markdown leaves alone."""
+"""Numbers formatted for readers, and text escaped for Markdown."""
 
 import json
 from collections.abc import Mapping
@@ -9,13 +9,13 @@ from darkroom.markdown import text as text
 
 
 def percent(share: float) -> str:
-    """Return a share of 0 to 1 as "98.3%"; only a whole one is called 100%."""
+    """Return a share from 0 to 1 as "98.3%"; only 1 itself is shown as 100%."""
     shown = f"{share:.1%}"
     return f"{min(share, 0.9999):.2%}" if shown == "100.0%" and share < 1 else shown
 
 
 def points(difference: float) -> str:
-    """Return a difference of shares, without its sign, as "1.3 percentage points"."""
+    """Return the size of a difference between shares as "1.3 percentage points"."""
     shown = f"{abs(difference) * 100:.1f}"
     return f"{shown} percentage {'point' if shown == '1.0' else 'points'}"
 
@@ -28,7 +28,7 @@ def chance(p_value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time as "12 s", "3 min 5 s" or "2 h 10 min", which no line end divides."""
+    """Return a time as "12 s", "3 min 5 s" or "2 h 10 min", with non-breaking spaces."""
     whole = round(seconds)
     minutes, rest = divmod(whole, 60)
     if whole < 60:
@@ -39,12 +39,12 @@ def duration(seconds: float) -> str:
 
 
 def megabytes(size: float) -> str:
-    """Return a size in 10⁶ bytes as "12.3 MB" or, under ten, "0.25 MB"."""
+    """Return a size in 10⁶ bytes as "12.3 MB" or, below ten, "0.25 MB"."""
     return f"{size:,.1f}\u00a0MB" if size >= 9.995 else f"{size:.2f}\u00a0MB"
 
 
 def milliseconds(time: float) -> str:
-    """Return a time in milliseconds with two digits: "0.12 ms", "1.7 ms", "142 ms"."""
+    """Return a time with two significant digits, or without decimals from 99.5 on: "0.12 ms", "1.7 ms", "142 ms"."""
     return f"{time:,.0f}\u00a0ms" if time >= 99.5 else f"{time:.2g}\u00a0ms"
 
 
@@ -54,18 +54,18 @@ def listing(items: list[str]) -> str:
 
 
 def numeral(number: int) -> str:
-    """Return a number as it opens a sentence: "Three" up to "Twelve", then digits."""
+    """Return a number that starts a sentence: "Three", up to "Twelve", then digits."""
     names = ["No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten", "Eleven", "Twelve"]
     return names[number] if number < len(names) else f"{number:,}"
 
 
 def times(ratio: float) -> str:
-    """Return "27 times" or, under ten, "1.3 times"."""
+    """Return "27 times" or, below ten, "1.3 times"."""
     return f"{ratio:,.0f} times" if ratio >= 9.95 else f"{ratio:.1f} times"
 
 
 def recipe(parameters: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Return nested parameters as sorted (dotted name, value as YAML writes it) pairs; what is off is left out."""
+    """Return nested parameters as sorted pairs of dotted name and value; empty, zero and disabled ones are omitted."""
     pairs: list[tuple[str, str]] = []
     for key, value in sorted(parameters.items()):
         if isinstance(value, Mapping):

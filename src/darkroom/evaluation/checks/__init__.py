@@ -1,1 +1,1 @@
-"""How a model behaves beyond the test images: corrupted and foreign ones, explanations, cost."""
+"""Checks beyond the test images: corrupted and out-of-distribution images, explanations and cost."""

@@ -1,4 +1,4 @@
-"""What a network costs: its size, and the time it takes to answer here."""
+"""Cost of a network: its size and its latency on this machine."""
 
 import time
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ import numpy as np
 from darkroom.predictor import Predictor
 
 LEAST, MOST = 10, 200
-"""Answers that are timed."""
+"""Bounds on the number of timed predictions."""
 SECONDS = 0.5
-"""Time after which no more than the least are."""
+"""Time after which measurement stops, once there are `LEAST`."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """A line of `cost.csv`."""
+    """A row of `cost.csv`."""
 
     candidate: str
     parameters: int
@@ -24,23 +24,23 @@ class Cost:
     """Of `model.onnx`, 10⁶ bytes."""
     training_seconds: float
     milliseconds: float
-    """Median time of one image at a time with one thread; it differs from run to run and from machine to machine."""
+    """Median time per image, one at a time on one thread; it varies between runs and machines."""
 
 
-def headline(price: Cost) -> dict[str, float]:
-    """Return `metrics/cost.json`: the size, and the time to one digit, since it differs from run to run."""
+def headline(cost: Cost) -> dict[str, float]:
+    """Return `metrics/cost.json`: the size and the latency, with one digit since it varies between runs."""
     return {
-        "megabytes": round(price.megabytes, 2),
-        "milliseconds": float(f"{price.milliseconds:.1g}"),
+        "megabytes": round(cost.megabytes, 2),
+        "milliseconds": float(f"{cost.milliseconds:.1g}"),
     }
 
 
 def measure(folder: Path) -> Cost:
-    """Return what the network in `folder` costs; takes about half a second."""
+    """Measure the network in `folder`, which takes about half a second."""
     predictor = Predictor(folder, threads=1)
     card = predictor.card
     image = np.full((1, card.image_size, card.image_size, 3), 127, dtype=np.uint8)
-    predictor.logits(image)  # the first allocates
+    predictor.logits(image)  # the first call allocates memory
     times: list[float] = []
     while len(times) < LEAST or (sum(times) < SECONDS and len(times) < MOST):
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Which test images are explained, and the figure of what their answers rest on."""
+"""Selection of test images to explain, and the figure of their explanation maps."""
 
 from collections.abc import Sequence
 
@@ -12,23 +12,23 @@ from darkroom.explaining import occlusion, overlay
 from darkroom.predictor import Predictor
 
 RIGHT, WRONG = 6, 4
-"""Most images of each kind: three lines of the figure for the right ones, one for each wrong one."""
-HIDDEN, ACTIVE = "hidden", "feature map"
-"""Under the two kinds of maps."""
+"""Most images of each kind: three rows of the figure for correct predictions, a row for each wrong one."""
+OCCLUSION, ACTIVATION = "occlusion", "feature map"
+"""Captions of the two kinds of maps."""
 
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
 
 
 def choose(predicted: Labels, labels: Labels, seed: int) -> tuple[list[int], list[int]]:
-    """Return positions of right and of wrong answers, a random choice of each; right ones of as many classes as can be.
+    """Return indices of randomly chosen correct and wrong predictions; correct ones cover as many classes as possible.
 
     predicted, labels: shape (rows,).
     """
     random = np.random.default_rng(seed)
     right, wrong = (random.permutation(np.flatnonzero((predicted == labels) == kind)) for kind in (True, False))
     seen: dict[int, int] = {}
-    turns = []  # an image's turn: how many of its class come before it
+    turns = []  # how many images of the same class come before each
     for place in right:
         turns.append(seen.get(int(labels[place]), 0))
         seen[int(labels[place])] = turns[-1] + 1
@@ -43,9 +43,9 @@ def draw(
     probabilities: npt.NDArray[np.float64],
     classes: Sequence[str],
 ) -> Figure:
-    """Return each image beside what speaks for its predicted class and, where that is wrong, for its own class.
+    """Draw each image beside the maps of its predicted class and, if that is wrong, of its true class.
 
-    That is a map by hiding places of the picture, and one by the network's last feature map where it has any.
+    There is an occlusion map for each and, if the network has a feature map, a class activation map.
     images: uint8, shape (N, S, S, 3); labels: shape (N,); probabilities: shape (N, classes).
     """
     shown: dict[bool, list[tuple[Images, list[str]]]] = {True: [], False: []}
@@ -55,11 +55,11 @@ def draw(
         right = predicted == label
         cells = [(image, [fit(classes[label]), "right" if right else "wrong"])]
         for target in dict.fromkeys((predicted, int(label))):
-            words = [f"for {fit(classes[target], 4)}", f"{percent(float(given[target]))}, {HIDDEN}"]
+            words = [f"for {fit(classes[target], 4)}", f"{percent(float(given[target]))}, {OCCLUSION}"]
             cells.append((overlay(image, occlusion(predictor, image, target).heat), words))
             if (heat := activation.map(image, target)) is not None:
-                cells.append((overlay(image, heat), [words[0], ACTIVE]))
-        # Each kind keeps to its columns, wherever its lines begin.
+                cells.append((overlay(image, heat), [words[0], ACTIVATION]))
+        # Fill up the row, so that columns stay aligned.
         shown[right] += cells + [blank] * (-len(cells) % (COLUMNS // 2 if right else COLUMNS))
     cells = shown[True]
     if shown[False]:

@@ -1,4 +1,4 @@
-"""How much worse the best candidate gets when its pictures do."""
+"""Accuracy of the best candidate on corrupted images."""
 
 from dataclasses import dataclass
 
@@ -23,13 +23,13 @@ Images = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Robustness:
-    """Whether each image is answered rightly, bool, shape (rows,): as it is, and by corruption and strength."""
+    """Whether each image is classified correctly, bool, shape (rows,): uncorrupted, and by corruption and strength."""
 
     clean: npt.NDArray[np.bool_]
     corrupted: dict[str, list[npt.NDArray[np.bool_]]]
 
     def accuracies(self) -> dict[str, list[float]]:
-        """Return the accuracy by corruption, one a strength from 1."""
+        """Return the accuracy by corruption, one value per strength from 1."""
         return {name: [float(right.mean()) for right in rights] for name, rights in self.corrupted.items()}
 
     def mean(self) -> float:
@@ -37,20 +37,20 @@ class Robustness:
         return float(self._shares().mean())
 
     def interval(self, seed: int) -> Interval:
-        """Return its 95% interval, from a bootstrap of the images."""
+        """Return the 95% interval of `mean`, from a bootstrap over the images."""
         shares = self._shares()
         rows = len(shares)
         means = Bootstrap(rows, seed).sums(csc_array(shares[:, np.newaxis]))[:, 0] / rows
         return unless_perfect(percentile_interval(means), rows)
 
     def _shares(self) -> npt.NDArray[np.float64]:
-        """Return in what share of its corruptions each image is answered rightly, shape (rows,)."""
+        """Return the share of correctly classified corruptions of each image, shape (rows,)."""
         shares: npt.NDArray[np.float64] = np.mean([right for rights in self.corrupted.values() for right in rights], 0)
         return shares
 
 
 def pick(split: Split, most: int, seed: int) -> npt.NDArray[np.int64]:
-    """Return up to `most` packed rows of test images, ascending: all of them or a random choice."""
+    """Return up to `most` packed rows of test images, ascending: all of them or a random sample."""
     test = split.rows("test")
     if len(test) <= most:
         return test
@@ -58,27 +58,29 @@ def pick(split: Split, most: int, seed: int) -> npt.NDArray[np.int64]:
 
 
 def measure(predictor: Predictor, images: Images, labels: npt.NDArray[np.int64], seed: int) -> Robustness:
-    """Answer each corruption of `images`, uint8, shape (rows, S, S, 3), whose classes are `labels`, shape (rows,)."""
+    """Classify each corruption of `images`, uint8, shape (rows, S, S, 3); labels: shape (rows,)."""
 
-    def right(shown: Images) -> npt.NDArray[np.bool_]:
-        answered: npt.NDArray[np.bool_] = predictor.logits_in_parts(shown).argmax(axis=1) == labels
-        return answered
+    def correct(inputs: Images) -> npt.NDArray[np.bool_]:
+        hits: npt.NDArray[np.bool_] = predictor.logits_in_parts(inputs).argmax(axis=1) == labels
+        return hits
 
     corrupted = {
-        name: [right(corrupt(images, strength, _random(seed, place, strength))) for strength in range(1, STRENGTHS + 1)]
+        name: [
+            correct(corrupt(images, strength, _random(seed, place, strength))) for strength in range(1, STRENGTHS + 1)
+        ]
         for place, (name, corrupt) in enumerate(ALL.items())
     }
-    return Robustness(right(images), corrupted)
+    return Robustness(correct(images), corrupted)
 
 
 def examples(image: Images, seed: int) -> tuple[list[Images], list[list[str]]]:
-    """Return one image, uint8, shape (S, S, 3), under every corruption and strength, line by line, with captions."""
-    pictures, captions = [], []
+    """Return one image, uint8, shape (S, S, 3), under every corruption and strength, row by row, with captions."""
+    corrupted, captions = [], []
     for place, (name, corrupt) in enumerate(ALL.items()):
         for strength in range(1, STRENGTHS + 1):
-            pictures.append(corrupt(image[np.newaxis], strength, _random(seed, place, strength))[0])
+            corrupted.append(corrupt(image[np.newaxis], strength, _random(seed, place, strength))[0])
             captions.append([f"{name} {strength}"])
-    return pictures, captions
+    return corrupted, captions
 
 
 def summarise(found: Robustness, seed: int) -> dict[str, object]:
@@ -110,5 +112,5 @@ def curve(found: Robustness) -> pd.DataFrame:
 
 
 def _random(seed: int, place: int, strength: int) -> np.random.Generator:
-    """Return a generator of its own for each corruption and strength, so that one more moves none of the others."""
+    """Return a separate generator for each corruption and strength, so that adding one does not change the others."""
     return np.random.default_rng((seed, place, strength))

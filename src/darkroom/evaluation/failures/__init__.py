@@ -1,1 +1,1 @@
-"""Where a model fails."""
+"""Analysis of failures: mistakes, label issues and weak slices."""

@@ -1,4 +1,4 @@
-"""Where the best candidate fails: classes it confuses, mistakes it is sure of, and labels that may be wrong."""
+"""Mistakes of the best candidate: confused classes, confident mistakes, and labels that may be wrong."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Labels = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Pair:
-    """Test images of one class that were taken for another."""
+    """Test images of one class that were classified as another."""
 
     actual: str
     predicted: str
@@ -23,10 +23,10 @@ class Pair:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """One image on which the candidate and the label disagree."""
+    """An image on which the candidate and the label disagree."""
 
     row: int
-    """In the packed data."""
+    """Row in the packed data."""
     label: str
     label_probability: float
     predicted: str
@@ -34,17 +34,17 @@ class Disagreement:
 
 
 def confused(predicted: Labels, labels: Labels, classes: Sequence[str]) -> list[Pair]:
-    """Return the pairs that were confused, the most frequent first; of equals, the higher rate.
+    """Return confused pairs of classes, the most frequent first; ties are broken by the higher rate.
 
-    predicted, labels: shape (rows,), positions in `classes`.
+    predicted, labels: shape (rows,), indices into `classes`.
     """
     counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
     np.add.at(counts, (labels, predicted), 1)
     rates = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     np.fill_diagonal(counts, 0)
     pairs = [
-        Pair(classes[actual], classes[taken], int(counts[actual, taken]), float(rates[actual, taken]))
-        for actual, taken in zip(*np.nonzero(counts), strict=True)
+        Pair(classes[actual], classes[other], int(counts[actual, other]), float(rates[actual, other]))
+        for actual, other in zip(*np.nonzero(counts), strict=True)
     ]
     return sorted(pairs, key=lambda pair: (-pair.count, -pair.rate, pair.actual, pair.predicted))
 
@@ -52,40 +52,40 @@ def confused(predicted: Labels, labels: Labels, classes: Sequence[str]) -> list[
 def mistakes(
     probabilities: Floats, labels: Labels, rows: npt.NDArray[np.int64], classes: Sequence[str]
 ) -> list[Disagreement]:
-    """Return every mistake, the one with the highest probability first.
+    """Return all mistakes, the most confident first.
 
     probabilities: shape (rows, classes); labels: shape (rows,); rows: their packed rows.
     """
     predicted = probabilities.argmax(axis=1)
     wrong = np.flatnonzero(predicted != labels)
     order = wrong[np.argsort(-probabilities[wrong, predicted[wrong]], kind="stable")]
-    return [_doubtful(probabilities, labels, rows, classes, place, int(predicted[place])) for place in order]
+    return [_disagreement(probabilities, labels, rows, classes, place, int(predicted[place])) for place in order]
 
 
 def label_issues(
     probabilities: Floats, labels: Labels, rows: npt.NDArray[np.int64], classes: Sequence[str]
 ) -> list[Disagreement]:
-    """Return the images whose label may be wrong, the one least like its label first: a person must look at them.
+    """Return images whose label may be wrong, the least probable label first; a person has to check them.
 
     Confident learning (Northcutt, Jiang and Chuang, Confident Learning: Estimating Uncertainty in Dataset Labels,
-    2021): a class is likely where its probability is at least what images of that label have on average; an image
-    whose likeliest such class is not its label is an issue, ranked by the probability of its label. The
-    probabilities must come from images that the model was not fitted to. Arguments as for `mistakes`.
+    2021): a class is likely if its probability is at least the mean over images with that label. An image whose most
+    probable likely class is not its label is an issue. The model must not have been fitted to these images. Arguments
+    as for `mistakes`.
     """
     counts = np.bincount(labels, minlength=len(classes))
     sums = np.bincount(labels, probabilities[np.arange(len(labels)), labels], len(classes))
-    usual = np.where(counts > 0, sums / np.maximum(counts, 1), np.inf)  # nothing is likely to be an absent class
-    likely = np.where(probabilities >= usual, probabilities, -1.0)
+    average = np.where(counts > 0, sums / np.maximum(counts, 1), np.inf)  # an absent class is never likely
+    likely = np.where(probabilities >= average, probabilities, -1.0)
     better = likely.argmax(axis=1)
     issues = np.flatnonzero((likely.max(axis=1) > 0) & (better != labels))
     own = probabilities[issues, labels[issues]]
     return [
-        _doubtful(probabilities, labels, rows, classes, place, int(better[place]))
+        _disagreement(probabilities, labels, rows, classes, place, int(better[place]))
         for place in issues[np.argsort(own, kind="stable")]
     ]
 
 
-def _doubtful(
+def _disagreement(
     probabilities: Floats, labels: Labels, rows: Labels, classes: Sequence[str], place: int, predicted: int
 ) -> Disagreement:
     return Disagreement(

@@ -1,4 +1,4 @@
-"""What a person should look at: the best candidate's failures, gathered."""
+"""The failures of the best candidate, for review by a person."""
 
 from dataclasses import dataclass
 
@@ -18,26 +18,26 @@ class Review:
     confused: list[Pair]
     """On test."""
     mistakes: list[Disagreement]
-    """On test, the surest first."""
+    """On test, the most confident first."""
     label_issues: list[Disagreement]
-    """On validation and test, which it was not fitted to; the least likely label first."""
+    """On validation and test, which were not used for fitting; the least probable label first."""
     slices: list[Slice]
     """Of the test images."""
 
 
 def review(best: Evaluated, data: Packed, split: Split) -> Review:
-    """Return where `best` fails."""
+    """Return the failures of `best`."""
     test, validation = split.rows("test"), split.rows("validation")
     labels = split.labels[test]
-    seen = candidate.softmax(best.predictions.validation, best.temperature)
+    calibrated = candidate.softmax(best.predictions.validation, best.temperature)
     rows = np.concatenate([validation, test])
-    everything = np.concatenate([seen, best.probabilities])
+    probabilities = np.concatenate([calibrated, best.probabilities])
     measured = measures(data.images, test, data.records)
     names = [data.records[row].slice for row in test]
     largest = labels == np.bincount(labels).argmax()
     return Review(
         confused=confused(best.predicted, labels, split.classes),
         mistakes=mistakes(best.probabilities, labels, test, split.classes),
-        label_issues=label_issues(everything, split.labels[rows], rows, split.classes),
+        label_issues=label_issues(probabilities, split.labels[rows], rows, split.classes),
         slices=slices(measured, best.predicted == labels, largest, split.leaks[test], names),
     )

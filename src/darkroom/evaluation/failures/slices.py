@@ -1,4 +1,4 @@
-"""Accuracy on subsets of the test images (slices): by size, brightness and what else can be measured of an image."""
+"""Accuracy on slices of the test images: by image measures, by leaks and by slices that the source defines."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,18 +13,18 @@ from darkroom.evaluation.scores.intervals import accuracy_interval
 from darkroom.packed import Record
 
 PARTS = 3
-"""Slices of one measure, about equally many images each."""
-AT_ONCE = 1024
-"""Images that are in memory at a time."""
+"""Number of slices per measure, of about equal size."""
+BATCH = 1024
+"""Images in memory at a time."""
 GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-"""How much red, green and blue add to brightness (ITU-R BT.601)."""
+"""Weights of red, green and blue in the grey value (ITU-R BT.601)."""
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Slice:
-    """The test images of one kind."""
+    """Accuracy on one slice of the test images."""
 
     measure: str
     kind: str
@@ -34,23 +34,24 @@ class Slice:
     accuracy_high: float
     """Wilson's 95% interval."""
     majority: float
-    """The accuracy that always answering the largest class of the test split would have."""
+    """Accuracy of always predicting the largest class of the test split."""
     p_value: float = 1.0
-    """Of Fisher's exact test of its accuracy against that of the other test images, with Holm's correction."""
+    """Of Fisher's exact test against the other test images, with Holm's correction."""
 
 
 def measures(
     images: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64], records: Sequence[Record]
 ) -> dict[str, Floats]:
-    """Return what is measured of the packed `rows`, shape (rows,) each.
+    """Return the measures of the packed `rows`, shape (rows,) each.
 
-    Size is the square root of the pixels that a picture came with; brightness its mean, 0 black to 1 white;
-    contrast the spread of its brightness; sharpness the spread of the Laplacian, as autofocus has it (Pech-Pacheco
-    et al., Diatom Autofocusing in Brightfield Microscopy, 2000). All but size are of the packed picture.
+    Size is the square root of the number of pixels of the original image. The others are computed on the packed image:
+    brightness is the mean grey value, from 0 (black) to 1 (white); contrast is the standard deviation of the grey
+    values; sharpness is that of their Laplacian, as in autofocus (Pech-Pacheco et al., Diatom Autofocusing in
+    Brightfield Microscopy, 2000).
     """
     parts = []
-    for start in range(0, len(rows), AT_ONCE):
-        grey = images[rows[start : start + AT_ONCE]].astype(np.float32) @ GREY / 255
+    for start in range(0, len(rows), BATCH):
+        grey = images[rows[start : start + BATCH]].astype(np.float32) @ GREY / 255
         edges = laplace(grey, axes=(1, 2))
         parts.append([grey.mean(axis=(1, 2)), grey.std(axis=(1, 2)), edges.std(axis=(1, 2))])
     brightness, contrast, sharpness = np.concatenate(parts, axis=1).astype(np.float64)
@@ -65,17 +66,15 @@ def slices(
     leaks: npt.NDArray[np.bool_],
     names: Sequence[str] = (),
 ) -> list[Slice]:
-    """Return the accuracy of each slice, measure by measure from low to high; a measure that never varies has none.
+    """Return the accuracy of each slice, by measure and from low to high; a constant measure has no slices.
 
     measured: what `measures` returns; right, leaks: shape (rows,); largest: whether each row is of the largest class,
-    shape (rows,); names: the source's own slice of each row, as many as rows, or none; images of none have an empty
-    one.
+    shape (rows,); names: the source's slice of each row, empty for rows without one, or an empty sequence.
     """
     found = []
     for measure, values in measured.items():
-        shown = values.round(
-            0 if measure == "size" else 4
-        )  # what a reader sees decides, and equal values stay together
+        # Split by the rounded values that readers see, and keep equal values together.
+        shown = values.round(0 if measure == "size" else 4)
         edges = np.unique(np.quantile(shown, np.linspace(0, 1, PARTS + 1)[1:-1], method="inverted_cdf"))
         places = np.searchsorted(edges, shown, side="left")
         groups = [places == place for place in range(len(edges) + 1)]
@@ -94,11 +93,11 @@ def slices(
         kinds, places = np.unique(np.array(names, dtype=np.str_), return_inverse=True)
         columns = [np.bincount(places, flags).astype(int).tolist() for flags in (right, largest, None)]
         counted = zip(kinds.tolist(), *columns, strict=True)
-        found += [_counted("slice", kind, *counts) for kind, *counts in counted if kind]
-    return _tested(found, right)
+        found += [_from_counts("slice", kind, *counts) for kind, *counts in counted if kind]
+    return _with_p_values(found, right)
 
 
-def _tested(found: Sequence[Slice], right: npt.NDArray[np.bool_]) -> list[Slice]:
+def _with_p_values(found: Sequence[Slice], right: npt.NDArray[np.bool_]) -> list[Slice]:
     p_values = []
     for each in found:
         hits = round(each.accuracy * each.images)
@@ -109,8 +108,8 @@ def _tested(found: Sequence[Slice], right: npt.NDArray[np.bool_]) -> list[Slice]
 
 
 def _slice(measure: str, kind: str, right: npt.NDArray[np.bool_], largest: npt.NDArray[np.bool_]) -> Slice:
-    return _counted(measure, kind, int(right.sum()), int(largest.sum()), len(right))
+    return _from_counts(measure, kind, int(right.sum()), int(largest.sum()), len(right))
 
 
-def _counted(measure: str, kind: str, hits: int, largest: int, total: int) -> Slice:
+def _from_counts(measure: str, kind: str, hits: int, largest: int, total: int) -> Slice:
     return Slice(measure, kind, total, hits / total, *accuracy_interval(hits, total), largest / total)

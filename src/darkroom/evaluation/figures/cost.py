@@ -1,4 +1,4 @@
-"""The figure of accuracy by the time that an answer takes."""
+"""Figure of accuracy against latency."""
 
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -14,47 +14,47 @@ from darkroom import plotting
 from darkroom.plotting import shorten
 
 PLACES = (4, -11, 15, -22, 26, -33, 37, -44, 48, -55, 59, -66)
-"""Heights at which a point's label may stand, from nearest to furthest."""
+"""Possible vertical offsets of a label from its point, nearest first."""
 
 Point = tuple[float, float, float]
 
 
-def accuracy_by_cost(prices: Mapping[str, float], scores: Mapping[str, Point], best: str) -> Figure:
-    """Draw test accuracy with its 95% interval by the milliseconds that one image takes.
+def accuracy_by_cost(latencies: Mapping[str, float], scores: Mapping[str, Point], best: str) -> Figure:
+    """Draw test accuracy with its 95% interval against milliseconds per image.
 
-    prices: milliseconds by network; scores: accuracy and its two bounds by network.
+    latencies: milliseconds by network; scores: accuracy and its two bounds by network.
     """
     with plotting.figure(6.2, 3.8) as drawing:
         axes = drawing.subplots()
         labels = []
-        # The best comes first, so that its label has the first choice of a place, and lies on top.
-        for name, price in sorted(prices.items(), key=lambda item: (item[0] != best, -scores[item[0]][0])):
+        # The best comes first, so that its label is placed first and lies on top.
+        for name, latency in sorted(latencies.items(), key=lambda item: (item[0] != best, -scores[item[0]][0])):
             accuracy, least, most = scores[name]
             color, order = (plotting.BLUE, 4) if name == best else (plotting.MUTED, 3)
             bounds = [[accuracy - least], [most - accuracy]]
-            axes.errorbar(price, accuracy, bounds, color=color, marker="o", linestyle="", zorder=order)
+            axes.errorbar(latency, accuracy, bounds, color=color, marker="o", linestyle="", zorder=order)
             label = f"{shorten(name, 20)} (best)" if name == best else shorten(name, 20)
-            point = (price, accuracy)
+            point = (latency, accuracy)
             labels.append(axes.annotate(label, point, (0, 0), textcoords="offset points", fontsize=8, color=color))
-        low, high = min(prices.values()), max(prices.values())
+        low, high = min(latencies.values()), max(latencies.values())
         room = max(1.5, (high / low) ** 0.25)
         axes.set(xscale="log", xlim=(low / room, high * room))
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.xaxis.set_minor_locator(NullLocator())
-        if high < 4 * low:  # too few round figures lie between them
+        if high < 4 * low:  # too few round numbers lie between them
             axes.set_xticks(sorted({float(f"{value:.2g}") for value in np.geomspace(low, high, 3)}))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-        axes.set(xlabel="Milliseconds an image, one thread (logarithmic)", ylabel="Test accuracy, 95% interval")
+        axes.set(xlabel="Latency (ms per image on one thread, log scale)", ylabel="Test accuracy, 95% interval")
         _place(drawing, axes, labels)
     return drawing
 
 
 def _place(drawing: Figure, axes: Axes, labels: Sequence[Annotation]) -> None:
-    """Move each label to the nearest place beside its point where it hides no other, as far as there is one."""
+    """Move each label to the nearest position beside its point where it overlaps nothing, if there is one."""
     for label in labels:
         label.set_in_layout(False)
-    drawing.draw_without_rendering()  # only then is known where anything lies
+    drawing.draw_without_rendering()  # determines all positions
     inside = axes.get_window_extent()
     points = axes.transData.transform([label.xy for label in labels])
     taken = [Bbox.from_extents(x - 8, y - 8, x + 8, y + 8) for x, y in points]

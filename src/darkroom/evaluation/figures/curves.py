@@ -1,4 +1,4 @@
-"""Figures of precision and risk along a threshold."""
+"""Precision-recall and risk-coverage curves."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,19 +12,19 @@ from darkroom import plotting
 from darkroom.evaluation.scores.ranking import RECALLS
 from darkroom.plotting import shorten
 
-NAMED = 6
-"""Classes with a line of their own colour: the hardest."""
+HARDEST = 6
+"""Number of classes, those with the lowest average precision, that are drawn in colour."""
 
 Point = tuple[float, float, float]
 Floats = npt.NDArray[np.float64]
 
 
 def precision_recall(curves: Mapping[str, Floats], areas: Mapping[str, float]) -> Figure:
-    """Draw interpolated precision by recall: the mean of the classes, and those with the least average precision.
+    """Draw interpolated precision by recall: the mean over the classes and the classes with the lowest averages.
 
     curves: precision at `ranking.RECALLS` by class; areas: the average precision by class.
     """
-    hardest = sorted(curves, key=lambda name: (areas[name], name))[:NAMED]
+    hardest = sorted(curves, key=lambda name: (areas[name], name))[:HARDEST]
     with plotting.figure(6.2, 4.2) as drawing:
         axes = drawing.subplots()
         for name in [name for name in curves if name not in hardest]:
@@ -33,7 +33,7 @@ def precision_recall(curves: Mapping[str, Floats], areas: Mapping[str, float]) -
             axes.plot(RECALLS, curves[name], label=f"{shorten(name, 18)} ({_short(areas[name])})", linewidth=1.2)
         mean = np.mean(list(curves.values()), axis=0)
         area = float(np.mean(list(areas.values())))
-        axes.plot(RECALLS, mean, color=plotting.INK, linestyle="-", label=f"mean of classes ({_short(area)})")
+        axes.plot(RECALLS, mean, color=plotting.INK, linestyle="-", label=f"mean over classes ({_short(area)})")
         lowest = min(float(curve.min()) for curve in curves.values())
         bottom = max(0.0, lowest - 0.05)
         axes.set(xlim=(0, 1.01), ylim=(bottom, 1 + 0.03 * (1 - bottom)), xlabel="Recall", ylabel="Precision")
@@ -44,26 +44,28 @@ def precision_recall(curves: Mapping[str, Floats], areas: Mapping[str, float]) -
 
 
 def risk_coverage(points: Sequence[Point], confident: float, risk: float | None) -> Figure:
-    """Draw the share of errors among the surest answers, by how many of them are given.
+    """Draw the error rate of the most confident answers against coverage.
 
-    points: (coverage, risk, threshold); confident, risk: the share of test images that get a confident answer, and
-    the errors among those; None where there are none.
+    points: (coverage, risk, threshold); confident, risk: the share of test images with confident answers, and the
+    error rate on them; None if there are none.
     """
     coverage, risks, _ = np.array(points).T
     with plotting.figure(5.2, 3.6) as drawing:
         axes = drawing.subplots()
         axes.plot(coverage, risks, color=plotting.BLUE, drawstyle="steps-post" if len(points) < 30 else "default")
         if risk is not None:
-            axes.plot(confident, risk, "o", color=plotting.ORANGE, label="confident answers, threshold of validation")
+            axes.plot(
+                confident, risk, "o", color=plotting.ORANGE, label="confident answers (threshold set on validation)"
+            )
             axes.legend(loc="upper left")
         top = max(float(risks.max()), risk or 0.0, 0.002)
         axes.set(xlim=(0, 1.02), ylim=(-0.03 * top, 1.25 * top))
-        axes.set(xlabel="Share of the test images that are answered, the surest first", ylabel="Errors among them")
+        axes.set(xlabel="Coverage (share of test images answered, most confident first)", ylabel="Error rate")
         axes.xaxis.set_major_formatter(PercentFormatter(1.0))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=2 if top < 0.01 else 1 if top < 0.1 else 0))
     return drawing
 
 
 def _short(area: float) -> str:
-    """Return three digits after the point, rounded down: only a perfect area is 1.000."""
+    """Format with three decimals, rounded down, so that only a perfect area is shown as 1.000."""
     return f"{math.floor(area * 1000 + 1e-9) / 1000:.3f}"

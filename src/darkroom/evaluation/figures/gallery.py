@@ -1,4 +1,4 @@
-"""Which pictures the evaluation has."""
+"""All figures of the evaluation."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,7 @@ def draw(
 ) -> dict[str, Figure]:
     """Return the figures by file name.
 
-    labels: those of the test rows, shape (test rows,); majority: as for `scores.accuracies`.
+    labels: those of the test rows, shape (test rows,); majority: see `scores.accuracies`.
     """
     classes = best.card.classes
     counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
@@ -33,7 +33,7 @@ def draw(
     raw = candidate.softmax(best.predictions.test)
     risk = None if selective.confident_accuracy is None else 1 - selective.confident_accuracy
     most_confident = risk_coverage(best.probabilities.max(axis=1), best.predicted == labels)
-    drawn = {
+    figures = {
         "accuracy": scores.accuracies(
             {each.card.name: each.test for each in evaluated}, best.card.name, BASELINE, majority
         ),
@@ -47,20 +47,20 @@ def draw(
     }
     ranked = {name: each for name, each in zip(classes, best.rankings, strict=True) if each is not None}
     if ranked:
-        drawn["precision_recall"] = curves.precision_recall(
+        figures["precision_recall"] = curves.precision_recall(
             {name: each.precision for name, each in ranked.items()},
             {name: each.average_precision for name, each in ranked.items()},
         )
-    return drawn
+    return figures
 
 
 def show(
     images: npt.NDArray[np.uint8], mistakes: Sequence[Disagreement], issues: Sequence[Disagreement]
 ) -> dict[str, Figure]:
-    """Return pictures of the surest mistakes and of doubtful labels by file name, where there are any.
+    """Return figures of the most confident mistakes and of possible label issues by file name, if there are any.
 
-    images: the packed ones, shape (N, S, S, 3).
+    images: the packed images, shape (N, S, S, 3).
     """
     found = {"mistakes": mistakes, "label_issues": issues}
-    drawn = {name: mosaics.disagreements(images, each) for name, each in found.items()}
-    return {name: drawing for name, drawing in drawn.items() if drawing is not None}
+    figures = {name: mosaics.disagreements(images, each) for name, each in found.items()}
+    return {name: drawing for name, drawing in figures.items() if drawing is not None}

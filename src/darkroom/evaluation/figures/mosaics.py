@@ -1,4 +1,4 @@
-"""Figures made of pictures, each with a few words under it."""
+"""Figures of several images with captions."""
 
 from collections.abc import Sequence
 
@@ -10,18 +10,18 @@ from darkroom import plotting
 from darkroom.evaluation.failures.mistakes import Disagreement
 
 WIDTH = 7.2
-"""Inches: as wide as a page."""
+"""Width of a page in inches."""
 COLUMNS = 6
 LETTERS = 17
-"""As many as fit under a picture, of the usual breadth."""
+"""Letters of average width that fit below an image."""
 LINE = 0.16
-"""Inches from one line of a caption to the next."""
+"""Line spacing of captions in inches."""
 
 Images = npt.NDArray[np.uint8]
 
 
 def captioned(images: Sequence[Images], captions: Sequence[Sequence[str]], columns: int = COLUMNS) -> Figure:
-    """Return pictures, up to `columns` a line, each over its caption.
+    """Draw images, up to `columns` per row, each above its caption.
 
     images: uint8, shape (S, S, 3) each; captions: as many, each a sequence of lines of up to `LETTERS` letters.
     """
@@ -56,10 +56,9 @@ def captioned(images: Sequence[Images], captions: Sequence[Sequence[str]], colum
 
 
 def disagreements(images: Images, found: Sequence[Disagreement], most: int = 24) -> Figure | None:
-    """Return the first `most` images on which candidate and label disagree; None where there are none.
+    """Draw the first `most` images on which candidate and label disagree; None if there are none.
 
-    Each stands over the class and the probability that the candidate gives it, and those of its label.
-    images: the packed ones, shape (N, S, S, 3).
+    Captions give predicted class and label with their probabilities. images: the packed ones, shape (N, S, S, 3).
     """
     shown = found[:most]
     if not shown:
@@ -75,12 +74,12 @@ def disagreements(images: Images, found: Sequence[Disagreement], most: int = 24)
 
 
 def fit(name: str, taken: int = 0) -> str:
-    """Return a class name so short that it fits into a line of a caption beside `taken` other letters."""
+    """Shorten a class name to fit into a line of a caption beside `taken` other letters."""
     return plotting.shorten(name, LETTERS - taken)
 
 
 def percent(probability: float) -> str:
-    """Return a probability as "98%"; what is not certain is neither 0% nor 100%."""
+    """Return a probability as "98%"; only exact values are shown as 0% or 100%."""
     whole = round(probability * 100)
     if whole == 100 and probability < 1:
         return ">99%"

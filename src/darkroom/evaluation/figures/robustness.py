@@ -1,4 +1,4 @@
-"""The figure of accuracy by strength of each corruption."""
+"""Figure of accuracy by strength of each corruption."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,9 +9,9 @@ from darkroom import plotting
 
 
 def strengths(accuracies: Mapping[str, Sequence[float]], clean: float) -> Figure:
-    """Draw accuracy by strength of each corruption: 0 is the picture as it is.
+    """Draw accuracy by strength of each corruption; 0 is the uncorrupted image.
 
-    accuracies: by corruption, one a strength from 1.
+    accuracies: by corruption, one value per strength from 1.
     """
     with plotting.figure(6.2, 3.8) as drawing:
         axes = drawing.subplots()

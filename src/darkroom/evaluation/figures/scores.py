@@ -1,4 +1,4 @@
-"""The pictures of the evaluation."""
+"""Figures of scores: confusion matrix, learning curves, accuracies and reliability diagram."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,17 +16,17 @@ from darkroom.evaluation.scores.metrics import Scores
 from darkroom.plotting import shorten
 
 READABLE = 50
-"""Most classes whose counts and names a confusion matrix has room for."""
+"""Largest number of classes for which a confusion matrix shows counts and names."""
 
 
 def confusion(matrix: npt.NDArray[np.int64], classes: Sequence[str]) -> Figure:
-    """Draw counts of (actual, predicted), shape (classes, classes): right ones blue, mistakes orange.
+    """Draw counts of (actual, predicted), shape (classes, classes): correct ones blue, mistakes orange.
 
-    Colour is the share of the actual class, under a square root, so that a single mistake is still seen. Above
-    `READABLE` classes neither counts nor names have room.
+    Colour shows the square root of the share of the actual class, so that single mistakes remain visible. With more
+    than `READABLE` classes, counts and names are omitted.
     """
     count = len(classes)
-    cell = float(np.clip(9 / count, 0.2, 0.55))  # inches: 0.2 still holds three digits
+    cell = float(np.clip(9 / count, 0.2, 0.55))  # inches: three digits still fit into 0.2
     share = np.sqrt(matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1))
     right = np.eye(count, dtype=bool)[..., np.newaxis]
     shown = np.where(right, colormaps["Blues"](share * 0.9), colormaps["Oranges"](share * 0.8))
@@ -63,7 +63,7 @@ def confusion(matrix: npt.NDArray[np.int64], classes: Sequence[str]) -> Figure:
 
 
 def learning_curves(histories: Mapping[str, Sequence[Epoch]], kept: Mapping[str, int]) -> Figure:
-    """Draw loss and accuracy by epoch, one line a network; a dot marks the epoch whose weights were kept."""
+    """Draw loss and accuracy by epoch, one line per network; a dot marks the epoch whose weights were kept."""
     panels = (
         ("Training loss", "train_loss"),
         ("Validation loss", "validation_loss"),
@@ -92,17 +92,17 @@ def learning_curves(histories: Mapping[str, Sequence[Epoch]], kept: Mapping[str,
 def accuracies(scores: Mapping[str, Scores], best: str, baseline: str, majority: float | None = None) -> Figure:
     """Draw each candidate's test accuracy with its 95% interval, the highest on top.
 
-    majority: the accuracy of always answering the largest class, drawn as a line where it is given.
+    majority: the accuracy of always predicting the largest class, drawn as a line if given.
     """
     ordered = sorted(scores.items(), key=lambda item: (item[1].accuracy, item[0] == best))
     with plotting.figure(7.2, 0.9 + 0.36 * len(ordered)) as drawing:
         axes = drawing.subplots()
-        bar = scores[baseline]
-        axes.axvspan(bar.accuracy_low, bar.accuracy_high, color=plotting.ORANGE, alpha=0.08, linewidth=0)
-        label = "Test accuracy with 95% interval; the band is the baseline's"
+        reference = scores[baseline]
+        axes.axvspan(reference.accuracy_low, reference.accuracy_high, color=plotting.ORANGE, alpha=0.08, linewidth=0)
+        label = "Test accuracy with 95% confidence interval (band: baseline)"
         if majority is not None:
             axes.axvline(majority, color=plotting.MUTED, linestyle="--", linewidth=1)
-            label += ", the dashed line\nwhat always answering the largest class would reach"
+            label += "\nDashed line: always predicting the largest class"
         for row, (name, score) in enumerate(ordered):
             color = {best: plotting.BLUE, baseline: plotting.ORANGE}.get(name, plotting.MUTED)
             axes.plot([score.accuracy_low, score.accuracy_high], [row, row], color=color, linestyle="-")
@@ -127,9 +127,9 @@ def accuracies(scores: Mapping[str, Scores], best: str, baseline: str, majority:
 
 
 def reliability(before: Sequence[Bin], after: Sequence[Bin]) -> Figure:
-    """Draw how often predictions of each confidence are right, before and after calibration, and how many there are.
+    """Draw the reliability diagram before and after calibration, and the number of images per bin.
 
-    Bars are 95% intervals after calibration.
+    Error bars are 95% confidence intervals after calibration.
     """
     confidence = [each.confidence for each in after]
     accuracy = np.array([each.right / each.count for each in after])
@@ -137,7 +137,7 @@ def reliability(before: Sequence[Bin], after: Sequence[Bin]) -> Figure:
     reach = np.abs(intervals.T - accuracy)
     with plotting.figure(4.6, 4.8) as drawing:
         upper, lower = drawing.subplots(2, 1, height_ratios=[3, 1], sharex=True)
-        upper.plot([0, 1], [0, 1], color=plotting.MUTED, linestyle="--", linewidth=1, label="as it should be")
+        upper.plot([0, 1], [0, 1], color=plotting.MUTED, linestyle="--", linewidth=1, label="perfect calibration")
         raw = [each.right / each.count for each in before]
         upper.plot(
             [each.confidence for each in before], raw, color=plotting.ORANGE, linestyle="-", linewidth=1, marker="s",
@@ -146,7 +146,7 @@ def reliability(before: Sequence[Bin], after: Sequence[Bin]) -> Figure:
         upper.errorbar(
             confidence, accuracy, reach, label="after calibration", color=plotting.BLUE, linestyle="", marker="o"
         )
-        upper.set(xlim=(0, 1.02), ylim=(-0.03, 1.03), ylabel="Share that is right")
+        upper.set(xlim=(0, 1.02), ylim=(-0.03, 1.03), ylabel="Accuracy")
         drawing.legend(loc="outside upper center", ncols=2, fontsize=8)
         lower.bar(confidence, [each.count for each in after], width=0.05, color=plotting.BLUE)
         lower.set(xlabel="Confidence", ylabel="Images")

@@ -1,1 +1,1 @@
-"""Scores of predictions, with intervals."""
+"""Scores of predictions, with confidence intervals."""

@@ -1,4 +1,4 @@
-"""Confidence that means what it says: temperature scaling, and how far off it is."""
+"""Calibration: temperature scaling and the calibration error."""
 
 from dataclasses import dataclass
 
@@ -9,19 +9,19 @@ from scipy.optimize import minimize_scalar
 BINS = 10
 """Bins of equal width for the reliability diagram and the calibration error."""
 PRIOR = 0.5
-"""Standard deviation of the logarithm of the temperature, before any row is seen."""
+"""Prior standard deviation of the logarithm of the temperature."""
 
 
 def fit_temperature(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> float:
-    """Return the temperature, 0.05 to 20, under which `softmax(logits / temperature)` fits `labels` best.
+    """Return the temperature, 0.05 to 20, at which `softmax(logits / temperature)` fits `labels` best.
 
-    logits: shape (rows, classes). labels: shape (rows,), 0 to classes - 1. One number cannot overfit much
-    (Guo et al., On Calibration of Modern Neural Networks, 2017), but where every row is right the likelihood alone
-    would run to zero and claim certainty. So log T has a weak normal prior of mean 0 and deviation `PRIOR`, which
-    some dozens of rows outweigh wherever they do tell.
+    logits: shape (rows, classes). labels: shape (rows,), 0 to classes - 1. A single parameter hardly overfits
+    (Guo et al., On Calibration of Modern Neural Networks, 2017). But if every row is classified correctly, the
+    maximum-likelihood temperature is zero, which claims certainty. Therefore log T has a weak normal prior with mean 0
+    and standard deviation `PRIOR`; a few dozen informative rows outweigh it.
     """
     gaps = logits.astype(np.float64)
-    # A probability that underflowed to 0 has a logit of minus infinity; 100 nats down means the same.
+    # A probability that underflowed to 0 has a logit of minus infinity; a gap of 100 nats is equivalent.
     gaps = np.maximum(gaps - gaps.max(axis=1, keepdims=True), -100)
     own = gaps[np.arange(len(labels)), labels]
 
@@ -36,16 +36,16 @@ def fit_temperature(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int6
 
 @dataclass(frozen=True)
 class Bin:
-    """Predictions of about the same confidence."""
+    """Predictions of similar confidence."""
 
     count: int
     right: int
     confidence: float
-    """Mean of the probability given to the predicted class."""
+    """Mean probability of the predicted class."""
 
 
 def reliability(probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> list[Bin]:
-    """Return the bins of confidence that hold predictions, lowest first.
+    """Return the non-empty bins of confidence, lowest first.
 
     probabilities: shape (rows, classes). labels: shape (rows,).
     """

@@ -1,4 +1,4 @@
-"""Whether one model is better than another on the same images, or whether that may be chance."""
+"""Comparison of models on the same images: McNemar's test with Holm's correction."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,34 +8,34 @@ import numpy as np
 import numpy.typing as npt
 
 SIGNIFICANCE = 0.05
-"""A difference that chance alone would bring this rarely counts as one."""
+"""Significance level: a difference with a smaller p-value counts as one."""
 
 Verdict = Literal["better", "worse", "within noise"]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One model against another."""
+    """Comparison of one model with another."""
 
     difference: float
-    """Accuracy less the other's accuracy, -1 to 1."""
+    """Accuracy minus that of the other model, -1 to 1."""
     p_value: float
-    """Of McNemar's exact test; by Holm's correction, where more than one pair was compared."""
+    """Of McNemar's exact test, with Holm's correction if more than one pair was compared."""
     verdict: Verdict
 
     def turned(self) -> "Comparison":
-        """Return the comparison as the other model sees it."""
+        """Return the comparison of the other model with this one."""
         verdicts: dict[Verdict, Verdict] = {"better": "worse", "worse": "better", "within noise": "within noise"}
         return Comparison(0.0 - self.difference, self.p_value, verdicts[self.verdict])
 
 
 def compare(right: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> Comparison:
-    """Compare two models by McNemar's exact test (McNemar 1947; the binomial form).
+    """Compare two models with McNemar's exact test (McNemar, 1947; binomial form).
 
-    right, other: shape (rows,), whether each model is right on the same rows. Only rows on which they differ
-    count: if neither were better, each would win half of those.
+    right, other: shape (rows,), whether each model classifies the same rows correctly. Only rows on which they differ
+    count; under the null hypothesis, each model is right on half of them.
     """
-    from scipy.stats import binomtest  # a second of import, which readers of comparisons need not pay
+    from scipy.stats import binomtest  # takes a second to import and is only needed here
 
     wins = int((right & ~other).sum())
     losses = int((other & ~right).sum())
@@ -45,9 +45,9 @@ def compare(right: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> Compa
 
 
 def compare_each(best: npt.NDArray[np.bool_], others: Mapping[str, npt.NDArray[np.bool_]]) -> dict[str, Comparison]:
-    """Compare each of `others` with `best`: shape (rows,), whether each is right on the same rows.
+    """Compare each of `others` with `best`: shape (rows,), whether each classifies the same rows correctly.
 
-    p-values are corrected for how many there are, so that chance alone calls none better or worse 19 times of 20.
+    p-values are corrected for multiple comparisons: the probability of any false positive is at most 5%.
     """
     raw = {name: compare(right, best) for name, right in others.items()}
     adjusted = holm([each.p_value for each in raw.values()])
@@ -58,7 +58,7 @@ def compare_each(best: npt.NDArray[np.bool_], others: Mapping[str, npt.NDArray[n
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return `p_values` corrected for how many they are (Holm, A Simple Sequentially Rejective Multiple Test
+    """Return `p_values` corrected for multiple comparisons (Holm, A Simple Sequentially Rejective Multiple Test
     Procedure, 1979)."""
     adjusted = [0.0] * len(p_values)
     least = 0.0

@@ -1,4 +1,4 @@
-"""All that is said about a candidate's predictions for the test split, with intervals."""
+"""All scores of a candidate on the test split, with confidence intervals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -27,32 +27,32 @@ Labels = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Detailed(Scores):
-    """All that is said about the predictions for the test split; None is what the split or the classes lack."""
+    """All scores on the test split; None for those that are undefined for its classes."""
 
     weighted_precision: float
-    """Mean over the classes, weighted by their images; the weighted recall is the accuracy."""
+    """Mean over the classes, weighted by their number of images; the weighted recall is the accuracy."""
     weighted_f1: float
     kappa: float
-    """Cohen's kappa, -1 to 1: agreement beyond what the frequencies of the classes bring by chance."""
+    """Cohen's kappa, -1 to 1: agreement beyond that expected by chance from the class frequencies."""
     mcc: float
-    """Matthews' correlation coefficient for many classes (Gorodkin, 2004), -1 to 1."""
+    """Multiclass Matthews correlation coefficient (Gorodkin, 2004), -1 to 1."""
     brier: float
-    """Brier's score (1950): mean squared distance of the probabilities from the truth, 0 to 2, calibrated."""
+    """Brier score (1950): mean squared distance of the calibrated probabilities from the one-hot labels, 0 to 2."""
     roc_auc: float | None
-    """Area under the ROC curve, each class against the rest, mean over the classes."""
+    """Area under the ROC curve, one-vs-rest, mean over the classes."""
     average_precision: float | None
-    """Average precision, each class against the rest, mean over the classes."""
+    """Average precision, one-vs-rest, mean over the classes."""
     top_3: float | None
-    """Share of the images whose class is among the three likeliest; None up to three classes."""
+    """Top-3 accuracy; None for up to three classes."""
     top_5: float | None
-    """The same of five."""
+    """Top-5 accuracy; None for up to five classes."""
     intervals: dict[str, Interval]
-    """95% intervals by name of the score."""
+    """95% confidence intervals by name of the score."""
 
 
 @dataclass(frozen=True)
 class Uncalibrated:
-    """What the probabilities are worth before calibration."""
+    """Scores of the probabilities before calibration."""
 
     log_loss: float
     brier: float
@@ -64,8 +64,8 @@ def score_in_detail(
 ) -> Detailed:
     """Score the test split, with intervals.
 
-    probabilities, labels: as for `score`; rankings: what `rank_classes` returns for them; `bootstrap` has as many
-    rows.
+    probabilities, labels: as for `score`; rankings: what `rank_classes` returns for them; `bootstrap` is over the
+    same number of rows.
     """
     rows, classes = probabilities.shape
     predicted = probabilities.argmax(axis=1).astype(np.int64)
@@ -73,17 +73,17 @@ def score_in_detail(
     precision, _, f1, _ = precision_recall_fscore_support(
         labels, predicted, labels=np.unique(labels), average="weighted", zero_division=0
     )
-    given = probabilities[np.arange(rows), labels][:, np.newaxis]
-    # Among equally likely classes the first counts first, as argmax has it.
-    earlier = (probabilities == given) & (np.arange(classes) < labels[:, np.newaxis])
-    place = (probabilities > given).sum(axis=1) + earlier.sum(axis=1)
-    likeliest = {k: int((place < k).sum()) for k in (3, 5) if classes > k}
+    own = probabilities[np.arange(rows), labels][:, np.newaxis]
+    # Among equally probable classes, the first ranks first, consistent with argmax.
+    tied_before = (probabilities == own) & (np.arange(classes) < labels[:, np.newaxis])
+    place = (probabilities > own).sum(axis=1) + tied_before.sum(axis=1)
+    top_hits = {k: int((place < k).sum()) for k in (3, 5) if classes > k}
     intervals = score_intervals(probabilities, labels, rankings, bootstrap)
-    intervals |= {f"top_{k}": accuracy_interval(hits, rows) for k, hits in likeliest.items()}
+    intervals |= {f"top_{k}": accuracy_interval(hits, rows) for k, hits in top_hits.items()}
     kappa, mcc = _agreement(predicted, labels, classes)
     areas: dict[str, float | None] = {"roc_auc": None, "average_precision": None}
-    if there := [ranking for ranking in rankings if ranking is not None]:
-        areas = {name: float(np.mean([getattr(ranking, name) for ranking in there])) for name in areas}
+    if ranked := [ranking for ranking in rankings if ranking is not None]:
+        areas = {name: float(np.mean([getattr(ranking, name) for ranking in ranked])) for name in areas}
     return Detailed(
         **{field.name: getattr(basic, field.name) for field in fields(Scores)},
         weighted_precision=float(precision),
@@ -93,8 +93,8 @@ def score_in_detail(
         brier=float(brier_scores(probabilities, labels).mean()),
         roc_auc=areas["roc_auc"],
         average_precision=areas["average_precision"],
-        top_3=likeliest[3] / rows if 3 in likeliest else None,
-        top_5=likeliest[5] / rows if 5 in likeliest else None,
+        top_3=top_hits[3] / rows if 3 in top_hits else None,
+        top_5=top_hits[5] / rows if 5 in top_hits else None,
         intervals=intervals,
     )
 
@@ -102,27 +102,27 @@ def score_in_detail(
 def score_intervals(
     probabilities: Floats, labels: Labels, rankings: Sequence[Ranking | None], bootstrap: Bootstrap
 ) -> dict[str, Interval]:
-    """Return the 95% intervals of the headline scores but shares, by name; arguments as for `score_in_detail`.
+    """Return the 95% intervals of all scores that are not proportions, by name; arguments as for `score_in_detail`.
 
-    Those of areas need two images of each class that has any. The calibration error has none: each resample repeats
-    rows, which makes its own error larger than the sample's.
+    Those of areas need at least two images of each class in the split. The calibration error has no interval: resamples
+    repeat rows, which biases their calibration error upwards.
     """
     classes = probabilities.shape[1]
     losses = np.column_stack([log_losses(probabilities, labels), brier_scores(probabilities, labels)])
     intervals = _bootstrapped(probabilities.argmax(axis=1), labels, classes, losses, bootstrap)
-    there = [ranking for ranking in rankings if ranking is not None]
+    ranked = [ranking for ranking in rankings if ranking is not None]
     counts = np.bincount(labels, minlength=classes)
-    # Of one image nobody can tell how much another would differ, and the jackknife would take it for no difference.
-    told = not ((counts == 1) | (counts == len(labels) - 1)).any()
-    for name in ("roc_auc", "average_precision") if there and told else ():
-        value = float(np.mean([getattr(ranking, name) for ranking in there]))
-        without = np.mean([getattr(ranking, f"{name}_without") for ranking in there], axis=0)
+    # From a single image, the variance cannot be estimated; the jackknife would return 0.
+    estimable = not ((counts == 1) | (counts == len(labels) - 1)).any()
+    for name in ("roc_auc", "average_precision") if ranked and estimable else ():
+        value = float(np.mean([getattr(ranking, name) for ranking in ranked]))
+        without = np.mean([getattr(ranking, f"{name}_without") for ranking in ranked], axis=0)
         intervals[name] = unless_perfect(jackknife_interval(value, without), effective_rows(labels))
     return intervals
 
 
 def score_uncalibrated(probabilities: Floats, labels: Labels) -> Uncalibrated:
-    """Score the probabilities that the logits give as they are: shape (rows, classes), labels (rows,)."""
+    """Score uncalibrated probabilities: shape (rows, classes), labels (rows,)."""
     return Uncalibrated(
         log_loss=float(log_losses(probabilities, labels).mean()),
         brier=float(brier_scores(probabilities, labels).mean()),
@@ -131,18 +131,18 @@ def score_uncalibrated(probabilities: Floats, labels: Labels) -> Uncalibrated:
 
 
 def _agreement(predicted: Labels, labels: Labels, classes: int) -> tuple[float, float]:
-    """Return Cohen's kappa and Matthews' coefficient; 0 where all rows agree on one class, which proves nothing."""
+    """Return Cohen's kappa and the Matthews correlation coefficient; 0 if they are undefined."""
     share = np.bincount(labels, minlength=classes) / len(labels)
-    taken = np.bincount(predicted, minlength=classes) / len(labels)
-    beyond = float((predicted == labels).mean() - share @ taken)
-    chance, spread = float(1 - share @ taken), float((1 - share @ share) * (1 - taken @ taken))
+    answered = np.bincount(predicted, minlength=classes) / len(labels)
+    beyond = float((predicted == labels).mean() - share @ answered)
+    chance, spread = float(1 - share @ answered), float((1 - share @ share) * (1 - answered @ answered))
     return beyond / chance if chance > 1e-12 else 0.0, beyond / spread**0.5 if spread > 1e-12 else 0.0
 
 
 def _bootstrapped(
     predicted: Labels, labels: Labels, classes: int, losses: Floats, bootstrap: Bootstrap
 ) -> dict[str, Interval]:
-    """Return the bootstrap's intervals of the macro scores and of the two `losses`, shape (rows, 2)."""
+    """Return the bootstrap intervals of the macro scores and of the two `losses`, shape (rows, 2)."""
     rows, effective = len(labels), effective_rows(labels)
     recall, f1 = macro_draws(predicted, labels, classes, bootstrap)
     sums = bootstrap.sums(csc_array(losses))
@@ -155,16 +155,16 @@ def _bootstrapped(
 
 
 def macro_draws(predicted: Labels, labels: Labels, classes: int, bootstrap: Bootstrap) -> tuple[Floats, Floats]:
-    """Return macro recall and macro F1 of each resample, shape (draws,) each, over the classes that it has."""
+    """Return macro recall and macro F1 of each resample, shape (draws,) each, over the classes in it."""
     rows = len(labels)
     every, ones = np.arange(rows), np.ones(rows)
-    # The columns: right answers by class, images by class, answers by class.
+    # Columns: correct predictions, images and predictions, each by class.
     values = np.concatenate([predicted == labels, ones, ones])
     places = np.concatenate([labels, classes + labels, 2 * classes + predicted])
     sums = bootstrap.sums(csc_array((values, (np.tile(every, 3), places)), shape=(rows, 3 * classes)))
-    true, support, taken = (sums[:, part * classes : (part + 1) * classes] for part in range(3))
-    there = support > 0
-    count = there.sum(axis=1)
-    recall = np.where(there, true / np.maximum(support, 1), 0).sum(axis=1) / count
-    f1 = np.where(there, 2 * true / np.maximum(support + taken, 1), 0).sum(axis=1) / count
+    true, support, answered = (sums[:, part * classes : (part + 1) * classes] for part in range(3))
+    present = support > 0
+    count = present.sum(axis=1)
+    recall = np.where(present, true / np.maximum(support, 1), 0).sum(axis=1) / count
+    f1 = np.where(present, 2 * true / np.maximum(support + answered, 1), 0).sum(axis=1) / count
     return recall, f1

@@ -1,4 +1,4 @@
-"""How far a score may be off because other images could have been tested: 95% intervals."""
+"""95% confidence intervals of scores, for the sampling of test images."""
 
 import math
 
@@ -8,9 +8,9 @@ from scipy.sparse import csc_array
 from scipy.special import expit, logit
 
 DRAWS = 1000
-"""Resamples of the bootstrap."""
+"""Number of bootstrap resamples."""
 BLOCK = 100
-"""Resamples that are drawn at a time, which bounds the memory."""
+"""Resamples drawn at a time, which limits memory."""
 TWO_SIDED = 1.959963984540054
 """Standard normal quantile of 97.5%."""
 
@@ -19,9 +19,9 @@ Interval = tuple[float, float]
 
 
 def accuracy_interval(right: int, total: int) -> Interval:
-    """Return Wilson's 95% interval (Probable Inference, 1927) of a share: sound for few rows and for 100%.
+    """Return Wilson's 95% interval (Probable Inference, 1927) of a proportion: valid for few rows and for 100%.
 
-    Written out, since importing scipy.stats for it takes longer than `robustness` takes to measure anything.
+    Implemented here because importing scipy.stats takes longer than the measurements of `robustness`.
     """
     squared = TWO_SIDED**2
     middle = right + squared / 2
@@ -43,27 +43,28 @@ class Bootstrap:
             counts = np.bincount(cells.ravel(), minlength=rows * width).reshape(rows, width)
             blocks.append(counts.astype(np.uint16))
         self.blocks = blocks
-        """How often each row is in each resample: arrays of shape (rows, up to `BLOCK`)."""
+        """Count of each row in each resample: arrays of shape (rows, up to `BLOCK`)."""
 
     def sums(self, columns: csc_array) -> Floats:
         """Return the sum of each column over the rows of each resample, shape (draws, columns).
 
-        columns: shape (rows, columns). Sparse, since most are marks; and its sums are the same on every processor.
+        columns: shape (rows, columns). Sparse, since most columns are indicators, and because sparse
+        sums are the same on every processor.
         """
-        turned = columns.T.tocsr()
-        return np.concatenate([(turned @ block.astype(np.float64)).T for block in self.blocks])
+        transposed = columns.T.tocsr()
+        return np.concatenate([(transposed @ block.astype(np.float64)).T for block in self.blocks])
 
 
 def percentile_interval(values: Floats) -> Interval:
-    """Return the middle 95% of a bootstrap's values, shape (draws,)."""
+    """Return the percentile interval of bootstrap values, shape (draws,)."""
     low, high = np.quantile(values, (0.025, 0.975))
     return float(low), float(high)
 
 
 def jackknife_interval(value: float, without: Floats) -> Interval:
-    """Return the 95% interval of a score of 0 to 1 from its values without one row each, shape (rows,).
+    """Return the 95% interval of a score between 0 and 1 from its leave-one-out values, shape (rows,).
 
-    The jackknife's variance (Efron and Stein, 1981) on the scale of the logit, so that no bound leaves 0 to 1.
+    Uses the jackknife variance (Efron and Stein, 1981) on the logit scale, so that the bounds stay between 0 and 1.
     """
     rows = len(without)
     if not 0 < value < 1:
@@ -74,10 +75,10 @@ def jackknife_interval(value: float, without: Floats) -> Interval:
 
 
 def effective_rows(labels: npt.NDArray[np.int64]) -> int:
-    """Return of how many rows a share would vary as much as a mean over classes does, at least 1.
+    """Return the number of rows, at least 1, for which a proportion varies as much as a mean over classes.
 
-    labels: shape (rows,). With k classes of n_c rows that is k² / sum(1 / n_c): a small class weighs as much as a
-    large one, and its few rows bound what the mean can tell.
+    labels: shape (rows,). For k classes with n_c rows each, this is k² / sum(1 / n_c): small classes have the same
+    weight as large ones, so their few rows dominate the variance.
     """
     counts = np.bincount(labels)
     counts = counts[counts > 0]
@@ -85,9 +86,9 @@ def effective_rows(labels: npt.NDArray[np.int64]) -> int:
 
 
 def unless_perfect(interval: Interval, rows: int) -> Interval:
-    """Return an interval of a score of 0 to 1, or Wilson's for a share of `rows` where a perfect score has no spread.
+    """Return `interval`, or Wilson's interval for a proportion of `rows` if it has collapsed to 0 or 1.
 
-    No resample of rows that are all right holds a wrong one, so that the interval would claim certainty.
+    Resamples of rows that are all correct contain no mistake, so the interval would claim certainty.
     """
     if interval == (1.0, 1.0):
         return accuracy_interval(rows, rows)

@@ -1,4 +1,4 @@
-"""What predictions are worth: scores of a split, and of each class."""
+"""Scores of predictions: of a split and of each class."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Labels = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Scores:
-    """How good the predictions for one split are."""
+    """Scores of the predictions for one split."""
 
     accuracy: float
     accuracy_low: float
@@ -25,7 +25,7 @@ class Scores:
     """Wilson's 95% interval of the accuracy."""
     macro_precision: float
     macro_recall: float
-    """Mean recall of the classes, also called balanced accuracy."""
+    """Mean recall over the classes, also called balanced accuracy."""
     macro_f1: float
     log_loss: float
     """Mean negative log-probability of the true class, in nats, calibrated."""
@@ -35,7 +35,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class ClassScores:
-    """How good the predictions for one class are; None throughout where the split has no image of it."""
+    """Scores of the predictions for one class; all None if the split has no images of it."""
 
     name: str
     support: int
@@ -43,12 +43,12 @@ class ClassScores:
     recall: float | None
     f1: float | None
     roc_auc: float | None
-    """None as well where the split has no image of another class."""
+    """None also if the split has no images of other classes."""
     average_precision: float | None
 
 
 def score(probabilities: Floats, labels: Labels) -> Scores:
-    """Score one split; macro averages run over the classes that it has images of.
+    """Score one split; macro averages are over the classes present in it.
 
     probabilities: shape (rows, classes), rows at least 1. labels: shape (rows,), 0 to classes - 1.
     """
@@ -96,14 +96,14 @@ def score_classes(
 
 def log_losses(probabilities: Floats, labels: Labels) -> Floats:
     """Return the negative log-probability of each row's class, in nats, shape (rows,)."""
-    # The smallest probability that float32 logits can tell from 0 bounds the price of one sure mistake.
-    given = np.maximum(probabilities[np.arange(len(labels)), labels], np.finfo(np.float32).tiny)
-    losses: Floats = -np.log(given)
+    # The smallest positive float32 bounds the loss of a single confident mistake.
+    own = np.maximum(probabilities[np.arange(len(labels)), labels], np.finfo(np.float32).tiny)
+    losses: Floats = -np.log(own)
     return losses
 
 
 def brier_scores(probabilities: Floats, labels: Labels) -> Floats:
-    """Return the squared distance of each row's probabilities from its class, 0 to 2, shape (rows,)."""
-    given = probabilities[np.arange(len(labels)), labels]
-    scores: Floats = (probabilities**2).sum(axis=1) - 2 * given + 1
+    """Return the squared distance of each row's probabilities from its one-hot label, 0 to 2, shape (rows,)."""
+    own = probabilities[np.arange(len(labels)), labels]
+    scores: Floats = (probabilities**2).sum(axis=1) - 2 * own + 1
     return scores

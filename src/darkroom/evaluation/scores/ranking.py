@@ -1,4 +1,4 @@
-"""How well the probability of a class ranks the images of that class before all others."""
+"""ROC AUC and average precision of each class, one-vs-rest, with leave-one-out values."""
 
 from dataclasses import dataclass, replace
 
@@ -9,33 +9,33 @@ Floats = npt.NDArray[np.float64]
 Marks = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.int64]
 RECALLS: Floats = np.linspace(0, 1, 51)
-"""Where a curve of precision by recall is read."""
+"""Recall values at which precision-recall curves are evaluated."""
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """A curve, two areas, 0 to 1, and what they would be without each row, shape (rows,)."""
+    """A precision-recall curve and two areas, 0 to 1, with their leave-one-out values, shape (rows,)."""
 
     roc_auc: float
-    """Chance that an image of the class has a higher probability than another; 0.5 is guessing."""
+    """Probability that an image of the class scores higher than another image; 0.5 is chance level."""
     roc_auc_without: Floats
     average_precision: float
-    """Mean precision at the places of the class's images (no interpolation)."""
+    """Mean precision at the ranks of the positive rows (no interpolation)."""
     average_precision_without: Floats
     precision: Floats
-    """Interpolated at `RECALLS`: the highest precision that reaches at least that recall."""
+    """Interpolated at `RECALLS`: the highest precision at which recall is at least that value."""
 
     def compact(self) -> "Ranking":
-        """Return the ranking without the values for each row, which of many classes and images fill the memory."""
+        """Return the ranking without leave-one-out values, which take much memory for many classes and images."""
         return replace(self, roc_auc_without=np.empty(0), average_precision_without=np.empty(0))
 
 
 def rank(scores: Floats, positive: npt.NDArray[np.bool_]) -> Ranking | None:
-    """Return how well `scores` rank the `positive` rows first; None where all rows are positive, or none is.
+    """Return how well `scores` rank the `positive` rows first; None if all rows are positive or none is.
 
-    scores, positive: shape (rows,). Equal scores share their rank. The values without a row are exact, in closed
-    form: a row that is taken out moves only the ranks behind it. Where only one row is positive (or negative), the
-    value without it is taken to be the value with it.
+    scores, positive: shape (rows,). Equal scores share a rank. Leave-one-out values are exact and in closed form, since
+    removing a row only changes the ranks after it. If only one row is positive (or negative), its leave-one-out value
+    is the value of all rows.
     """
     hits, misses = int(positive.sum()), int((~positive).sum())
     if not hits or not misses:
@@ -54,16 +54,16 @@ def rank(scores: Floats, positive: npt.NDArray[np.bool_]) -> Ranking | None:
 
 
 def rank_classes(probabilities: Floats, labels: npt.NDArray[np.int64]) -> list[Ranking | None]:
-    """Return how well each class's probability ranks its images: shape (rows, classes), labels (rows,)."""
+    """Return the ranking of each class by its probability: shape (rows, classes), labels (rows,)."""
     return [rank(probabilities[:, label], labels == label) for label in range(probabilities.shape[1])]
 
 
 def _roc_auc(is_hit: Marks, first: Counts, seen: Counts, hits: int, misses: int) -> tuple[float, Floats]:
-    """Return the area under the ROC curve, and the same without each row (DeLong et al., 1988, components)."""
+    """Return the area under the ROC curve and its leave-one-out values (from DeLong et al., 1988)."""
     found = np.append(0, np.cumsum(is_hit))
-    above = (found[first] + found[seen]) / 2  # positive rows before each, those of the same score by half
+    above = (found[first] + found[seen]) / 2  # positive rows before each; equal scores count half
     missed = (first + seen) / 2 - above
-    wins = np.where(is_hit, misses - missed, above)  # pairs with a row of the other kind that are in order
+    wins = np.where(is_hit, misses - missed, above)  # correctly ordered pairs with rows of the other kind
     total = wins[is_hit].sum()
     without = np.full(len(is_hit), total / (hits * misses))
     if hits > 1:
@@ -74,10 +74,10 @@ def _roc_auc(is_hit: Marks, first: Counts, seen: Counts, hits: int, misses: int)
 
 
 def _average_precision(is_hit: Marks, first: Counts, seen: Counts, hits: int) -> tuple[float, Floats, Floats]:
-    """Return the average precision, the same without each row, and the curve."""
+    """Return the average precision, its leave-one-out values, and the curve."""
     found = np.cumsum(is_hit)[seen - 1]
-    ahead = np.append(0.0, np.cumsum(np.where(is_hit, found / seen, 0.0)))  # precision at hits, summed
-    # A row that goes takes itself out of the counts of all rows that score no more.
+    ahead = np.append(0.0, np.cumsum(np.where(is_hit, found / seen, 0.0)))  # cumulative precision at hits
+    # Removing a row lowers the counts of all rows with the same or a lower score.
     fewer = np.maximum(seen - 1, 1)
     if_miss = np.append(0.0, np.cumsum(np.where(is_hit, found / fewer, 0.0)))
     if_hit = np.append(0.0, np.cumsum(np.where(is_hit, (found - 1) / fewer, 0.0)))
