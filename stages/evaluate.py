@@ -71,8 +71,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     files.write_json(arguments.best, tables.choice(chosen, metric))
     macro = f"macro F1 {best.test.macro_f1:.3f}, accuracy " if uneven else ""
     share = f" (always predicting {naming.shown(majority.name)}: {majority.accuracy:.2%})" if uneven else ""
-    print(f"{chosen.reason} On test: {macro}{best.test.accuracy:.2%}{share}", end=", ")
-    print(f"{comparisons[BASELINE].turned().verdict} compared with the baseline.")
+    print(f"{chosen.reason} On test: {macro}{best.test.accuracy:.2%}{share}.", end=" ")
+    print(f"Compared with the baseline: {comparisons[BASELINE].turned().verdict}.")
     if best.without_leaks:
         print(f"Test accuracy without {best.leaks:,} leaked images: {best.without_leaks.accuracy:.2%}.")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from darkroom.packed import SPLITS, UNEVEN, Split, SplitName
 
 FEW = 30
-"""Fewest test images of a class for reliable scores of it."""
+"""Minimum number of test images for the scores of a class to be reliable."""
 
 Counts = Mapping[str, Mapping[str, int]]
 """Number of images by class and split: `per_class` in `metrics/data.json`."""

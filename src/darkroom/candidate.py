@@ -53,7 +53,7 @@ class Card:
     image_size: int
     """Side of the square input, in pixels."""
     parameters: int
-    """Number of trainable parameters."""
+    """Number of parameters of the model."""
     data: str
     """SHA-256 over the packed images and the split that it was trained on."""
     training: dict[str, Any]

@@ -14,7 +14,7 @@ from darkroom import candidate
 from darkroom.predictor import Predictor
 
 FLAT = 0.1
-"""Change of the log-odds, about a tenth of the odds, below which maps are drawn with less than full colour."""
+"""Change of the log-odds (about 10% of the odds) below which a map does not reach its full colours."""
 FALLS, RISES = (213, 94, 0), (0, 114, 178)
 """Orange and blue, a colour-blind-safe pair."""
 
@@ -24,7 +24,7 @@ class Occlusion:
     """The effect of hiding parts of an image on the prediction."""
 
     heat: npt.NDArray[np.float32]
-    """Decrease of the log-odds of the class, shape (S, S): positive at evidence for the class, negative at evidence
+    """Decrease of the log-odds of the class, shape (S, S): positive for evidence for the class, negative for evidence
     against it. Unlike the odds, the probability of a confident model hardly changes."""
     strongest: float
     """Largest change of the probability, 0 to 1."""

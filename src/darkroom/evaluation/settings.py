@@ -15,7 +15,7 @@ class SelectSettings(Section):
     prefer: Literal["best", "cheapest_within_noise"] = "best"
     """Select the network with the best `metric` or, of those within noise of it, the one with the fewest parameters."""
     coverage: Annotated[float, Field(gt=0, le=1)] = 0.95
-    """Share of the validation images that get confident answers; the others are unsure or out-of-distribution."""
+    """Share of the validation images that should get confident answers; others are unsure or out-of-distribution."""
     least_coverage: Annotated[float, Field(gt=0, le=1)] = 0.85
     """Lowest share to accept if more than 10% of generated out-of-distribution images would get confident answers."""
     folds: Annotated[int, Field(ge=0, le=20)] = 0

@@ -15,20 +15,24 @@ TOLERANCE = 0.01
 def summary(facts: Facts) -> list[str]:
     """Return five statements: the task, the choice, the score, the comparison with the baseline, and the caveat."""
     data = facts.data
+    networks = f"{numeral(len(facts.networks)).lower()} {'network' if len(facts.networks) == 1 else 'networks'}"
     task = (
         f"{numeral(len(facts.entries))} models were trained to distinguish "
         f"{count(data['classes'], 'class', 'classes')} on {count(data['train'], 'image')} of {data['dataset']}: "
+<<<<<<< HEAD
         f"a classical baseline and {numeral(len(facts.networks)).lower()} "
         f"{'network' if len(facts.networks) == 1 else 'networks'}."
+=======
+        f"a classical baseline and {networks}."
+>>>>>>> 1bcd738 (x)
     )
     return [task, choice(facts), headline(facts), verdict(facts), caveat(facts)]
 
 
 def choice(facts: Facts) -> str:
     """Say which network is the best and why and, if there were several, that the test images played no part in it."""
-    if len(facts.networks) == 1:
-        return facts.reason
-    return f"{facts.reason} The test images played no part in this choice."
+    only = len(facts.networks) == 1
+    return facts.reason if only else f"{facts.reason} The test images played no part in this choice."
 
 
 def validation_use(facts: Facts) -> str:
@@ -146,14 +150,11 @@ def calibration(facts: Facts) -> str:
     before = best.uncalibrated["ece"] if best.uncalibrated else None
     after = points(best.test["ece"])
     text = (
-        f"Its logits are divided by a temperature of {best.temperature:.2f}, fitted on the validation images. Without "
-        f"this scaling, {meaning} on them."
+        f"The logits of {best.card.name} are divided by a temperature of {best.temperature:.2f}, fitted on the "
+        f"validation images. Without this scaling, {meaning} on them."
     )
     if before is None:
-        return (
-            f"{text} On the test images, confidence and accuracy differ by {after} on average (expected calibration "
-            "error)."
-        )
+        return f"{text} The expected calibration error on the test images is {after}."
     without = "as much" if points(before) == after else f"by {points(before)}"
     return (
         f"{text} On the test images, confidence and accuracy differ by {after} on average (expected calibration "
@@ -190,8 +191,8 @@ def robustness(facts: Facts) -> str:
     corruptions: dict[str, float] = found["corruptions"]
     worst = min(corruptions, key=corruptions.__getitem__)
     text = (
-        f"On {count(found['images'], 'test image')}, each with {count(len(corruptions), 'type')} of corruption at "
-        f"three strengths, {facts.best.card.name} reaches a mean accuracy of "
+        f"On {count(found['images'], 'test image')} with {count(len(corruptions), 'type')} of corruption at three "
+        f"strengths each, {facts.best.card.name} reaches a mean accuracy of "
         f"{percent(found['mean_corruption_accuracy'])} ({interval(found, 'mean_corruption_accuracy')}), "
         f"compared with {percent(found['clean_accuracy'])} on the uncorrupted images."
     )
@@ -217,7 +218,7 @@ def letters(facts: Facts) -> str:
 
 
 def limits(facts: Facts) -> list[str]:
-    """State the limitations of the results."""
+    """Return the limitations of the results, a sentence each."""
     lines = [
         "The confidence intervals account only for the limited number of test images, not for whatever else depends on "
         "the random seed.",

@@ -11,7 +11,7 @@ from darkroom.predictor import Predictor
 LEAST, MOST = 10, 200
 """Bounds on the number of timed predictions."""
 SECONDS = 0.5
-"""Time after which measurement stops, once there are `LEAST`."""
+"""Time after which measurement stops, if at least `LEAST` predictions are timed."""
 
 
 @dataclass(frozen=True)

@@ -133,9 +133,12 @@ def score_uncalibrated(probabilities: Floats, labels: Labels) -> Uncalibrated:
 def _agreement(predicted: Labels, labels: Labels, classes: int) -> tuple[float, float]:
     """Return Cohen's kappa and the Matthews correlation coefficient; 0 if they are undefined."""
     share = np.bincount(labels, minlength=classes) / len(labels)
-    answered = np.bincount(predicted, minlength=classes) / len(labels)
-    beyond = float((predicted == labels).mean() - share @ answered)
-    chance, spread = float(1 - share @ answered), float((1 - share @ share) * (1 - answered @ answered))
+    predicted_rate = np.bincount(predicted, minlength=classes) / len(labels)
+    beyond = float((predicted == labels).mean() - share @ predicted_rate)
+    chance, spread = (
+        float(1 - share @ predicted_rate),
+        float((1 - share @ share) * (1 - predicted_rate @ predicted_rate)),
+    )
     return beyond / chance if chance > 1e-12 else 0.0, beyond / spread**0.5 if spread > 1e-12 else 0.0
 
 
@@ -162,9 +165,9 @@ def macro_draws(predicted: Labels, labels: Labels, classes: int, bootstrap: Boot
     values = np.concatenate([predicted == labels, ones, ones])
     places = np.concatenate([labels, classes + labels, 2 * classes + predicted])
     sums = bootstrap.sums(csc_array((values, (np.tile(every, 3), places)), shape=(rows, 3 * classes)))
-    true, support, answered = (sums[:, part * classes : (part + 1) * classes] for part in range(3))
+    true, support, answers = (sums[:, part * classes : (part + 1) * classes] for part in range(3))
     present = support > 0
     count = present.sum(axis=1)
     recall = np.where(present, true / np.maximum(support, 1), 0).sum(axis=1) / count
-    f1 = np.where(present, 2 * true / np.maximum(support + answered, 1), 0).sum(axis=1) / count
+    f1 = np.where(present, 2 * true / np.maximum(support + answers, 1), 0).sum(axis=1) / count
     return recall, f1
