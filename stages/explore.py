@@ -8,10 +8,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from darkroom import frames
 from darkroom.data.explore import card, figures
 from darkroom.foundations import files, params
 from darkroom.foundations.errors import run
-from darkroom.packed import open_packed, read_sheet, read_split
+from darkroom.packed import open_packed, read_split
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -28,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     seed = params.load(arguments.params, int, "seed")
     packed, split = open_packed(arguments.packed), read_split(arguments.split)
     with files.whole_directory(arguments.out) as out:
-        names = figures.draw(packed, split, read_sheet(arguments.copies), seed, out)
+        names = figures.draw(packed, split, frames.read(arguments.copies), seed, out)
     files.write_text(arguments.card, card.describe(packed, files.read_json(arguments.metrics)))
     print(f"drew {', '.join(names)}")
 

@@ -9,7 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests import dependencies
-from tests.imports import ROOT, direct, imported_names
+from tests.imports import ROOT, closure, direct, imported_names
 
 FILES = sorted(path.relative_to(ROOT) for path in (ROOT / "src" / "darkroom").rglob("*.py"))
 MODULES = [path for path in FILES if path.name != "__init__.py"]
@@ -17,6 +17,7 @@ STAGES = sorted(path.relative_to(ROOT) for path in (ROOT / "stages").glob("[!_]*
 PIPELINE = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 WINGS = ("data", "training", "evaluation", "reporting", "serving")
 
+FRAMES = Path("src/darkroom/frames.py")
 FREE_OF_TORCH = [
     *(path for path in MODULES if path.parts[2] != "training"),
     *(path for path in STAGES if path.stem not in ("scratch", "transfer")),
@@ -81,6 +82,7 @@ def reruns(*modules: str) -> set[str]:
     ("fetching.py", {"download", "pretrained"}),
     ("data/split/duplicates.py", {"split"}),
     ("data/explore/card.py", {"explore"}),
+    ("frames.py", {"pack", "split", "explore", "evaluate", "robustness", "cost", "describe", "report"}),
     ("training/networks/zoo/vgg.py", {"scratch", "transfer"}),
     ("training/networks/models.py", {"scratch", "transfer"}),
     ("training/engine/loop.py", {"scratch", "transfer"}),
@@ -207,6 +209,13 @@ def test_what_is_served_loads_with_the_packages_of_the_service_alone(tmp_path):
     wanted = YAML(typ="safe").load(ROOT / "bentofile.yaml")["service"].split(":")[0]
     heavy = "torch,torchvision,sklearn,skimage,scipy,pandas,matplotlib,dvc,dvclive,kaggle,onnx,imagehash,safetensors"
     load([wanted], heavy, tmp_path)
+
+
+def test_what_trains_serves_or_predicts_reads_and_writes_tables_without_pandas():
+    predict = Path("src/darkroom/commands/predict.py")
+    light = [path for path in MODULES if room(path) in ("training", "serving") or path in (FRAMES, predict)]
+    users = [path for path in light if FRAMES in closure(path) or "pandas" in imported_names(path)]
+    assert users == [FRAMES]
 
 
 def test_importing_the_training_wing_does_no_work(tmp_path):

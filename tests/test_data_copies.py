@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 from PIL import Image
@@ -41,7 +42,7 @@ def packed(tmp_path):
 
 
 def test_clusters_stand_side_by_side_marked_and_conflicts_in_another_colour(packed, tmp_path):
-    figure = copies.draw(packed, ROWS, 0)
+    figure = copies.draw(packed, pd.DataFrame(ROWS), 0)
     axes = figure.axes[0]
     for picture, row in zip(axes.images, (2, 4, 3, 6, 7, 10, 11), strict=True):
         assert np.array_equal(picture.get_array(), packed.images[row])
@@ -58,18 +59,18 @@ def test_clusters_stand_side_by_side_marked_and_conflicts_in_another_colour(pack
         assert box.x1 <= figure.bbox.width
         assert box.y0 >= 0
     plotting.save(figure, tmp_path / "a.png")
-    plotting.save(copies.draw(packed, ROWS, 0), tmp_path / "b.png")
+    plotting.save(copies.draw(packed, pd.DataFrame(ROWS), 0), tmp_path / "b.png")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     with Image.open(tmp_path / "a.png") as image:
         assert image.width > image.height
 
 
 def test_without_copies_there_is_no_figure(packed):
-    assert copies.draw(packed, [], 0) is None
+    assert copies.draw(packed, pd.DataFrame(columns=list(ROWS[0])), 0) is None
 
 
 def numbers(rows, seed):
-    return [int(lines[0]["cluster"]) for lines in copies.choose(rows, seed)]
+    return [int(lines["cluster"].iloc[0]) for lines in copies.choose(pd.DataFrame(rows), seed)]
 
 
 def test_of_many_clusters_some_of_each_kind_are_chosen_by_the_seed():

@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -28,7 +29,7 @@ def test_every_figure_is_drawn_and_the_same_each_time(tmp_path, rows, width, exp
     split = read_split(factories.write_split(tmp_path / "split.csv", folder))
     for name in "ab":
         (tmp_path / name).mkdir()
-        drawn = figures.draw(store, split, rows, 3, tmp_path / name)
+        drawn = figures.draw(store, split, pd.DataFrame(rows, columns=list(COPIES[0])), 3, tmp_path / name)
         assert drawn == expected
     for name in drawn:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()

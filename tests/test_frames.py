@@ -35,6 +35,7 @@ def test_no_cell_is_a_formula_unless_programs_alone_read_it(tmp_path):
     ("columns", "text"),
     [
         ({"x": [1], "y": ["a,b"]}, 'x,y\n1,"a,b"\n'),
+        ({"x": [1], "y": [0.5]}, "x,y\n1,0.5\n"),
         ({"x": [], "y": []}, "x,y\n"),
         ({"x": [0.1, None], "y": [None, "b"]}, "x,y\n0.1,\n,b\n"),
         ({"x": [1e-7, 1e16], "y": [True, False]}, "x,y\n1e-07,True\n1e+16,False\n"),

@@ -24,7 +24,7 @@ def write(path: Path, frame: pd.DataFrame, *, escape: bool = True) -> None:
     text = [name for name in frame.columns if not is_numeric_dtype(frame[name])]
     if escape:
         frame = frame.assign(**{name: frame[name].map(spreadsheets.neutral) for name in text})
-    returns = frame[text].map(lambda cell: isinstance(cell, str) and "\r" in cell).any(axis=1)
+    returns = frame[text].apply(lambda column: column.astype(str).str.contains("\r", regex=False)).any(axis=1)
     with files.whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         frame.head(0).to_csv(file, index=False, lineterminator="\n")
         for _, part in frame.groupby((returns != returns.shift()).cumsum()):

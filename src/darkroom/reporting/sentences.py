@@ -19,12 +19,7 @@ def summary(facts: Facts) -> list[str]:
     task = (
         f"{numeral(len(facts.entries))} models were trained to distinguish "
         f"{count(data['classes'], 'class', 'classes')} on {count(data['train'], 'image')} of {data['dataset']}: "
-<<<<<<< HEAD
-        f"a classical baseline and {numeral(len(facts.networks)).lower()} "
-        f"{'network' if len(facts.networks) == 1 else 'networks'}."
-=======
         f"a classical baseline and {networks}."
->>>>>>> 1bcd738 (x)
     )
     return [task, choice(facts), headline(facts), verdict(facts), caveat(facts)]
 

@@ -1,10 +1,9 @@
 """The figure of copies: clusters of exact and near ones side by side, and in another colour those under two classes."""
 
-from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -12,8 +11,6 @@ from matplotlib.patches import Rectangle
 from darkroom import plotting
 from darkroom.packed import Packed
 
-Row = Mapping[str, str]
-"""A line of `data/copies.csv`."""
 MOST_CLUSTERS = 9
 """Clusters that are shown: three rows of pairs."""
 PER_CLUSTER = 3
@@ -26,7 +23,7 @@ SMALL = 7.0
 """Points of the words under a picture."""
 
 
-def draw(packed: Packed, rows: Sequence[Row], seed: int) -> Figure | None:
+def draw(packed: Packed, rows: pd.DataFrame, seed: int) -> Figure | None:
     """Return a random choice of the clusters that `rows` of `data/copies.csv` list; None where there are none."""
     clusters = choose(rows, seed)
     if not clusters:
@@ -48,44 +45,34 @@ def draw(packed: Packed, rows: Sequence[Row], seed: int) -> Figure | None:
     return figure
 
 
-def choose(rows: Sequence[Row], seed: int) -> list[list[Row]]:
-    """Return some clusters of `rows`, as many of each kind as the others leave room for, conflicts first."""
-    clusters: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        clusters[row["cluster"]].append(row)
-    random = np.random.default_rng(seed)
-    kinds: dict[str, list[list[Row]]] = {kind: [] for kind in COLOURS}
-    for place in random.permutation(len(clusters)):
-        cluster = list(clusters.values())[place]
-        kinds[kind_of(cluster)].append(cluster)
-    turns = zip_longest(*kinds.values())
-    chosen = [cluster for turn in turns for cluster in turn if cluster][:MOST_CLUSTERS]
-    order = list(COLOURS)
-    return sorted(chosen, key=lambda cluster: (order.index(kind_of(cluster)), int(cluster[0]["cluster"])))
+def choose(rows: pd.DataFrame, seed: int) -> list[pd.DataFrame]:
+    """Return some clusters of `rows`, as many of each kind as the others leave room for, conflicts first.
+
+    A column `kind` is added: conflict for a cluster under two classes, exact where all its pictures have the same
+    bytes, else near.
+    """
+    marks = pd.DataFrame({"conflict": rows["conflict"] == "1", "near": rows["copy"] == "near"})
+    clusters = marks.groupby(rows["cluster"], sort=False).any()
+    kinds = np.select([clusters["conflict"], clusters["near"]], ["conflict", "near"], "exact")
+    clusters["kind"] = pd.Categorical(kinds, categories=list(COLOURS))
+    shuffled = clusters.iloc[np.random.default_rng(seed).permutation(len(clusters))].copy()
+    shuffled["turn"] = shuffled.groupby("kind", observed=True).cumcount()
+    chosen = shuffled.sort_values(["turn", "kind"]).head(MOST_CLUSTERS)
+    chosen["number"] = chosen.index.astype(int)
+    chosen = chosen.sort_values(["kind", "number"])
+    return [rows[rows["cluster"] == cluster].assign(kind=kind) for cluster, kind in chosen["kind"].items()]
 
 
-def kind_of(cluster: Sequence[Row]) -> str:
-    """Return conflict for a cluster under two classes, exact where all its pictures have the same bytes, else near."""
-    if any(row["conflict"] == "1" for row in cluster):
-        return "conflict"
-    return "near" if any(row["copy"] == "near" for row in cluster) else "exact"
-
-
-def shown(cluster: Sequence[Row]) -> list[Row]:
+def shown(cluster: pd.DataFrame) -> pd.DataFrame:
     """Return the first pictures of a cluster; of a conflict, those that conflict, one of each class in turn."""
-    seen: Counter[tuple[str, str]] = Counter()
-    keys = []
-    for row in cluster:
-        sort = (row["conflict"], row["label"])
-        keys.append((row["conflict"] != "1", seen[sort]))
-        seen[sort] += 1
-    order = sorted(range(len(cluster)), key=keys.__getitem__)
-    return [cluster[place] for place in order[:PER_CLUSTER]]
+    turn = cluster.groupby(["conflict", "label"]).cumcount()
+    ordered = cluster.assign(turn=turn).sort_values(["conflict", "turn"], ascending=[False, True], kind="stable")
+    return ordered.head(PER_CLUSTER)
 
 
-def _lines(clusters: Sequence[Sequence[Row]]) -> list[list[Sequence[Row]]]:
+def _lines(clusters: Sequence[pd.DataFrame]) -> list[list[pd.DataFrame]]:
     """Return the clusters in lines as words stand on a page."""
-    lines: list[list[Sequence[Row]]] = [[]]
+    lines: list[list[pd.DataFrame]] = [[]]
     left = 0.0
     for cluster in clusters:
         if lines[-1] and left + _breadth(cluster) > WIDTH:
@@ -96,20 +83,20 @@ def _lines(clusters: Sequence[Sequence[Row]]) -> list[list[Sequence[Row]]]:
     return lines
 
 
-def _breadth(cluster: Sequence[Row]) -> float:
+def _breadth(cluster: pd.DataFrame) -> float:
     count = min(len(cluster), PER_CLUSTER)
     return count * SIDE + (count - 1) * BETWEEN
 
 
 def _draw_cluster(
-    axes: Axes, packed: Packed, places: Mapping[str, int], cluster: Sequence[Row], corner: tuple[float, float]
+    axes: Axes, packed: Packed, places: Mapping[str, int], cluster: pd.DataFrame, corner: tuple[float, float]
 ) -> None:
-    kind, (left, top) = kind_of(cluster), corner
+    kind, (left, top) = cluster["kind"].iloc[0], corner
     few = shown(cluster)
     count = f", {len(few)} of {len(cluster)}" if len(few) < len(cluster) else ""
     axes.text(left, top + ABOVE - 0.07, TITLES[kind] + count, color=COLOURS[kind], fontsize=8, fontweight="bold")
     top += ABOVE
-    for row in few:
+    for row in few.to_dict("records"):
         colour = COLOURS["conflict" if row["conflict"] == "1" else row["copy"]]
         image = packed.images[places[row["name"]]]
         style = "nearest" if len(image) < 100 else "antialiased"

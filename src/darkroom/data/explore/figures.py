@@ -1,11 +1,11 @@
 """Figures of a data set: what is in it, how much of it, how large, how bright, and what came more than once."""
 
 import math
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
@@ -30,8 +30,8 @@ GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 """How much red, green and blue add to brightness (ITU-R BT.601)."""
 
 
-def draw(packed: Packed, split: Split, found: Sequence[Mapping[str, str]], seed: int, out: Path) -> list[str]:
-    """Draw all figures into the folder `out`; returns their names. `found` are the rows of `data/copies.csv`."""
+def draw(packed: Packed, split: Split, found: pd.DataFrame, seed: int, out: Path) -> list[str]:
+    """Draw all figures into the folder `out`; returns their names. `found` is `data/copies.csv`."""
     figures = {
         "samples.png": samples(packed, split, seed),
         "classes.png": classes(split),
