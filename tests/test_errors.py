@@ -31,7 +31,7 @@ def test_run_ends_the_process_with_a_status(error, status, capsys):
 
 def test_a_terminated_stage_leaves_nothing_behind(tmp_path):
     code = (
-        "import pathlib, time; from darkroom import errors, files\n"
+        "import pathlib, time; from darkroom.foundations import errors, files\n"
         "def main(argv):\n"
         "    with files.whole_directory(pathlib.Path('out')) as out:\n"
         "        (out / 'half').touch(); print('ready', flush=True); time.sleep(60)\n"

@@ -331,8 +331,8 @@ def test_families_are_copies_near_copies_and_groups(tmp_path):
 @pytest.mark.parametrize(
     ("method", "images", "where", "expected", "reason"),
     [
-        ("auto", 200, "cpu", "probe", "200 training images are less than 5,000"),
-        ("auto", 200, "cuda", "probe", "less than 5,000"),
+        ("auto", 200, "cpu", "probe", "200 training images are fewer than 5,000"),
+        ("auto", 200, "cuda", "probe", "fewer than 5,000"),
         ("auto", 9_000, "cpu", "probe", "needs a GPU"),
         ("auto", 9_000, "cuda", "probe+finetune", "9,000 training images and a GPU"),
         ("finetune", 200, "cpu", "finetune", "as params.yaml says"),
