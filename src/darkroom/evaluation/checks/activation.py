@@ -8,13 +8,16 @@ every exported network with a feature map.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 from onnx.utils import Extractor
 from PIL import Image
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 INPUT = "images"
 """Name of the input of exported networks."""
@@ -69,7 +72,9 @@ class Activation:
         return logits
 
 
-def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+def _session(model: onnx.ModelProto) -> "onnxruntime.InferenceSession":
+    import onnxruntime  # only here, since it must follow darkroom.predictor, which turns its telemetry off
+
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # suppresses warnings about unused inputs
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
