@@ -70,7 +70,7 @@ def test_a_worker_that_is_killed_is_one_message(monkeypatch):
 
 ORPHANS = """
 import multiprocessing, time
-from darkroom.data import opening
+from darkroom.data.pack import opening
 from tests.test_data_opening import MEMBERS
 if __name__ == "__main__":
     opening.CHUNK = 1

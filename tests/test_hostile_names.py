@@ -65,7 +65,7 @@ def check(printed: str) -> None:
 DOWNLOAD = ["--dataset", "folder", "--inbox", "inbox", "--downloads", "downloads", "--out", "raw"]
 PACK = ["--dataset", "folder", "--raw", "raw", "--out", "packed"]
 CODE = f"""
-from darkroom import errors
+from darkroom.foundations import errors
 from darkroom.commands import main
 from stages import download, pack
 def run(_):
@@ -102,7 +102,7 @@ BAD = f"{EVIL}{FORGED}"
         (lambda _: main.run(["init", BAD]), 1, "forged does not exist"),
         (lambda _: main.run(["init", "folder", "--name", BAD]), 1, "forged' is not allowed"),
         (lambda _: main.run(["drift", BAD, "--model", BAD]), 1, "is missing"),
-        (lambda _: main.run(["corrections", BAD]), 1, "forged holds no corrections"),
+        (lambda _: main.run(["corrections", BAD]), 1, "forged has no corrections"),
         (lambda _: main.run(["predict", "x", f"--{EVIL}"]), 2, "unrecognized arguments: --\\x1b[31m"),
         (lambda _: download.main([*DOWNLOAD[:3], BAD, *DOWNLOAD[4:]]), 1, "does not exist"),
         (lambda _: download.main(["--dataset", BAD, *DOWNLOAD[2:]]), 1, "no '\\x1b[31m"),

@@ -202,9 +202,7 @@ def test_quiet_is_quiet(place, tmp_path, capfd):
     arguments = ["first", "--dataset", "tiny", *data, "--checkpoints", f"{tmp_path}/checkpoints"]
     scratch.main([*arguments, "--out", f"{tmp_path}/loud"])
     loud = capfd.readouterr().out.splitlines()
-    assert loud[0].startswith(
-        "108 images of 16 pixels from the memory of cpu, batches of 8, not of 16 since there are few images"
-    )
+    assert loud[0].startswith("108 images of 16 pixels from the memory of cpu, batches of 8 instead of 16 (few images)")
     assert [line.split("/")[0] for line in loud[1:-1]] == ["epoch   1", "epoch   2", "epoch   3"]
     assert loud[-1].startswith("first: best epoch ")
     scratch.main([*arguments, "--out", f"{tmp_path}/quiet", "--quiet"])

@@ -66,20 +66,20 @@ def test_an_old_python_can_read_the_file_that_stages_start_with():
         assert not isinstance(node, ast.arg) or node.annotation is None
 
 
-PLOTS, SCIENCE, TORCH = "matplotlib,mpl_toolkits", "sklearn,skimage,scipy,pandas", "torch,torchvision,onnx,dvclive"
+PLOTS, SCIENCE, TORCH = "matplotlib,mpl_toolkits", "sklearn,skimage,scipy", "torch,torchvision,onnx,dvclive"
 LIGHT = {
-    "validate": f"numpy,PIL,{PLOTS},{SCIENCE},{TORCH},onnxruntime,bentoml",
-    "download": f"{PLOTS},{SCIENCE},{TORCH},onnxruntime,bentoml",
+    "validate": f"numpy,PIL,{PLOTS},{SCIENCE},pandas,{TORCH},onnxruntime,bentoml",
+    "download": f"{PLOTS},{SCIENCE},pandas,{TORCH},onnxruntime,bentoml",
     "pack": f"{PLOTS},{SCIENCE},{TORCH},onnxruntime,bentoml",
-    "pretrained": f"{PLOTS},{SCIENCE},{TORCH},onnxruntime,bentoml",
-    "split": f"{PLOTS},sklearn,skimage,scipy.stats,pandas,{TORCH},onnxruntime,bentoml",
+    "pretrained": f"{PLOTS},{SCIENCE},pandas,{TORCH},onnxruntime,bentoml",
+    "split": f"{PLOTS},sklearn,skimage,scipy.stats,{TORCH},onnxruntime,bentoml",
     "explore": f"{SCIENCE},{TORCH},onnxruntime,bentoml",
     "baseline": f"{PLOTS},{TORCH},onnxruntime,bentoml",
-    "robustness": f"sklearn,skimage,scipy.stats,pandas,{TORCH},bentoml",
-    "explain": f"{SCIENCE},torch,torchvision,dvclive,bentoml",
+    "robustness": f"sklearn,skimage,scipy.stats,{TORCH},bentoml",
+    "explain": f"{SCIENCE},pandas,torch,torchvision,dvclive,bentoml",
     "cost": f"{SCIENCE},{TORCH},bentoml",
     "describe": f"{PLOTS},{SCIENCE},{TORCH},onnxruntime,bentoml",
-    "package": f"{PLOTS},{SCIENCE},{TORCH}",
+    "package": f"{PLOTS},{SCIENCE},pandas,{TORCH}",
     "report": f"{SCIENCE},{TORCH},onnxruntime,bentoml",
     "scratch": f"{PLOTS},sklearn,skimage,scipy,bentoml,torchvision",
 }

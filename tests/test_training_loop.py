@@ -9,7 +9,8 @@ from torch._inductor.exc import InvalidCxxCompiler
 from darkroom.candidate import chunk_size
 from darkroom.foundations.errors import DarkroomError
 from darkroom.training.augmentation import mixing
-from darkroom.training.engine import batches, device, loop, muon, optimizer, schedule, scoring
+from darkroom.training.engine import batches, device, loop, muon, optimizer, scoring
+from darkroom.training.engine import schedule as schedules
 from darkroom.training.engine.batches import Data
 from darkroom.training.engine.device import Compute
 from darkroom.training.engine.loop import Callback, Plan, Trainer
@@ -213,7 +214,7 @@ def test_biases_and_norms_do_not_decay():
 
 
 @pytest.mark.parametrize(
-    ("schedule", "way", "share"),
+    ("schedule", "progress", "share"),
     [
         ("one_cycle", 0.1, 0.5),
         ("one_cycle", 0.2, 1.0),
@@ -229,7 +230,7 @@ def test_biases_and_norms_do_not_decay():
 )
 def test_schedules_rise_a_fifth_of_the_way_and_fall(schedule, progress, share):
     settings = RecipeSettings(learning_rate=1.0, schedule=schedule, warmup=0.2)
-    assert schedule.factor(settings, progress, []) == pytest.approx(share)
+    assert schedules.factor(settings, progress, []) == pytest.approx(share)
 
 
 @pytest.mark.parametrize(
@@ -243,15 +244,15 @@ def test_schedules_rise_a_fifth_of_the_way_and_fall(schedule, progress, share):
     ],
 )
 def test_a_plateau_of_five_epochs_lowers_the_learning_rate(accuracies, share):
-    assert schedule.plateau(accuracies) == pytest.approx(share)
+    assert schedules.plateau(accuracies) == pytest.approx(share)
 
 
 def test_training_starts_with_small_images_and_ends_with_whole_ones():
     settings = RecipeSettings(learning_rate=1.0, small_start=0.5)
-    sizes = [schedule.image_size(settings, 32, progress / 100) for progress in range(100)]
+    sizes = [schedules.image_size(settings, 32, progress / 100) for progress in range(100)]
     assert sizes == sorted(sizes)
     assert [(size, sizes.index(size)) for size in sorted(set(sizes))] == [(16, 0), (24, 35), (32, 65)]
-    assert {schedule.image_size(RecipeSettings(learning_rate=1.0), 32, progress) for progress in (0.0, 1.0)} == {32}
+    assert {schedules.image_size(RecipeSettings(learning_rate=1.0), 32, progress) for progress in (0.0, 1.0)} == {32}
 
 
 def test_patience_ends_a_training_that_gets_no_better():
@@ -291,9 +292,7 @@ class Small(torch.nn.Module):
 def test_a_batch_too_large_for_memory_says_which_size_fits():
     it = trainer()
     it.gradients.model = Small(it.network, 5)
-    with pytest.raises(
-        DarkroomError, match=r"a batch of 16 images does not fit .* 4 would: set batch_size to 4, or acc"
-    ):
+    with pytest.raises(DarkroomError, match=r"a batch of 16 images does not fit .* 4 do: set batch_size to 4, or acc"):
         it.run(Callback())
 
 

@@ -79,7 +79,7 @@ def test_without_a_network_one_message_says_what_to_fetch_where_to_put_it_and_wh
     message = str(error.value)
     assert f"http://127.0.0.1:1/{FILE} could not be reached" in message
     assert f"fetch {FILE} elsewhere and put it into {tmp_path}/backbones/" in message
-    assert "transfer from backbones/cifar10_backbone" in message
+    assert "use backbones/cifar10_backbone" in message
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_a_clone_that_has_the_weights_does_not_ask_for_the_file_they_came_from(w
     path.unlink()
     write(tmp_path, path, sha256=SHA, learning_rate=0.2)
     run(tmp_path)
-    assert capsys.readouterr().out.splitlines()[-1] == "mine: the weights are here"
+    assert capsys.readouterr().out.splitlines()[-1] == "mine: the weights are already there"
     write(tmp_path, path, sha256="0" * 64)
     with pytest.raises(DarkroomError, match=r"mine\.pth is missing"):
         run(tmp_path)
@@ -175,7 +175,7 @@ def test_another_learning_rate_fetches_nothing_again(web, tmp_path, capsys):
         )
         run(tmp_path)
     assert len(web.seen) == 1
-    assert capsys.readouterr().out.splitlines() == ["mine: resnet18, 0.1 MB", "mine: the weights are here"]
+    assert capsys.readouterr().out.splitlines() == ["mine: resnet18, 0.1 MB", "mine: the weights are already there"]
 
 
 def test_what_is_secret_in_an_address_is_in_no_file(web, tmp_path):
