@@ -21,27 +21,39 @@ def packed(sizes, labels="aabb", broken=0):
 
 def test_a_clean_set():
     assert card.describe(packed([(8, 8)] * 4), METRICS) == (
-        r"The data set is **Cats \& dogs**: 4 images of 2 classes, brought to 32 × 32 pixels. Each class has 2 images. "
+        r"The data set is **Cats \& dogs**: 4 images of 2 classes, resized to 32 × 32 pixels. Each class has 2 images. "
         r"Source: a \*shelter\*. Licence: CC0."
-        "\n\nAll came with 8 × 8 pixels. Each was turned upright as its camera says, brought to sRGB, laid over white "
-        "where it is transparent, cut to its central square and resized with an antialiased bicubic filter; of an "
-        "animation the first frame counts."
-        "\n\nEvery file could be read, and no image was found to repeat another one.\n"
+        "\n\nAll originals have 8 × 8 pixels. Each was rotated according to its EXIF orientation, converted to sRGB, "
+        "composited on white where it is transparent, cropped to its central square and resized with an antialiased "
+        "bicubic filter; animations are represented by their first frame."
+        "\n\nAll files could be read, and no duplicates were found.\n"
     )
 
 
 @pytest.mark.parametrize(
     ("facts", "broken", "expected"),
     [
-        ({"left_out": 3}, 0, "- 3 images are in no split: they conflict, or repeat an image that is scored already.\n"),
+        (
+            {"left_out": 3},
+            0,
+            "- 3 images are in no split: they conflict with another one, or duplicate a test image.\n",
+        ),
         (
             {"left_out": 3, "groups": 5},
             0,
-            "scored already, or are of one group with a test image and were added later.\n",
+            "duplicate a test image, or are of one group with a test image and were added later.\n",
         ),
-        ({"copies": 1}, 0, "- 1 image repeats another one byte for byte; copies never fall on two sides of a split.\n"),
-        ({"near_copies": 2}, 0, "- 2 images nearly repeat another one, re-encoded, resized or hardly changed; "),
-        ({"groups": 1}, 0, "- 1 group of images that belong together: a group never falls on two sides of a split.\n"),
+        (
+            {"copies": 1},
+            0,
+            "- 1 image is an exact duplicate of another one; duplicates never fall into different splits.\n",
+        ),
+        (
+            {"near_copies": 2},
+            0,
+            "- 2 images are near duplicates of another one (re-encoded, resized or slightly changed); ",
+        ),
+        ({"groups": 1}, 0, "- 1 group of images that belong together; no group is divided between splits.\n"),
         ({"leaks": 1}, 0, "- 1 test image has a copy among the images that the source gives for training. "),
         ({"conflicts": 2}, 0, "- 2 images have a copy under another class name; "),
         ({}, 1, "- 1 file could not be read and is set aside:\n\n  - a/0\\_x.png: the file is empty\n"),
@@ -51,7 +63,7 @@ def test_a_clean_set():
 def test_what_was_set_aside_is_listed(facts, broken, expected):
     text = card.describe(packed([(8, 8)] * 4, broken=broken), METRICS | facts)
     assert expected in text
-    assert "Every file could be read" not in text
+    assert "All files could be read" not in text
     assert text.count("the file is empty") == min(broken, 10)
 
 
@@ -65,8 +77,8 @@ def test_images_in_no_class_folder_are_not_called_unreadable():
 
 def test_uneven_classes_and_sizes_are_told():
     text = card.describe(packed([(8, 9), (20, 10), (30, 40), (12, 11)], "aaab"), METRICS)
-    assert "The largest class, a, has 3 images, the smallest, b, 1: 3.0 to 1." in text
-    assert "They came with 8 to 30 pixels along the shorter side, 10 in the middle." in text
+    assert "The largest class, a, has 3 images, the smallest, b, 1: a ratio of 3.0 to 1." in text
+    assert "The shorter sides of the originals have 8 to 30 pixels, with a median of 10." in text
 
 
 def test_file_names_are_shown_and_do_nothing():

@@ -270,7 +270,7 @@ def test_slides_have_notes_and_pictures_keep_their_shape(project):
 
 
 def test_facts_about_the_data_are_told_when_there_are_any(project):
-    assert "Every file could be read" not in written(project)
+    assert "All files could be read" not in written(project)
     factories.write_data_report(
         project / "metrics" / "data.json",
         project / "plots" / "data",
@@ -288,7 +288,7 @@ def test_facts_about_the_data_are_told_when_there_are_any(project):
     assert "- 1 image repeats another one byte for byte" in markdown
     assert "- 2 images have a copy under another class name" in markdown
     assert "- 3 images are in no split" in markdown
-    assert "- 4 images nearly repeat another one" in markdown
+    assert "- 4 images are near duplicates of another one" in markdown
     assert "- 5 test images have a copy among the images that the source gives for training" in markdown
     assert "- 6 groups of images that belong together" in markdown
     assert "imbalanced" not in markdown

@@ -20,11 +20,11 @@ def describe(packed: Packed, metrics: dict[str, Any]) -> str:
     classes = count(metrics["classes"], "class", "classes")
     parts = [
         f"The data set is **{text(metrics['dataset'])}**: {count(metrics['images'], 'image')} of {classes}, "
-        f"brought to {size} × {size} pixels. {_balance(packed.records)} Source: {text(metrics['source'])}."
+        f"resized to {size} × {size} pixels. {_balance(packed.records)} Source: {text(metrics['source'])}."
         + (f" Licence: {text(metrics['licence'])}." if metrics["licence"] else ""),
-        f"{_sizes(packed.records)} Each was turned upright as its camera says, brought to sRGB, laid over white where "
-        "it is transparent, cut to its central square and resized with an antialiased bicubic filter; of an animation "
-        "the first frame counts.",
+        f"{_sizes(packed.records)} Each was rotated according to its EXIF orientation, converted to sRGB, composited "
+        "on white where it is transparent, cropped to its central square and resized with an antialiased bicubic "
+        "filter; animations are represented by their first frame.",
         _set_aside(packed.broken, metrics),
     ]
     return "\n\n".join(parts) + "\n"
@@ -38,7 +38,7 @@ def _balance(records: Sequence[Record]) -> str:
         return f"Each class has {count(most, 'image')}."
     return (
         f"The largest class, {text(largest)}, has {count(most, 'image')}, the smallest, {text(smallest)}, "
-        f"{least:,}: {most / least:.1f} to 1."
+        f"{least:,}: a ratio of {most / least:.1f} to 1."
     )
 
 
@@ -46,9 +46,9 @@ def _sizes(records: Sequence[Record]) -> str:
     pairs = [(record.width, record.height) for record in records]
     (width, height), same = Counter(pairs).most_common(1)[0]
     if same == len(pairs):
-        return f"All came with {width} × {height} pixels."
+        return f"All originals have {width} × {height} pixels."
     low, middle, high = np.percentile([min(pair) for pair in pairs], [0, 50, 100])
-    return f"They came with {low:,.0f} to {high:,.0f} pixels along the shorter side, {middle:,.0f} in the middle."
+    return f"The shorter sides of the originals have {low:,.0f} to {high:,.0f} pixels, with a median of {middle:,.0f}."
 
 
 def _set_aside(broken: Sequence[Broken], metrics: dict[str, Any]) -> str:
@@ -56,23 +56,21 @@ def _set_aside(broken: Sequence[Broken], metrics: dict[str, Any]) -> str:
     if number := metrics["left_out"]:
         groups = ", or are of one group with a test image and were added later" if metrics["groups"] else ""
         lines.append(
-            f"- {count(number, 'image is', 'images are')} in no split: they conflict, or repeat an image that is "
-            f"scored already{groups}."
+            f"- {count(number, 'image is', 'images are')} in no split: they conflict with another one, or "
+            f"duplicate a test image{groups}."
         )
     if number := metrics["copies"]:
         lines.append(
-            f"- {count(number, 'image repeats', 'images repeat')} another one byte for byte; copies never fall on two "
-            "sides of a split."
+            f"- {count(number, 'image is an exact duplicate', 'images are exact duplicates')} of another one; "
+            "duplicates never fall into different splits."
         )
     if number := metrics["near_copies"]:
         lines.append(
-            f"- {count(number, 'image nearly repeats', 'images nearly repeat')} another one, re-encoded, resized or "
-            "hardly changed; these stay on one side of a split as well."
+            f"- {count(number, 'image is a near duplicate', 'images are near duplicates')} of another one (re-encoded, "
+            "resized or slightly changed); these never fall into different splits either."
         )
     if number := metrics["groups"]:
-        lines.append(
-            f"- {count(number, 'group')} of images that belong together: a group never falls on two sides of a split."
-        )
+        lines.append(f"- {count(number, 'group')} of images that belong together; no group is divided between splits.")
     if number := metrics["leaks"]:
         lines.append(
             f"- {count(number, 'test image has', 'test images have')} a copy among the images that the source gives "
@@ -81,8 +79,8 @@ def _set_aside(broken: Sequence[Broken], metrics: dict[str, Any]) -> str:
         )
     if number := metrics["conflicts"]:
         lines.append(
-            f"- {count(number, 'image has', 'images have')} a copy under another class name; nobody can say which name "
-            "is right, so only those of the source's own test split are used."
+            f"- {count(number, 'image has', 'images have')} a copy under another class name; since it is unknown which "
+            "name is right, only those of the source's own test split are used."
         )
     if number := sum(not item.label for item in broken):
         lines.append(f"- {count(number, 'image lies', 'images lie')} in no class folder and in no split.")
@@ -92,4 +90,4 @@ def _set_aside(broken: Sequence[Broken], metrics: dict[str, Any]) -> str:
         are = "is" if number == 1 else "are"
         names = [f"  - {text(naming.shown(item.name))}: {text(item.reason)}" for item in broken[:MOST_BROKEN]]
         lines += [f"- {count(number, 'file')} could not be read and {are} set aside{first}:", "", *names]
-    return "\n".join(lines) or "Every file could be read, and no image was found to repeat another one."
+    return "\n".join(lines) or "All files could be read, and no duplicates were found."

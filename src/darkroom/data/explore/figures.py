@@ -72,7 +72,7 @@ def classes(split: Split) -> Figure:
         axes.set_yticks(np.arange(len(shown)), [plotting.shorten(split.classes[label]) for label in shown])
         axes.set_ylim(len(shown) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")
-        axes.set_xlabel("pictures")
+        axes.set_xlabel("images")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         figure.legend(loc="outside upper right", ncols=len(SPLITS))
     return figure
@@ -104,7 +104,7 @@ def _shapes(axes: Axes, ratios: npt.NDArray[np.float64], counts: npt.NDArray[np.
     ticks = [(width, height) for width, height in named if max(width / height, height / width) <= reach]
     axes.set_xticks([width / height for width, height in ticks], [f"{width}:{height}" for width, height in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set(xlabel="width : height", ylabel="pictures")
+    axes.set(xlabel="width : height", ylabel="images")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
 
 
@@ -125,7 +125,7 @@ def brightness(packed: Packed, split: Split) -> Figure:
         axes.set_yticks(rows, [plotting.shorten(split.classes[label]) for label in shown])
         axes.set_ylim(len(shown) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")
-        axes.set(xlim=(0, 1), xlabel="mean brightness of a picture, 0 black to 1 white")
+        axes.set(xlim=(0, 1), xlabel="mean brightness, from 0 (black) to 1 (white)")
         figure.legend(loc="outside upper right", ncols=3)
     return figure
 
