@@ -17,7 +17,7 @@ FAILED=0 DRY=
 echo "INFO logs in $W"
 $PY - <<'P' || DRY=1
 import sys, torch
-from darkroom.training import device
+from darkroom.training.engine import device
 if problem := device.cuda_problem():
     print("INFO", problem, "- nothing is run"); sys.exit(1)
 print("INFO", torch.cuda.get_device_name(), "sm_%d%d" % torch.cuda.get_device_capability(), "torch", torch.__version__)
@@ -72,8 +72,10 @@ if [ -n "$DRY" ]; then
 import sys
 from pathlib import Path
 from darkroom import packed, params
-from darkroom.serving import packaging
-from darkroom.training import jobs, network, session, transfer
+from darkroom.serving.build import packaging
+from darkroom.training.engine import jobs, session
+from darkroom.training.networks import network
+from darkroom.training.transfer import initialization as transfer
 from darkroom.training.settings import ScratchSettings, TransferSettings
 path = Path(sys.argv[1]); document = params.read(path)
 for name in document["scratch"]:
@@ -108,13 +110,13 @@ if wanted same "every option, deterministic twice and once not, from GPU memory,
   same exact again "deterministic twice, same bits"
   grep -aq "in bfloat16" "$W/exact.log"; ok $? "trains in bfloat16"
   for p in memory file; do
-    (stage from-$p every_option every_change exact "from darkroom.training import batches as b; b.place=lambda *a: '$p'"
+    (stage from-$p every_option every_change exact "from darkroom.training.engine import batches as b; b.place=lambda *a: '$p'"
      same exact from-$p "images from the $p, same bits") & done; wait
 fi
 if wanted resume "a training killed at its second checkpoint ends with the same bits"; then
   [ -d "$W/exact" ] || ever
-  KILL="from darkroom.training import checkpoint as c; import os; s=c.Keeper.save; n=[]
-c.Keeper.save=lambda self,state: (s(self,state), n.append(1), len(n)==2 and os.kill(os.getpid(),9))"
+  KILL="from darkroom.training.engine import checkpoint as c; import os; s=c.Checkpointer.save; n=[]
+c.Checkpointer.save=lambda self,state: (s(self,state), n.append(1), len(n)==2 and os.kill(os.getpid(),9))"
   EVERY=0.1 CHECKPOINTS=k stage killed every_option every_change exact "$KILL" 2>/dev/null
   [ $? -ge 128 ]; ok $? "was killed" killed
   CHECKPOINTS=k stage killed every_option every_change exact
@@ -132,7 +134,7 @@ if wanted compile "a compiled network with three image sizes and a short last ba
 fi
 if wanted half "float16 with scaled losses, as on cards without bfloat16"; then
   stage half every_option every_change fast \
-    "from darkroom.training import device as d; import torch; d._cuda_precision=lambda: torch.float16" &&
+    "from darkroom.training.engine import device as d; import torch; d._cuda_precision=lambda: torch.float16" &&
     grep -aq "in float16" "$W/half.log"; ok $? "float16 with scaled losses" half
 fi
 if wanted transfer "probe, fine-tuning, ResNet-50, VGG-16"; then
@@ -156,7 +158,7 @@ import sys
 from pathlib import Path
 from darkroom import candidate, packed
 from darkroom.predictor import Predictor
-from darkroom.serving.packaging import prove
+from darkroom.serving.build.packaging import prove
 w, n = Path(sys.argv[1]), sys.argv[2]
 rows, truth = packed.read_split(w / "split.csv").rows("validation"), candidate.read_predictions(w / n).validation
 print(prove(Predictor(w / n), packed.open_packed(w / "packed"), rows, candidate.softmax(truth)))
@@ -164,7 +166,7 @@ P
     ok $? "the exported network answers as evaluated: $n" parity-$n; done
 fi
 SYNC='import warnings, atexit
-from darkroom.training import loop as l
+from darkroom.training.engine import loop as l
 n=[0,0]; o=l.Trainer._step; seen=set()
 def f(self,*a):
     torch.cuda.set_sync_debug_mode(1)
@@ -180,7 +182,7 @@ fi
 if wanted memory "a GPU whose memory the images fill"; then
   # Memory is filled at step 3 and freed when the images have left, as if they had been that large.
   FULL='import torch
-from darkroom.training import batches, loop
+from darkroom.training.engine import batches, loop
 torch.cuda.set_per_process_memory_fraction(0.02)
 step, leave, ballast = loop.Trainer._step, batches.Data.leave_device, []
 def filled(self, *a):
@@ -203,7 +205,7 @@ if wanted processes "two processes: on one GPU refused, on two the same network,
   if [ "$($PY -c 'import torch; print(torch.cuda.device_count())')" -ge 2 ]; then
     LAUNCH=$L stage two airbench digits fast; ok $? "two GPUs" two
     begun=$SECONDS; BAD='import os
-from darkroom.training import loop as l
+from darkroom.training.engine import loop as l
 o=l.Trainer._step
 def f(self,*a):
     if self.step==10 and os.environ["RANK"]=="1": raise OSError("broken on purpose")

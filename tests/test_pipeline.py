@@ -219,7 +219,7 @@ def test_images_added_later_leave_the_test_images_as_they_are(tmp_path):
 
 
 def test_reviewers_get_metrics_parameters_and_plots(place, tmp_path):
-    assert "test.accuracy" in run(place, "dvc", "metrics", "show", "--md")
+    assert "test_accuracy" in run(place, "dvc", "metrics", "show", "--md")
     assert "scratch.resnet9.learning_rate" in run(place, "dvc", "params", "diff", "--md", "--all")
     page = run(place, "dvc", "plots", "show", "--out", str(tmp_path / "plots"))
     html = (tmp_path / "plots" / "index.html").read_text(encoding="utf-8")

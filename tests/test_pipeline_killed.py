@@ -146,7 +146,7 @@ def test_a_lock_file_that_dvc_was_killed_over_is_mended_and_nothing_is_run_again
     before = lock.read_bytes()
     lock.write_bytes(b"")
     assert "'./dvc.lock' validation failed" in run(folder, "dvc", "repro", "split", status=255)
-    assert "the last committed one is back" in run(folder, "darkroom", "mend")
+    assert "the last committed version is restored" in run(folder, "darkroom", "mend")
     assert ran(run(folder, "dvc", "repro", "split")) <= {"validate", "split"}  # their outputs stay: no run cache
     assert lock.read_bytes() == before
 

@@ -127,14 +127,14 @@ def test_two_processes_transfer_as_one_does(place):
 def at_step_10(code: str) -> str:
     """Return Python that lets the second process do something in its tenth step."""
     return (
-        "from darkroom.training import loop\n_step = loop.Trainer._step\ndef step(self, *arguments):\n"
+        "from darkroom.training.engine import loop\n_step = loop.Trainer._step\ndef step(self, *arguments):\n"
         f"    if self.step == 10 and os.environ['RANK'] == '1':\n        {code}\n    _step(self, *arguments)\n"
         "loop.Trainer._step = step"
     )
 
 
 OTHER_FILES = "sys.argv = [part.replace({!r}, {!r}) if os.environ['RANK'] == '1' else part for part in sys.argv]"
-LOST = "error: process 0 of 2 stops, since another one or torchrun itself ended. Nothing is lost"
+LOST = "error: process 0 of 2 stops, since another process or torchrun itself ended. "
 FAILURES = {
     "exception": (at_step_10("raise ValueError('broken on purpose')"), "ValueError: broken on purpose"),
     "killed": (at_step_10("os.kill(os.getpid(), signal.SIGKILL)"), LOST),
@@ -144,15 +144,15 @@ FAILURES = {
         "cannot hold a file of that size",
     ),
     "code": (
-        "from darkroom.training import checkpoint\ncheckpoint.code = lambda: os.environ['RANK']",
-        "error: process 1 of 2 has other code than process 0: give all machines the same commit",
+        "from darkroom.training.engine import checkpoint\ncheckpoint.code = lambda: os.environ['RANK']",
+        "error: process 1 of 2 has different code from process 0: use the same commit",
     ),
-    "parameters": (OTHER_FILES.format("params-9999.yaml", "params-4.yaml"), "process 1 of 2 has other parameters"),
-    "data": (OTHER_FILES.format("split.csv", "other.csv"), "error: process 1 of 2 has other data than process 0"),
+    "parameters": (OTHER_FILES.format("params-9999.yaml", "params-4.yaml"), "process 1 of 2 has different parameters"),
+    "data": (OTHER_FILES.format("split.csv", "other.csv"), "error: process 1 of 2 has different data from process 0"),
     "device": (
-        "import torch\nfrom darkroom.training import device\n"
+        "import torch\nfrom darkroom.training.engine import device\n"
         "if os.environ['RANK'] == '1': device.choose = lambda *_: device.Compute(torch.device('meta'))",
-        "error: process 1 of 2 trains on meta and process 0 on cpu: set device to one that all have",
+        "error: process 1 of 2 trains on meta and process 0 on cpu: set device",
     ),
 }
 
@@ -191,7 +191,8 @@ def test_a_training_whose_process_died_resumes_and_also_with_fewer_processes(pla
 @pytest.mark.slow
 def test_the_first_process_may_take_longer_alone_than_the_others_would_wait_for_it(place):
     before = (
-        "import datetime, time\nfrom darkroom.training import distributed, transfer\n"
+        "import datetime, time\nfrom darkroom.training.engine import distributed\n"
+        "from darkroom.training.transfer import initialization as transfer\n"
         "distributed.COLLECTIVE = datetime.timedelta(seconds=20)\nprobe = transfer._probe\n"
         "transfer._probe = lambda *a: (time.sleep(25), probe(*a))[1]"
     )
@@ -207,7 +208,7 @@ def test_more_processes_than_a_batch_has_images_for_are_refused(place):
     process = start(place, "small", "refused", 2)
     _, errors = process.communicate(timeout=60)
     assert process.returncode != 0
-    assert "error: launch starts 2 processes, and batches of 3 images leave less than two for each: start 1" in errors
+    assert "error: launch starts 2 processes, and batches of 3 images have fewer than two for each: start 1" in errors
     assert not (place / "refused").exists()
 
 
