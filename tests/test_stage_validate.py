@@ -7,6 +7,21 @@ from stages import validate
 from tests.imports import ROOT
 
 
+def test_candidates_that_the_parameters_no_longer_name_are_removed(tmp_path):
+    """Else a stage that depends on the folder of candidates would be out of date in a clone, which has none of them."""
+    for name, file in (
+        ("lab_cnn", "card.json"),
+        ("gone", "card.json"),
+        ("baseline", "card.json"),
+        ("mine", "notes.txt"),
+    ):
+        (tmp_path / "candidates" / name).mkdir(parents=True)
+        (tmp_path / "candidates" / name / file).write_text("{}")
+    arguments = ["--schema", str(tmp_path / "schema.json"), "--candidates", str(tmp_path / "candidates")]
+    validate.main(["--params", str(ROOT / "params.yaml"), *arguments])
+    assert sorted(path.name for path in (tmp_path / "candidates").iterdir()) == ["baseline", "lab_cnn", "mine"]
+
+
 @pytest.mark.parametrize("state", ["changed", "committed", "no repository"])
 def test_a_wrong_parameter_that_git_does_not_have_can_be_undone(tmp_path, monkeypatch, state):
     """As `dvc exp run -S dataset=digts` leaves it."""
