@@ -285,7 +285,7 @@ def test_facts_about_the_data_are_told_when_there_are_any(project):
         left_out=3,
     )
     markdown = written(project)
-    assert "- 1 image repeats another one byte for byte" in markdown
+    assert "- 1 image is an exact duplicate of another one" in markdown
     assert "- 2 images have a copy under another class name" in markdown
     assert "- 3 images are in no split" in markdown
     assert "- 4 images are near duplicates of another one" in markdown
