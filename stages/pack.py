@@ -1,4 +1,4 @@
-"""Decode every picture of the archive once into one array.
+"""Decode every image of the archive once into one array.
 
 python stages pack --dataset digits --raw data/raw --out data/packed
 """
@@ -15,7 +15,7 @@ from darkroom.foundations.errors import run
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Pack, and say what was set aside."""
-    parser = argparse.ArgumentParser(description="Decode every picture once into one array.")
+    parser = argparse.ArgumentParser(description="Decode every image once into one array.")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--raw", type=Path, required=True)
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = params.load(arguments.params, PackSettings, f"datasets.{arguments.dataset}.pack")
     with files.whole_directory(arguments.out) as out:
         count, broken = packing.pack(arguments.raw, settings, out)
-    print(f"{count:,} pictures packed at {settings.image_size}×{settings.image_size}")
+    print(f"{count:,} images packed at {settings.image_size}×{settings.image_size}")
     unlabelled = sum(not item.label for item in broken)
     broken = [item for item in broken if item.label]
     if unlabelled:

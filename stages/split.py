@@ -1,4 +1,4 @@
-"""Divide the packed pictures into train, validation and test.
+"""Divide the packed images into train, validation and test.
 
 python stages split --dataset digits --packed data/packed --test-images data/test_images.json
     --out data/split.csv --copies data/copies.csv --metrics metrics/data.json
@@ -18,14 +18,14 @@ from darkroom.packed import open_packed
 FOUND = {
     "copies": "exact copies",
     "near_copies": "near copies",
-    "conflicts": "pictures with a copy under another class, left out",
-    "leaks": "test pictures with a copy among the source's others, which is left out",
+    "conflicts": "images with a copy under another class, left out",
+    "leaks": "test images with a copy among the source's others, which is left out",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Find copies, divide, write the split and count."""
-    parser = argparse.ArgumentParser(description="Divide the pictures into train, validation and test.")
+    parser = argparse.ArgumentParser(description="Divide the images into train, validation and test.")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--packed", type=Path, required=True)

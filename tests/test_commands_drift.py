@@ -148,7 +148,7 @@ def test_what_is_no_answer_of_this_model_is_left_out_and_counted(tmp_path, model
     assert counts["answers"] == 100
     assert counts["left_out"] == {"again": 7, "other_versions": 5, "without_answer": 4}
     printed = report(capsys, tmp_path, "--model", model)
-    assert "Left out: 7 for pictures that came again, 5 of other versions, 4 without an answer" in printed
+    assert "Left out: 7 for images that came again, 5 of other versions, 4 without an answer" in printed
 
 
 def test_too_few_answers_say_nothing(tmp_path, model, capsys):

@@ -285,6 +285,17 @@ def test_weights_of_a_colleague_are_recognised_and_pinned(place, kind):
     assert (place / "params.yaml").read_text() == text
 
 
+def test_a_recipe_for_other_images_does_not_decide_how_a_candidate_is_trained(place):
+    """The committed entry for `cifar10_backbone` fine-tunes it on digits: far too slow for photographs, and worse."""
+    text = (place / "params.yaml").read_text()
+    entry = "transfer:\n  cifar10_backbone: {weights: backbones/cifar10_backbone, method: finetune}\n"
+    (place / "params.yaml").write_text(text.replace("transfer: {}\n", entry))
+    assert schema.load(place / "params.yaml").transfer["cifar10_backbone"].method == "finetune"
+    write_folder(place / "photos", photographs("cat", "dog"))
+    main.run(["init", "photos", "--yes", "--weights", str(ROOT / "backbones" / "cifar10_backbone")])
+    assert schema.load(place / "params.yaml").transfer["cifar10_backbone"].method == "auto"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -360,7 +371,7 @@ def test_nothing_changes_before_it_is_agreed_to(place, monkeypatch, answer, chan
 def test_few_pictures_of_a_class_end_it_as_they_would_end_the_pipeline(place, capsys):
     photos = write_folder(place / "photos", class_folders({"cat": 9, "dog": 2}))
     old = (place / "params.yaml").read_bytes()
-    with pytest.raises(DarkroomError, match=r"too few different pictures to train on in dog \(2\)"):
+    with pytest.raises(DarkroomError, match=r"too few different images to train on in dog \(2\)"):
         main.run(["init", str(photos), "--yes"])
     assert "11 images in 2 classes" in capsys.readouterr().out
     assert (place / "params.yaml").read_bytes() == old
@@ -393,10 +404,10 @@ def prepare(place, kind):
     ("kind", "message"),
     [
         ("missing", "photos does not exist: give a folder or an archive"),
-        ("empty", "photos holds no pictures: put the pictures of each class"),
+        ("empty", "photos holds no images: put the images of each class"),
         ("one class", "photos holds only the class folder 'cat', and a classifier needs two"),
-        ("no class", "photos holds no pictures: put the pictures of each class"),
-        ("unreadable class", r"photos: no picture of class 'dog' can be read \(1 tried"),
+        ("no class", "photos holds no images: put the images of each class"),
+        ("unreadable class", r"photos: no image of class 'dog' can be read \(1 tried"),
         ("no archive", r"photos is not a supported archive: use one of \.zip"),
         ("broken archive", r"photos.zip is damaged or truncated \(.*\): download or create it again"),
         ("link", "away.png is a link: put the file or folder itself there"),

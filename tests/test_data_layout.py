@@ -45,16 +45,16 @@ def test_pictures_that_cannot_be_used_are_told():
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ([], "set.zip holds no pictures"),
-        (["a.txt"], "set.zip holds no pictures"),
-        (["1.png", "2.png"], "set.zip holds pictures but no class folders, and a classifier needs two classes"),
+        ([], "set.zip holds no images"),
+        (["a.txt"], "set.zip holds no images"),
+        (["1.png", "2.png"], "set.zip holds images but no class folders, and a classifier needs two classes"),
         (["cat/1.png", "cat/2.png"], "set.zip holds only the class folder 'cat'"),
     ],
 )
 def test_a_wrong_layout_says_what_to_do(names, message):
     with pytest.raises(DarkroomError, match=message) as error:
         layout.arrange(names, "set.zip")
-    assert "put the pictures of each class into a folder of its own, such as cats/1.jpg" in str(error.value)
+    assert "put the images of each class into a folder of its own, such as cats/1.jpg" in str(error.value)
 
 
 def test_an_image_is_opened_whatever_its_suffix_says():
@@ -66,7 +66,7 @@ def test_an_image_is_opened_whatever_its_suffix_says():
 
 @pytest.mark.parametrize("more", [["owl/"], ["owl/young/"]])
 def test_a_class_folder_without_a_picture_is_named(more):
-    with pytest.raises(DarkroomError, match=r"set\.zip: the class folder 'owl' holds no picture that is read"):
+    with pytest.raises(DarkroomError, match=r"set\.zip: the class folder 'owl' holds no image that is read"):
         layout.arrange(["cat/1.png", "dog/1.png", *more], "set.zip")
 
 
@@ -167,9 +167,7 @@ def test_beside_one_split_only_a_telling_name_is_left_out():
 
 
 def test_an_archive_inside_is_named():
-    with pytest.raises(
-        DarkroomError, match=r"set\.zip holds no pictures but a/inner\.ZIP, and an archive inside is not"
-    ):
+    with pytest.raises(DarkroomError, match=r"set\.zip holds no images but a/inner\.ZIP, and an archive inside is not"):
         layout.arrange(["a/inner.ZIP", "read.me"], "set.zip")
     assert layout.arrange(["cat/1.png", "dog/1.png", "more.tar.gz"], "set.zip").warnings == [
         "set.zip holds the archive more.tar.gz; it is not opened, so unpack what belongs to the set"
@@ -191,6 +189,6 @@ def test_a_class_without_readable_pictures_is_named():
     broken = [Broken("dog/1.png", "dog", "the file is empty"), Broken("dog/2.png", "dog", "damaged image")]
     layout.refuse_unreadable_classes(wanted, ["cat", "dog"], broken, "set.zip")
     with pytest.raises(
-        DarkroomError, match=r"no picture of class 'dog' can be read \(2 tried, the first is dog/1.png: the file is em"
+        DarkroomError, match=r"no image of class 'dog' can be read \(2 tried, the first is dog/1.png: the file is em"
     ):
         layout.refuse_unreadable_classes(wanted, ["cat"], broken, "set.zip")

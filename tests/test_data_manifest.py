@@ -37,7 +37,7 @@ def test_columns_may_stand_in_any_order_and_lack(text, expected):
         ("", r"its first line is '' and must be path,label and"),
         ("path;label\n", r"its first line is 'path;label' and must be path,label and, if wanted, split, group"),
         ("path,label,patient\n", "its first line is 'path,label,patient' and must be"),
-        ("path,label\n", "lists no pictures, and a classifier needs two classes"),
+        ("path,label\n", "lists no images, and a classifier needs two classes"),
         ("path,label\na/1.png,cat\n", "lists only the label 'cat', and a classifier needs two classes: add"),
         ("path,label\na/9.png,cat\n", r"line 2: 'a/9.png' is not there \(paths start at the manifest's own folder\)"),
         ("path,label\n../1.png,cat\n", "line 2: '../1.png' is not there"),

@@ -70,5 +70,5 @@ def test_copies_share_a_hash_and_others_do_not(tmp_path):
 
 
 def test_a_class_with_no_readable_picture_is_an_error(tmp_path):
-    with pytest.raises(DarkroomError, match=r"set.zip: no picture of class 'owl' can be read \(1 tried"):
+    with pytest.raises(DarkroomError, match=r"set.zip: no image of class 'owl' can be read \(1 tried"):
         pack(tmp_path, {**MEMBERS, "owl/1.png": b"x"})

@@ -50,7 +50,7 @@ def test_class_folders_in_the_inbox_become_one_archive(places):
     inbox, downloads, out = places
     write_folder(inbox, {**MEMBERS, "cat/.DS_Store": b"x"})
     found = folder.fetch(FolderSource(), inbox, downloads, out)
-    assert found.title == "Own pictures"
+    assert found.title == "Own images"
     path = origin.find_archive(out)
     assert dict(archive.read(path, MEMBERS)) == MEMBERS
     assert archive.names(path) == sorted([*MEMBERS, "cat/", "dog/"])
@@ -139,14 +139,14 @@ def _climbing(inbox):
 @pytest.mark.parametrize(
     ("fill", "message"),
     [
-        (_nothing, "inbox holds no pictures: put an archive or class folders there"),
+        (_nothing, "inbox holds no images: put an archive or class folders there"),
         (_two_archives, "inbox holds a.zip, b.zip: leave one archive, or class folders alone"),
         (_archive_and_folder, "inbox holds a.zip, cat, dog: leave one archive"),
         (_link, r"cat/link.png is a link: put the file or folder itself there"),
         (_linked_folder, r"owl is a link: put the file or folder itself there"),
-        (_empty_class, r"folder.tar: the class folder 'owl' holds no picture"),
+        (_empty_class, r"folder.tar: the class folder 'owl' holds no image"),
         (_one_class, "folder.tar holds only the class folder 'cat'"),
-        (_empty_archive, "a.zip holds no pictures"),
+        (_empty_archive, "a.zip holds no images"),
         (_climbing, r"a.tar holds '../a/1.png', a path that leads out of the archive"),
     ],
 )
@@ -184,7 +184,7 @@ def test_an_experiment_in_a_copy_of_the_project_says_that_git_does_not_know_the_
     with pytest.raises(DarkroomError) as error:
         folder.fetch(FolderSource(path=path), Path("inbox"), Path("downloads"), copy)
     place = tmp_path / (path or "inbox")
-    assert f"git does not know the pictures in {place}: set source.path to that folder, or run with" in str(error.value)
+    assert f"git does not know the images in {place}: set source.path to that folder, or run with" in str(error.value)
     monkeypatch.setenv("DVC_ROOT", str(copy))  # an ordinary run
     with pytest.raises(DarkroomError) as error:
         folder.fetch(FolderSource(path=path), Path("inbox"), Path("downloads"), copy)

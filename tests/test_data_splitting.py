@@ -182,7 +182,7 @@ def test_a_given_test_split_stays_whole():
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_class_too_small_is_named(count):
-    with pytest.raises(DarkroomError, match=rf"too few different pictures to train on in b \({count}\): .* at least 3"):
+    with pytest.raises(DarkroomError, match=rf"too few different images to train on in b \({count}\): .* at least 3"):
         divide(many("a", 10) + many("b", count), SETTINGS, 0)
     for seed in range(9):
         divide(many("a", 10) + many("b", 3), SETTINGS, seed)
@@ -190,7 +190,7 @@ def test_a_class_too_small_is_named(count):
 
 def test_copies_and_groups_count_as_one():
     few = [record(f"{number}", "b", group=f"g{number % 2}") for number in range(40)]
-    with pytest.raises(DarkroomError, match=r"in b \(2 of 40\): .* copies or pictures of one group count as one"):
+    with pytest.raises(DarkroomError, match=r"in b \(2 of 40\): .* copies or images of one group count as one"):
         divide(many("a", 10) + few, SETTINGS, 0)
     for seed in range(9):
         large = [record(f"{number}", "b", group="large" if number < 30 else "") for number in range(32)]
@@ -216,7 +216,7 @@ def test_validation_pictures_that_are_all_test_pictures_are_replaced():
 
 
 def test_a_class_without_a_training_picture_is_told_apart_from_a_small_one():
-    with pytest.raises(DarkroomError, match=r"no picture to train on in b \(5\): the source gives all of them for"):
+    with pytest.raises(DarkroomError, match=r"no image to train on in b \(5\): the source gives all of them for"):
         divide([*many("a", 10), *many("b", 5, "test")], SETTINGS, 0)
 
 

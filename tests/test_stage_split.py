@@ -154,7 +154,7 @@ def test_the_test_split_of_the_source_stays_whole_and_leaks_are_told(tmp_path, c
     assert division.splits[names.index("train/cat/copy.jpg")] == "left out"
     assert [names[row] for row in np.flatnonzero(division.leaks)] == ["test/cat/1.png"]
     assert files.read_json(tmp_path / "data.json")["leaks"] == 1
-    assert "test pictures with a copy among the source's others, which is left out: 1" in capsys.readouterr().out
+    assert "test images with a copy among the source's others, which is left out: 1" in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")

@@ -33,8 +33,8 @@ scratch:
   small: {architecture: lab_cnn, width: 8, learning_rate: 0.05, batch_size: 3}
   normed: {architecture: resnet9, width: 4, learning_rate: 0.05}
 transfer:
-  probed: {weights: PLACE/plain-1, sha256: "SHA256", method: probe}
-  tuned: {weights: PLACE/plain-1, sha256: "SHA256", method: probe+finetune}
+  probed: {weights: PLACE/weights, sha256: "SHA256", method: probe}
+  tuned: {weights: PLACE/weights, sha256: "SHA256", method: probe+finetune}
 select: {folds: 0}
 """
 
@@ -62,7 +62,7 @@ def start(
     """Start a training stage as DVC would with this `launch`; `before` is Python to run in each process first."""
     params = place / f"params-{epochs}.yaml"
     text = PARAMS.replace("EPOCHS", str(epochs)).replace("PLACE", str(place))
-    if (weights := place / "plain-1" / "weights.safetensors").is_file():
+    if (weights := place / "weights" / "weights.safetensors").is_file():
         text = text.replace("SHA256", files.sha256(weights))
     params.write_text(text)
     script = place / f"{out}.py"
@@ -108,12 +108,19 @@ def test_two_processes_learn_what_one_does(place, name, tolerance):
     assert not list((place / "checkpoints").glob("*.pt"))
 
 
-@pytest.mark.slow
-def test_two_processes_transfer_as_one_does(place):
+@pytest.fixture(scope="module")
+def pretrained_place(place: Path) -> Path:
+    """Return the folder with a candidate in `weights`, from which transfers start."""
     factories.write_csv(place / "copies.csv", ("cluster", "name", "label", "copy", "conflict", "split"), [])
-    process = start(place, "plain", "plain-1", 1, before=FLOAT32)
+    process = start(place, "plain", "weights", 1, before=FLOAT32)
     _, errors = process.communicate(timeout=180)
     assert process.returncode == 0, errors
+    return place
+
+
+@pytest.mark.slow
+def test_two_processes_transfer_as_one_does(pretrained_place):
+    place = pretrained_place
     for name in ("probed", "tuned"):
         for processes in (1, 2):
             process = start(place, name, f"{name}-{processes}", processes, before=FLOAT32)
@@ -189,14 +196,14 @@ def test_a_training_whose_process_died_resumes_and_also_with_fewer_processes(pla
 
 
 @pytest.mark.slow
-def test_the_first_process_may_take_longer_alone_than_the_others_would_wait_for_it(place):
+def test_the_first_process_may_take_longer_alone_than_the_others_would_wait_for_it(pretrained_place):
+    place = pretrained_place
     before = (
         "import datetime, time\nfrom darkroom.training.engine import distributed\n"
         "from darkroom.training.transfer import initialization as transfer\n"
         "distributed.COLLECTIVE = datetime.timedelta(seconds=20)\nprobe = transfer._probe\n"
         "transfer._probe = lambda *a: (time.sleep(25), probe(*a))[1]"
     )
-    factories.write_csv(place / "copies.csv", ("cluster", "name", "label", "copy", "conflict", "split"), [])
     process = start(place, "tuned", "patient", 2, before=f"{FLOAT32}\n{before}")
     said, errors = process.communicate(timeout=180)
     assert process.returncode == 0, errors

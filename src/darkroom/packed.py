@@ -1,7 +1,7 @@
-"""The packed data set: every readable picture as one row of one array, and which split each row is in.
+"""The packed data set: every readable image as one row of one array, and which split each row is in.
 
 A packed folder holds `images.npy` (uint8, N×S×S×3, opened as a memory map), `index.csv` (row i describes
-images[i]), `broken.csv` (the pictures set aside, each with its reason), `source.json` (what the source is), and two
+images[i]), `broken.csv` (the images set aside, each with its reason), `source.json` (what the source is), and two
 files that spare everybody else from reading all pixels again: `moments.npy` and `checksums.json`.
 """
 
@@ -23,14 +23,14 @@ from darkroom.foundations.errors import DarkroomError
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 LEFT_OUT = "left out"
-"""What stands for the split of a picture that is in none."""
+"""What stands for the split of an image that is in none."""
 UNEVEN = 1.5
 """From this ratio of the largest to the smallest class on, accuracy speaks for the large classes alone."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """One readable picture: a row of `index.csv`."""
+    """One readable image: a row of `index.csv`."""
 
     name: str
     """Path inside the archive."""
@@ -53,7 +53,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Broken:
-    """A picture that was set aside: a row of `broken.csv`."""
+    """An image that was set aside: a row of `broken.csv`."""
 
     name: str
     label: str
@@ -107,7 +107,7 @@ class Split:
     """Which split each packed row is in, in the order of the rows.
 
     labels: int64, shape (N,), positions in `classes`. splits: str, shape (N,), one of `SPLITS`, or "left out".
-    leaks: bool, shape (N,), a test picture of which the source gives a copy for training or validation as well.
+    leaks: bool, shape (N,), a test image of which the source gives a copy for training or validation as well.
     """
 
     classes: list[str]
@@ -120,7 +120,7 @@ class Split:
         return np.flatnonzero(self.splits == split).astype(np.int64)
 
     def imbalance(self) -> float:
-        """Return how many times the pictures in use of the smallest class the largest one has."""
+        """Return how many times the images in use of the smallest class the largest one has."""
         counts = np.bincount(self.labels[self.splits != LEFT_OUT], minlength=len(self.classes))
         return float(counts.max() / max(1, counts.min()))
 

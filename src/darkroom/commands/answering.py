@@ -41,7 +41,7 @@ def count(path: Path) -> int:
     if path.is_dir():
         return sum(1 for _ in tree.images(path))
     if not path.exists():
-        raise DarkroomError(f"{naming.shown(path)} does not exist: give pictures, or folders or archives of them")
+        raise DarkroomError(f"{naming.shown(path)} does not exist: give images, or folders or archives of them")
     return len(_members(path)) if archive.is_archive(path) else 1
 
 

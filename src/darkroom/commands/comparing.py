@@ -57,7 +57,7 @@ def compare(entries: Entries, reference: Reference, classes: Sequence[str]) -> l
 
 
 def doubtful(entries: Entries, reference: Reference) -> dict[What, tuple[int, int]]:
-    """Return how many answers were unsure and how many pictures of no class, on validation and now."""
+    """Return how many answers were unsure and how many images of no class, on validation and now."""
     if reference.confident is None or reference.in_distribution is None or not entries.confident:
         return {}
     known = sum(entries.in_distribution)

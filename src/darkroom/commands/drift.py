@@ -64,7 +64,7 @@ def _show_counts(found: Entries, reference: Reference, version: str, console: Co
     left_out = [
         f"{count:,} {what}"
         for count, what in (
-            (found.again, "for pictures that came again"),
+            (found.again, "for images that came again"),
             (found.other, "of other versions"),
             (found.unreadable, "without an answer"),
         )
@@ -146,7 +146,7 @@ def _advice(findings: Sequence[Finding]) -> str:
     if all(finding.verdict == "moved a little" for finding in moved):
         return f"Moved beyond chance, but only a little: {names}."
     return (
-        f"Moved beyond chance: {names}. Look at some of these pictures: they may differ from those the model learnt "
+        f"Moved beyond chance: {names}. Look at some of these images: they may differ from those the model learnt "
         "from, or come in another mixture. Label some and add them to the data, then run `dvc repro`."
     )
 

@@ -17,7 +17,7 @@ VERDICTS = {"true": True, "false": False}
 
 @dataclass
 class Entries:
-    """The answers, one place of each list a picture, and what was left out."""
+    """The answers, one place of each list an image, and what was left out."""
 
     labels: list[str] = field(default_factory=list)
     probabilities: list[float] = field(default_factory=list)
@@ -29,11 +29,11 @@ class Entries:
     """When the earliest answer was given, ISO 8601; empty in a CSV file."""
     last: str = ""
     again: int = 0
-    """Answers for pictures that were sent before: one picture counts once."""
+    """Answers for images that were sent before: one image counts once."""
     other: int = 0
     """Answers of other versions of the model."""
     unreadable: int = 0
-    """Lines that are cut or something else, and pictures that had no answer."""
+    """Lines that are cut or something else, and images that had no answer."""
 
 
 def read(path: Path, classes: Sequence[str], version: str) -> Entries:

@@ -20,7 +20,7 @@ def run(argv: Sequence[str] | None = None) -> None:
     parser = _Parser(prog="darkroom", description="Commands that complement dvc and bentoml.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    command = commands.add_parser("init", help="inspect your pictures and adapt params.yaml to them")
+    command = commands.add_parser("init", help="inspect your images and adapt params.yaml to them")
     command.add_argument("photos", type=Path, metavar="PHOTOS", help="class folders, or a zip or tar archive of them")
     command.add_argument("--name", default="folder", help="the entry of `datasets` to write (folder)")
     command.add_argument("--offline", action="store_true", help="do not download pretrained weights")
@@ -29,7 +29,7 @@ def run(argv: Sequence[str] | None = None) -> None:
     command.add_argument("--yes", action="store_true", help="apply the changes without confirmation")
     command.set_defaults(run=_init)
 
-    command = commands.add_parser("predict", help="predict the classes of pictures in files, folders or archives")
+    command = commands.add_parser("predict", help="predict the classes of images in files, folders or archives")
     command.add_argument("paths", type=Path, nargs="+", metavar="PATH")
     command.add_argument("--csv", type=Path, metavar="FILE", help="write the predictions to this file")
     command.add_argument("--top-k", type=_count, default=1, metavar="N", help="classes per prediction (1)")
@@ -42,7 +42,7 @@ def run(argv: Sequence[str] | None = None) -> None:
     _add_model(command)
     command.set_defaults(run=_drift)
 
-    command = commands.add_parser("corrections", help="import pictures that users of the service have corrected")
+    command = commands.add_parser("corrections", help="import images that users of the service have corrected")
     command.add_argument("log", type=Path, metavar="LOG", help="folder of the service's log")
     command.add_argument("--to", type=Path, metavar="FOLDER", help="folder of class folders (data/inbox)")
     command.set_defaults(run=_corrections)

@@ -124,6 +124,9 @@ def _propose_models(
             result.values[f"transfer.{start.name}"] = start.entry()
         elif start.sha256:
             result.values |= {f"transfer.{start.name}.{key}": value for key, value in start.entry().items()}
+            if start.architecture is None and current.transfer[start.name].method != "auto":
+                result.values[f"transfer.{start.name}.method"] = "auto"
+                result.reasons.append(("method auto", "the method in params.yaml was chosen for other images"))
         origin = f"its weights are {start.weights}" if start.sha256 else "its weights are downloaded once"
         reason = f"pretrained on photographs, so {sizes['train']:,} images can be enough; {origin}"
         result.reasons.append((f"transfer {start.name}", reason))

@@ -1,1 +1,1 @@
-"""From a source of pictures to a packed, split, described data set."""
+"""From a source of images to a packed, split, described data set."""

@@ -1,4 +1,4 @@
-"""A person's pictures where they lie, in a folder or an archive: listed and read, and nothing copied."""
+"""A person's images where they lie, in a folder or an archive: listed and read, and nothing copied."""
 
 from collections.abc import Collection, Iterator
 from functools import partial
@@ -13,7 +13,7 @@ from darkroom.foundations.errors import DarkroomError
 
 
 def open_photos(place: Path) -> Contents:
-    """List the pictures of a folder or an archive as the stages `download` and `pack` will.
+    """List the images of a folder or an archive as the stages `download` and `pack` will.
 
     Raises DarkroomError when there are none, no classes, a wrong manifest, or a damaged archive.
     """

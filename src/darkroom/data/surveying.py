@@ -1,4 +1,4 @@
-"""What a folder of pictures holds, found out before the pipeline runs and without copying a byte."""
+"""What a folder of images holds, found out before the pipeline runs and without copying a byte."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,10 +15,10 @@ from darkroom.packed import Broken, Record
 from darkroom.progress import progress
 
 SIZE = 32
-"""Pixels along each side at which pictures are compared: what copies are found by, at 3 KB of memory a picture. The
+"""Pixels along each side at which images are compared: what copies are found by, at 3 KB of memory an image. The
 pipeline compares them at the size that the model sees, so a near copy more or less may turn up there."""
 GREY = 16
-"""Largest difference between the channels of a pixel in a greyscale picture: what JPEG leaves of it."""
+"""Largest difference between the channels of a pixel in a greyscale image: what JPEG leaves of it."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Survey:
     """What was found."""
 
     records: list[Record]
-    """The pictures that can be read."""
+    """The images that can be read."""
     broken: list[Broken]
     copies: Copies
     """Among `records`."""
@@ -39,16 +39,16 @@ class Survey:
 
     @property
     def short_sides(self) -> npt.NDArray[np.int64]:
-        """The shorter side of each readable picture in pixels, shape (N,)."""
+        """The shorter side of each readable image in pixels, shape (N,)."""
         return np.array([min(record.width, record.height) for record in self.records], dtype=np.int64)
 
 
 def survey(place: Path, near_copies: int) -> Survey:
-    """Read every picture in the folder or archive `place`, as the pipeline does.
+    """Read every image in the folder or archive `place`, as the pipeline does.
 
     near_copies: bits of 64 by which perceptual hashes of near copies may differ.
 
-    Raises DarkroomError as `open_photos` does, and when a class has no picture that can be read.
+    Raises DarkroomError as `open_photos` does, and when a class has no image that can be read.
     """
     contents = open_photos(place)
     by_name = {item.name: item for item in contents.items}

@@ -67,7 +67,7 @@ def run(main: Callable[[Sequence[str] | None], None]) -> NoReturn:
         sys.stdout.flush()  # inside the block, so that a full disk becomes a message
     except KeyboardInterrupt:
         sys.exit(130)
-    except Exception as error:
+    except Exception as error:  # only those that a user can fix become a message; a bug keeps its traceback
         if (message := explain(error)) is None:
             raise
         print(f"error: {message}", file=sys.stderr)

@@ -32,7 +32,7 @@ def whole_directory(path: Path) -> Iterator[Path]:
             path.rename(old)
         partial.rename(path)
         shutil.rmtree(old, ignore_errors=True)
-    except Exception as error:
+    except Exception as error:  # always raised again, with the path if it has none
         _name(error, path)
         raise
     finally:
@@ -55,7 +55,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         with partial.open("rb") as file:
             os.fsync(file.fileno())  # otherwise a power failure could leave an empty file under the new name
         partial.replace(path)
-    except Exception as error:
+    except Exception as error:  # always raised again, with the path if it has none
         _name(error, path)
         raise
     finally:

@@ -126,7 +126,7 @@ class Guard:
                 await answer.refuse(429)
             else:
                 await self._app(scope, receive_within_room, send_on)
-        except Exception:  # whatever it is, a bug of ours: logged with its traceback, and told as JSON
+        except Exception:  # whatever it is, it is a bug: logged with its traceback, reported as JSON
             _log.exception("request %s failed", record.id)
             if not answer.status:
                 await answer.refuse(500)

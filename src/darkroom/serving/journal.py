@@ -54,6 +54,7 @@ class _Monitor(DefaultMonitor):
         super()._init_logger()
         for name in ("data", "schema"):
             for handler in logging.getLogger(f"bentoml_monitor_{name}").handlers:
+                # Python's documented hook for a handler's errors; mypy allows no method to be replaced.
                 handler.handleError = _raise  # type: ignore[assignment, method-assign]
 
 

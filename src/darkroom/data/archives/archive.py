@@ -20,7 +20,8 @@ DAMAGED = (
     zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, ValueError, LookupError,
     ArithmeticError, RuntimeError,
 )  # fmt: skip
-"""Exceptions of zipfile, tarfile and the decompressors for damaged files; NotImplementedError is a RuntimeError."""
+"""Exceptions that zipfile, tarfile and the decompressors raise for damaged files. RuntimeError includes zipfile's
+NotImplementedError for compression methods that it does not know."""
 
 
 @dataclass(frozen=True)

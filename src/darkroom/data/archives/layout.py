@@ -16,7 +16,7 @@ from darkroom.foundations import naming
 from darkroom.foundations.errors import DarkroomError
 from darkroom.packed import Broken
 
-EXAMPLE = "put the pictures of each class into a folder of its own, such as cats/1.jpg and dogs/1.jpg"
+EXAMPLE = "put the images of each class into a folder of its own, such as cats/1.jpg and dogs/1.jpg"
 
 
 OTHER = frozenset([".arw", ".cr2", ".dng", ".heic", ".heif", ".ico", ".jp2", ".jxl", ".nef", ".psd", ".raw", ".svg"])
@@ -65,10 +65,10 @@ def arrange(names: Iterable[str], archive: str) -> Arrangement:
     """Return the images among `names` with class and split, sorted by name.
 
     `structure.read` says which folders are splits and which are classes. Hidden and system files and files that
-    are no pictures by their suffix are ignored. Names that end in a slash are folders. `archive` is what messages
+    are no images by their suffix are ignored. Names that end in a slash are folders. `archive` is what messages
     call it.
 
-    Raises DarkroomError when no class folders are found, only one, one without a picture, or others beside
+    Raises DarkroomError when no class folders are found, only one, one without an image, or others beside
     train and test, when it is not clear which folders are the classes, or when a class has a name that cannot be
     printed or is too long.
     """
@@ -77,10 +77,10 @@ def arrange(names: Iterable[str], archive: str) -> Arrangement:
     if not pictures:
         if inner := _archives(visible):
             raise DarkroomError(
-                f"{archive} holds no pictures but {naming.listed(inner, most=3)}, and an archive inside is not opened: "
+                f"{archive} holds no images but {naming.listed(inner, most=3)}, and an archive inside is not opened: "
                 "unpack it and give what it holds"
             )
-        raise DarkroomError(f"{archive} holds no pictures ({', '.join(sorted(images.SUFFIXES))}): {EXAMPLE}")
+        raise DarkroomError(f"{archive} holds no images ({', '.join(sorted(images.SUFFIXES))}): {EXAMPLE}")
     paths = [PurePosixPath(name).parts for name in pictures]
     found = structure.read(paths, archive)
     items, set_aside = [], []
@@ -101,7 +101,7 @@ def arrange(names: Iterable[str], archive: str) -> Arrangement:
 
 
 def class_folder(names: Iterable[str], archive: str) -> PurePosixPath:
-    """Return the folder in which `arrange` finds the class folders, those of the training pictures where it has splits.
+    """Return the folder in which `arrange` finds the class folders, those of the training images where it has splits.
 
     Raises DarkroomError as `structure.read` does.
     """
@@ -117,18 +117,18 @@ def class_folder(names: Iterable[str], archive: str) -> PurePosixPath:
 
 
 def _refuse_classes(items: Sequence[Item], named: set[str], archive: str) -> None:
-    """Raise DarkroomError when fewer than two classes have pictures, or a folder names another."""
+    """Raise DarkroomError when fewer than two classes have images, or a folder names another."""
     classes = sorted({item.label for item in items})
     for label in sorted({*classes, *named}):
         if reason := naming.fault(label):
             raise DarkroomError(f"{archive}: the class folder '{naming.shown(label)}' {reason}: rename the folder")
     if empty := sorted(named - set(classes)):
         raise DarkroomError(
-            f"{archive}: the class folder '{naming.shown(empty[0])}' holds no picture that is read "
+            f"{archive}: the class folder '{naming.shown(empty[0])}' holds no image that is read "
             f"({', '.join(sorted(images.SUFFIXES))}): add some, or remove the folder"
         )
     if len(classes) < 2:
-        found = f"only the class folder '{naming.shown(classes[0])}'" if classes else "pictures but no class folders"
+        found = f"only the class folder '{naming.shown(classes[0])}'" if classes else "images but no class folders"
         remedy = f"{EXAMPLE}, or add a manifest.csv (path,label) beside them"
         raise DarkroomError(f"{archive} holds {found}, and a classifier needs two classes: {remedy}")
 
@@ -170,13 +170,13 @@ def limit(items: Sequence[Item], per_class: int | None) -> list[Item]:
 def refuse_unreadable_classes(
     wanted: Sequence[Item], readable: Iterable[str], broken: Iterable[Broken], archive: str
 ) -> None:
-    """Raise DarkroomError when a class has no readable picture; `readable` are the classes of those read."""
+    """Raise DarkroomError when a class has no readable image; `readable` are the classes of those read."""
     counts = Counter(item.label for item in wanted)
     if empty := sorted(set(counts) - set(readable)):
         reasons = {item.name: item.reason for item in broken}
         first = next(item.name for item in wanted if item.label == empty[0])
         raise DarkroomError(
-            f"{archive}: no picture of class '{naming.shown(empty[0])}' can be read ({counts[empty[0]]} tried, "
+            f"{archive}: no image of class '{naming.shown(empty[0])}' can be read ({counts[empty[0]]} tried, "
             f"the first is {naming.shown(first)}: {reasons[first]}): replace them, or remove the folder"
         )
 

@@ -23,7 +23,7 @@ SHOWN = 5
 def arrange(path: Path, left_out: Sequence[str] = ()) -> Arrangement:
     """Return the images of the archive `path`, sorted by name, from its manifest or otherwise its class folders.
 
-    Pictures that the manifest does not list are passed over. `left_out` are names of files that were not put into the
+    Images that the manifest does not list are passed over. `left_out` are names of files that were not put into the
     archive, for warnings.
 
     Raises DarkroomError when the archive is damaged, when its manifest is wrong (with the lines), or when it has
@@ -59,7 +59,7 @@ def parse(data: bytes, place: str, names: Collection[str]) -> list[Item]:
 
     `place` is its name inside the archive, from whose folder its paths start; `names` are all the archive's files.
 
-    Raises DarkroomError that names the lines: a wrong header, a path that is empty, missing, no picture or listed
+    Raises DarkroomError that names the lines: a wrong header, a path that is empty, missing, no image or listed
     twice, no label, an unknown split, a label, group or slice that cannot be printed or is too long, a group in two
     splits, fewer than two classes.
     """
@@ -89,13 +89,13 @@ def parse(data: bytes, place: str, names: Collection[str]) -> list[Item]:
         more = f"\n  and {len(wrong) - SHOWN:,} more" if len(wrong) > SHOWN else ""
         raise DarkroomError(f"{title} cannot be used; correct it:\n  " + "\n  ".join(wrong[:SHOWN]) + more)
     if len(classes := {item.label for item in items}) < 2:
-        found = f"only the label '{naming.shown(classes.pop())}'" if classes else "no pictures"
-        raise DarkroomError(f"{title} lists {found}, and a classifier needs two classes: add the pictures of another")
+        found = f"only the label '{naming.shown(classes.pop())}'" if classes else "no images"
+        raise DarkroomError(f"{title} lists {found}, and a classifier needs two classes: add the images of another")
     return items
 
 
 def _find(names: Sequence[str]) -> str | None:
-    """Return the manifest at the top of an archive, or in the folder around all pictures, or None."""
+    """Return the manifest at the top of an archive, or in the folder around all images, or None."""
     visible = {PurePosixPath(name): name for name in names if not layout.is_hidden(PurePosixPath(name))}
     found = [path for path, name in visible.items() if is_manifest(path.name) and not name.endswith("/")]
     top = min(found, key=lambda path: len(path.parts), default=None)

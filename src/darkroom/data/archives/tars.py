@@ -6,6 +6,7 @@ be lost without a word. Here tarfile reads the headers only; decompression, data
 
 import bz2
 import gzip
+import io
 import lzma
 import tarfile
 from collections.abc import Callable, Iterator
@@ -62,7 +63,7 @@ def walk(path: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
         try:
             tar = tarfile.TarFile(fileobj=reader, tarinfo=_Header, encoding="utf-8")
             while (header := tar.next()) is not None:
-                tar.members = []  # type: ignore[attr-defined]  # it would keep them all
+                tar.members = []  # type: ignore[attr-defined]  # not in typeshed; tarfile would keep every header
                 tar.pax_headers = {}  # global ones, which say nothing about images, would add up
                 allowance.spend(unpacking.DISK_BLOCK)
                 if (member := _member(path, header, reader, wanted)) is not None:
@@ -157,7 +158,7 @@ class _Reader:
                 raise tarfile.ReadError("there are data behind its end")
 
     def write(self, data: bytes) -> object:
-        raise NotImplementedError("read only")
+        raise io.UnsupportedOperation("read only")  # tarfile's type for streams asks for the method
 
     def close(self) -> None:
         pass

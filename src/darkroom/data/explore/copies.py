@@ -14,13 +14,13 @@ from darkroom.packed import Packed
 MOST_CLUSTERS = 9
 """Clusters that are shown: three rows of pairs."""
 PER_CLUSTER = 3
-"""Pictures of a cluster that are shown."""
+"""Images of a cluster that are shown."""
 COLOURS = {"conflict": plotting.ORANGE, "near": plotting.GREEN, "exact": plotting.BLUE}
 TITLES = {"conflict": "under two classes", "near": "near copies", "exact": "exact copies"}
-# Inches. A row holds six pictures, so three pairs.
+# Inches. A row holds six images, so three pairs.
 WIDTH, SIDE, BETWEEN, GAP, ABOVE, BELOW, LINE = 7.2, 0.98, 0.12, 0.28, 0.24, 0.44, 0.13
 SMALL = 7.0
-"""Points of the words under a picture."""
+"""Points of the words under an image."""
 
 
 def draw(packed: Packed, rows: pd.DataFrame, seed: int) -> Figure | None:
@@ -48,7 +48,7 @@ def draw(packed: Packed, rows: pd.DataFrame, seed: int) -> Figure | None:
 def choose(rows: pd.DataFrame, seed: int) -> list[pd.DataFrame]:
     """Return some clusters of `rows`, as many of each kind as the others leave room for, conflicts first.
 
-    A column `kind` is added: conflict for a cluster under two classes, exact where all its pictures have the same
+    A column `kind` is added: conflict for a cluster under two classes, exact where all its images have the same
     bytes, else near.
     """
     marks = pd.DataFrame({"conflict": rows["conflict"] == "1", "near": rows["copy"] == "near"})
@@ -64,7 +64,7 @@ def choose(rows: pd.DataFrame, seed: int) -> list[pd.DataFrame]:
 
 
 def shown(cluster: pd.DataFrame) -> pd.DataFrame:
-    """Return the first pictures of a cluster; of a conflict, those that conflict, one of each class in turn."""
+    """Return the first images of a cluster; of a conflict, those that conflict, one of each class in turn."""
     turn = cluster.groupby(["conflict", "label"]).cumcount()
     ordered = cluster.assign(turn=turn).sort_values(["conflict", "turn"], ascending=[False, True], kind="stable")
     return ordered.head(PER_CLUSTER)

@@ -17,7 +17,7 @@ from darkroom.packed import SPLITS, Packed, Record, Split
 MOST_CLASSES = 40
 """A figure shows at most this many classes, the largest ones."""
 PER_CLASS = 10
-"""Sample pictures a class."""
+"""Sample images a class."""
 SHAPES = {
     3.0: ((1, 2), (2, 3), (1, 1), (3, 2), (2, 1)),
     12.0: ((1, 8), (1, 4), (1, 2), (1, 1), (2, 1), (4, 1), (8, 1)),
@@ -25,7 +25,7 @@ SHAPES = {
 }
 """Widths and heights that are named along the axis of shapes, by how far it may reach."""
 AT_ONCE = 1024
-"""Packed pictures that are in memory at a time."""
+"""Packed images that are in memory at a time."""
 GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 """How much red, green and blue add to brightness (ITU-R BT.601)."""
 
@@ -47,7 +47,7 @@ def draw(packed: Packed, split: Split, found: pd.DataFrame, seed: int, out: Path
 
 
 def samples(packed: Packed, split: Split, seed: int) -> Figure:
-    """Return random training pictures of each class."""
+    """Return random training images of each class."""
     random = np.random.default_rng(seed)
     train = split.rows("train")
     rows = []
@@ -59,7 +59,7 @@ def samples(packed: Packed, split: Split, seed: int) -> Figure:
 
 
 def classes(split: Split) -> Figure:
-    """Return the number of pictures of each class in each split."""
+    """Return the number of images of each class in each split."""
     shown = _largest(split)
     with plotting.figure(7, max(1.8, 0.27 * len(shown) + 1)) as figure:
         axes = figure.subplots()
@@ -79,7 +79,7 @@ def classes(split: Split) -> Figure:
 
 
 def sizes(records: list[Record]) -> Figure:
-    """Return the stored sizes of the pictures, and their shapes.
+    """Return the stored sizes of the images, and their shapes.
 
     Each distinct size is a disc whose area grows with its count; shapes are width over height, counted.
     """
@@ -96,7 +96,7 @@ def sizes(records: list[Record]) -> Figure:
 
 
 def _shapes(axes: Axes, ratios: npt.NDArray[np.float64], counts: npt.NDArray[np.int64]) -> None:
-    """Draw how many pictures are how much wider than high, or higher than wide; both directions look alike."""
+    """Draw how many images are how much wider than high, or higher than wide; both directions look alike."""
     reach = max(2.0, 1.05 * float(np.maximum(ratios, 1 / ratios).max()))
     axes.hist(ratios, bins=list(np.geomspace(1 / reach, reach, 42)), weights=counts, color=plotting.BLUE)
     axes.set_xscale("log")
@@ -109,7 +109,7 @@ def _shapes(axes: Axes, ratios: npt.NDArray[np.float64], counts: npt.NDArray[np.
 
 
 def brightness(packed: Packed, split: Split) -> Figure:
-    """Return how bright the pictures of each class are: median, middle half and middle nine tenths."""
+    """Return how bright the images of each class are: median, middle half and middle nine tenths."""
     shown = _largest(split)
     means = np.concatenate([
         (packed.images[start : start + AT_ONCE].mean(axis=(1, 2), dtype=np.float32) @ GREY) / 255
@@ -131,6 +131,6 @@ def brightness(packed: Packed, split: Split) -> Figure:
 
 
 def _largest(split: Split) -> list[int]:
-    """Return up to `MOST_CLASSES` class positions, those with most pictures, in the order of the classes."""
+    """Return up to `MOST_CLASSES` class positions, those with most images, in the order of the classes."""
     counts = np.bincount(split.labels, minlength=len(split.classes))
     return sorted(int(label) for label in np.argsort(-counts, kind="stable")[:MOST_CLASSES])

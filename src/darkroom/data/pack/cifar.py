@@ -1,7 +1,7 @@
 """CIFAR-10's official archive: five training batches and a test batch, Python pickles of pixels and labels.
 
 A pickle can run any code, so these are read by an unpickler that knows three names, those with which NumPy writes
-an array, and calls none of NumPy for them. Pictures are handed on as BMP files: lossless, the same bytes
+an array, and calls none of NumPy for them. Images are handed on as BMP files: lossless, the same bytes
 everywhere (PNG's depend on the compressor), and written a thousand times faster.
 """
 
@@ -25,7 +25,7 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 """The official names in the order of the labels 0 to 9."""
 SIDE = 32
 BATCH = 10_000
-"""Pictures in an official batch: number i of data_batch_k is training picture (k - 1) · 10,000 + i."""
+"""Images in an official batch: number i of data_batch_k is training image (k - 1) · 10,000 + i."""
 MAX_BYTES = 64 * 1024 * 1024
 """The largest batch that is read; an official one has 31 MB."""
 
@@ -39,7 +39,7 @@ class Batch:
 
 
 def items(path: Path) -> list[Item]:
-    """Return all pictures with class and official split, sorted by name, such as test/cat/00042.bmp.
+    """Return all images with class and official split, sorted by name, such as test/cat/00042.bmp.
 
     Raises DarkroomError when the archive is damaged or is not CIFAR-10's.
     """
@@ -50,7 +50,7 @@ def items(path: Path) -> list[Item]:
 
 
 def read(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
-    """Yield (name, bytes of a BMP file) for each wanted picture, in stored order."""
+    """Yield (name, bytes of a BMP file) for each wanted image, in stored order."""
     header = _bmp_header()
     for batch in _batches(path):
         # A BMP holds its rows from the bottom up, blue first; 96 bytes a row need no filling.

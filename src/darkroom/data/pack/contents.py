@@ -1,4 +1,4 @@
-"""What a raw folder holds, whatever the form: a list of pictures, and a way to their bytes."""
+"""What a raw folder holds, whatever the form: a list of images, and a way to their bytes."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,13 +15,13 @@ from darkroom.packed import Broken
 
 @dataclass(frozen=True)
 class Contents:
-    """The pictures of one archive."""
+    """The images of one archive."""
 
     archive: str
     """The archive's name, for messages."""
     items: list[Item]
     set_aside: list[Broken]
-    """Pictures that cannot be packed, with the reason."""
+    """Images that cannot be packed, with the reason."""
     read: Callable[[Collection[str]], Iterator[tuple[str, bytes | str]]]
     """Yields (name, bytes of an image file, or why it cannot be read) for each wanted name, in stored order."""
     warnings: Sequence[str] = ()
@@ -31,7 +31,7 @@ class Contents:
 
 
 def open_contents(raw: Path) -> Contents:
-    """List the pictures of the archive in the folder `raw`, in the form that its `source.json` tells.
+    """List the images of the archive in the folder `raw`, in the form that its `source.json` tells.
 
     Raises DarkroomError when the archive is damaged or has a wrong layout.
     """

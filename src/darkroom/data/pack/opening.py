@@ -1,4 +1,4 @@
-"""Pictures opened on all cores: bytes in, pixels and facts out, in the order in which they came."""
+"""Images opened on all cores: bytes in, pixels and facts out, in the order in which they came."""
 
 import hashlib
 import multiprocessing
@@ -20,16 +20,16 @@ from darkroom.data.pack.hashing import perceptual_hash
 from darkroom.foundations.errors import DarkroomError
 
 FEW, LITTLE = 4_000, 16_000_000
-"""Up to this many pictures and bytes one process is quicker than starting others, which takes half a second."""
+"""Up to this many images and bytes one process is quicker than starting others, which takes half a second."""
 CHUNK, CHUNK_BYTES = 128, 1_000_000
-"""A worker is handed this many pictures at once, or as many as make this many bytes on the way there or back."""
+"""A worker is handed this many images at once, or as many as make this many bytes on the way there or back."""
 IN_FLIGHT = 256_000_000
 """Bytes of files and pixels that may be on their way: what bounds the memory when single files are huge."""
 
 
 @dataclass(frozen=True)
 class Opened:
-    """One picture's pixels and facts, or the reason why there are none."""
+    """One image's pixels and facts, or the reason why there are none."""
 
     pixels: npt.NDArray[np.uint8] | None
     width: int = 0
@@ -48,7 +48,7 @@ def open_all(
     """Yield (name, opened) for each (name, bytes) of `members`, in their order, with pixels of (size, size, 3).
     Where a member has no bytes but a reason for that, the reason is passed on.
 
-    `workers` is the number of processes: by default one a core, and this one alone for few pictures. It changes the
+    `workers` is the number of processes: by default one a core, and this one alone for few images. It changes the
     time, never what is yielded.
 
     Raises DarkroomError when a worker is ended from outside.

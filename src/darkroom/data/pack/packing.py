@@ -1,4 +1,4 @@
-"""From an archive of pictures to a packed folder: all cores, bounded memory, the same bytes every time."""
+"""From an archive of images to a packed folder: all cores, bounded memory, the same bytes every time."""
 
 import shutil
 from dataclasses import astuple, fields
@@ -22,10 +22,10 @@ def pack(raw: Path, settings: PackSettings, out: Path, workers: int | None = Non
     """Pack the archive in the folder `raw` into the existing folder `out`.
 
     `workers` is the number of processes (one a core by default); it changes the time, never the bytes. Pixels pass
-    through, so memory does not grow with them; what stays is a row of facts for each picture, about 1 KB.
-    Returns how many pictures were packed, and those set aside.
+    through, so memory does not grow with them; what stays is a row of facts for each image, about 1 KB.
+    Returns how many images were packed, and those set aside.
 
-    Raises DarkroomError when the archive is damaged, has a wrong layout, or a class has no readable picture.
+    Raises DarkroomError when the archive is damaged, has a wrong layout, or a class has no readable image.
     """
     contents = open_contents(raw)
     items = layout.limit(contents.items, settings.limit_per_class)

@@ -46,8 +46,8 @@ def fetch(settings: FolderSource, inbox: Path, downloads: Path, out: Path) -> Or
     layout.warn(arrangement.warnings)
     title = Path(urlsplit(settings.url).path if settings.url else settings.path or "").name
     return Origin(
-        title=naming.shown(title) or settings.url or "Own pictures",
-        source="a person's own pictures",
+        title=naming.shown(title) or settings.url or "Own images",
+        source="own images",
         licence="",
         classes=settings.classes,
     )
@@ -76,7 +76,7 @@ def locate(place: Path, *, is_inbox: bool = False) -> Path:
         return archives[0]
     if not folders and not any(manifest.is_manifest(path.name) for path in entries):
         remedy = "put an archive or class folders there" if is_inbox else layout.EXAMPLE
-        raise DarkroomError(f"{naming.shown(place)} holds no pictures: {remedy}{_left_behind(place)}")
+        raise DarkroomError(f"{naming.shown(place)} holds no images: {remedy}{_left_behind(place)}")
     return place
 
 
@@ -87,7 +87,7 @@ def _left_behind(place: Path) -> str:
         return ""
     return (
         ". This experiment (--temp or --queue) runs in a copy of the project that holds only what git knows, and git "
-        f"does not know the pictures in {workspace / place}: set source.path to that folder, or run without "
+        f"does not know the images in {workspace / place}: set source.path to that folder, or run without "
         "--temp and --queue"
     )
 

@@ -1,11 +1,11 @@
-"""Copies of one picture, exact and near, across a whole data set.
+"""Copies of one image, exact and near, across a whole data set.
 
 Exact copies have the same bytes. Near copies (re-encoded, resized, retouched) have perceptual hashes that differ in few
 bits, and pixels that prove it: the hash alone also joins whatever has the same few large shapes. Where pixels leave no
-doubt, the hash is not asked, since in smooth pictures many of its bits hang on next to nothing.
+doubt, the hash is not asked, since in smooth images many of its bits depend on next to nothing.
 
-Copies of one picture are alike in every place. A large cluster in which they are not is a family, such as one coin
-turned by any angle, in which each picture is like the next one: it is taken apart.
+Copies of one image are alike in every place. A large cluster in which they are not is a family, such as one coin
+turned by any angle, in which each image is like the next one: it is taken apart.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,11 +27,11 @@ SURE = 0.99
 """From this correlation on, the hash is not asked. On CIFAR-10: 18 pairs, none under two classes (0.98: 65 and 2)."""
 REMAINS = 0.8
 """Least correlation of what remains of both when what the set has in common is removed. All 468 pairs of CIFAR-10 have
-0.82 or more, and the three changes leave at least 0.92; two of its pictures by chance 0.36 at most."""
+0.82 or more, and the three changes leave at least 0.92; two of its images by chance 0.36 at most."""
 ACROSS = 0.98
-"""The same for copies under two classes, which are left out of everything: a false alarm costs two good pictures."""
+"""The same for copies under two classes, which are left out of everything: a false alarm costs two good images."""
 FAMILY, FAMILY_SHARE = 20, 0.25
-"""A cluster may be a family from this many pictures on, and when it holds more than this share of a class."""
+"""A cluster may be a family from this many images on, and when it holds more than this share of a class."""
 DEVIATION, COPIES_SHARE = 0.35, 0.9
 """All are copies when one of them differs from this share of the cluster by at most this much in every place (see
 `Thumbnails.copies_share`). Measured: half of 60 changed copies of a photograph differ by 0.18 or less from one of them,
@@ -42,14 +42,14 @@ BLOCK = 64
 
 @dataclass(frozen=True)
 class Copies:
-    """Which pictures are copies of one another."""
+    """Which images are copies of one another."""
 
     exact: Rows
     """Shape (N,): equal numbers for equal bytes."""
     clusters: Rows
-    """Shape (N,): equal numbers for pictures that copies connect, exact or near, also through others."""
+    """Shape (N,): equal numbers for images that copies connect, exact or near, also through others."""
     conflicts: npt.NDArray[np.bool_]
-    """Shape (N,): whether the picture itself has a copy under another class."""
+    """Shape (N,): whether the image itself has a copy under another class."""
 
 
 def find(records: Sequence[Record], images: npt.NDArray[np.uint8], tolerance: int) -> Copies:
@@ -77,7 +77,7 @@ def find(records: Sequence[Record], images: npt.NDArray[np.uint8], tolerance: in
         for (first, second), least in chain(by_hash, by_pixels):
             first, second = rows[first], rows[second]
             # What is connected already and says the same class can tell nothing new: so a burst of a thousand
-            # pictures takes no million looks.
+            # images takes no million looks.
             news = (clusters[first] != clusters[second]) | (labels[first] != labels[second])
             first, second = first[news], second[news]
             alike = thumbnails.correlation(first, second) >= least
@@ -92,9 +92,9 @@ def find(records: Sequence[Record], images: npt.NDArray[np.uint8], tolerance: in
 
 
 def _take_families_apart(clusters: Rows, exact: Rows, labels: Rows, thumbnails: Thumbnails) -> Rows:
-    """Return `clusters` with each family divided by what its pictures do not have in common.
+    """Return `clusters` with each family divided by what its images do not have in common.
 
-    Each picture goes to the one most like it among some that are not alike; so do its own copies.
+    Each image goes to the one most like it among some that are not alike; so do its own copies.
     """
     result, class_sizes = clusters.copy(), np.bincount(labels)
     for cluster in np.flatnonzero(np.bincount(clusters) >= FAMILY):

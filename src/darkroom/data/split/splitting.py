@@ -1,4 +1,4 @@
-"""Which picture trains, which chooses and which is only scored."""
+"""Which image trains, which chooses and which is only scored."""
 
 import hashlib
 import math
@@ -16,23 +16,23 @@ from darkroom.foundations.errors import DarkroomError
 from darkroom.packed import LEFT_OUT, SPLITS, Record, SplitName
 
 SLACK = 0.1
-"""How far a share may be from what was asked, as a part of it. The wider, the fewer pictures move when others are
+"""How far a share may be from what was asked, as a part of it. The wider, the fewer images move when others are
 added: with a fifth more, of a class of 100 or 1,000 on average 1.7% and 0.06%, and without any slack 2.6% and 0.9%."""
 
 
 @dataclass(frozen=True)
 class Division:
-    """A split: for each record its place, and whether it is a test picture that leaks into the source's training."""
+    """A split: for each record its place, and whether it is a test image that leaks into the source's training."""
 
     splits: list[str]
     """One of `SPLITS` or `LEFT_OUT`."""
     leaks: list[bool]
-    """Whether the source gives a copy of this test picture for training or validation as well (it is left out)."""
+    """Whether the source gives a copy of this test image for training or validation as well (it is left out)."""
 
 
 @dataclass(frozen=True)
 class _Unit:
-    """Pictures that stay on one side: copies of one another, and those of one group."""
+    """Images that stay on one side: copies of one another, and those of one group."""
 
     place: float
     """A hash of seed and content, 0 to 1: equal for equal content, whatever else is in the data set."""
@@ -50,9 +50,9 @@ def divide(
 ) -> Division:
     """Divide records into train, validation and test: seeded, stratified by class, copies and groups kept together.
 
-    Each unit of pictures that belong together has a place between 0 and 1, a hash of the seed and of its group or its
+    Each unit of images that belong together has a place between 0 and 1, a hash of the seed and of its group or its
     content. Within each class the lowest places are the test split, the next ones validation; the borders lie at the
-    shares themselves, and give way only as far as a share would be more than `SLACK` off. So pictures that are added
+    shares themselves, and give way only as far as a share would be more than `SLACK` off. So images that are added
     later move others only where the borders must give way.
 
     held: SHA-256 of the test images from before. A class that has some of them keeps these and gets no others; what
@@ -60,8 +60,8 @@ def divide(
 
     A split that the source brings along is kept, and what it lacks is taken from its training images, also the
     validation images of a single class. Of copies on two
-    sides of it the strictest stays and the others are left out. A picture that has a copy under another class is left
-    out, unless the source says that it is a test picture.
+    sides of it the strictest stays and the others are left out. An image that has a copy under another class is left
+    out, unless the source says that it is a test image.
 
     Raises DarkroomError that names the classes that are too small.
     """
@@ -86,7 +86,7 @@ def divide(
         leaks[row] = True
     validated = {record.label for record, split in zip(records, splits, strict=True) if split == "validation"}
     for label, stratum in strata.items():
-        # Without a picture of the class on validation, no choice would know it.
+        # Without an image of the class on validation, no choice would know it.
         drawn = _draw(stratum, settings, given if label in validated else given - {"validation"})
         for unit, split in zip(stratum, drawn, strict=True):
             rows = [row for row in unit.rows if records[row].sha256 in held] if unit.held else unit.rows
@@ -189,7 +189,7 @@ def _refuse_small(records: Sequence[Record], units: Sequence[_Unit], splits: Seq
     if small and all(given[label] == counts[label] for label in small):
         listed = naming.listed([f"{label} ({counts[label]})" for label in small])
         raise DarkroomError(
-            f"no picture to train on in {listed}: the source gives all of them for validation or test; give some for "
+            f"no image to train on in {listed}: the source gives all of them for validation or test; give some for "
             "training, or remove the class"
         )
     if small:
@@ -197,7 +197,7 @@ def _refuse_small(records: Sequence[Record], units: Sequence[_Unit], splits: Seq
         of = {label: f" of {counts[label]}" if counts[label] > apart[label] else "" for label in small}
         listed = naming.listed([f"{label} ({apart[label]}{of[label]})" for label in small])
         raise DarkroomError(
-            f"too few different pictures to train on in {listed}: a class needs at least 3, better 30, and copies or "
-            "pictures of one group count as one; add pictures, remove the class, or lower split.near_copies if they "
+            f"too few different images to train on in {listed}: a class needs at least 3, better 30, and copies or "
+            "images of one group count as one; add images, remove the class, or lower split.near_copies if they "
             "are no copies"
         )

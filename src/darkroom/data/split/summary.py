@@ -27,8 +27,8 @@ def write_split(
 def summarise(packed: Packed, copies: Copies, division: Division, folder: Path, split: Path) -> dict[str, Any]:
     """Return counts by split and class, what was found and set aside, and the data's fingerprint.
 
-    `copies` and `near_copies` count pictures beyond the first of their kind, `conflicts` those with a copy under
-    another class, `leaks` the source's test pictures that it gives for training or validation as well.
+    `copies` and `near_copies` count images beyond the first of their kind, `conflicts` those with a copy under
+    another class, `leaks` the source's test images that it gives for training or validation as well.
     """
     labels = [record.label for record in packed.records]
     counts = pd.crosstab(np.array(labels, dtype=object), np.array(division.splits, dtype=object))
@@ -66,10 +66,10 @@ def _test_hash(packed: Packed, division: Division) -> str:
 
 
 def list_copies(packed: Packed, copies: Copies, division: Division) -> pd.DataFrame:
-    """Return `data/copies.csv`: every picture that has a copy, cluster by cluster, conflicts first.
+    """Return `data/copies.csv`: every image that has a copy, cluster by cluster, conflicts first.
 
-    `copy` is exact for a picture whose bytes another one has, else near; `conflict` is 1 where a copy has another
-    class; `split` is where the picture went.
+    `copy` is exact for an image whose bytes another one has, else near; `conflict` is 1 where a copy has another
+    class; `split` is where the image went.
     """
     same = np.bincount(copies.exact)[copies.exact]
     frame = pd.DataFrame({

@@ -10,7 +10,7 @@ Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
 DETAIL = 16
-"""Pixels along each side of the thumbnails that are compared. A picture that was stored smaller has not that much to
+"""Pixels along each side of the thumbnails that are compared. An image that was stored smaller has not that much to
 compare: of the 8×8 digits, different ones are more alike (correlation 0.996) than one and its JPEG copy (0.991)."""
 WAVES = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (1, 2), (2, 1), (2, 2))
 """Cosines down and across by which thumbnails are compared first."""
@@ -35,7 +35,7 @@ CODE = 64
 
 
 class Thumbnails:
-    """Every picture as `DETAIL` × `DETAIL` colours.
+    """Every image as `DETAIL` × `DETAIL` colours.
 
     Their sums are whole numbers, so that no machine rounds a pair to the other side of a limit.
     """
@@ -109,11 +109,11 @@ class Details:
     Bright discs on black correlate above 0.95, whatever is on them. So the mean is subtracted, and each direction in
     which the set varies is divided by its spread, down to that of noise (Agnan Kessy, Alex Lewin and Korbinian
     Strimmer, Optimal Whitening and Decorrelation, 2018): smooth shading and the edges of a common shape then count for
-    little, and pictures that are not copies are hardly alike at all. Of few pictures nothing is known to be common.
+    little, and images that are not copies are hardly alike at all. Of few images nothing is known to be common.
     """
 
     def __init__(self, thumbnails: Thumbnails, rows: Rows) -> None:
-        """Learn what `rows` have in common; pictures that nearly repeat others count once."""
+        """Learn what `rows` have in common; images that nearly repeat others count once."""
         self._thumbnails = thumbnails
         sample = thumbnails.different(rows[:: max(1, -(-len(rows) // SAMPLE))])
         values = thumbnails.normal(sample).astype(np.float64)
@@ -128,13 +128,13 @@ class Details:
     def alike(self, first: Rows, second: Rows, least: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
         """Return for each pair whether its likeness is `least` of it or more, shape (pairs,)."""
         found = np.zeros(len(first), dtype=np.bool_)
-        # Where many pictures look alike, what remains of them is compared by its leading directions first.
+        # Where many images look alike, what remains of them is compared by its leading directions first.
         chosen = np.arange(len(first)) if len(first) <= PAIRS else self._may_reach(first, second, least)
         found[chosen] = self.likeness(first[chosen], second[chosen]) >= least[chosen]
         return found
 
     def likeness(self, first: Rows, second: Rows) -> Floats:
-        """Return the correlation of what remains of each pair: -1 to 1, about 0 for different pictures."""
+        """Return the correlation of what remains of each pair: -1 to 1, about 0 for different images."""
         parts = [slice(begin, begin + PAIRS) for begin in range(0, max(1, len(first)), PAIRS)]
         found = [np.einsum("ij,ij->i", self._of(first[part]), self._of(second[part])) for part in parts]
         result: Floats = np.concatenate(found)

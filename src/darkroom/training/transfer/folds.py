@@ -71,7 +71,7 @@ def evaluate(
 
 
 def families(folder: Path, copies: Path) -> npt.NDArray[np.int64]:
-    """Return a number for each packed row that is the same for copies, near copies and pictures of one group."""
+    """Return a number for each packed row that is the same for copies, near copies and images of one group."""
     records = packed.read_index(folder)
     places: dict[tuple[str, str], int] = {}
     links: list[tuple[int, int]] = []
