@@ -218,6 +218,7 @@ def test_an_answer_must_be_read_in_time(
     monkeypatch.setattr(protocol, "STALL_SECONDS", 0.3)
     connections.append(connection := Connection(server, receive_buffer=4096))
     connection.send(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert connection.socket.recv(1, socket.MSG_PEEK)  # before, the server may not have met the connection yet
     wait_for_nobody(server)
     assert connection.ended()
 
