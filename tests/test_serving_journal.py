@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -87,6 +88,9 @@ def test_a_full_disk_is_told_once_a_minute(
     journal.write(UPLOADS, ANSWERS)
     assert len(said) == 2
     assert "".join(capfd.readouterr()) == ""
+    loggers = [logging.getLogger(f"bentoml_monitor_{kind}") for kind in ("data", "schema")]
+    open_files = [handler for logger in loggers for handler in logger.handlers if handler.stream is not None]
+    assert open_files == []
 
 
 @pytest.mark.parametrize(

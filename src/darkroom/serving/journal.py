@@ -7,6 +7,7 @@
 | `corrections/LABEL/SHA256.png` | pictures with the class that a user gave them, as class folders |
 """
 
+import contextlib
 import hashlib
 import logging
 import re
@@ -17,6 +18,7 @@ import time
 from collections.abc import Sequence
 from contextvars import Context
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +57,14 @@ class _Monitor(DefaultMonitor):
         for name in ("data", "schema"):
             for handler in logging.getLogger(f"bentoml_monitor_{name}").handlers:
                 # Python's documented hook for a handler's errors; mypy allows no method to be replaced.
-                handler.handleError = _raise  # type: ignore[assignment, method-assign]
+                handler.handleError = partial(_close_and_raise, handler)  # type: ignore[method-assign]
 
 
-def _raise(_: logging.LogRecord) -> None:
-    raise  # logging calls this while it handles the error
+def _close_and_raise(handler: logging.Handler, _: logging.LogRecord) -> None:
+    """Release the file, which the handler opens again for its next line, and raise the error being handled."""
+    with contextlib.suppress(OSError):  # closing writes what is left in the buffer
+        handler.close()
+    raise
 
 
 class Journal:
@@ -143,9 +148,9 @@ def _store(folder: Path, digest: str, data: bytes) -> None:
     if path.exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{digest}.{secrets.token_hex(4)}"  # of this call alone: other workers may write it, too
+    temporary = folder / f".{digest}.{secrets.token_hex(4)}"  # of this call alone: other workers may write it, too
     try:
-        partial.write_bytes(data)
-        partial.replace(path)
+        temporary.write_bytes(data)
+        temporary.replace(path)
     finally:
-        partial.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
