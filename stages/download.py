@@ -12,7 +12,7 @@ from darkroom.data.archives.origin import find_archive, write_origin
 from darkroom.data.settings import CifarSource, DigitsSource, FolderSource, KaggleSource, Source
 from darkroom.data.sources import cifar10, digits, folder, kaggle
 from darkroom.foundations import files, naming, params
-from darkroom.foundations.errors import run
+from darkroom.foundations.errors import DarkroomError, run
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -26,6 +26,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args(argv)
+    try:
+        _download(arguments)
+    except DarkroomError as error:
+        raise DarkroomError(f"{error}{_restorable(arguments.out)}") from None
+    archive = find_archive(arguments.out)
+    print(f"{naming.shown(archive.name)}: {archive.stat().st_size / 1e6:.1f} MB")
+
+
+def _download(arguments: argparse.Namespace) -> None:
     source: Source = params.load(arguments.params, Source, f"datasets.{arguments.dataset}.source")
     with files.whole_directory(arguments.out) as out:
         match source:
@@ -39,8 +48,14 @@ def main(argv: Sequence[str] | None = None) -> None:
                 origin = kaggle.fetch(source, arguments.dataset, arguments.downloads, out)
         write_origin(out, origin)
     shutil.rmtree(arguments.downloads, ignore_errors=True)
-    archive = find_archive(arguments.out)
-    print(f"{naming.shown(archive.name)}: {archive.stat().st_size / 1e6:.1f} MB")
+
+
+def _restorable(out: Path) -> str:
+    """Return how to restore the images of the last run, which DVC removed before it started this stage."""
+    lock = Path("dvc.lock")
+    if out.exists() or not lock.is_file() or f"path: {out.as_posix()}\n" not in lock.read_text(encoding="utf-8"):
+        return ""
+    return "\nThe images of the last run are not lost: `dvc checkout download` restores them."
 
 
 if __name__ == "__main__":

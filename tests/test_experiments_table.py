@@ -5,7 +5,6 @@ import shlex
 import subprocess
 import sys
 
-from darkroom.foundations import files
 from tests.imports import ROOT
 
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -24,7 +23,7 @@ def dvc(folder, *arguments):
     return run(folder, sys.executable, "-m", "dvc", *arguments)
 
 
-def test_the_table_shows_what_was_changed_and_one_result(tmp_path):
+def test_the_table_shows_what_was_changed_and_one_result_even_if_it_is_the_same_everywhere(tmp_path):
     for name in ("params.yaml", "metrics/data.json", "metrics/evaluation.json"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
@@ -41,10 +40,6 @@ def test_the_table_shows_what_was_changed_and_one_result(tmp_path):
     assert "learning_rate: 0.003" in parameters
     changed = parameters.replace("learning_rate: 0.003", "learning_rate: 0.004", 1)
     (tmp_path / "params.yaml").write_text(changed, encoding="utf-8")
-    evaluation = files.read_json(tmp_path / "metrics" / "evaluation.json")
-    for scores in [evaluation["best"], *evaluation["candidates"].values()]:
-        scores |= {key: value / 2 for key, value in scores.items() if isinstance(value, float)}
-    files.write_json(tmp_path / "metrics" / "evaluation.json", evaluation)
     (tmp_path / "code.py").write_text("2")
     dvc(tmp_path, "exp", "save", "--quiet", "--name", "slower")
     (recipe,) = re.findall(r"@\$\(BIN\)/dvc (exp show .*)", MAKEFILE)

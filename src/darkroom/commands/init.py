@@ -58,8 +58,10 @@ def init(photos: Path, entry: str, file: Path | None, *, yes: bool, offline: boo
     _show_changes(old, new, changes.reasons, console)
     if new == old:
         console.print(f"\n{PARAMS} already has these values.")
+    elif not _agreed(yes=yes):
+        console.print(f"{PARAMS} is unchanged.")
+        raise SystemExit(1)
     else:
-        _ask(yes=yes)
         files.write_text(PARAMS, new)
         console.print(f"\n{PARAMS} has been updated.")
     _show_next(entry, _source(photos), Counter(record.label for record in found.records), console)
@@ -188,10 +190,10 @@ def _show_changes(old: str, new: str, reasons: Sequence[tuple[str, str]], consol
         console.print(naming.escape(line), style=styles.get(line[0], ""), soft_wrap=True)
 
 
-def _ask(*, yes: bool) -> None:
-    """Ask for confirmation. Raises DarkroomError without it."""
+def _agreed(*, yes: bool) -> bool:
+    """Return whether the user confirms the changes. Raises DarkroomError when there is nobody to ask."""
     if yes:
-        return
+        return True
     if not sys.stdin.isatty():
         raise DarkroomError(
             f"{PARAMS} is unchanged, since nobody can confirm the changes here: pass --yes to apply them"
@@ -200,8 +202,7 @@ def _ask(*, yes: bool) -> None:
         answer = input(f"\nApply these changes to {PARAMS}? [y/N] ")
     except EOFError:
         answer = ""
-    if answer.strip().lower() not in ("y", "yes"):
-        raise DarkroomError(f"{PARAMS} is unchanged: answer y, or pass --yes, to apply the changes")
+    return answer.strip().lower() in ("y", "yes")
 
 
 def _show_next(entry: str, source: str | None, counts: Counter[str], console: Console) -> None:
@@ -215,3 +216,6 @@ def _show_next(entry: str, source: str | None, counts: Counter[str], console: Co
     console.print("\nNext")
     for command, what in lines:
         console.print(f"  {command:<{width}}  {what}", soft_wrap=True)
+    if source and Path(source).is_absolute():
+        words = "only this computer has that folder, so others get the images with `dvc pull`"
+        console.print(f"\nsource.path is an absolute path: {words}.", soft_wrap=True)

@@ -34,8 +34,8 @@ def summary() -> str:
             best["reason"],
             *_foreign(evaluation),
             *_few_tests(counts),
-            *_other_tests(data),
-            *_remade(),
+            *_data(data),
+            *_remade(data),
             "",
             f"  Report   {REPORTS / 'report.html'}  (also .pdf, .md, slides.pptx)",
             "  Serve    make serve, then open http://localhost:3000/ui",
@@ -85,27 +85,41 @@ def _few_tests(counts: balance.Counts) -> list[str]:
     return [f"Fewer than {balance.FEW} test images, so {scores} unreliable: {named}"]
 
 
-def _other_tests(data: dict[str, Any]) -> list[str]:
-    """Return a warning if the test images differ from the last commit's, because scores are then not comparable."""
+def _data(data: dict[str, Any]) -> list[str]:
+    """Return what a change of the data since the last commit means for comparing scores with the committed ones."""
+    before = _committed_data()
+    if not before or before.get("test_hash") is None:  # a commit from before test_hash
+        return []
+    if before["test_hash"] != data.get("test_hash"):
+        return [
+            f"The test images differ from the last commit's ({before['test']:,} then, {data['test']:,} now): "
+            "their scores are not comparable."
+        ]
+    if before["hash"] != data["hash"]:
+        return [
+            f"The data differ from the last commit's ({before['images']:,} images then, {data['images']:,} now), but "
+            "the test images are the same, so scores are comparable: `dvc metrics diff` compares them."
+        ]
+    return []
+
+
+def _committed_data() -> dict[str, Any]:
+    """Return `metrics/data.json` of the last commit, or an empty dictionary."""
     try:
-        before = json.loads(revision.committed(DATA) or "{}")
+        found: dict[str, Any] = json.loads(revision.committed(DATA) or "{}")
     except ValueError:  # a merge was committed with conflict markers
-        return []
-    if before.get("test_hash", data.get("test_hash")) == data.get("test_hash"):
-        return []
-    return [
-        f"The test images differ from the last commit's ({before['test']:,} then, {data['test']:,} now): "
-        "their scores are not comparable."
-    ]
+        return {}
+    return found
 
 
-def _remade() -> list[str]:
+def _remade(data: dict[str, Any]) -> list[str]:
     """Return an explanation and remedy if only the tracked results differ from the commit."""
     rebuilt = revision.remade()
-    if not rebuilt or revision.changed():
+    if not rebuilt or revision.changed() or _committed_data().get("hash", data.get("hash")) != data.get("hash"):
         return []
     return [
         "",
-        f"These results differ from the commit, although code and parameters do not: {naming.listed(rebuilt, most=5)}.",
-        "Another processor rounds differently, and new data change the results. CONTRIBUTING.md describes what to do.",
+        "These results differ from the commit, although code, parameters and data do not: "
+        f"{naming.listed(rebuilt, most=5)}.",
+        "Another processor rounds differently. CONTRIBUTING.md describes what to do.",
     ]
