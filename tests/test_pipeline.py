@@ -6,7 +6,8 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -137,24 +138,67 @@ def check_shared(folder: Path, home: Path) -> None:
         assert answer.json()["predictions"][0]["labels"]
 
 
-def test_a_second_person_gets_everything_also_after_an_experiment(place, tmp_path):
-    run(place, "dvc", "remote", "add", "--default", "team", str(tmp_path / "team"))
-    run(place, "git", "add", ".")
-    run(place, *GIT, "commit", "--quiet", "--message", "results")
-    run(place, "dvc", "push")
-    other = tmp_path / "other"
-    run(place, "git", "clone", "--quiet", str(place), str(other))
-    run(other, "dvc", "pull")
+def readme_commands(section: str) -> list[str]:
+    """Return the commands in a section of README.md, without their comments."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    lines = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.S)).splitlines()
+    assert lines, section
+    return [line.partition("  #")[0].strip() for line in lines]
+
+
+def shell(command: str, instead: Mapping[str, object]) -> tuple[str, ...]:
+    """Return a command of README.md for a shell, with another value for each placeholder."""
+    assert all(placeholder in command for placeholder in instead), command
+    # This environment instead of the clone's own, which would have to be installed first.
+    ready = {"make ": f"make -o .venv/.ready BIN={Path(sys.executable).parent} "}
+    for placeholder, value in {**ready, **instead}.items():
+        command = command.replace(placeholder, str(value))
+    return ("bash", "-e", "-o", "pipefail", "-c", command)
+
+
+def test_a_team_works_with_the_commands_of_the_readme(place, tmp_path):
+    """Sharing, an experiment, back again, and serving, each command as README.md has it."""
+    origin, other, photos = tmp_path / "origin.git", tmp_path / "other", tmp_path / "photos"
+    pictures = class_folders({"7": 2}).values()
+    write_folder(photos, dict(zip(("one.png", "two.png"), pictures, strict=True)))
+    run(place, "git", "branch", "--move", "main")
+    run(place, "git", "init", "--quiet", "--bare", "--initial-branch=main", str(origin))
+    run(place, "git", "remote", "add", "origin", str(origin))
+    run(place, "git", "push", "--quiet", "--set-upstream", "origin", "main")
+    run(place, "git", "clone", "--quiet", str(origin), str(other))
+    for folder, (key, value) in product((place, other), (("user.name", "test"), ("user.email", "test@localhost"))):
+        run(folder, "git", "config", key, value)
+
+    remote, publish, fetch = readme_commands("Sharing")
+    run(place, *shell(remote, {"/mnt/team/darkroom": tmp_path / "team"}))
+    run(place, *shell(publish, {}))
+    run(other, *shell(fetch, {}))
     check_shared(other, tmp_path)
-    for key, value in (("user.name", "test"), ("user.email", "test@localhost")):
-        run(other, "git", "config", key, value)
-    assert ran(run(other, "dvc", "exp", "run", "--name", "ana", "-S", "report.author=Ana")) == {"validate", "report"}
-    run(other, "git", "checkout", ".")
-    run(other, "dvc", "checkout")
+
+    experiment, metrics, plots, table, back = readme_commands("Recipe 3: change a parameter and review it")
+    assert ran(run(other, *shell(experiment, {}))) == {"validate", "scratch@resnet9", *AFTER_TRAINING}
+    changed = (other / "reports" / "report.md").read_text(encoding="utf-8")
+    assert "metrics/cost.json" in run(other, *shell(metrics, {}))
+    assert "index.html" in run(other, *shell(plots, {}))
+    assert "scratch.resnet9.learning_rate" in run(other, *shell(table, {}))
+    run(other, *shell(back, {}))
+    shutil.rmtree(other / "dvc_plots")
     check_shared(other, tmp_path)
-    run(other, "dvc", "exp", "apply", "ana")
-    assert "Ana" in (other / "reports" / "report.md").read_text(encoding="utf-8")
+    assert (other / "reports" / "report.md").read_text(encoding="utf-8") != changed
+    (name,) = run(other, "dvc", "exp", "list", "--name-only").split()
+    run(other, "dvc", "exp", "apply", name)
+    assert (other / "reports" / "report.md").read_text(encoding="utf-8") == changed
     assert "Data and pipelines are up to date." in run(other, "dvc", "status")
+
+    serve_to_all, ask, predict = readme_commands("Serving")
+    table = run(other, *shell(predict, {"~/new-photos": photos}))
+    assert re.findall(r"(?m)one\.png|two\.png", table) == ["one.png", "two.png"]
+    instead = {"0.0.0.0": "127.0.0.1", "8000": '"$4"'}  # of the four arguments that `serving` appends
+    command = [*shell(serve_to_all, instead), "serve"]
+    with serving(other, tmp_path, command, PYTHONPATH=str(other / "src")) as address:
+        images = {"one.png": photos / "one.png", "two.jpg": photos / "two.png"}
+        answer = run(other, *shell(ask, {**images, "http://localhost:3000": address}))
+    assert answer.count('"labels"') == 2
 
 
 def test_pictures_of_the_inbox_are_shared_as_the_readme_says(tmp_path):
