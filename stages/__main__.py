@@ -1,4 +1,4 @@
-"""Start a stage with the library of its own checkout, whichever version the environment has installed.
+"""Start a stage with the library of its own checkout, regardless of the version installed in the environment.
 
     python stages split --dataset digits --packed data/packed ...
 

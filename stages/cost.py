@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with files.whole_directory(arguments.out) as out:
         table = pd.DataFrame(measured).assign(test_accuracy=[scores[name][0] for name in names])
         frames.write(out / "cost.csv", table, escape=False)
-        if len(measured) > 1:  # one point shows nothing that the table does not
+        if len(measured) > 1:  # a plot of one point adds nothing to the table
             plotting.save(accuracy_by_cost(milliseconds, scores, evaluation["best"]["name"]), out / "cost.png")
     best = next(cost for cost in measured if cost.candidate == evaluation["best"]["name"])
     files.write_json(arguments.metrics, costs.headline(best))

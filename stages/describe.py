@@ -20,7 +20,7 @@ from darkroom.reporting.settings import ReportSettings
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Gather the facts and write them as Markdown."""
+    """Collect the facts and write them as Markdown."""
     parser = argparse.ArgumentParser(description="Write the model card of the best model.")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     timed = ("cost", "served")  # omitted, since measured times vary between runs

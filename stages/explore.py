@@ -1,4 +1,4 @@
-"""Draw the data (samples, class balance, sizes, brightness, copies) and write its card for the report.
+"""Plot the data set (samples, class balance, sizes, brightness, copies) and write its data card.
 
 python stages explore --packed data/packed --split data/split.csv --copies data/copies.csv
     --metrics metrics/data.json --out plots/data --card data/card.md
@@ -16,8 +16,8 @@ from darkroom.packed import open_packed, read_split
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Draw into one folder, and describe in one file."""
-    parser = argparse.ArgumentParser(description="Draw the data and describe it.")
+    """Write the figures to a folder and the data card to a file."""
+    parser = argparse.ArgumentParser(description="Plot the data set and write its data card.")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--packed", type=Path, required=True)
     parser.add_argument("--split", type=Path, required=True)

@@ -1,4 +1,4 @@
-"""Decode every image of the archive once into one array.
+"""Decode all images of the archive into one array.
 
 python stages pack --dataset digits --raw data/raw --out data/packed
 """
@@ -14,8 +14,8 @@ from darkroom.foundations.errors import run
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Pack, and say what was set aside."""
-    parser = argparse.ArgumentParser(description="Decode every image once into one array.")
+    """Pack the images and report those that were excluded."""
+    parser = argparse.ArgumentParser(description="Decode all images into one array.")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--raw", type=Path, required=True)
@@ -28,9 +28,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     unlabelled = sum(not item.label for item in broken)
     broken = [item for item in broken if item.label]
     if unlabelled:
-        print(f"{unlabelled:,} in no class folder are left out, listed in {arguments.out / 'broken.csv'}")
+        print(f"{unlabelled:,} images outside class folders excluded, listed in {arguments.out / 'broken.csv'}")
     if broken:
-        print(f"{len(broken):,} could not be read and are set aside, listed in {arguments.out / 'broken.csv'}:")
+        print(f"{len(broken):,} unreadable files excluded, listed in {arguments.out / 'broken.csv'}:")
         for item in broken[:5]:
             print(f"  {naming.shown(item.name)}: {naming.shown(item.reason)}")
 

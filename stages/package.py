@@ -18,7 +18,7 @@ from darkroom.serving.settings import PackageSettings, ServeSettings
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write the served folder and the Bento, both or neither."""
+    """Write the served model and the Bento, both or neither."""
     parser = argparse.ArgumentParser(description="Verify the best candidate and build the Bento.")
     for name in ("best", "candidates", "packed", "split", "evaluation", "model-card", "served", "bento"):
         parser.add_argument(f"--{name}", type=Path, required=True)
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if quantized := quantization.read(arguments.served):
         print(quantized)
     parity = served.parity
-    print(f"{best.name} {served.version}: {parity.rows} rows predicted as evaluated", end=", ")
+    print(f"{best.name} {served.version}: {parity.rows} predictions match those evaluated", end=", ")
     print(f"largest difference {parity.largest_difference:.1e}")
     print(f"{arguments.bento}: version {version}")
 

@@ -21,7 +21,7 @@ from darkroom.reporting.settings import ReportSettings
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Gather the facts and the figures, and write the report in all formats."""
+    """Collect the facts and figures, and write the report in all formats."""
     parser = argparse.ArgumentParser(description="Write the report as a web page, PDF, Markdown and slides.")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     for field in fields(Sources):

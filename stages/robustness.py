@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         with files.whole_directory(arguments.out) as out:
             files.write_json(out / "summary.json", {"images": 0})
         files.write_json(arguments.metrics, {"images": 0})
-        print("robustness: skipped, since robustness.images is 0")
+        print("robustness: skipped, because robustness.images is 0")
         return
 
     split = packed.read_split(arguments.split)

@@ -1,4 +1,4 @@
-"""Divide the packed images into train, validation and test.
+"""Split the packed images into train, validation and test.
 
 python stages split --dataset digits --packed data/packed --test-images data/test_images.json
     --out data/split.csv --copies data/copies.csv --metrics metrics/data.json
@@ -18,18 +18,18 @@ from darkroom.packed import open_packed
 FOUND = {
     "copies": "exact copies",
     "near_copies": "near copies",
-    "conflicts": "images with a copy under another class, left out",
-    "leaks": "test images with a copy among the source's others, which is left out",
+    "conflicts": "images with a copy in another class, excluded",
+    "leaks": "test images with a copy among the other images of the source, which is excluded",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Find copies, divide, write the split and count."""
-    parser = argparse.ArgumentParser(description="Divide the images into train, validation and test.")
+    """Find copies, split the images, write the split and its counts."""
+    parser = argparse.ArgumentParser(description="Split the images into train, validation and test.")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--packed", type=Path, required=True)
-    parser.add_argument("--test-images", type=Path, required=True, help="keeps them, from one run to the next")
+    parser.add_argument("--test-images", type=Path, required=True, help="file that keeps them between runs")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--copies", type=Path, required=True)
     parser.add_argument("--metrics", type=Path, required=True)
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     frames.write(arguments.copies, summary.list_copies(packed, copies, division))
     metrics = summary.summarise(packed, copies, division, arguments.packed, arguments.out)
     files.write_json(arguments.metrics, metrics)
-    # Last: where anything fails, the next run still knows the test images from before.
+    # Last, so that the previous test images are still known if anything fails.
     holdout.write(arguments.test_images, terms, held, packed.records, division)
     print(", ".join(f"{metrics[split]:,} {split}" for split in ("train", "validation", "test")))
     told = [reason] * bool(reason) + holdout.remarks(settings, held, packed.records, division)

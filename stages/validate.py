@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for card in sorted(arguments.candidates.glob("*/card.json")) if arguments.candidates else ():
         if card.parent.name not in names:
             shutil.rmtree(card.parent)
-            print(f"{naming.shown(card.parent)} is removed: params.yaml no longer names it")
+            print(f"removed {naming.shown(card.parent)}, which is no longer in params.yaml")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Tables of the documents, made from dvc.yaml and the parameter types.
+"""Tables of the documentation, generated from dvc.yaml and the parameter types.
 
 python -m tests.generated     # write them
 """
@@ -18,8 +18,8 @@ DOCS = ROOT / "docs"
 
 
 def stages() -> str:
-    """Return a row for each stage of dvc.yaml: name, what it does, what it makes."""
-    lines = ["| stage | what it does | what it makes |", "|---|---|---|"]
+    """Return a row for each stage of dvc.yaml: name, description, outputs."""
+    lines = ["| stage | description | outputs |", "|---|---|---|"]
     for name, body in YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"].items():
         each = "@…" if "do" in body else ""
         body = body.get("do", body)
@@ -31,13 +31,13 @@ def stages() -> str:
 
 
 def parameters() -> str:
-    """Return a row for each parameter: name, default, what it means."""
+    """Return a row for each parameter: name, default, meaning."""
     lines = ["| parameter | default | meaning |", "|---|---|---|"]
     rows = _rows(Document, "")
     for name, default, meaning in rows:
         twin = (name.replace("scratch.", "transfer."), default, meaning)
         if name.startswith("transfer.") and (name.replace("transfer.", "scratch."), default, meaning) in rows:
-            continue  # stands beside its twin
+            continue  # listed in the row of its twin
         if name.startswith("zoo."):
             continue  # the same as scratch
         both = f"`{name}`, `{twin[0]}`" if twin in rows and twin[0] != name else f"`{name}`"
@@ -71,7 +71,7 @@ def _sections(annotation: Any) -> list[type[Section]]:
 
 def _default(field: FieldInfo) -> str:
     if field.is_required():
-        return "needed"
+        return "required"
     value = field.default
     return "–" if value in (None, "") else f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
@@ -84,7 +84,7 @@ TABLES = {"stages": stages, "parameters": parameters}
 
 
 def filled(name: str, text: str) -> str:
-    """Return the document `name` with its table made anew."""
+    """Return `text` with the table `name` replaced by a new one."""
     pattern = rf"(<!-- {name}: [^\n]*-->\n).*?(<!-- /{name} -->)"
     table = TABLES[name]()
     text, count = re.subn(pattern, lambda match: f"{match[1]}\n{table}\n\n{match[2]}", text, flags=re.S)

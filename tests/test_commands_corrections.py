@@ -74,9 +74,9 @@ def test_what_nobody_could_learn_from_stays_where_it_is(place, capsys):
         "1 images copied to data/inbox: dog 1",
         "1 are already there",
         "5 skipped:",
-        "the data have it as 'dog'; move it there if that is wrong",
+        "it is in the data as 'dog'; move it there if that is wrong",
         "sent as cat and as dog",
-        "the data have no class 'frog'",
+        "there is no class 'frog' in the data",
         ".png: damaged image",
     ):
         assert part in printed
@@ -89,7 +89,7 @@ def test_a_class_is_called_as_the_data_call_it(place, capsys):
     main.run(["corrections", "log"])
     printed = capsys.readouterr().out
     assert "1 images copied to data/inbox: a: b 1" in printed
-    assert printed.count("the class cannot be a folder name") == 2
+    assert printed.count("the class is not a valid folder name") == 2
     assert [name.partition("/")[0] for name in inbox(place)] == ["a: b"]
 
 
@@ -110,8 +110,8 @@ def test_another_folder_can_be_named(place, capsys):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("nothing", "log has no corrections: give the folder that serve.log names"),
-        ("digits", "datasets.digits.source is of kind digits, not your own images"),
+        ("nothing", "log has no corrections: give the folder set as serve.log"),
+        ("digits", "datasets.digits.source is of kind digits, not a folder of your images"),
         ("path", "datasets.folder.source is /photos, not data/inbox: give the target"),
         ("archive", "data/inbox contains photos.zip, so class folders next to it are not read"),
         ("manifest", "data/inbox contains manifest.csv, so class folders next to it are not read"),

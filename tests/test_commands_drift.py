@@ -81,10 +81,10 @@ def findings(capsys, log, model):
 def test_the_same_mixture_has_not_moved(tmp_path, model, capsys):
     write_log(tmp_path, answers(model, logits(1, [1 / 3] * 3, 4.0)))
     printed = report(capsys, tmp_path, "--model", model)
-    assert "Nothing moved beyond chance." in printed
-    assert printed.count("within chance") == 4
-    assert "600 answers of" in printed
-    assert "2026-11-01T10:00 to 2026-11-20T10:00, beside 600 on validation" in printed
+    assert "No significant drift." in printed
+    assert printed.count("no drift") == 4
+    assert "600 predictions of" in printed
+    assert "2026-11-01T10:00 to 2026-11-20T10:00, compared with 600 on validation" in printed
 
 
 def test_the_very_same_answers_of_a_sure_model_have_not_moved(tmp_path, model, capsys):
@@ -96,8 +96,8 @@ def test_the_very_same_answers_of_a_sure_model_have_not_moved(tmp_path, model, c
     write_log(tmp_path, answers(sure, values))
     found = findings(capsys, tmp_path, sure)
     assert found["confidence"]["size"] == 0
-    assert {each["verdict"] for each in found.values()} == {"within chance"}
-    (line,) = [line for line in report(capsys, tmp_path, "--model", sure).splitlines() if "lowest tenth" in line]
+    assert {each["verdict"] for each in found.values()} == {"no drift"}
+    (line,) = [line for line in report(capsys, tmp_path, "--model", sure).splitlines() if "10th percentile" in line]
     assert line.split()[-2:] == ["100.0%", "100.0%"]
 
 
@@ -107,18 +107,18 @@ def test_chance_is_taken_for_more_about_as_often_as_it_says(model):
     for seed in range(60):
         lines = answers(model, logits(seed + 10, [1 / 3] * 3, 4.0, rows=200))
         entries = Entries([line["label"] for line in lines], [line["probability"] for line in lines])
-        moved += any(found.verdict != "within chance" for found in comparing.compare(entries, reference, CLASSES))
+        moved += any(found.verdict != "no drift" for found in comparing.compare(entries, reference, CLASSES))
     assert moved <= 4  # two tests, each wrong in one of a hundred: 1.2 are expected
 
 
 def test_another_mixture_moves_the_classes(tmp_path, model, capsys):
     write_log(tmp_path, answers(model, logits(1, [0.7, 0.2, 0.1], 4.0)))
     found = findings(capsys, tmp_path, model)
-    assert found["classes"]["verdict"] == "moved much"
+    assert found["classes"]["verdict"] == "large drift"
     assert found["classes"]["p"] < 1e-6
-    assert found["confidence"]["verdict"] == "within chance"
+    assert found["confidence"]["verdict"] == "no drift"
     printed = report(capsys, tmp_path, "--model", model)
-    assert "Moved beyond chance: classes. Look at some" in printed
+    assert "Significant drift: classes. Inspect some" in printed
     (cat,) = [line for line in printed.splitlines() if line.startswith("cat ")]
     assert cat.rstrip().endswith("more")
     assert "█" in cat
@@ -127,15 +127,15 @@ def test_another_mixture_moves_the_classes(tmp_path, model, capsys):
 def test_harder_pictures_move_confidence_and_what_is_unsure(tmp_path, model, capsys):
     write_log(tmp_path, answers(model, logits(1, [1 / 3] * 3, 2.0)))
     found = findings(capsys, tmp_path, model)
-    assert found["classes"]["verdict"] == "within chance"
-    assert found["confidence"]["verdict"] == found["unsure"]["verdict"] == "moved much"
-    assert found["unsure"]["size"] > 0.15
+    assert found["classes"]["verdict"] == "no drift"
+    assert found["confidence"]["verdict"] == found["low confidence"]["verdict"] == "large drift"
+    assert found["low confidence"]["size"] > 0.15
 
 
 def test_a_small_but_certain_move_is_called_little(tmp_path, model, capsys):
     write_log(tmp_path, answers(model, logits(1, [0.38, 0.33, 0.29], 4.0, rows=6000)))
-    assert findings(capsys, tmp_path, model)["classes"]["verdict"] == "moved a little"
-    assert "Moved beyond chance, but only a little: classes." in report(capsys, tmp_path, "--model", model)
+    assert findings(capsys, tmp_path, model)["classes"]["verdict"] == "small drift"
+    assert "Significant but small drift: classes." in report(capsys, tmp_path, "--model", model)
 
 
 def test_what_is_no_answer_of_this_model_is_left_out_and_counted(tmp_path, model, capsys):
@@ -148,12 +148,12 @@ def test_what_is_no_answer_of_this_model_is_left_out_and_counted(tmp_path, model
     assert counts["answers"] == 100
     assert counts["left_out"] == {"again": 7, "other_versions": 5, "without_answer": 4}
     printed = report(capsys, tmp_path, "--model", model)
-    assert "Left out: 7 for images that came again, 5 of other versions, 4 without an answer" in printed
+    assert "Ignored: 7 of repeated images, 5 of other versions, 4 without a prediction" in printed
 
 
 def test_too_few_answers_say_nothing(tmp_path, model, capsys):
     write_log(tmp_path, answers(model, logits(1, [1, 0, 0], 4.0, rows=comparing.NEEDED - 1)))
-    assert report(capsys, tmp_path, "--model", model).endswith("Too few to tell: 50 are needed.\n")
+    assert report(capsys, tmp_path, "--model", model).endswith("Too few predictions for a test: 50 are needed.\n")
     found = json.loads(report(capsys, tmp_path, "--model", model, "--json"))
     assert (found["enough"], found["findings"]) == (False, [])
 
@@ -166,8 +166,8 @@ def test_the_table_of_predict_can_be_compared_too(tmp_path, model, capsys):
         "\n".join(["name,label,probability,confident,in_distribution,error", *rows, "x.png,,,,,broken", ""])
     )
     found = findings(capsys, path, model)
-    assert found["classes"]["verdict"] == "moved much"
-    assert "of no class" in found
+    assert found["classes"]["verdict"] == "large drift"
+    assert "out of distribution" in found
 
 
 def test_labels_that_predict_keeps_from_being_formulas_are_read_as_they_are(tmp_path):
@@ -189,15 +189,15 @@ def test_what_bentoml_writes_is_read(tmp_path, model, capsys):
     for line in lines:
         Context().run(note, line)
     printed = report(capsys, tmp_path, "--model", model)
-    assert "60 answers of" in printed
-    assert printed.count("within chance") == 4
+    assert "60 predictions of" in printed
+    assert printed.count("no drift") == 4
 
 
 def test_few_answers_of_a_class_and_classes_without_any_are_no_trouble():
     reference = Reference([50, 0, 1], [0.5] * 51)
     entries = Entries(["cat"] * 60, [0.5] * 60)
-    assert [finding.verdict for finding in comparing.compare(entries, reference, CLASSES)] == ["within chance"] * 2
-    assert comparing.compare(Entries(["frog"] * 60, [0.5] * 60), reference, CLASSES)[0].verdict == "moved much"
+    assert [finding.verdict for finding in comparing.compare(entries, reference, CLASSES)] == ["no drift"] * 2
+    assert comparing.compare(Entries(["frog"] * 60, [0.5] * 60), reference, CLASSES)[0].verdict == "large drift"
 
 
 def test_the_stability_index_is_that_of_the_formula():
@@ -209,10 +209,13 @@ def test_the_stability_index_is_that_of_the_formula():
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("missing", "nowhere does not exist: give the folder that serve.log names"),
-        ("empty", r"empty holds no log \(data/\*.log\): give"),
-        ("others", r"others holds no answer of the model \w{12} \(3 of others, 1 lines that are none\): give its log"),
-        ("no reference", "does not say how validation was answered: package it again"),
+        ("missing", "nowhere does not exist: give the folder set as serve.log"),
+        ("empty", r"empty contains no log \(data/\*.log\): give"),
+        (
+            "others",
+            r"others has no predictions of the model \w{12} \(3 of other versions, 1 invalid lines\): give the log",
+        ),
+        ("no reference", "has no summary of the predictions on validation: package it again"),
         ("no model", "service.json is missing: run `dvc repro` first"),
     ],
 )
@@ -241,7 +244,7 @@ def test_a_move_among_many_classes_is_seen_though_each_has_few_answers(count, an
     names = [f"k{number}" for number in range(count)]
     reference = Reference([100] * count, [0.5] * 100 * count)
     half = Entries([names[number % (count // 2)] for number in range(answers)], [0.5] * answers)
-    assert comparing.compare(half, reference, names)[0].verdict == "moved much"
+    assert comparing.compare(half, reference, names)[0].verdict == "large drift"
     random = np.random.default_rng(0)
     alike = Entries(random.choice(names, answers).tolist(), [0.5] * answers)
-    assert comparing.compare(alike, reference, names)[0].verdict == "within chance"
+    assert comparing.compare(alike, reference, names)[0].verdict == "no drift"

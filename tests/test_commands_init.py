@@ -91,10 +91,10 @@ def test_init_tells_what_it_found_and_fits_the_parameters_to_it(place, capsys):
         "validation: 15% of each class\n",
         "test: 20% of each class\n",
         "excluded: 2 with a copy in another class",
-        "2 images have a copy with another class and are excluded: cat/000.png, dog/stolen.png",
-        "Fewer than 30 images, so hard to learn and to evaluate: cat (27), dog (14)",
+        "2 images have a copy in another class and are excluded: cat/000.png, dog/stolen.png",
+        "Classes with fewer than 30 images, so unreliable: cat (27), dog (14)",
         "2 cannot be read and are excluded:\n  dog/[bold]cut[/bold].jpg: damaged image",
-        "dog/raw.heic: not an image that can be read (JPEG, PNG",
+        "dog/raw.heic: not a supported image (JPEG, PNG",
         "the largest class has 1.9 times the images of the smallest",
         "-dataset: digits   # one entry of datasets\n+dataset: folder   # one entry of datasets",
         "params.yaml has been updated.",
@@ -170,9 +170,9 @@ def test_init_says_where_each_split_comes_from_and_why_pictures_are_in_none(plac
     for part in (
         f"{splits.count('train'):,} train: the images in train\n",
         "19 validation: the images in val\n",
-        f"{splits.count('test'):,} test: 20% of train, since there is no folder test\n",
-        "5 excluded: 2 with a copy in another class and 3 that are copies of a validation or test image\n",
-        "photos: 5 images lie in no class folder, so they are left out: 5 in predict\n",
+        f"{splits.count('test'):,} test: 20% of train, because there is no folder test\n",
+        "5 excluded: 2 with a copy in another class and 3 copies of a validation or test image\n",
+        "photos: 5 images are not in a class folder and will be ignored: 5 in predict\n",
     ):
         assert part in printed
     assert "cannot be read" not in printed
@@ -207,7 +207,7 @@ def test_what_means_something_else_in_a_mirror_is_not_mirrored(place, capsys, la
     photos = write_folder(place / "photos", class_folders(dict.fromkeys(labels, 4)))
     main.run(["init", str(photos), "--yes"])
     assert schema.load(place / "params.yaml").datasets["folder"].augment.flip is False
-    assert "would change when mirrored" in capsys.readouterr().out
+    assert "flipping would change the meaning of" in capsys.readouterr().out
 
 
 def photographs(*labels):
@@ -222,7 +222,7 @@ def test_photographs_get_a_network_that_knows_photographs_and_small_pictures_the
     write_folder(place / "large", photographs("cat", "dog"))
     write_folder(place / "small", class_folders({"cat": 6, "dog": 6}))
     main.run(["init", "large", "--yes"])
-    assert "its weights are downloaded once" in " ".join(capsys.readouterr().out.split())
+    assert "the weights are downloaded once" in " ".join(capsys.readouterr().out.split())
     large = schema.load(place / "params.yaml")
     assert (large.datasets["folder"].pack.image_size, large.select.folds) == (128, 4)
     assert (list(large.transfer), large.scratch) == (["mobilenet_v2"], {})
@@ -299,9 +299,9 @@ def test_a_recipe_for_other_images_does_not_decide_how_a_candidate_is_trained(pl
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "--weights w.pth is not a file of weights: give one that ends in .pth"),
-        (b"x", "w.pth cannot be read as weights alone"),
-        ({"a": torch.zeros(1)}, "--weights w.pth fits none of the supported networks: resnet18"),
+        (None, "--weights w.pth is not a weights file: give one that ends in .pth"),
+        (b"x", "w.pth cannot be read as plain weights"),
+        ({"a": torch.zeros(1)}, "--weights w.pth does not fit any supported network: resnet18"),
     ],
 )
 def test_weights_that_cannot_be_used_are_refused_before_any_work(place, content, message):
@@ -357,7 +357,7 @@ def test_another_entry_leaves_the_first_as_it_is(place):
 def test_nothing_changes_before_it_is_agreed_to(place, monkeypatch, capsys, answer, changes):
     photos = write_folder(place / "photos", class_folders({"cat": 4, "dog": 4}))
     old = (place / "params.yaml").read_bytes()
-    with pytest.raises(DarkroomError, match="is unchanged, since nobody can confirm the changes here: pass --yes"):
+    with pytest.raises(DarkroomError, match="is unchanged, because the input is not a terminal: pass --yes"):
         main.run(["init", str(photos)])
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(builtins, "input", lambda _: answer)
@@ -371,7 +371,7 @@ def test_nothing_changes_before_it_is_agreed_to(place, monkeypatch, capsys, answ
 def test_few_pictures_of_a_class_end_it_as_they_would_end_the_pipeline(place, capsys):
     photos = write_folder(place / "photos", class_folders({"cat": 9, "dog": 2}))
     old = (place / "params.yaml").read_bytes()
-    with pytest.raises(DarkroomError, match=r"too few different images to train on in dog \(2\)"):
+    with pytest.raises(DarkroomError, match=r"too few distinct images to train on in dog \(2\)"):
         main.run(["init", str(photos), "--yes"])
     assert "11 images in 2 classes" in capsys.readouterr().out
     assert (place / "params.yaml").read_bytes() == old
@@ -404,14 +404,14 @@ def prepare(place, kind):
     ("kind", "message"),
     [
         ("missing", "photos does not exist: give a folder or an archive"),
-        ("empty", "photos holds no images: put the images of each class"),
-        ("one class", "photos holds only the class folder 'cat', and a classifier needs two"),
-        ("no class", "photos holds no images: put the images of each class"),
+        ("empty", "photos contains no images: put the images of each class"),
+        ("one class", "photos contains only the class folder 'cat', but a classifier needs at least two"),
+        ("no class", "photos contains no images: put the images of each class"),
         ("unreadable class", r"photos: no image of class 'dog' can be read \(1 tried"),
         ("no archive", r"photos is not a supported archive: use one of \.zip"),
         ("broken archive", r"photos.zip is damaged or truncated \(.*\): download or create it again"),
-        ("link", "away.png is a link: put the file or folder itself there"),
-        ("name", r"photos holds 'dog/\\udcff.png', a name that is not UTF-8: rename it"),
+        ("link", "away.png is a link: replace it by the file or folder itself"),
+        ("name", r"photos contains 'dog/\\udcff.png', a name that is not UTF-8: rename it"),
     ],
 )
 def test_what_cannot_be_used_is_told_in_one_message(place, kind, message):

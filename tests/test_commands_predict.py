@@ -70,11 +70,11 @@ def test_a_folder_is_answered_as_the_model_answers(place, capsys):
         assert row["in_distribution"] == str(known[place_]).lower()
         assert row["error"] == ""
     assert found["photos/0/cut.png"]["error"].startswith("damaged image")
-    assert "not an image that can be read" in found["photos/1/phone.heic"]["error"]
+    assert "not a supported image" in found["photos/1/phone.heic"]["error"]
     assert found["photos/0/cut.png"]["label"] == found["photos/0/cut.png"]["confident"] == ""
     unsure = int((known & ~confident).sum())
     assert printed.err == (
-        f"40 of 42 images predicted, {unsure} of them with low confidence, {int((~known).sum())} probably of no class, "
+        f"40 of 42 images predicted, {unsure} of them with low confidence, {int((~known).sum())} out of distribution, "
         "2 cannot be read\n"
     )
 
@@ -133,7 +133,7 @@ def test_what_none_can_read_is_an_error_beside_the_rows(place, capsys):
     [
         (["nowhere"], "nowhere does not exist: give images, or folders"),
         (["photos/notes.txt"], r"none of the images can be read \(photos/notes.txt: not an image"),
-        (["models/candidates/small/history"], "history: no images there"),
+        (["models/candidates/small/history"], "history: no images found"),
         (["photos", "--model", "models"], "models/model.onnx is missing: run `dvc repro` first"),
     ],
 )

@@ -38,7 +38,7 @@ def test_the_summary_names_the_best_its_interval_and_the_next_steps(tmp_path, mo
     for part in (
         "It is the best.",
         "Warning: ",
-        "53% of photographs still get a confident answer",
+        "53% of photographs still get a confident prediction",
         "report.html",
         "make serve",
         "/ui",
@@ -93,8 +93,8 @@ def commit():
 @pytest.mark.parametrize(
     ("before", "now", "expected"),
     [
-        (("a", "a", 153), ("b", "b", 183), "The test images differ from the last commit's (153 then, 183 now)"),
-        (("a", "a", 153), ("b", "a", 153), "the test images are the same, so scores are comparable"),
+        (("a", "a", 153), ("b", "b", 183), "The test images differ from those of the last commit (153 then, 183 now)"),
+        (("a", "a", 153), ("b", "a", 153), "The test images are the same, so the scores are comparable"),
         (("a", "a", 153), ("a", "a", 153), None),
         (("a", None, 153), ("b", "b", 183), None),  # a commit from before test_hash
         (None, ("b", "b", 183), None),

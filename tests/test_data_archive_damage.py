@@ -90,10 +90,10 @@ def _join(data):
     ("damage", "reason"),
     [
         (_damage_header, "a header is damaged"),
-        (_cut_at_header, "its end is missing"),
-        (_blank_header, "there are data behind its end"),
-        (_join, "there are data behind its end"),
-        (_cut_in_header, "its end is missing"),
+        (_cut_at_header, "the end is missing"),
+        (_blank_header, "there is data after its end"),
+        (_join, "there is data after its end"),
+        (_cut_in_header, "the end is missing"),
         (_cut_in_data, "unexpected end of data"),
     ],
 )
@@ -149,7 +149,9 @@ def test_sparse_files_in_a_tar_are_refused_by_name(tmp_path, version):
         info.type = tarfile.GNUTYPE_SPARSE
     with tarfile.open(tmp_path / "set.tar", "w", format=tarfile.PAX_FORMAT) as tar:
         tar.addfile(info, io.BytesIO(data))
-    with pytest.raises(DarkroomError, match=r"set.tar holds a sparse file: make the archive again without the option"):
+    with pytest.raises(
+        DarkroomError, match=r"set.tar contains a sparse file: create the archive again without the option"
+    ):
         archive.names(tmp_path / "set.tar")
 
 
@@ -159,7 +161,7 @@ def test_a_tar_holds_files_and_folders_alone(tmp_path, kind):
         info = tarfile.TarInfo("cats/1.png")
         info.type = kind
         tar.addfile(info)
-    with pytest.raises(DarkroomError, match=r"'cats/1.png', which is neither a file nor a folder: leave it out"):
+    with pytest.raises(DarkroomError, match=r"'cats/1.png', which is neither a file nor a folder: remove it"):
         archive.names(tmp_path / "set.tar")
 
 
@@ -178,15 +180,15 @@ SMALL = _header("a/1.png", 0)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (_header("notes.bin", 10**6) + ZEROS + END, "unpacks to more than 1 MB, over 200 times its own size"),
+        (_header("notes.bin", 10**6) + ZEROS + END, "unpacks to more than 1 MB, over 200 times its size"),
         (SMALL + END + ZEROS, "unpacks to more than"),
         (b"".join(_header(f"a/{n}.png", 0) for n in range(500)) + END, "unpacks to more than"),
         (_header("x" * 50, 10**6, tarfile.GNUTYPE_LONGNAME) + ZEROS + END, r"a header of 1,000,\d+ bytes"),
         (_header("x", 10**6, tarfile.XHDTYPE) + ZEROS + END, r"a header of 1,000,\d+ bytes"),
         (_header("x", 40, tarfile.XHDTYPE) + b"9 a=bcde\n0 a=bc\n".ljust(BLOCK, b"\0"), "a header is damaged"),
         (SMALL + _header("a/2.png", 10**11), "unexpected end of data"),
-        (SMALL + _header("a/2.png", -512) + END, "size below zero"),
-        (SMALL + _header("a/2.png", -5 * 10**6) + END, "size below zero"),
+        (SMALL + _header("a/2.png", -512) + END, "negative size"),
+        (SMALL + _header("a/2.png", -5 * 10**6) + END, "negative size"),
     ],
 )
 def test_a_tar_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch, compress, content, message):
@@ -237,7 +239,7 @@ def test_a_zip_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch, method
         for number in range(5):
             target.writestr(f"a/{number}.png", bytes(10**6))
     monkeypatch.setattr(unpacking, "MAX_RATIO", 10)
-    with pytest.raises(DarkroomError, match=r"set.zip unpacks to more than 1 MB, over 10 times its own size: if you"):
+    with pytest.raises(DarkroomError, match=r"set.zip unpacks to more than 1 MB, over 10 times its size: if you"):
         archive.names(path)
 
 
@@ -266,7 +268,7 @@ def test_an_unknown_compression_is_named(tmp_path):
         data = bytearray(path.read_bytes())
         data[data.index(b"PK\x01\x02") + 10] = method
         path.write_bytes(data)
-        with pytest.raises(DarkroomError, match=rf"'cats/000.png' is compressed by {words}, which is not read: make"):
+        with pytest.raises(DarkroomError, match=rf"'cats/000.png' uses unsupported compression \({words}\): create"):
             archive.names(path)
 
 
@@ -297,7 +299,7 @@ def test_names_from_other_systems_are_read_or_reported(tmp_path, stored, name, i
     path = raw_zip(tmp_path / "set.zip", [stored, b"dogs/1.png"])
     listing = archive.list_members(path)
     assert listing.names == [name, "dogs/1.png"]
-    warning = f"set.zip does not say in which encoding 1 of its names are, such as {name!r}: if it reads wrong, make"
+    warning = f"set.zip does not define the encoding of 1 names, such as {name!r}: if that looks wrong, create"
     assert [words.startswith(warning) for words in listing.warnings] == [True] * is_guessed
     assert not name.endswith("g") or dict(archive.read(path, {name}))[name] == b"x"
 

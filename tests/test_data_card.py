@@ -23,8 +23,8 @@ def test_a_clean_set():
     assert card.describe(packed([(8, 8)] * 4), METRICS) == (
         r"The data set is **Cats \& dogs**: 4 images of 2 classes, resized to 32 × 32 pixels. Each class has 2 images. "
         r"Source: a \*shelter\*. Licence: CC0."
-        "\n\nAll originals have 8 × 8 pixels. Each was rotated according to its EXIF orientation, converted to sRGB, "
-        "composited on white where it is transparent, cropped to its central square and resized with an antialiased "
+        "\n\nAll originals have 8 × 8 pixels. All images were rotated according to their EXIF orientation, converted "
+        "to sRGB, composited on white where transparent, cropped to the central square and resized with an antialiased "
         "bicubic filter; animations are represented by their first frame."
         "\n\nAll files could be read, and no duplicates were found.\n"
     )
@@ -36,26 +36,26 @@ def test_a_clean_set():
         (
             {"left_out": 3},
             0,
-            "- 3 images are in no split: they conflict with another one, or duplicate a test image.\n",
+            "- 3 images are excluded: they have a copy in another class, or duplicate a test image.\n",
         ),
         (
             {"left_out": 3, "groups": 5},
             0,
-            "duplicate a test image, or are of one group with a test image and were added later.\n",
+            "duplicate a test image, or were added later and belong to the group of a test image.\n",
         ),
         (
             {"copies": 1},
             0,
-            "- 1 image is an exact duplicate of another one; duplicates never fall into different splits.\n",
+            "- 1 image is an exact duplicate of another image; duplicates are always in the same split.\n",
         ),
         (
             {"near_copies": 2},
             0,
-            "- 2 images are near duplicates of another one (re-encoded, resized or slightly changed); ",
+            "- 2 images are near duplicates of another image (re-encoded, resized or slightly changed); ",
         ),
-        ({"groups": 1}, 0, "- 1 group of images that belong together; no group is divided between splits.\n"),
-        ({"leaks": 1}, 0, "- 1 test image has a copy among the images that the source gives for training. "),
-        ({"conflicts": 2}, 0, "- 2 images have a copy under another class name; "),
+        ({"groups": 1}, 0, "- 1 group of related images; each group is in a single split.\n"),
+        ({"leaks": 1}, 0, "- 1 test image has a copy among the training images of the source. "),
+        ({"conflicts": 2}, 0, "- 2 images have a copy in another class. "),
         ({}, 1, "- 1 file could not be read and is set aside:\n\n  - a/0\\_x.png: the file is empty\n"),
         ({}, 11, "- 11 files could not be read and are set aside, the first ten being:\n\n  - a/0"),
     ],
@@ -69,9 +69,9 @@ def test_what_was_set_aside_is_listed(facts, broken, expected):
 
 def test_images_in_no_class_folder_are_not_called_unreadable():
     found = packed([(8, 8)] * 4)
-    loose = [Broken(f"predict/{row}.png", "", "in no class folder") for row in range(3)]
+    loose = [Broken(f"predict/{row}.png", "", "not in a class folder") for row in range(3)]
     text = card.describe(Packed(found.images, found.records, loose, {}), METRICS)
-    assert "- 3 images lie in no class folder and in no split." in text
+    assert "- 3 images are not in a class folder, and therefore excluded." in text
     assert "could not be read" not in text
 
 

@@ -110,7 +110,7 @@ def test_a_pickle_that_is_more_than_arrays_runs_nothing(tmp_path, monkeypatch, p
     monkeypatch.chdir(tmp_path)
     data = dumps({b"labels": LABELS, b"data": payload} if payload is not None else None)
     path = cifar_archive.write(tmp_path / cifar10.NAME, {**BATCHES, "data_batch_2": data})
-    with pytest.raises(DarkroomError, match=r"data_batch_2 is not a CIFAR-10 batch \(.*\): fetch it again"):
+    with pytest.raises(DarkroomError, match=r"data_batch_2 is not a CIFAR-10 batch \(.*\): download it again"):
         cifar.items(path)
     assert not (tmp_path / "evil").exists()
 
@@ -190,11 +190,11 @@ def test_a_mirror_can_be_a_file(web, tmp_path, monkeypatch):
     assert (tmp_path / "out" / cifar10.NAME).read_bytes() == web.files["/a"]
     (tmp_path / "short.tar.gz").write_bytes(b"x")
     with pytest.raises(
-        DarkroomError, match=r"short\.tar\.gz does not have MD5 \w+: it is cut short, or not the official"
+        DarkroomError, match=r"short\.tar\.gz does not have MD5 \w+: it is truncated, or not the official"
     ):
         fetch(tmp_path, str(tmp_path / "short.tar.gz"))
     with pytest.raises(
-        DarkroomError, match=r"none\.tar\.gz is not there: set source\.mirror or DARKROOM_CIFAR10_MIRROR"
+        DarkroomError, match=r"none\.tar\.gz does not exist: set source\.mirror or DARKROOM_CIFAR10_MIRROR"
     ):
         fetch(tmp_path, str(tmp_path / "none.tar.gz"))
 
@@ -205,9 +205,7 @@ def test_no_address_at_all_says_what_to_do(web, tmp_path):
         fetch(tmp_path)
     lines = str(error.value).splitlines()
     assert [line.split()[0] for line in lines[:2]] == list(cifar10.ADDRESSES)
-    assert lines[2].startswith(
-        "check the network, or set source.mirror or DARKROOM_CIFAR10_MIRROR to an address or a path"
-    )
+    assert lines[2].startswith("check the network, or set source.mirror or DARKROOM_CIFAR10_MIRROR to a URL or path")
 
 
 def test_the_public_addresses_are_checked_against_the_published_checksum():

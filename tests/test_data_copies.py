@@ -50,7 +50,7 @@ def test_clusters_stand_side_by_side_marked_and_conflicts_in_another_colour(pack
     assert [to_hex(frame.get_edgecolor()).upper() for frame in axes.patches] == colours
     words = [text.get_text() for text in axes.texts]
     assert [word for word in words if "cop" in word or "classes" in word] == [
-        "under two classes, 3 of 5", "near copies", "exact copies"
+        "in two classes, 3 of 5", "near copies", "exact copies"
     ]  # fmt: skip
     assert words[1:5] == ["cat", "exact, train", "dog", "exact, train"]
     for text in axes.texts:  # nothing is cut off

@@ -52,7 +52,7 @@ def test_drawn_from_something_else_they_are_others(tmp_path, key, value, told):
     write(path, [], "tntn")
     held, reason = holdout.read(path, TERMS.model_copy(update={key: value}))
     assert not held
-    assert reason == f"The test images are drawn again: those in {path} are for {told}."
+    assert reason == f"New test images are drawn, because those in {path} are for {told}."
 
 
 def test_without_a_file_there_are_none(tmp_path):
@@ -63,7 +63,7 @@ def test_without_a_file_there_are_none(tmp_path):
 def test_a_file_that_was_edited_is_refused_with_the_remedy(tmp_path, text):
     path = tmp_path / "test_images.json"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(DarkroomError, match="is not as the split stage writes it: get it back with `git checkout"):
+    with pytest.raises(DarkroomError, match="is not as the split stage wrote it: restore it with `git checkout"):
         holdout.read(path, TERMS)
 
 
@@ -71,7 +71,7 @@ def test_what_became_of_them_is_told():
     settings = SplitSettings()
     division = Division(["test", "train", *["train"] * 9, "test", "test"], [])
     lines = holdout.remarks(settings, ["0", "99", "98"], records("a" * 11 + "bb"), division)
-    assert lines[0] == "The test images are those from before (split.grow: train) without 2 that are no longer there."
-    assert lines[1] == "Drawn now, since there were none from before: those of b."
-    assert "less than half of the 20% asked for is for testing in a (9.1%). split.grow: all draws" in lines[2]
+    assert lines[0] == "The test images are unchanged (split.grow: train), except for 2 that no longer exist."
+    assert lines[1] == "New test images were drawn for classes without any: b."
+    assert "less than half of the requested 20% are test images in a (9.1%). split.grow: all draws" in lines[2]
     assert holdout.remarks(settings, [], records("aabb"), division) == []

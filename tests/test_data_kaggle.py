@@ -125,24 +125,24 @@ def test_credentials_are_used_where_they_are(web, tmp_path, monkeypatch, whole, 
     shutil.rmtree(tmp_path / "downloads")
     (tmp_path / "out" / "animals.zip").unlink()
     web.answers = [401] * 4
-    with pytest.raises(DarkroomError, match=rf"refuses the credentials in {place} \(401\): make a token at") as error:
+    with pytest.raises(DarkroomError, match=rf"rejects the credentials in {place} \(401\): create a token at") as error:
         fetch(tmp_path)
     assert "hunter2" not in str(error.value)
-    assert "or fetch the archive elsewhere from https://www.kaggle.com/datasets/somebody/animals" in str(error.value)
+    assert "or download the archive elsewhere from https://www.kaggle.com/datasets/somebody/animals" in str(error.value)
 
 
 @pytest.mark.parametrize(
     ("answers", "message"),
     [
-        ([401], r"wants credentials for somebody/animals \(401\) and there are none: make a token at https://www\.kaggle"),
-        ([403], r"does not let you have somebody/animals \(403\): open https://www\.kaggle\.com/datasets/somebody/animals"),
-        ([200, 403], r"\(403\): open \S+ and accept its terms; make a token at"),
+        ([401], r"requires credentials for somebody/animals \(401\), and there are none: create a token at https://www\.kaggle"),
+        ([403], r"denies access to somebody/animals \(403\): open https://www\.kaggle\.com/datasets/somebody/animals"),
+        ([200, 403], r"\(403\): open \S+ and accept its terms; create a token at"),
         ([404], r"Kaggle has no data set somebody/animals \(404\): source\.dataset must be OWNER/NAME"),
         (["Dataset not found"], r"Kaggle has no data set somebody/animals \(404\)"),
-        (["Permission 'datasets.get' was denied"], r"does not let you have somebody/animals \(403\)"),
-        ([429] * 4, r"Kaggle's rate limit is reached \(429\): wait some minutes and run again"),
-        ([500] * 4, "Kaggle's server has a failure of its own: run again later"),
-        (["Something new"], r"brought no archive \(status 1\); its last words: Something new: try it by hand"),
+        (["Permission 'datasets.get' was denied"], r"denies access to somebody/animals \(403\)"),
+        ([429] * 4, r"Kaggle's rate limit is reached \(429\): wait a few minutes and run again"),
+        ([500] * 4, "Kaggle's server reports an internal error: run again later"),
+        (["Something new"], r"downloaded no archive \(status 1\); its last output: Something new: try it manually"),
     ],
 )  # fmt: skip
 def test_every_refusal_is_one_message_with_the_remedy(web, tmp_path, answers, message):
@@ -194,7 +194,7 @@ def test_what_is_whole_already_is_not_fetched_again(web, tmp_path, whole):
 def test_no_client_is_one_message(web, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    with pytest.raises(DarkroomError, match="the kaggle command is not here: install the project's packages"):
+    with pytest.raises(DarkroomError, match="the kaggle command is missing: install the project's packages"):
         fetch(tmp_path)
 
 
@@ -210,7 +210,7 @@ def test_no_network_is_one_message(web, tmp_path, monkeypatch):
 
 def test_a_client_that_says_nothing_is_ended(tmp_path, monkeypatch):
     monkeypatch.setattr(kaggle, "STALLED", 0.3)
-    with pytest.raises(DarkroomError, match=r"said nothing for 0 s: run again"):
+    with pytest.raises(DarkroomError, match=r"printed nothing for 0 s: run again"):
         kaggle._run([sys.executable, "-c", "import time; time.sleep(60)"])
 
 
@@ -219,7 +219,7 @@ def test_what_the_client_says_hides_secrets(tmp_path, monkeypatch):
     problem, _, _ = kaggle._explain(
         KaggleSource(dataset="a/b"), "b", tmp_path / "b.zip", kaggle.Ended(0, ["odd: hunter2"])
     )
-    assert problem == "the kaggle command brought no archive (status 0); its last words: odd: ***"
+    assert problem == "the kaggle command downloaded no archive (status 0); its last output: odd: ***"
 
 
 def test_a_cut_that_the_client_gives_up_on_says_how_much_has_come(tmp_path):
@@ -232,7 +232,7 @@ def test_a_cut_that_the_client_gives_up_on_says_how_much_has_come(tmp_path):
     problem, remedy, again = kaggle._explain(
         KaggleSource(dataset="a/b"), "b", tmp_path / "b.zip", kaggle.Ended(1, lines)
     )
-    assert (problem, again) == ("the download of a/b was cut after 2.5 MB", False)
+    assert (problem, again) == ("the download of a/b was interrupted after 2.5 MB", False)
     assert "continues" in remedy
 
 
@@ -243,7 +243,7 @@ def test_a_cut_that_the_client_gives_up_on_says_how_much_has_come(tmp_path):
             {"cone": "dog"},
             r"renames cone, but animals\.zip has no such class folder\. Its class folders: cane, cavallo",
         ),
-        (dict.fromkeys(ITALIAN, "animal"), "leaves only the class 'animal': name at least two"),
+        (dict.fromkeys(ITALIAN, "animal"), "leaves only the class 'animal': keep at least two"),
     ],
 )
 def test_class_names_that_do_not_fit_the_folders_are_told_at_once(web, tmp_path, classes, message):

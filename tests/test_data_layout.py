@@ -37,24 +37,27 @@ def test_what_is_no_picture_is_ignored():
 
 def test_pictures_that_cannot_be_used_are_told():
     names = ["cover.jpg", "cat/1.png", "dog/1.png"]
-    assert layout.arrange(names, "set.zip").set_aside == [Broken("cover.jpg", "", "in no class folder")]
+    assert layout.arrange(names, "set.zip").set_aside == [Broken("cover.jpg", "", "not in a class folder")]
     names = ["test/1.png", "train/cat/1.png", "train/dog/1.png"]
-    assert layout.arrange(names, "set.zip").set_aside == [Broken("test/1.png", "", "in no class folder")]
+    assert layout.arrange(names, "set.zip").set_aside == [Broken("test/1.png", "", "not in a class folder")]
 
 
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ([], "set.zip holds no images"),
-        (["a.txt"], "set.zip holds no images"),
-        (["1.png", "2.png"], "set.zip holds images but no class folders, and a classifier needs two classes"),
+        ([], "set.zip contains no images"),
+        (["a.txt"], "set.zip contains no images"),
+        (
+            ["1.png", "2.png"],
+            "set.zip contains images but no class folders, but a classifier needs at least two classes",
+        ),
         (["cat/1.png", "cat/2.png"], "set.zip holds only the class folder 'cat'"),
     ],
 )
 def test_a_wrong_layout_says_what_to_do(names, message):
     with pytest.raises(DarkroomError, match=message) as error:
         layout.arrange(names, "set.zip")
-    assert "put the images of each class into a folder of its own, such as cats/1.jpg" in str(error.value)
+    assert "put the images of each class into a separate folder, such as cats/1.jpg" in str(error.value)
 
 
 def test_an_image_is_opened_whatever_its_suffix_says():
@@ -66,13 +69,13 @@ def test_an_image_is_opened_whatever_its_suffix_says():
 
 @pytest.mark.parametrize("more", [["owl/"], ["owl/young/"]])
 def test_a_class_folder_without_a_picture_is_named(more):
-    with pytest.raises(DarkroomError, match=r"set\.zip: the class folder 'owl' holds no image that is read"):
+    with pytest.raises(DarkroomError, match=r"set\.zip: the class folder 'owl' contains no supported image"):
         layout.arrange(["cat/1.png", "dog/1.png", *more], "set.zip")
 
 
 def test_folders_beside_train_and_test_are_not_guessed_at():
     with pytest.raises(
-        DarkroomError, match=r"set\.zip holds test, train beside extra, .*: train, validation and test are"
+        DarkroomError, match=r"set\.zip contains test, train next to extra, .*: train, validation and test are"
     ):
         layout.arrange(["train/cat/1.png", "test/dog/2.png", "extra/cat/1.png", "x/a/1.png", "x/b/1.png"], "set.zip")
 
@@ -137,9 +140,9 @@ def test_classes_whose_names_only_resemble_splits_stay_classes(names, classes):
 @pytest.mark.parametrize(
     ("outer", "message"),
     [
-        (("first", "second"), r"'first' and 'second' hold folders of the same names \(cat, dog\)"),
-        (("camera/a", "camera/b"), r"'a' and 'b' hold folders of the same names"),
-        (("", "cells"), r"'cells' holds folders that also lie beside it \(cat, dog, owl\)"),
+        (("first", "second"), r"'first' and 'second' contain folders of the same names \(cat, dog\)"),
+        (("camera/a", "camera/b"), r"'a' and 'b' contain folders of the same names"),
+        (("", "cells"), r"'cells' contains folders that are also next to it \(cat, dog, owl\)"),
         (("holdout", "rest"), r"not clear which folders are the classes.*manifest\.csv"),
     ],
 )
@@ -156,21 +159,23 @@ def test_a_folder_of_unlabelled_images_beside_the_splits_is_named_and_left_out(b
     found = layout.arrange([*names, *(f"{beside}/{number}.png" for number in range(7))], "photos")
     assert {item.label for item in found.items} == {"cat", "dog"}
     assert len(found.set_aside) == 7
-    assert found.warnings == [f"photos: 7 images lie in no class folder, so they are left out: 7 in {beside}"]
+    assert found.warnings == [f"photos: 7 images are not in a class folder and will be ignored: 7 in {beside}"]
 
 
 def test_beside_one_split_only_a_telling_name_is_left_out():
     names = ["train/cat/1.png", "train/dog/1.png", "predictions/1.png", "test/1.png"]
     assert len(layout.arrange(names, "photos").items) == 2
-    with pytest.raises(DarkroomError, match="photos holds train beside owl"):
+    with pytest.raises(DarkroomError, match="photos contains train next to owl"):
         layout.arrange([*names, "owl/1.png"], "photos")
 
 
 def test_an_archive_inside_is_named():
-    with pytest.raises(DarkroomError, match=r"set\.zip holds no images but a/inner\.ZIP, and an archive inside is not"):
+    with pytest.raises(
+        DarkroomError, match=r"set\.zip contains no images, only a/inner\.ZIP, and nested archives are not"
+    ):
         layout.arrange(["a/inner.ZIP", "read.me"], "set.zip")
     assert layout.arrange(["cat/1.png", "dog/1.png", "more.tar.gz"], "set.zip").warnings == [
-        "set.zip holds the archive more.tar.gz; it is not opened, so unpack what belongs to the set"
+        "set.zip contains the archive more.tar.gz; it is not opened: unpack what belongs to the data set"
     ]
 
 
@@ -189,6 +194,6 @@ def test_a_class_without_readable_pictures_is_named():
     broken = [Broken("dog/1.png", "dog", "the file is empty"), Broken("dog/2.png", "dog", "damaged image")]
     layout.refuse_unreadable_classes(wanted, ["cat", "dog"], broken, "set.zip")
     with pytest.raises(
-        DarkroomError, match=r"no image of class 'dog' can be read \(2 tried, the first is dog/1.png: the file is em"
+        DarkroomError, match=r"no image of class 'dog' can be read \(2 tried; the first is dog/1.png: the file is em"
     ):
         layout.refuse_unreadable_classes(wanted, ["cat"], broken, "set.zip")

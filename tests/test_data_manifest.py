@@ -34,34 +34,43 @@ def test_columns_may_stand_in_any_order_and_lack(text, expected):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"its first line is '' and must be path,label and"),
-        ("path;label\n", r"its first line is 'path;label' and must be path,label and, if wanted, split, group"),
-        ("path,label,patient\n", "its first line is 'path,label,patient' and must be"),
-        ("path,label\n", "lists no images, and a classifier needs two classes"),
-        ("path,label\na/1.png,cat\n", "lists only the label 'cat', and a classifier needs two classes: add"),
-        ("path,label\na/9.png,cat\n", r"line 2: 'a/9.png' is not there \(paths start at the manifest's own folder\)"),
-        ("path,label\n../1.png,cat\n", "line 2: '../1.png' is not there"),
+        ("", r"its first line is '', but must be path,label and"),
+        ("path;label\n", r"its first line is 'path;label', but must be path,label and optionally split, group"),
+        ("path,label,patient\n", "its first line is 'path,label,patient', but must be"),
+        ("path,label\n", "lists no images, but a classifier needs two classes"),
+        ("path,label\na/1.png,cat\n", "lists only the label 'cat', but a classifier needs two classes: add"),
+        (
+            "path,label\na/9.png,cat\n",
+            r"line 2: 'a/9.png' does not exist \(paths are relative to the manifest's folder\)",
+        ),
+        ("path,label\n../1.png,cat\n", "line 2: '../1.png' does not exist"),
         ("path,label\n,cat\n", "line 2: no path"),
         ("path,label\nnotes.txt,cat\n", r"line 2: 'notes.txt' is not an image \(\.avif, \.bmp, "),
         ("path,label\na/1.png, \n", "line 2: 'a/1.png' has no label"),
-        ("path,label\na/1.png,c\ufffet\n", r"line 2: label 'c\\ufffet' holds the character U\+FFFE, which cannot be"),
-        ('path,label\na/1.png,"c\nt"\n', r"line 3: label 'c\\nt' holds the character U\+000A"),
-        ("path,label,group\na/1.png,cat,\x1b[m\n", r"line 2: group '\\x1b\[m' holds the character U\+001B"),
-        ("path,label,slice\na/1.png,cat,\ufdd0\n", r"line 2: slice '\\ufdd0' holds the character U\+FDD0"),
+        (
+            "path,label\na/1.png,c\ufffet\n",
+            r"line 2: label 'c\\ufffet' contains the character U\+FFFE, which cannot be",
+        ),
+        ('path,label\na/1.png,"c\nt"\n', r"line 3: label 'c\\nt' contains the character U\+000A"),
+        ("path,label,group\na/1.png,cat,\x1b[m\n", r"line 2: group '\\x1b\[m' contains the character U\+001B"),
+        ("path,label,slice\na/1.png,cat,\ufdd0\n", r"line 2: slice '\\ufdd0' contains the character U\+FDD0"),
         (
             f"path,label\na/1.png,{'x' * 5000}\n",
             "line 2: label 'x{100}…x{99}' is 5,000 bytes long, and 255 are allowed",
         ),
-        (f"path,label\n{'x' * 5000}.png,cat\n", r"line 2: 'x{100}…x{95}\.png' is not there"),
-        ("path,label\n\x1b[2J\u202e.png,cat\n", r"line 2: '\\x1b\[2J\\u202e\.png' is not there"),
+        (f"path,label\n{'x' * 5000}.png,cat\n", r"line 2: 'x{100}…x{95}\.png' does not exist"),
+        ("path,label\n\x1b[2J\u202e.png,cat\n", r"line 2: '\\x1b\[2J\\u202e\.png' does not exist"),
         ("path,label,split\na/1.png,cat,exam\n", "line 2: split 'exam' is not one of train, training, val"),
-        ("path,label\na/1.png,cat\na/2.png,dog\na/1.png,dog\n", "line 4: 'a/1.png' is listed on line 2 already"),
+        ("path,label\na/1.png,cat\na/2.png,dog\na/1.png,dog\n", "line 4: 'a/1.png' is already listed on line 2"),
         (
             "path,label,split,group\na/1.png,cat,train,Ann\na/2.png,dog,,Ann\n",
-            "line 3: group 'Ann' is in no split here and in train on line 2, and a group stays in one",
+            "line 3: group 'Ann' is in no split here and in train on line 2, but a group must stay in one",
         ),
-        ("path,label\na/1.png,cat,wet\n", r"line 2: 3 values for 2 columns: put values that hold a comma into double"),
-        ('path,label\n"a/1.png,cat\n', "is not a CSV file that can be read"),
+        (
+            "path,label\na/1.png,cat,wet\n",
+            r"line 2: 3 values for 2 columns: put values that contain a comma into double",
+        ),
+        ('path,label\n"a/1.png,cat\n', "is not a valid CSV file"),
         ("path,label\n" + "x.png,cat\n" * 7, r"line 6: .*\n  and 2 more"),
     ],
 )
@@ -114,9 +123,7 @@ def test_a_wrong_manifest_is_told_when_pictures_are_fetched(tmp_path):
     inbox, raw = tmp_path / "inbox", tmp_path / "raw"
     raw.mkdir()
     write_folder(inbox, {"manifest.csv": LIST.replace(b"3.png", b"9.png"), **PICTURES})
-    with pytest.raises(
-        DarkroomError, match=r"manifest.csv cannot be used; correct it:\n  line 4: '9.png' is not there"
-    ):
+    with pytest.raises(DarkroomError, match=r"manifest.csv is invalid; correct it:\n  line 4: '9.png' does not exist"):
         folder.fetch(FolderSource(), inbox, tmp_path / "downloads", raw)
 
 

@@ -64,7 +64,7 @@ def test_a_worker_that_is_killed_is_one_message(monkeypatch):
     members = opening.open_all(MEMBERS * 20, 8, 2)
     next(members)
     os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
-    with pytest.raises(DarkroomError, match="a worker was ended from outside, most likely for want of memory"):
+    with pytest.raises(DarkroomError, match="a worker was killed, most likely because memory ran out"):
         list(members)
 
 

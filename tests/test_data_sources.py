@@ -139,14 +139,14 @@ def _climbing(inbox):
 @pytest.mark.parametrize(
     ("fill", "message"),
     [
-        (_nothing, "inbox holds no images: put an archive or class folders there"),
-        (_two_archives, "inbox holds a.zip, b.zip: leave one archive, or class folders alone"),
+        (_nothing, "inbox contains no images: put an archive or class folders there"),
+        (_two_archives, "inbox contains a.zip, b.zip: keep one archive, or only class folders"),
         (_archive_and_folder, "inbox holds a.zip, cat, dog: leave one archive"),
-        (_link, r"cat/link.png is a link: put the file or folder itself there"),
-        (_linked_folder, r"owl is a link: put the file or folder itself there"),
-        (_empty_class, r"folder.tar: the class folder 'owl' holds no image"),
+        (_link, r"cat/link.png is a link: replace it by the file or folder itself"),
+        (_linked_folder, r"owl is a link: replace it by the file or folder itself"),
+        (_empty_class, r"folder.tar: the class folder 'owl' contains no supported image"),
         (_one_class, "folder.tar holds only the class folder 'cat'"),
-        (_empty_archive, "a.zip holds no images"),
+        (_empty_archive, "a.zip contains no images"),
         (_climbing, r"a.tar holds '../a/1.png', a path that leads out of the archive"),
     ],
 )
@@ -171,7 +171,9 @@ def test_a_picture_that_changes_while_it_is_read_is_reported(places, monkeypatch
         add(tar, info, content)
 
     monkeypatch.setattr(tarfile.TarFile, "addfile", changed)
-    with pytest.raises(DarkroomError, match=r"b/001\.png changed while it was read: start again when nothing writes"):
+    with pytest.raises(
+        DarkroomError, match=r"b/001\.png changed while it was being read: start again when no program is writing"
+    ):
         folder.fetch(FolderSource(), inbox, downloads, out)
 
 
@@ -184,7 +186,9 @@ def test_an_experiment_in_a_copy_of_the_project_says_that_git_does_not_know_the_
     with pytest.raises(DarkroomError) as error:
         folder.fetch(FolderSource(path=path), Path("inbox"), Path("downloads"), copy)
     place = tmp_path / (path or "inbox")
-    assert f"git does not know the images in {place}: set source.path to that folder, or run with" in str(error.value)
+    assert f"which does not include the images in {place}: set source.path to that folder, or run with" in str(
+        error.value
+    )
     monkeypatch.setenv("DVC_ROOT", str(copy))  # an ordinary run
     with pytest.raises(DarkroomError) as error:
         folder.fetch(FolderSource(path=path), Path("inbox"), Path("downloads"), copy)
@@ -230,7 +234,7 @@ def test_an_archive_by_address_is_fetched_and_checked(places, tmp_path, address)
     ("name", "digest", "message"),
     [
         ("set.zip", hashlib.sha256(b"other").hexdigest(), "does not have SHA-256"),
-        ("none.zip", "0" * 64, "could not be fetched .*404.*: check the address, the network"),
+        ("none.zip", "0" * 64, "could not be fetched .*404.*: check the URL, the network"),
         ("set.exe", "0" * 64, "must end in one of .zip"),
     ],
 )
@@ -260,7 +264,7 @@ def test_the_origin_stands_beside_its_archive(tmp_path):
     }  # fmt: skip
     assert origin.read_origin(tmp_path) == origin.Origin("Cats", "a shelter", "CC0")
     path.unlink()
-    with pytest.raises(DarkroomError, match="must hold one archive, not 0"):
+    with pytest.raises(DarkroomError, match="must contain one archive, not 0"):
         origin.find_archive(tmp_path)
 
 
@@ -281,7 +285,7 @@ def test_a_class_name_that_cannot_be_printed_is_refused_at_download(places, form
         case "manifest":
             write_folder(inbox, {**MEMBERS, "manifest.csv": f"path,label\n{rows}".encode()})
     message = (
-        rf"'do{re.escape(ascii(letter)[1:-1])}g' holds the character U\+{ord(letter):04X}, which cannot be printed"
+        rf"'do{re.escape(ascii(letter)[1:-1])}g' contains the character U\+{ord(letter):04X}, which cannot be printed"
     )
     with pytest.raises(DarkroomError, match=message):
         folder.fetch(FolderSource(), inbox, downloads, out)
@@ -291,6 +295,6 @@ def test_an_archive_whose_own_name_is_no_text_is_refused(places):
     inbox, downloads, out = places
     write_zip(inbox / "a\udcff.zip", MEMBERS)
     for path in (None, str(inbox / "a\udcff.zip")):
-        with pytest.raises(DarkroomError, match=r"inbox holds 'a\\udcff\.zip', a name that is not UTF-8: rename it"):
+        with pytest.raises(DarkroomError, match=r"inbox contains 'a\\udcff\.zip', a name that is not UTF-8: rename it"):
             folder.fetch(FolderSource(path=path), inbox, downloads, out)
     assert list(out.iterdir()) == []

@@ -182,7 +182,7 @@ def test_a_given_test_split_stays_whole():
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_class_too_small_is_named(count):
-    with pytest.raises(DarkroomError, match=rf"too few different images to train on in b \({count}\): .* at least 3"):
+    with pytest.raises(DarkroomError, match=rf"too few distinct images to train on in b \({count}\): .* at least 3"):
         divide(many("a", 10) + many("b", count), SETTINGS, 0)
     for seed in range(9):
         divide(many("a", 10) + many("b", 3), SETTINGS, seed)
@@ -216,7 +216,7 @@ def test_validation_pictures_that_are_all_test_pictures_are_replaced():
 
 
 def test_a_class_without_a_training_picture_is_told_apart_from_a_small_one():
-    with pytest.raises(DarkroomError, match=r"no image to train on in b \(5\): the source gives all of them for"):
+    with pytest.raises(DarkroomError, match=r"no training images in b \(5\): the source assigns all of them to"):
         divide([*many("a", 10), *many("b", 5, "test")], SETTINGS, 0)
 
 

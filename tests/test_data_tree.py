@@ -119,7 +119,7 @@ def deny(monkeypatch, path):
 def test_a_folder_that_cannot_be_read_ends_it(place, walk, inner, monkeypatch):
     write_folder(place, {"dog/more/1.png": b"x"})
     deny(monkeypatch, place / inner)
-    with pytest.raises(DarkroomError, match=rf"{inner} cannot be read \(Permission denied\), so images in it would be"):
+    with pytest.raises(DarkroomError, match=rf"{inner} cannot be read \(Permission denied\), so its images would be"):
         walk(place)
 
 
@@ -134,7 +134,7 @@ def test_a_system_folder_need_not_be_readable(place, monkeypatch):
 @pytest.mark.parametrize("target", ["dog", "dog/000.png", "nowhere"])
 def test_links_are_refused_everywhere(place, walk, target):
     (place / "cat" / "link").symlink_to(place / target)
-    with pytest.raises(DarkroomError, match=r"cat/link is a link: put the file or folder itself there"):
+    with pytest.raises(DarkroomError, match=r"cat/link is a link: replace it by the file or folder itself"):
         walk(place)
 
 
@@ -187,7 +187,7 @@ def test_a_deep_folder_is_no_trouble(tmp_path):
 
 def test_files_in_class_folders_that_are_not_called_like_images_are_reported(place, capsys):
     write_folder(place, {"readme.txt": b"x", "cat/0001": b"x", "cat/old/a.jqg": b"x", "dog/x.txt": b"x"})
-    warning = "3 files in class folders not called like images, so ignored: 'cat/0001', 'cat/old/a.jqg', 'dog/x.txt'"
+    warning = "ignored 3 files in class folders without an image suffix: 'cat/0001', 'cat/old/a.jqg', 'dog/x.txt'"
     download(place)
     assert capsys.readouterr().err == f"warning: folder.tar: {warning}\n"
     assert photos.open_photos(place).warnings == [f"{place}: {warning}"]
@@ -197,7 +197,7 @@ def test_files_in_class_folders_that_are_not_called_like_images_are_reported(pla
 def test_classes_that_may_be_one_are_reported(tmp_path, other, capsys):
     members = IMAGES | {f"{other}/1.png": IMAGES["cat/000.png"]}
     expected = " and ".join(map(repr, sorted(["cat", other])))
-    warning = f"has the classes {expected}, which differ only in capitals or blanks: if they are one class, give them"
+    warning = f"has the classes {expected}, which differ only in case or spaces: if they are the same class, give them"
     out = tmp_path / "raw"
     out.mkdir()
     folder.fetch(FolderSource(path=str(write_zip(tmp_path / "set.zip", members))), tmp_path, tmp_path, out)

@@ -57,7 +57,7 @@ def test_a_bug_keeps_its_traceback():
         run(lambda argv: _raise(ZeroDivisionError()))
 
 
-FULL = "could not be written, since the disk is full: free some space there or in the folder for temporary files"
+FULL = "could not be written, because the disk is full: free some space there or in the folder for temporary files"
 
 
 @pytest.mark.parametrize(
@@ -65,17 +65,20 @@ FULL = "could not be written, since the disk is full: free some space there or i
     [
         (OSError(errno.ENOSPC, "x", "data/raw"), f"data/raw {FULL}"),
         (OSError(errno.ENOSPC, "x"), f"a file {FULL}"),
-        (OSError(errno.EDQUOT, "x", "data/raw"), "data/raw could not be written, since your share of the disk is used"),
+        (OSError(errno.EDQUOT, "x", "data/raw"), "data/raw could not be written, because your disk quota is exceeded"),
         (
             PermissionError(errno.EACCES, "x", "a"),
-            "a: permission is denied: give yourself access to it, or use another",
+            "a: permission denied: change its permissions, or use another",
         ),
         (PermissionError(errno.EACCES, "x", "data/.raw.partial/a.zip"), "data/raw/a.zip: permission is denied"),
-        (OSError(errno.EROFS, "x", "a"), "a: it cannot be changed, since its file system is read-only"),
+        (OSError(errno.EROFS, "x", "a"), "a: its file system is read-only"),
         (OSError(errno.EXDEV, "x", "a", None, "b"), None),
         (OSError(errno.ENOTEMPTY, "x", "a", None, "b"), "b: the folder is not empty, or is in use"),
         (OSError(errno.EIO, "x", b"caf\xe9"), "caf\ufffd: the disk or the network reports an error"),
-        (FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"), "no folder for temporary"),
+        (
+            FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"),
+            "there is no writable folder for temporary",
+        ),
         (FileNotFoundError(errno.ENOENT, "x"), None),
         (ConnectionRefusedError(errno.ECONNREFUSED, "x"), None),
         (
@@ -98,7 +101,7 @@ def test_the_edge_tells_errors_of_the_system_and_no_others(tmp_path, capsys):
     with pytest.raises(SystemExit) as end:
         run(lambda argv: (tmp_path / "file" / "out").mkdir())
     assert end.value.code == 1
-    expected = f"error: {tmp_path / 'file'}: a file stands where a folder is needed: move the file away\n"
+    expected = f"error: {tmp_path / 'file'}: there is a file where a folder is needed: move the file\n"
     assert capsys.readouterr().err == expected
     with pytest.raises(ConnectionRefusedError):
         run(lambda argv: _raise(ConnectionRefusedError(errno.ECONNREFUSED, "refused")))
@@ -142,7 +145,7 @@ def test_a_stage_that_cannot_write_ends_with_one_message_and_leaves_nothing(tmp_
         before = sorted(tmp_path.rglob("*"))
         result = start(tmp_path, stage, *arguments, limited=True)
         assert result.returncode == 1
-        assert result.stderr == "error: out: the file system cannot hold a file of that size: use another disk\n"
+        assert result.stderr == "error: out: the file system does not support files of that size: use another disk\n"
         assert sorted(tmp_path.rglob("*")) == before
         if stage == "download":
             start(tmp_path, stage, *arguments[:-1], "raw")

@@ -37,7 +37,7 @@ def test_temperature_comes_from_validation_and_test_labels_move_nothing(store):
 
 
 def test_a_missing_candidate_says_what_to_run(tmp_path, store):
-    with pytest.raises(DarkroomError, match=r"nobody holds no candidate: run `dvc repro` first"):
+    with pytest.raises(DarkroomError, match=r"nobody contains no candidate: run `dvc repro` first"):
         evaluate(tmp_path / "nobody", store[1])
 
 

@@ -40,7 +40,7 @@ BAR = network("baseline", accuracy=0.05, macro_f1=0.05, log_loss=9.0)
 def test_a_baseline_that_is_better_is_told(metric, words):
     better = network("baseline", accuracy=0.95, macro_f1=0.95, log_loss=0.1)
     reason = choose([network("a")], better, metric).reason
-    assert f"On validation the baseline has a better {words} than a (" in reason
+    assert f"On validation, the baseline has a better {words} than a (" in reason
     assert "baseline" not in choose([network("a")], network("baseline"), metric).reason  # equal is not better
     assert choose([network("a"), network("b")], better, metric).reason.endswith(f"a better {words} than every network.")
 
@@ -51,7 +51,7 @@ def test_a_baseline_between_the_networks_is_better_than_the_chosen_one_alone():
         [evaluated(network("a", accuracy=0.90), 0.9), evaluated(network("b", accuracy=0.95), 0.8)], bar, "accuracy"
     )
     assert chosen.best.card.name == "a"
-    assert chosen.reason.endswith("On validation the baseline has a better accuracy (93.00%) than a (90.00%).")
+    assert chosen.reason.endswith("On validation, the baseline has a better accuracy (93.00%) than a (90.00%).")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from tests.pictures import class_folders, encode, pixels, write_folder
 
 PHOTO = Image.fromarray(pixels(901, 40, 30))
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
-CONVERT = "HEIC is not supported, whatever the file name: convert it to JPEG or PNG"
+CONVERT = "HEIC is not supported, regardless of the file name: convert it to JPEG or PNG"
 FILES = {
     "cat/a.heic": (encode(PHOTO, "JPEG"), ""),
     "cat/b.HEIF": (encode(PHOTO, "PNG"), ""),

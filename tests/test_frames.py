@@ -54,7 +54,7 @@ def test_a_table_is_written_whole_or_not_at_all(tmp_path):
 
 
 def test_a_missing_table_says_what_makes_it(tmp_path):
-    with pytest.raises(DarkroomError, match=r"a.csv is missing: dvc repro makes it"):
+    with pytest.raises(DarkroomError, match=r"a.csv is missing: create it with dvc repro"):
         frames.read(tmp_path / "a.csv")
 
 

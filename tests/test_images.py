@@ -337,8 +337,8 @@ def test_a_broken_or_foreign_profile_is_passed_over(foreign):
     ("data", "message"),
     [
         (b"", "the file is empty"),
-        (b"hello", "not an image that can be read"),
-        (b"%PDF-1.4", "not an image that can be read"),
+        (b"hello", "not a supported image"),
+        (b"%PDF-1.4", "not a supported image"),
         (encode(PHOTO)[:-60], "damaged image"),
         (encode(PHOTO, "JPEG")[:200], "damaged image|not a picture"),
         (png(100_000, 100_000, b""), "more than the 100,000,000 pixels allowed: make the image smaller"),
@@ -365,7 +365,7 @@ def test_a_bad_picture_is_one_plain_message(data, message):
 )
 def test_a_known_format_that_is_not_read_is_named_whatever_the_file_is_called(data, kind):
     with pytest.raises(
-        images.ImageError, match=f"^{kind} is not supported, whatever the file name: convert it to JPEG"
+        images.ImageError, match=f"^{kind} is not supported, regardless of the file name: convert it to JPEG"
     ):
         images.decode(data, 8)
 
@@ -409,5 +409,5 @@ def test_nothing_else_is_opened():
     """A format outside the list is refused even where Pillow could read it."""
     buffer = io.BytesIO()
     PHOTO.save(buffer, "PPM")
-    with pytest.raises(images.ImageError, match="not an image that can be read"):
+    with pytest.raises(images.ImageError, match="not a supported image"):
         images.decode(buffer.getvalue(), 8)

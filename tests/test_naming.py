@@ -31,7 +31,7 @@ def test_ordinary_names_stay_and_are_allowed(name):
 
 @pytest.mark.parametrize("letter", [*CONTROLS, *NONCHARACTERS, *HALF], ids=ascii)
 def test_what_cannot_be_printed_is_no_part_of_a_class_name(letter):
-    assert naming.fault(f"cat{letter}") == f"holds the character U+{ord(letter):04X}, which cannot be printed"
+    assert naming.fault(f"cat{letter}") == f"contains the character U+{ord(letter):04X}, which cannot be printed"
     assert naming.shown(f"a{letter}b") == f"a{ascii(letter)[1:-1]}b"
 
 

@@ -79,5 +79,5 @@ def test_training_reads_no_pixels_for_fingerprint_and_statistics(tmp_path, monke
 def test_a_folder_of_an_older_version_says_what_to_do(tmp_path):
     folder = factories.write_packed(tmp_path / "packed")
     (folder / "checksums.json").unlink()
-    with pytest.raises(DarkroomError, match=r"checksums.json is missing: dvc repro makes it"):
+    with pytest.raises(DarkroomError, match=r"checksums.json is missing: create it with dvc repro"):
         fingerprint(folder, factories.write_split(tmp_path / "split.csv", folder))

@@ -63,7 +63,7 @@ def test_a_document_is_typed_frozen_and_has_defaults(tmp_path):
         ("kind: folder", "kind: folder, 'pth\u202e': x", r"datasets.mine.source.pth\u202e: unknown key. Did you mean"),
         ("kind: folder", f"kind: {'x' * 5000}", f"source.kind: '{'x' * 99}…{'x' * 98}' is not one of the choices."),
         ("small:", f"{'y' * 500}.:", f"name '{'y' * 100}…{'y' * 98}.' is not allowed"),
-        ("small:", f"{'y' * 101}:", "at most 100, and begin with a letter or digit (DVC treats a dot as a section)"),
+        ("small:", f"{'y' * 101}:", "at most 100, starting with a letter or digit (DVC treats a dot as a section)"),
         ("small:", "--help:", "name '--help' is not allowed"),
         ("mine", "-rf", "name '-rf' is not allowed"),
         ("dataset: mine", f'dataset: "{"z" * 300}"', f"dataset: '{'z' * 100}…{'z' * 99}' has no entry"),

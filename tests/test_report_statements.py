@@ -57,7 +57,7 @@ def test_what_the_validation_images_are_for_is_what_they_did(case):
         assert ("in folds with the training images, select the best network" in text) == (
             len(facts.networks) > 1 and facts.by_folds
         )
-    assert ("played no part in this choice" in report) == (len(facts.networks) > 1)
+    assert ("were not used for this selection" in report) == (len(facts.networks) > 1)
     assert "highest validation" not in report or not facts.by_folds
 
 
@@ -143,7 +143,7 @@ def test_intervals_are_said_to_come_from_where_they_come_from(case):
     [
         ({"digits": 0.5, "noise": 0.5, "plain": 0.1}, "50% of digits, 50% of images of noise and 10% of plain"),
         ({"digits": 0.6, "noise": 0.5}, "60% of digits and 50% of images of noise"),
-        ({"digits": 0.0, "noise": 0.0}, "none gets a confident answer"),
+        ({"digits": 0.0, "noise": 0.0}, "none gets a confident prediction"),
     ],
 )
 def test_all_kinds_of_out_of_distribution_images_are_named(case, shares, expected):

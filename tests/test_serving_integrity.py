@@ -92,7 +92,7 @@ DAMAGED: dict[str, tuple[Callable[[Path], None], str]] = {
     "one class fewer, resealed": (resealed(card(classes=lambda names: names[:-1])), "no class"),
     "one class twice, resealed": (
         resealed(card(classes=lambda names: [*names, names[0]])),
-        "does not fit the 4 classes",
+        "does not match the 4 classes",
     ),
     "another image size, resealed": (resealed(card(image_size=lambda _: 0)), ""),
     "another temperature, resealed": (resealed(card(temperature=lambda _: 9.0)), "not answered"),

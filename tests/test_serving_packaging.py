@@ -102,7 +102,7 @@ def test_of_many_answers_as_many_are_kept_as_show_the_distribution(tmp_path: Pat
 def test_a_model_that_was_not_judged_is_refused(tmp_path: Path, change: float) -> None:
     top = write_judged(tmp_path)
     tamper(top / "models" / "candidates" / "small" / "model.onnx", change)
-    with pytest.raises(DarkroomError, match=r"small's model.onnx differs .*: it is not what was evaluated, so train"):
+    with pytest.raises(DarkroomError, match=r"small's model.onnx differs .*, so it is not the evaluated model: train"):
         package(top)
 
 
@@ -118,7 +118,7 @@ def test_predictions_of_another_split_are_refused(tmp_path: Path) -> None:
 def test_a_candidate_without_network_is_refused(tmp_path: Path) -> None:
     top = write_judged(tmp_path)
     (top / "models" / "candidates" / "small" / "model.onnx").unlink()
-    with pytest.raises(DarkroomError, match="only a network can be served"):
+    with pytest.raises(DarkroomError, match="only networks can be served"):
         package(top)
 
 

@@ -64,7 +64,7 @@ def test_what_loses_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
     assert not found.accepted
     assert result.precision == "float32"
     assert (folder / "model.onnx").read_bytes() == (source / "model.onnx").read_bytes()
-    assert str(found).endswith("and 0.50% is allowed, so float32 is served")
+    assert str(found).endswith("exceeds 0.50%, so float32 is served")
 
 
 def test_nothing_is_measured_unasked(tmp_path: Path) -> None:
@@ -76,6 +76,6 @@ def test_nothing_is_measured_unasked(tmp_path: Path) -> None:
 def test_the_line_says_what_was_found() -> None:
     sides = Side(0.996, 6_300_000, 1.5), Side(0.99, 1_600_000, 0.7)
     found = Quantization(*sides, largest_difference=0.01, max_loss=0.01, accepted=True)
-    figures = "validation accuracy 99.00% against 99.60%, 1.60 MB against 6.30 MB, 0.70 ms an image against 1.50 ms"
+    figures = "validation accuracy 99.00% (float32: 99.60%), 1.60 MB (6.30 MB), 0.70 ms per image (1.50 ms)"
     assert str(found) == f"int8: {figures}; int8 is served"
-    assert "it loses 0.60% and 0.50% is allowed" in str(replace(found, max_loss=0.005, accepted=False))
+    assert "the loss of 0.60% exceeds 0.50%" in str(replace(found, max_loss=0.005, accepted=False))

@@ -448,7 +448,7 @@ def test_info(client: Client, project: Path) -> None:
     info = client.get("/info").json()
     assert info["foreign"]["confident"] == {"photographs": 0.53}
     assert info["foreign"]["misleads"]
-    assert "53% of photographs still get a confident answer" in info["foreign"]["text"]
+    assert "53% of photographs still get a confident prediction" in info["foreign"]["text"]
     assert info["model"]["name"] == info["card"]["name"] == "small"
     assert re.fullmatch("[0-9a-f]{12}", info["model"]["version"])
     assert info["card"]["temperature"] == BEST["temperature"]

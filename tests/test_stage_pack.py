@@ -69,6 +69,6 @@ def test_what_was_packed_and_what_was_set_aside_is_said(place, capsys):
     pack.main(arguments(place, place / "packed"))
     assert capsys.readouterr().out == (
         "400 images packed at 64×64\n"
-        f"1 could not be read and are set aside, listed in {place / 'packed' / 'broken.csv'}:\n"
-        "  a/broken.png: not an image that can be read (JPEG, PNG, GIF, WEBP, BMP, TIFF, AVIF)\n"
+        f"1 unreadable files excluded, listed in {place / 'packed' / 'broken.csv'}:\n"
+        "  a/broken.png: not a supported image (JPEG, PNG, GIF, WEBP, BMP, TIFF, AVIF)\n"
     )

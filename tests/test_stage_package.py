@@ -91,7 +91,7 @@ def test_equal_inputs_give_equal_bytes(project: Path, capsys: pytest.CaptureFixt
     before = contents(project / "models" / "served"), contents(project / "dist")
     package.main(package_arguments(project))
     assert (contents(project / "models" / "served"), contents(project / "dist")) == before
-    assert re.search("small [0-9a-f]{12}: 24 rows predicted as evaluated", capsys.readouterr().out)
+    assert re.search("small [0-9a-f]{12}: 24 predictions match those evaluated", capsys.readouterr().out)
 
 
 def test_int8_is_asked_for_by_a_parameter(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,7 +108,7 @@ def test_a_tampered_model_leaves_everything_as_it_was(tmp_path: Path) -> None:
     top = write_judged(tmp_path)
     tamper(top / "models" / "candidates" / "small" / "model.onnx", 0.1)
     before = contents(top)
-    with pytest.raises(DarkroomError, match="not what was evaluated"):
+    with pytest.raises(DarkroomError, match="not the evaluated model"):
         package.main(package_arguments(top))
     assert contents(top) == before
     assert not (top / "models" / "served").exists()

@@ -286,11 +286,11 @@ def test_facts_about_the_data_are_told_when_there_are_any(project):
     )
     markdown = written(project)
     assert "- 1 image is an exact duplicate of another one" in markdown
-    assert "- 2 images have a copy under another class name" in markdown
+    assert "- 2 images have a copy in another class" in markdown
     assert "- 3 images are in no split" in markdown
     assert "- 4 images are near duplicates of another one" in markdown
-    assert "- 5 test images have a copy among the images that the source gives for training" in markdown
-    assert "- 6 groups of images that belong together" in markdown
+    assert "- 5 test images have a copy among the training images of the source" in markdown
+    assert "- 6 groups of related images" in markdown
     assert "imbalanced" not in markdown
     assert "- 1 file could not be read and is set aside:\n\n  - cat/broken.png: the file is empty" in markdown
     assert "figures/duplicates.png" not in markdown
@@ -392,7 +392,7 @@ def test_two_classes_and_a_network_that_knows_one(tmp_path):
         "Two models were trained to distinguish 2 classes on 48 images of Noisy patterns: a classical baseline and one "
         in markdown
     )
-    assert "only is the only network. On validation the baseline has a better accuracy" in markdown
+    assert "only is the only network. On validation, the baseline has a better accuracy" in markdown
     assert "dog as cat (8 of 8 images)" in markdown
     assert "| dog | 8 | 0.0% | 0.0% | 0.000 |" in markdown
     assert "nan" not in markdown

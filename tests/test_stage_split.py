@@ -154,7 +154,9 @@ def test_the_test_split_of_the_source_stays_whole_and_leaks_are_told(tmp_path, c
     assert division.splits[names.index("train/cat/copy.jpg")] == "left out"
     assert [names[row] for row in np.flatnonzero(division.leaks)] == ["test/cat/1.png"]
     assert files.read_json(tmp_path / "data.json")["leaks"] == 1
-    assert "test images with a copy among the source's others, which is left out: 1" in capsys.readouterr().out
+    assert (
+        "test images with a copy among the other images of the source, which is excluded: 1" in capsys.readouterr().out
+    )
 
 
 @pytest.fixture(scope="module")
@@ -187,8 +189,8 @@ def divided(top, folder):
 @pytest.mark.parametrize(
     ("change", "keeps", "told"),
     [
-        ("", True, "The test images are those from before"),
-        ("validation: 0.15 → validation: 0.2", True, "The test images are those from before"),
+        ("", True, "The test images are unchanged"),
+        ("validation: 0.15 → validation: 0.2", True, "The test images are unchanged"),
         ("test: 0.2 → test: 0.2, grow: all", False, ""),
         ("seed: 0 → seed: 1", False, "are for seed 0 (now 1)."),
         ("test: 0.2 → test: 0.3", False, "are for test 0.2 (now 0.3)."),

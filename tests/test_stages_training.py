@@ -178,12 +178,12 @@ def test_the_history_has_one_value_an_epoch(place):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"sha256": "0" * 64}, r"weights.safetensors has SHA-256 \w+, not 0{64}: if the new weights are meant"),
+        ({"sha256": "0" * 64}, r"weights.safetensors has SHA-256 \w+, not 0{64}: if you want to use these weights"),
         (
             {"weights": "nowhere"},
-            "nowhere/weights.safetensors is missing: weights must be imagenet, a file or an address",
+            "nowhere/weights.safetensors is missing: weights must be imagenet, a file or a URL",
         ),
-        ({"weights": "baseline"}, "baseline holds no network but a histograms of oriented gradients"),
+        ({"weights": "baseline"}, "baseline contains no network but a histograms of oriented gradients"),
     ],
 )
 def test_wrong_pretrained_weights_are_one_message_and_leave_nothing(place, tmp_path, change, message):
@@ -217,8 +217,12 @@ def test_data_that_are_not_there_or_do_not_belong_together_are_told(place, tmp_p
     short = tmp_path / "short.csv"
     short.write_text("".join((place / "split.csv").read_text().splitlines(keepends=True)[:-1]))
     for packed_folder, split, message in [
-        (tmp_path / "none", place / "split.csv", r"none/images.npy is missing: dvc repro makes it, dvc pull gets it"),
-        (place / "packed", tmp_path / "none.csv", r"none.csv is missing: dvc repro makes it"),
+        (
+            tmp_path / "none",
+            place / "split.csv",
+            r"none/images.npy is missing: create it with dvc repro, or download it with dvc pull",
+        ),
+        (place / "packed", tmp_path / "none.csv", r"none.csv is missing: create it with dvc repro"),
         (place / "packed", short, r"short.csv has 179 rows and .*/packed 180 images, so they do not belong together"),
     ]:
         with pytest.raises(DarkroomError, match=message):

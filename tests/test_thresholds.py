@@ -40,12 +40,12 @@ def test_an_answer_is_confident_if_its_image_is_in_distribution_and_its_probabil
     ("shares", "text"),
     [
         ({}, ""),
-        ({"plain": 0.0, "digits": 0.0}, "(digits and plain colours), none gets a confident answer."),
+        ({"plain": 0.0, "digits": 0.0}, "(digits and plain colours), none gets a confident prediction."),
         ({"plain": 0.2, "noise": 0.0}, "Of images that show none of the classes, 20% of plain colours still get a"),
         (
             {"photographs": 0.53, "shuffled": 0.8, "digits": 0.02, "noise": 0.0},
-            "Warning: a confident answer does not mean that the image shows one of the classes. Of images that show "
-            "none of the classes, 80% of shuffled images, 53% of photographs and 2% of digits still get a",
+            "Warning: a confident prediction does not mean that the image shows one of the classes. Of images that "
+            "show none of the classes, 80% of shuffled images, 53% of photographs and 2% of digits still get a",
         ),
     ],
 )

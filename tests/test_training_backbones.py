@@ -179,7 +179,7 @@ def test_images_of_another_size_are_resized_inside_the_onnx_model(tmp_path, size
 
 def test_weights_of_another_network_are_refused_with_what_does_not_fit():
     state = whole("squeezenet1_0").state_dict()
-    with pytest.raises(DarkroomError, match=r"these do not fit resnet18: \d+ tensors are missing, \d+ unknown"):
+    with pytest.raises(DarkroomError, match=r"these weights do not fit resnet18: \d+ tensors are missing, \d+ unknown"):
         whole("resnet18", state=state)
 
 
@@ -198,10 +198,10 @@ def test_only_tensors_are_read(tmp_path):
     save_file({"a": torch.ones(2)}, tmp_path / "plain.safetensors")
     assert weights.load(tmp_path / "plain.safetensors", "x").keys() == {"a"}
     torch.save(torch.nn.Linear(2, 2), tmp_path / "module.pth")
-    with pytest.raises(DarkroomError, match=r"mine\.pth cannot be read as weights alone: save the state dict"):
+    with pytest.raises(DarkroomError, match=r"mine\.pth cannot be read as plain weights: save the state dict"):
         weights.load(tmp_path / "module.pth", "mine.pth")
     torch.save([torch.ones(2)], tmp_path / "list.pth")
-    with pytest.raises(DarkroomError, match=r"mine\.pth holds no state dict"):
+    with pytest.raises(DarkroomError, match=r"mine\.pth contains no state dict"):
         weights.load(tmp_path / "list.pth", "mine.pth")
     (tmp_path / "broken.safetensors").write_bytes(b"no")
     with pytest.raises(DarkroomError, match="cannot be read"):

@@ -118,7 +118,9 @@ def test_a_checkpoint_that_does_not_fit_is_refused_with_the_reason_and_kept(tmp_
     Checkpointer(path, KEY).save({"step": 3})
     other = Checkpointer(path, Key(**vars(KEY) | {name: "another"}))
     assert other.load() is None
-    assert f"is refused, since it was made with different {name}: training starts from the" in capsys.readouterr().err
+    assert (
+        f"is rejected, because it was made with different {name}: training starts from the" in capsys.readouterr().err
+    )
     assert not path.exists()
     other.refused.rename(path)
     assert Checkpointer(path, KEY).load() == {"step": 3}  # nothing was lost
@@ -131,7 +133,7 @@ def test_a_training_resumes_on_another_machine_with_a_warning(tmp_path, capsys):
     path = tmp_path / "it.pt"
     Checkpointer(path, Key("parameters", "data", "code", "cpu, 2 threads")).save({"step": 3})
     assert Checkpointer(path, Key("parameters", "data", "code", "cpu, 1 thread")).load() == {"step": 3}
-    assert "another kind of machine (cpu, 2 threads) than this one (cpu, 1 thread)" in capsys.readouterr().err
+    assert "a different kind of machine (cpu, 2 threads; this one: cpu, 1 thread)" in capsys.readouterr().err
     assert path.exists()
 
 
@@ -179,7 +181,7 @@ def test_a_checkpoint_that_is_broken_is_refused_and_nothing_in_it_is_run(tmp_pat
         case "shape":
             torch.save([1, 2], path)
     assert Checkpointer(path, KEY).load() is None
-    assert "is refused, since it cannot be read" in capsys.readouterr().err
+    assert "is rejected, because it cannot be read" in capsys.readouterr().err
     assert not Path("danger").exists()
 
 

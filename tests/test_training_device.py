@@ -81,7 +81,7 @@ def old_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("old_gpu")
 def test_a_gpu_without_kernels_is_refused_or_passed_over_with_a_warning(capsys) -> None:
-    reason = r"GeForce GTX 1080 needs kernels for sm_61, and this build of PyTorch .* has sm_75, sm_80: install"
+    reason = r"GeForce GTX 1080 needs kernels for sm_61, but this build of PyTorch .* has sm_75, sm_80: install"
     with pytest.raises(DarkroomError, match=rf"device 'cuda' is not available here \({reason}"):
         device.choose("cuda")
     assert device.choose("auto").device.type != "cuda"
@@ -109,7 +109,7 @@ def test_without_a_gpu_nothing_is_said(monkeypatch: pytest.MonkeyPatch, capsys) 
 
 def test_apple_gpus_train_with_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    with pytest.raises(DarkroomError, match="one process only: set launch: python, or device: cpu"):
+    with pytest.raises(DarkroomError, match="only one training process: set launch: python, or device: cpu"):
         device.choose("mps", world=World(size=2))
 
 
@@ -120,7 +120,7 @@ def test_each_process_takes_its_own_gpu(monkeypatch: pytest.MonkeyPatch, seen, p
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
     world = World(place, 4, place, 4)
     if expected is None:
-        with pytest.raises(DarkroomError, match="launch starts 4 processes here, and there are 2 GPUs: start 2"):
+        with pytest.raises(DarkroomError, match="launch starts 4 processes here, but there are 2 GPUs: start 2"):
             device._prepare_cuda(False, world)
     else:
         assert device._prepare_cuda(False, world) == torch.device(expected)

@@ -141,14 +141,14 @@ def at_step_10(code: str) -> str:
 
 
 OTHER_FILES = "sys.argv = [part.replace({!r}, {!r}) if os.environ['RANK'] == '1' else part for part in sys.argv]"
-LOST = "error: process 0 of 2 stops, since another process or torchrun itself ended. "
+LOST = "error: process 0 of 2 stops, because another process or torchrun has ended.  "
 FAILURES = {
     "exception": (at_step_10("raise ValueError('broken on purpose')"), "ValueError: broken on purpose"),
     "killed": (at_step_10("os.kill(os.getpid(), signal.SIGKILL)"), LOST),
     "disk full": (
         "import resource\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "os.environ['RANK'] == '0' and resource.setrlimit(resource.RLIMIT_FSIZE, (500, resource.RLIM_INFINITY))",
-        "cannot hold a file of that size",
+        "does not support files of that size",
     ),
     "code": (
         "from darkroom.training.engine import checkpoint\ncheckpoint.code = lambda: os.environ['RANK']",
@@ -191,7 +191,7 @@ def test_a_training_whose_process_died_resumes_and_also_with_fewer_processes(pla
         assert any("resumes from a checkpoint" in line for line in process.stdout)
         process.terminate()
         _, errors = process.communicate(timeout=60)
-        assert ("written by another kind of machine" in errors) is (processes == 1)
+        assert ("written on a different kind of machine" in errors) is (processes == 1)
     assert not (place / "dies").exists()
 
 

@@ -66,7 +66,7 @@ def test_a_mirror_comes_first_and_what_lies_in_backbones_needs_no_network(web, t
     web.files.clear()
     assert fetch(tmp_path).sha256 == SHA
     (tmp_path / "backbones" / FILE).write_bytes(DATA[:9])
-    with pytest.raises(DarkroomError, match=r"does not have SHA-256 .* it is cut short"):
+    with pytest.raises(DarkroomError, match=r"does not have SHA-256 .* it is truncated"):
         fetch(tmp_path)
 
 
@@ -93,7 +93,7 @@ def test_without_a_network_one_message_says_what_to_fetch_where_to_put_it_and_wh
         ),
         ({"weights": "{web}/none.pth", "sha256": SHA}, DATA, r"\(404 Not Found\): check the address"),
         ({"weights": "{tmp}/none.pth"}, DATA, "none.pth is missing: put the weights there"),
-        ({"weights": "{tmp}/mine.pth"}, DATA, f"is not in git, .* add sha256: {SHA} beside weights"),
+        ({"weights": "{tmp}/mine.pth"}, DATA, f"is not tracked by git, .* add sha256: {SHA} next to weights"),
         ({"weights": "{tmp}/mine.pth", "sha256": "0" * 64}, DATA, f"has SHA-256 {SHA}, not 0{{64}}"),
     ],
 )
@@ -194,7 +194,7 @@ def test_what_is_secret_in_an_address_is_in_no_file(web, tmp_path):
         ({"architecture": "resnet19"}, "Did you mean 'resnet18'"),
         ({"architecture": None}, "'imagenet' need their architecture: resnet18, resnet34"),
         ({"architecture": None, "weights": "a/b.pth"}, "need their architecture"),
-        ({"weights": "backbones/mine"}, "is taken for the folder of a candidate, whose card names its network"),
+        ({"weights": "backbones/mine"}, "is interpreted as the folder of a candidate, whose card names its network"),
         ({"weights": "http://here/a.pth"}, "a URL needs its sha256"),
         ({"input_size": 16}, "greater than or equal to 32"),
         ({"architecture": "vit_b_16", "input_size": 160}, "vit_b_16 accepts only 224 pixels, not 160"),

@@ -290,7 +290,9 @@ def test_a_fold_that_takes_a_whole_class_is_refused():
     families = np.repeat(list(sizes), [sum(counts) for counts in sizes.values()])
     points = np.random.default_rng(0).normal(0, 1, (len(labels), 4)).astype(np.float16)
     head = probe.fit(clouds(), clouds(seed=1), 3)
-    with pytest.raises(DarkroomError, match=r"select\.folds: 2 leaves a fold whose other images lack a class.* 0 for"):
+    with pytest.raises(
+        DarkroomError, match=r"select\.folds: 2 leaves a class without training images in one fold.* 0 for"
+    ):
         folds.evaluate(points, [], labels, families, 3, head, 2, 0)
 
 
@@ -335,7 +337,7 @@ def test_families_are_copies_near_copies_and_groups(tmp_path):
         ("auto", 200, "cuda", "probe", "fewer than 5,000"),
         ("auto", 9_000, "cpu", "probe", "needs a GPU"),
         ("auto", 9_000, "cuda", "probe+finetune", "9,000 training images and a GPU"),
-        ("finetune", 200, "cpu", "finetune", "as params.yaml says"),
+        ("finetune", 200, "cpu", "finetune", "as set in params.yaml"),
     ],
 )
 def test_the_method_follows_from_the_data_and_the_machine_and_says_why(method, images, where, expected, reason):

@@ -1,1 +1,1 @@
-"""Darkroom: labelled images in, an honest report and a served classifier out."""
+"""Darkroom: from labelled images to an evaluated, documented and served classifier."""

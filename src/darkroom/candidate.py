@@ -73,9 +73,9 @@ class Card:
     network: dict[str, Any] = field(default_factory=dict)
     """How to rebuild the network: its name in the zoo and its arguments."""
     scores: dict[str, float] = field(default_factory=dict)
-    """Its scores on its own test split, for cards that are shared without the metrics."""
+    """Scores on its own test split, for cards that are shared without the metrics."""
     thresholds: Thresholds | None = None
-    """When its answers are confident; fitted on validation, set in the served card."""
+    """Thresholds for confident predictions; fitted on validation, set in the served card."""
     layers: list[Layer] = field(default_factory=list)
     """The network from input to output; empty for the baseline."""
 

@@ -1,4 +1,4 @@
-"""Occlusion maps: how the odds of a class change when parts of an image are hidden, one after the other.
+"""Occlusion maps: how the odds of a class change when parts of an image are hidden, one at a time.
 
 The method is from Zeiler and Fergus (Visualizing and Understanding Convolutional Networks, 2014, section 4.2). It needs
 no gradients, only predictions, so it works on the exported model that is served.
@@ -31,7 +31,7 @@ class Occlusion:
 
 
 def occlusion(predictor: Predictor, image: npt.NDArray[np.uint8], target: int, grid: int = 8) -> Occlusion:
-    """Return the effect on class `target` of hiding parts of `image`, one after the other.
+    """Return the effect on class `target` of hiding parts of `image`, one at a time.
 
     image: uint8, shape (S, S, 3). A soft patch of the mean colour of the image, which adds no edges, is placed at
     `grid` × `grid` positions; between them, the map is interpolated. Takes grid² + 1 predictions.

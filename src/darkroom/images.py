@@ -1,4 +1,4 @@
-"""Decoding of images: bytes to pixels, for training and the service alike.
+"""Decoding of images: bytes to pixels, for both training and the service.
 
 An image is cropped to its central square, resized, rotated according to its EXIF orientation, converted from its
 embedded profile to sRGB, composited on white, and scaled to 8 bits. All code calls `decode`, so that a served model
@@ -127,7 +127,7 @@ def decode(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> Decoded:
     except UnidentifiedImageError:
         if avif.is_avif(data):
             raise ImageError("damaged image (its AVIF header cannot be read)") from None
-        raise ImageError(f"not an image that can be read ({', '.join(FORMATS)})") from None
+        raise ImageError(f"not a supported image ({', '.join(FORMATS)})") from None
     except Exception as error:  # decoders raise almost any exception on damaged bytes
         raise ImageError(f"damaged image ({_plain(error)})") from None
 
@@ -141,7 +141,7 @@ def shorter_side(data: bytes) -> int:
 def _open(data: bytes) -> ImageFile.ImageFile:
     """Open an image file without decoding it. Raises ImageError for a known but unsupported format."""
     if kind := _unread_format(data):
-        raise ImageError(f"{kind} is not supported, whatever the file name: convert it to JPEG or PNG")
+        raise ImageError(f"{kind} is not supported, regardless of the file name: convert it to JPEG or PNG")
     if avif.is_avif(data):
         if not features.check("avif"):
             raise ImageError("this installation of Pillow does not support AVIF: convert it to JPEG or PNG")

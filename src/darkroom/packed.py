@@ -1,8 +1,8 @@
-"""The packed data set: every readable image as one row of one array, and which split each row is in.
+"""The packed data set: every readable image as one row of one array, and the split of each row.
 
-A packed folder holds `images.npy` (uint8, N×S×S×3, opened as a memory map), `index.csv` (row i describes
-images[i]), `broken.csv` (the images set aside, each with its reason), `source.json` (what the source is), and two
-files that spare everybody else from reading all pixels again: `moments.npy` and `checksums.json`.
+A packed folder contains `images.npy` (uint8, N×S×S×3, opened as a memory map), `index.csv` (row i describes
+images[i]), `broken.csv` (the excluded images with the reasons), `source.json` (a description of the source), and two
+files that save other stages from reading all pixels: `moments.npy` and `checksums.json`.
 """
 
 import csv
@@ -23,9 +23,9 @@ from darkroom.foundations.errors import DarkroomError
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 LEFT_OUT = "left out"
-"""What stands for the split of an image that is in none."""
+"""Value of `split` for images that are in no split."""
 UNEVEN = 1.5
-"""From this ratio of the largest to the smallest class on, accuracy speaks for the large classes alone."""
+"""Ratio of the largest to the smallest class from which on accuracy mainly reflects the large classes."""
 
 
 @dataclass(frozen=True)
@@ -37,33 +37,33 @@ class Record:
     label: str
     """Class name."""
     split: str
-    """The split that the source itself gives it (train, validation or test), or empty."""
+    """The split defined by the source (train, validation or test), or empty."""
     width: int
-    """Width as stored, upright, in pixels."""
+    """Original width in pixels, after EXIF rotation."""
     height: int
     sha256: str
     """SHA-256 of the file's bytes, 64 hexadecimal digits: equal for exact copies."""
     phash: str
     """Perceptual hash (64 bits as 16 hexadecimal digits): few bits differ between near copies."""
     group: str = ""
-    """What it shares with others (same object, patient, burst), or empty: a group stays on one side of the split."""
+    """Name of a group (same object, patient, burst), or empty; a group stays in one split."""
     slice: str = ""
-    """What the source tells it apart by (camera, place, season), or empty: accuracy is told for each."""
+    """Name of a slice (camera, place, season), or empty; accuracy is reported for each slice."""
 
 
 @dataclass(frozen=True)
 class Broken:
-    """An image that was set aside: a row of `broken.csv`."""
+    """An excluded image: a row of `broken.csv`."""
 
     name: str
     label: str
-    """Class name; empty where it lies in no class folder, so nobody knows whether it can be read."""
+    """Class name; empty if it is not in a class folder, in which case it was not read."""
     reason: str
 
 
 @dataclass(frozen=True)
 class Packed:
-    """A packed folder, opened. `images` is a read-only memory map of shape (N, S, S, 3), uint8."""
+    """An open packed folder. `images` is a read-only memory map of shape (N, S, S, 3), uint8."""
 
     images: npt.NDArray[np.uint8]
     records: list[Record]
@@ -72,14 +72,14 @@ class Packed:
 
 
 def open_packed(folder: Path) -> Packed:
-    """Open a packed folder; pixels are read from disk when they are touched."""
+    """Open a packed folder; pixels are read from disk when they are accessed."""
     images, records = open_images(folder), read_index(folder)
     broken = [Broken(**row) for row in read_sheet(folder / "broken.csv")]
     return Packed(images, records, broken, files.read_json(folder / "source.json"))
 
 
 def open_images(folder: Path) -> npt.NDArray[np.uint8]:
-    """Open the images of a packed folder and nothing else: a read-only memory map of shape (N, S, S, 3), uint8."""
+    """Open only the images of a packed folder: a read-only memory map of shape (N, S, S, 3), uint8."""
     images: npt.NDArray[np.uint8] = np.load(existing(folder / "images.npy"), mmap_mode="r", allow_pickle=False)
     return images
 
@@ -96,7 +96,7 @@ def read_index(folder: Path) -> list[Record]:
             sha256=row["sha256"],
             phash=row["phash"],
             group=row["group"],
-            slice=row.get("slice", ""),  # an older folder has none
+            slice=row.get("slice", ""),  # missing in older folders
         )
         for row in read_rows(folder / "index.csv")
     ]
@@ -104,10 +104,10 @@ def read_index(folder: Path) -> list[Record]:
 
 @dataclass(frozen=True)
 class Split:
-    """Which split each packed row is in, in the order of the rows.
+    """The split of each packed row, in the order of the rows.
 
-    labels: int64, shape (N,), positions in `classes`. splits: str, shape (N,), one of `SPLITS`, or "left out".
-    leaks: bool, shape (N,), a test image of which the source gives a copy for training or validation as well.
+    labels: int64, shape (N,), indices into `classes`. splits: str, shape (N,), one of `SPLITS`, or "left out".
+    leaks: bool, shape (N,), whether it is a test image with a copy among the source's training or validation images.
     """
 
     classes: list[str]
@@ -120,14 +120,14 @@ class Split:
         return np.flatnonzero(self.splits == split).astype(np.int64)
 
     def imbalance(self) -> float:
-        """Return how many times the images in use of the smallest class the largest one has."""
+        """Return the ratio of the largest to the smallest class, by the number of images in use."""
         counts = np.bincount(self.labels[self.splits != LEFT_OUT], minlength=len(self.classes))
         return float(counts.max() / max(1, counts.min()))
 
 
 def read_split(path: Path) -> Split:
     """Read `split.csv`. Classes are its labels, sorted."""
-    # Row by row, with no mapping each: of millions of rows those would take gigabytes.
+    # Row by row, without a mapping for each row: for millions of rows, these would need gigabytes.
     numbers: dict[str, int] = {}
     found, marks = array("q"), array("b")
     splits: list[str] = []
@@ -147,32 +147,32 @@ def read_split(path: Path) -> Split:
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """Read a CSV file with a header, one mapping a row."""
+    """Read a CSV file with a header, one mapping per row."""
     with existing(path).open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
 def read_sheet(path: Path) -> list[dict[str, str]]:
-    """Read what `frames.write` wrote, text that begins like a formula included."""
+    """Read a file written by `frames.write`, and restore text that starts like a formula."""
     return [{key: spreadsheets.original(cell) for key, cell in row.items()} for row in read_rows(path)]
 
 
 def existing(path: Path) -> Path:
-    """Return `path`. Raises DarkroomError where it is no file."""
+    """Return `path`. Raises DarkroomError if it is not a file."""
     if not path.is_file():
-        raise DarkroomError(f"{path} is missing: dvc repro makes it, dvc pull gets it from where it was pushed to")
+        raise DarkroomError(f"{path} is missing: create it with dvc repro, or download it with dvc pull")
     return path
 
 
 class PixelSummary:
-    """What is computed of the pixels while they are packed: their checksum and each image's moments."""
+    """Values computed from the pixels while they are packed: their checksum, and the moments of each image."""
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
         self._moments: list[npt.NDArray[np.int64]] = []
 
     def add(self, pixels: npt.NDArray[np.uint8]) -> None:
-        """Take in the next image, shape (S, S, 3)."""
+        """Add the next image, shape (S, S, 3)."""
         self._digest.update(np.ascontiguousarray(pixels).data)
         values = pixels.reshape(-1, 3)
         counts = np.stack([np.bincount(values[:, channel], minlength=256) for channel in range(3)], 1)
@@ -193,10 +193,10 @@ _POWERS = np.stack([np.arange(256), np.arange(256) ** 2])
 
 
 def channel_statistics(folder: Path, rows: npt.NDArray[np.int64]) -> tuple[list[float], list[float]]:
-    """Return mean and standard deviation per channel of packed `rows`, on values 0 to 1, rounded to 4 digits.
+    """Return mean and standard deviation per channel of packed `rows`, for values 0 to 1, rounded to 4 digits.
 
-    From whole numbers, so that no sum depends on its order; a constant channel has a deviation of 0.01, by which
-    one can divide.
+    Computed from integers, so that the result does not depend on the order; for a constant channel, the deviation is
+    0.01, to avoid division by zero.
     """
     moments = np.load(existing(folder / "moments.npy"), mmap_mode="r", allow_pickle=False)
     side = open_images(folder).shape[1]
@@ -210,11 +210,11 @@ def channel_statistics(folder: Path, rows: npt.NDArray[np.int64]) -> tuple[list[
 
 
 def pixels_checksum(folder: Path) -> str:
-    """Return the SHA-256 of a packed folder's pixels, as it was computed while they were packed."""
+    """Return the SHA-256 of a packed folder's pixels, computed while they were packed."""
     return str(files.read_json(existing(folder / "checksums.json"))["pixels"])
 
 
 def fingerprint(folder: Path, split: Path) -> str:
-    """Return the SHA-256 over the pixels, the index and the split: it names the data a model was made from."""
+    """Return the SHA-256 over the pixels, the index and the split, which identifies a model's data."""
     sums = files.read_json(existing(folder / "checksums.json"))
     return hashlib.sha256(f"{sums['pixels']}{sums['index']}{files.sha256(split)}".encode()).hexdigest()

@@ -64,7 +64,7 @@ def figure(width: float, height: float) -> Iterator[Figure]:
 
 
 def save(drawing: Figure, path: Path) -> None:
-    """Write `drawing` as PNG, whole or not at all; equal figures give equal bytes.
+    """Write `drawing` as a PNG atomically; equal figures give equal bytes.
 
     A character that no installed font has is drawn as a box, without a warning; `shorten` prevents this for names.
     """
@@ -76,7 +76,7 @@ def save(drawing: Figure, path: Path) -> None:
 def image_grid(rows: Sequence[tuple[str, npt.NDArray[np.uint8]]], cell: float = 0.62) -> Figure:
     """Return a figure with one row of images per title; more than 20 rows are arranged in blocks side by side.
 
-    `rows` holds titles and uint8 images of shape (N, S, S, 3); N may differ between rows, S may not. An image is
+    `rows` contains titles and uint8 images of shape (N, S, S, 3); N may differ between rows, S may not. An image is
     `cell` inches wide, or less if the figure would otherwise be wider than 12 inches.
     """
     blocks = math.ceil(len(rows) / 20)

@@ -28,7 +28,7 @@ class Dataset(Section):
     """One data set and the parameters that depend on it."""
 
     source: Source
-    """Where the images come from."""
+    """Source of the images."""
     pack: PackSettings
     split: SplitSettings
     augment: AugmentSettings
@@ -105,7 +105,7 @@ def schema() -> dict[str, Any]:
 
 
 def how_to_undo(path: Path) -> str:
-    """Return a line that says how to undo uncommitted changes to `path`; empty if there are none.
+    """Return a line that explains how to undo uncommitted changes to `path`; empty if there are none.
 
     `dvc exp run -S` edits the file and does not restore it when the run fails.
     """

@@ -1,6 +1,6 @@
-"""Cells of CSV files that people open in a spreadsheet program, which takes one that begins like a formula for one.
+"""Cells of CSV files for spreadsheet programs, which treat text that starts like a formula as a formula.
 
-Such a cell gets an apostrophe in front, as OWASP advises (CSV injection); reading takes it away again.
+Such a cell is prefixed with an apostrophe, as OWASP recommends (CSV injection); reading removes it.
 """
 
 import re
@@ -10,7 +10,7 @@ _FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
 
 
 def neutral(value: Any) -> Any:
-    """Return what a cell holds for `value`: text that begins like a formula with an apostrophe before it."""
+    """Return the cell for `value`: text that starts like a formula is prefixed with an apostrophe."""
     return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
 
 

@@ -1,4 +1,4 @@
-"""Thresholds that decide whether an answer is confident and whether an image is in distribution.
+"""Thresholds that decide whether a prediction is confident and whether an image is in distribution.
 
 The evaluation fits them on validation images; the served card stores them and the service applies them.
 """
@@ -16,29 +16,30 @@ and Gimpel, A Baseline for Detecting Misclassified and Out-of-Distribution Examp
 logits, which is the negative energy (Liu et al., Energy-based Out-of-distribution Detection, 2020)."""
 
 MISLEADING = 0.2
-"""Share of confident answers on one kind of out-of-distribution images above which a warning is given."""
+"""Fraction of confident predictions on one kind of out-of-distribution images above which a warning is given."""
 
 _KINDS = {"plain": "plain colours", "shuffled": "shuffled images", "noise": "images of noise"}
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """When an answer is confident and when an image is in distribution; fitted on validation images."""
+    """When a prediction is confident and when an image is in distribution; fitted on validation images."""
 
     score: Score
     """The score that `known` applies to."""
     known: float
     """An image is in distribution if its `in_distribution_score` is at least this."""
     confident: float
-    """An answer is confident if its image is in distribution and its largest calibrated probability is at least this,
-    0 to 1."""
+    """A prediction is confident if its image is in distribution and its largest calibrated probability is at least
+    this, 0 to 1."""
     coverage: float
-    """Share of the validation images with confident answers, 0 to 1."""
+    """Fraction of the validation images with confident predictions, 0 to 1."""
 
     def verdicts(
         self, logits: npt.NDArray[np.float32], temperature: float
     ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-        """Return whether each row is in distribution and whether its answer is confident: two arrays of shape (rows,).
+        """Return whether each row is in distribution and whether its prediction is confident: two arrays of shape
+        (rows,).
 
         logits: shape (rows, classes); temperature: that of the card, which calibrates the probabilities.
         """
@@ -60,7 +61,7 @@ def in_distribution_score(logits: npt.NDArray[np.float32], temperature: float, s
 
 
 def misleads(shares: Mapping[str, float]) -> bool:
-    """Return whether too many out-of-distribution images get confident answers: their share by kind, 0 to 1."""
+    """Return whether too many out-of-distribution images get confident predictions: their fraction by kind, 0 to 1."""
     return any(share > MISLEADING for share in shares.values())
 
 
@@ -70,17 +71,17 @@ def kind_name(kind: str) -> str:
 
 
 def describe(shares: Mapping[str, float]) -> str:
-    """State how many out-of-distribution images get confident answers, by kind; empty if there are no kinds."""
+    """State how many out-of-distribution images get confident predictions, by kind; empty if there are no kinds."""
     if not shares:
         return ""
     named = sorted((kind_name(kind), share) for kind, share in shares.items())
     confident = [f"{share:.0%} of {name}" for name, share in sorted(named, key=lambda item: -item[1]) if share > 0]
     if not confident:
         names = _listing([name for name, _ in named])
-        return f"Of images that show none of the classes ({names}), none gets a confident answer."
-    text = f"Of images that show none of the classes, {_listing(confident)} still get a confident answer."
+        return f"Of images that show none of the classes ({names}), none gets a confident prediction."
+    text = f"Of images that show none of the classes, {_listing(confident)} still get a confident prediction."
     if misleads(shares):
-        text = f"Warning: a confident answer does not mean that the image shows one of the classes. {text}"
+        text = f"Warning: a confident prediction does not mean that the image shows one of the classes. {text}"
     return text
 
 

@@ -1,1 +1,1 @@
-"""What a person types beside dvc and bentoml."""
+"""The `darkroom` command-line interface."""

@@ -25,7 +25,7 @@ SHARE = 16
 
 @dataclass(frozen=True)
 class Answer:
-    """The prediction for one image, or why there is none."""
+    """The prediction for one image, or an error."""
 
     name: str
     labels: list[tuple[str, float]]

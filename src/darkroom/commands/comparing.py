@@ -1,4 +1,4 @@
-"""Whether a model's answers are distributed as they were on validation."""
+"""Drift detection: tests whether predictions have the same distribution as on the validation images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,38 +12,38 @@ from darkroom.commands.entries import Entries
 from darkroom.serving.served import DIGITS, Reference
 
 Counts = npt.NDArray[np.int64]
-What = Literal["classes", "confidence", "unsure", "of no class"]
-Verdict = Literal["within chance", "moved a little", "moved", "moved much"]
+What = Literal["classes", "confidence", "low confidence", "out of distribution"]
+Verdict = Literal["no drift", "small drift", "drift", "large drift"]
 
 CHANCE = 0.01
-"""The p-value from which on a difference counts as chance."""
+"""Significance level: differences with a smaller p-value count as drift."""
 NEEDED = 50
-"""Answers below which nothing is said."""
+"""Minimum number of predictions for a test."""
 LEAST_EXPECTED = 5
-"""Where a class has fewer expected answers, the distribution of chi-square no longer holds (Cochran 1954)."""
+"""Below this expected count in any class, the chi-squared approximation is not valid (Cochran 1954)."""
 RESAMPLES = 1999
-"""Drawn tables in its place."""
+"""Number of random tables for the permutation test that is then used."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """How one figure of the answers compares with validation."""
+    """Comparison of one quantity with its value on the validation images."""
 
     what: What
     measure: str
-    """What `size` is."""
+    """Name of the effect size."""
     size: float
-    """How far it moved."""
+    """Effect size."""
     p: float
-    """How probable a difference like this is when nothing has moved."""
+    """The p-value."""
     verdict: Verdict
 
 
 def compare(entries: Entries, reference: Reference, classes: Sequence[str]) -> list[Finding]:
-    """Return the findings, of which two need a model with a doubt: how many are unsure, and how many of no class."""
+    """Return the findings; those on low confidence and out-of-distribution images need a model with thresholds."""
     before, now = np.array(reference.labels), count(entries, classes)
     shift = stability_index(before, now)
-    # Unrounded, each 0.99998 would be less than the reference's 1.
+    # The reference is rounded: without rounding here as well, each 0.99998 would be less than its 1.
     confidences = np.round(entries.probabilities, DIGITS)
     distance = stats.ks_2samp(reference.confidences, confidences, method="asymp")
     findings = [
@@ -57,35 +57,38 @@ def compare(entries: Entries, reference: Reference, classes: Sequence[str]) -> l
 
 
 def doubtful(entries: Entries, reference: Reference) -> dict[What, tuple[int, int]]:
-    """Return how many answers were unsure and how many images of no class, on validation and now."""
+    """Return the numbers of low-confidence and of out-of-distribution images, on validation and now."""
     if reference.confident is None or reference.in_distribution is None or not entries.confident:
         return {}
     known = sum(entries.in_distribution)
     return {
-        "unsure": (reference.in_distribution - reference.confident, known - sum(entries.confident)),
-        "of no class": (sum(reference.labels) - reference.in_distribution, len(entries.in_distribution) - known),
+        "low confidence": (reference.in_distribution - reference.confident, known - sum(entries.confident)),
+        "out of distribution": (
+            sum(reference.labels) - reference.in_distribution,
+            len(entries.in_distribution) - known,
+        ),
     }
 
 
 def count(entries: Entries, classes: Sequence[str]) -> Counts:
-    """Return how often each class was the answer, shape (classes,)."""
+    """Return the number of predictions of each class, shape (classes,)."""
     places = {label: place for place, label in enumerate(classes)}
     return np.bincount([places[label] for label in entries.labels], minlength=len(classes))
 
 
 def stability_index(before: Counts, now: Counts) -> float:
-    """Return the population stability index of two counts, shape (classes,): 0 for equal shares.
+    """Return the population stability index of two counts, shape (classes,): 0 for equal proportions.
 
-    The sum over classes of the difference of the shares times that of their logarithms. By the custom of credit scoring
-    0.1 is little and 0.25 much (Siddiqi, Credit Risk Scorecards, 2006). Half an answer is added to each class, so that
-    one without any counts as rare.
+    It is the sum over classes of the difference of the proportions times the difference of their logarithms. In credit
+    scoring, 0.1 is considered small and 0.25 large (Siddiqi, Credit Risk Scorecards, 2006). 0.5 is added to each count,
+    so that classes without predictions do not make it infinite.
     """
     old, new = (before + 0.5) / (before + 0.5).sum(), (now + 0.5) / (now + 0.5).sum()
     return float(((new - old) * np.log(new / old)).sum())
 
 
 def unusual(before: Counts, now: Counts) -> npt.NDArray[np.bool_]:
-    """Return which classes have another share than before, each by itself, at a hundredth over all of them."""
+    """Return the classes whose proportion differs significantly, with Bonferroni's correction."""
     totals = before.sum(), now.sum()
     values = [
         stats.fisher_exact([[old, totals[0] - old], [new, totals[1] - new]]).pvalue
@@ -95,9 +98,9 @@ def unusual(before: Counts, now: Counts) -> npt.NDArray[np.bool_]:
 
 
 def _chi_square(before: Counts, now: Counts) -> float:
-    """Return the p-value of Pearson's test that two counts are of one distribution.
+    """Return the p-value of Pearson's test that two counts are from the same distribution.
 
-    Where answers of a class are rare it is the share of random tables of the same sums that are as far off.
+    If a class is rare, it is computed from random tables with the same marginal sums.
     """
     table = np.array([before, now])[:, before + now > 0]
     if table.shape[1] < 2:
@@ -110,10 +113,10 @@ def _chi_square(before: Counts, now: Counts) -> float:
 def _share(what: What, counts: tuple[int, int], totals: tuple[int, int]) -> Finding:
     rest = [total - found for total, found in zip(totals, counts, strict=True)]
     p = stats.fisher_exact([counts, rest]).pvalue
-    return _finding(what, "difference of the shares", counts[1] / totals[1] - counts[0] / totals[0], p, (0.05, 0.15))
+    return _finding(what, "difference of the fractions", counts[1] / totals[1] - counts[0] / totals[0], p, (0.05, 0.15))
 
 
 def _finding(what: What, measure: str, size: float, p: float, limits: tuple[float, float]) -> Finding:
-    verdict: Verdict = "moved" if abs(size) >= limits[0] else "moved a little"
-    verdict = "moved much" if abs(size) >= limits[1] else verdict
-    return Finding(what, measure, float(size), float(p), "within chance" if p >= CHANCE else verdict)
+    verdict: Verdict = "drift" if abs(size) >= limits[0] else "small drift"
+    verdict = "large drift" if abs(size) >= limits[1] else verdict
+    return Finding(what, measure, float(size), float(p), "no drift" if p >= CHANCE else verdict)

@@ -21,16 +21,16 @@ SHOWN = 5
 def corrections(log: Path, to: Path | None) -> list[str]:
     """Copy the corrections in the folder `log` (the value of `serve.log`) into class folders and return a report.
 
-    to: the folder of class folders, by default the inbox. Images that are already there are skipped, as are images that
-    are useless for training: broken files, images with two classes, and classes that are not in the data.
+    to: the folder of class folders, by default the inbox. Images that are already there are skipped, and so are images
+    that are not suitable for training: broken files, images with two classes, and classes that are not in the data.
 
-    Raises DarkroomError when there are no corrections, or when the pipeline would not read them from there.
+    Raises DarkroomError when there are no corrections, or when the pipeline would not read them from the target.
     """
     folder = log if log.name == "corrections" else log / "corrections"
     if not folder.is_dir():
         raise DarkroomError(
-            f"{naming.shown(log)} has no corrections: give the folder that serve.log names (if this is the "
-            "folder, none have been sent yet)"
+            f"{naming.shown(log)} has no corrections: give the folder set as serve.log (if this is the folder, "
+            "no corrections have been sent yet)"
         )
     target = _target(to or _inbox())
     known = {record.sha256: record.label for record in _packed()}
@@ -41,14 +41,14 @@ def corrections(log: Path, to: Path | None) -> list[str]:
         name = naming.shown(f"{label}/{path.name}")
         place = target / label / path.name
         if "/" in label or label in (".", ".."):
-            refused.append(f"{name}: the class cannot be a folder name, so add the image by hand")
+            refused.append(f"{name}: the class is not a valid folder name, so add the image manually")
         elif len(told[digest]) > 1:
-            refused.append(f"{name}: sent as {' and as '.join(map(naming.shown, sorted(told[digest])))}")
+            refused.append(f"{name}: corrected to {' and to '.join(map(naming.shown, sorted(told[digest])))}")
         elif classes and label not in classes:
-            refused.append(f"{name}: the data have no class '{naming.shown(label)}'")
+            refused.append(f"{name}: there is no class '{naming.shown(label)}' in the data")
         elif known.get(digest, label) != label:
             refused.append(
-                f"{name}: the data have it as '{naming.shown(known[digest])}'; move it there if that is wrong"
+                f"{name}: it is in the data as '{naming.shown(known[digest])}'; move it there if that is wrong"
             )
         elif digest in known or place.exists():
             there += 1
@@ -67,7 +67,7 @@ def _inbox() -> Path:
     source = parameters.datasets[parameters.dataset].source
     name = f"datasets.{parameters.dataset}.source"
     if source.kind != "folder":
-        raise DarkroomError(f"{name} is of kind {source.kind}, not your own images: give a folder with --to")
+        raise DarkroomError(f"{name} is of kind {source.kind}, not a folder of your images: give a folder with --to")
     if place := source.path or source.url:
         raise DarkroomError(f"{name} is {naming.shown(place)}, not {INBOX}: give the target folder with --to")
     return INBOX
@@ -81,7 +81,7 @@ def _target(place: Path) -> Path:
     if single := [name for name in names if archive.is_archive(Path(name)) or manifest.is_manifest(name)]:
         raise DarkroomError(
             f"{naming.shown(place)} contains {naming.shown(single[0])}, so class folders next to it are not read: "
-            "unpack it, or add the images to it by hand"
+            "unpack it, or add the images to it manually"
         )
     return place / layout.class_folder([name for name, _ in tree.images(place)], naming.shown(place))
 

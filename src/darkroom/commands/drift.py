@@ -1,4 +1,4 @@
-"""`darkroom drift LOG`: whether a deployed model still answers as it did on validation, and what has moved."""
+"""`darkroom drift LOG`: compare a deployed model's predictions with those on the validation images."""
 
 import json
 import sys
@@ -23,19 +23,19 @@ from darkroom.serving import served
 from darkroom.serving.served import Reference
 
 MOST_CLASSES = 20
-"""Classes that are shown, those first whose share moved most."""
-STYLES = {"within chance": "green", "moved a little": "yellow", "moved": "red", "moved much": "bold red"}
+"""Largest number of classes to show, those with the largest change first."""
+STYLES = {"no drift": "green", "small drift": "yellow", "drift": "red", "large drift": "bold red"}
 
 
 def drift(log: Path, model: Path, *, as_json: bool) -> None:
-    """Print how the answers in `log` compare with those on validation, for people or as JSON.
+    """Compare the predictions in `log` with those on validation and print the results as text or JSON.
 
-    Raises DarkroomError when there are no answers of this model, or it does not know how validation was answered.
+    Raises DarkroomError when there are no predictions of this model, or none on validation to compare with.
     """
     facts, classes = served.read(model), candidate.read_card(model).classes
     if facts.reference is None:
         raise DarkroomError(
-            f"{naming.shown(model)} does not say how validation was answered: package it again with `dvc repro`"
+            f"{naming.shown(model)} has no summary of the predictions on validation: package it again with `dvc repro`"
         )
     found = entries.read(log, classes, facts.version)
     enough = len(found.labels) >= NEEDED
@@ -47,7 +47,7 @@ def drift(log: Path, model: Path, *, as_json: bool) -> None:
     console = Console(highlight=False, markup=False, emoji=False)
     _show_counts(found, facts.reference, facts.version, console)
     if not enough:
-        console.print(f"Too few to tell: {NEEDED} are needed.", soft_wrap=True)
+        console.print(f"Too few predictions for a test: {NEEDED} are needed.", soft_wrap=True)
         return
     _show_findings(found, facts.reference, findings, console)
     _show_classes(found, facts.reference, classes, console)
@@ -58,20 +58,20 @@ def _show_counts(found: Entries, reference: Reference, version: str, console: Co
     when = f", {naming.escape(found.first[:16])} to {naming.escape(found.last[:16])}" if found.first else ""
     total = sum(reference.labels)
     console.print(
-        f"{len(found.labels):,} answers of {naming.shown(version)}{when}, beside {total:,} on validation",
+        f"{len(found.labels):,} predictions of {naming.shown(version)}{when}, compared with {total:,} on validation",
         soft_wrap=True,
     )
     left_out = [
         f"{count:,} {what}"
         for count, what in (
-            (found.again, "for images that came again"),
+            (found.again, "of repeated images"),
             (found.other, "of other versions"),
-            (found.unreadable, "without an answer"),
+            (found.unreadable, "without a prediction"),
         )
         if count
     ]
     if left_out:
-        console.print(f"Left out: {', '.join(left_out)}", soft_wrap=True)
+        console.print(f"Ignored: {', '.join(left_out)}", soft_wrap=True)
 
 
 def _show_findings(found: Entries, reference: Reference, findings: Sequence[Finding], console: Console) -> None:
@@ -80,8 +80,8 @@ def _show_findings(found: Entries, reference: Reference, findings: Sequence[Find
         before, now = _figures(found, reference, finding)
         numbers = f"{_size(finding)}, p {_p(finding.p)}"
         table.add_row(finding.what, before, now, Text(finding.verdict, style=STYLES[finding.verdict]), numbers)
-        if finding.what == "confidence":  # of a sure model the median is 100% whatever moves
-            table.add_row("  lowest tenth below", *_quantiles(found, reference, 0.1))
+        if finding.what == "confidence":  # of a confident model, the median is always 100%
+            table.add_row("  10th percentile", *_quantiles(found, reference, 0.1))
     console.print()
     console.print(table)
 
@@ -92,7 +92,7 @@ def _quantiles(found: Entries, reference: Reference, share: float, words: str = 
 
 
 def _figures(found: Entries, reference: Reference, finding: Finding) -> tuple[str, str]:
-    """Return a figure in words, on validation and now."""
+    """Return a quantity as text, on validation and now."""
     if finding.what == "classes":
         return "", ""
     if finding.what == "confidence":
@@ -131,7 +131,7 @@ def _show_classes(found: Entries, reference: Reference, classes: Sequence[str], 
     console.print()
     console.print(table)
     if len(classes) > MOST_CLASSES:
-        console.print(f"and {len(classes) - MOST_CLASSES:,} classes that moved less")
+        console.print(f"and {len(classes) - MOST_CLASSES:,} classes with smaller changes")
 
 
 def _shares(counts: Counts) -> Any:
@@ -139,22 +139,22 @@ def _shares(counts: Counts) -> Any:
 
 
 def _advice(findings: Sequence[Finding]) -> str:
-    moved = [finding for finding in findings if finding.verdict != "within chance"]
+    moved = [finding for finding in findings if finding.verdict != "no drift"]
     if not moved:
-        return "Nothing moved beyond chance."
+        return "No significant drift."
     names = ", ".join(finding.what for finding in moved)
-    if all(finding.verdict == "moved a little" for finding in moved):
-        return f"Moved beyond chance, but only a little: {names}."
+    if all(finding.verdict == "small drift" for finding in moved):
+        return f"Significant but small drift: {names}."
     return (
-        f"Moved beyond chance: {names}. Look at some of these images: they may differ from those the model learnt "
-        "from, or come in another mixture. Label some and add them to the data, then run `dvc repro`."
+        f"Significant drift: {names}. Inspect some of these images: they may differ from the training images, or the "
+        "class frequencies may have changed. Label some, add them to the data, and run `dvc repro`."
     )
 
 
 def _plain(
     found: Entries, reference: Reference, classes: Sequence[str], version: str, findings: Sequence[Finding]
 ) -> dict[str, Any]:
-    """Return everything that is shown as plain values."""
+    """Return the results for JSON."""
     now = comparing.count(found, classes)
     return {
         "version": version,

@@ -1,4 +1,4 @@
-"""What a model answered after it was deployed: the service's log of answers, or a CSV file of `darkroom predict`."""
+"""Predictions of a deployed model, from the service's prediction log or a CSV file of `darkroom predict`."""
 
 import csv
 import json
@@ -17,32 +17,32 @@ VERDICTS = {"true": True, "false": False}
 
 @dataclass
 class Entries:
-    """The answers, one place of each list an image, and what was left out."""
+    """The predictions, as lists with one value per image, and the number of ignored ones."""
 
     labels: list[str] = field(default_factory=list)
     probabilities: list[float] = field(default_factory=list)
     """Of `labels`, calibrated, 0 to 1."""
     confident: list[bool] = field(default_factory=list)
     in_distribution: list[bool] = field(default_factory=list)
-    """This and `confident` are empty where the model has no doubt."""
+    """This and `confident` are empty if the model was evaluated without thresholds."""
     first: str = ""
-    """When the earliest answer was given, ISO 8601; empty in a CSV file."""
+    """Time of the earliest prediction, ISO 8601; empty for a CSV file."""
     last: str = ""
     again: int = 0
-    """Answers for images that were sent before: one image counts once."""
+    """Predictions for images that were sent before; each image counts once."""
     other: int = 0
-    """Answers of other versions of the model."""
+    """Predictions of other versions of the model."""
     unreadable: int = 0
-    """Lines that are cut or something else, and images that had no answer."""
+    """Truncated or invalid lines, and images without a prediction."""
 
 
 def read(path: Path, classes: Sequence[str], version: str) -> Entries:
-    """Read all answers that the model of `version` gave.
+    """Read all predictions of the model `version`.
 
-    path: a folder of logs (as `serve.log` names it), one log file, or a CSV file of `darkroom predict`, which does not
-    say the version.
+    path: a log folder (the value of `serve.log`), one log file, or a CSV file of `darkroom predict`, which does not
+    contain the version.
 
-    Raises DarkroomError when there is no such thing, or nothing in it of this version.
+    Raises DarkroomError when `path` is none of these, or has no predictions of this version.
     """
     entries, known, seen = Entries(), set(classes), set[str]()
     for row in _rows(path):
@@ -58,15 +58,15 @@ def read(path: Path, classes: Sequence[str], version: str) -> Entries:
             _add(entries, row)
     if not entries.labels:
         raise DarkroomError(
-            f"{naming.shown(path)} holds no answer of the model {naming.shown(version)} "
-            f"({entries.other:,} of others, {entries.unreadable:,} lines that are none): "
-            "give its log, or name its folder with --model"
+            f"{naming.shown(path)} has no predictions of the model {naming.shown(version)} "
+            f"({entries.other:,} of other versions, {entries.unreadable:,} invalid lines): "
+            "give the log of this model, or another model with --model"
         )
     return entries
 
 
 def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    """Yield each line as a mapping, empty where it is none."""
+    """Yield each line as a mapping, which is empty for an invalid line."""
     if path.suffix.lower() == ".csv" and path.is_file():
         with path.open(encoding="utf-8", errors="replace", newline="") as file:
             try:
@@ -74,7 +74,7 @@ def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
                     yield row | {"label": spreadsheets.original(row.get("label") or "")}
             except csv.Error as error:
                 raise DarkroomError(
-                    f"{naming.shown(path)} is no CSV file of `darkroom predict` ({error}): give another"
+                    f"{naming.shown(path)} is not a CSV file of `darkroom predict` ({error}): give another file"
                 ) from None
         return
     for file_path in _logs(path):
@@ -83,20 +83,20 @@ def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
                 try:
                     row = json.loads(line)
                 except ValueError:
-                    row = {}  # cut by a full disk or a kill
+                    row = {}  # truncated by a full disk or a kill
                 yield row if isinstance(row, dict) else {}
 
 
 def _logs(path: Path) -> list[Path]:
-    """Return the files of a log, which BentoML begins anew each day."""
+    """Return the files of a log; BentoML starts a new one each day."""
     if path.is_file():
         return [path]
     found = tree.walk(path) if path.is_dir() else ()
     logs = [file for name, file in found if file.parent.name == "data" and ".log" in file.name and name[-1] != "/"]
     if not logs:
-        there = "holds no log (data/*.log)" if path.is_dir() else "does not exist"
+        there = "contains no log (data/*.log)" if path.is_dir() else "does not exist"
         raise DarkroomError(
-            f"{naming.shown(path)} {there}: give the folder that serve.log names, a log file, or a CSV file of "
+            f"{naming.shown(path)} {there}: give the folder set as serve.log, a log file, or a CSV file of "
             "`darkroom predict`"
         )
     return logs

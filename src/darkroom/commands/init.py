@@ -100,14 +100,14 @@ def _remarks(found: Survey, counts: Counter[str]) -> list[str]:
     different, clusters = len(np.unique(found.copies.exact)), len(np.unique(found.copies.clusters))
     exact, near = len(found.records) - different, different - clusters
     if exact or near:
-        lines.append(f"{exact:,} exact and {near:,} near copies: copies stay in one split")
+        lines.append(f"{exact:,} exact and {near:,} near copies; copies stay in the same split")
     if conflicts := int(found.copies.conflicts.sum()):
         names = [record.name for record, bad in zip(found.records, found.copies.conflicts, strict=True) if bad]
         lines.append(
-            f"{conflicts:,} images have a copy with another class and are excluded: {naming.listed(names, most=3)}"
+            f"{conflicts:,} images have a copy in another class and are excluded: {naming.listed(names, most=3)}"
         )
     if few := [f"{label} ({count})" for label, count in counts.items() if count < 30]:
-        lines.append(f"Fewer than 30 images, so hard to learn and to evaluate: {naming.listed(few, most=3)}")
+        lines.append(f"Classes with fewer than 30 images, so unreliable: {naming.listed(few, most=3)}")
     if broken := [item for item in found.broken if item.label]:
         lines.append(f"{len(broken):,} cannot be read and are excluded:")
         lines += [f"  {naming.shown(item.name)}: {naming.shown(item.reason)}" for item in broken[:MOST_BROKEN]]
@@ -138,7 +138,7 @@ def _divided(found: Survey, splits: Sequence[str], settings: SplitSettings, held
             if name == "test" and any(record.sha256 in held for record in found.records):
                 words = f"those listed in {TEST_IMAGES} that still exist, and {shares[name]:.0%} of each new class"
             elif name in shares:
-                cut = f"of train, since there is no folder {name}" if given else "of each class"
+                cut = f"of train, because there is no folder {name}" if given else "of each class"
                 words = f"{shares[name]:.0%} {cut}"
         lines.append(f"{sizes[name]:,} {name}: {words}")
     if number := sizes[packed.LEFT_OUT]:
@@ -146,8 +146,8 @@ def _divided(found: Survey, splits: Sequence[str], settings: SplitSettings, held
         conflicts = sum(conflict for conflict, split in pairs if split == packed.LEFT_OUT)
         parts = [f"{conflicts:,} with a copy in another class"] * bool(conflicts)
         if copies := number - conflicts:
-            groups = " or share a group with a test image" * any(record.group for record in found.records if held)
-            parts.append(f"{copies:,} that are copies of a validation or test image{groups}")
+            groups = " or images of its group" * any(record.group for record in found.records if held)
+            parts.append(f"{copies:,} copies of a validation or test image{groups}")
         lines.append(f"{number:,} excluded: {' and '.join(parts)}")
     return lines
 
@@ -182,7 +182,7 @@ def _show_changes(old: str, new: str, reasons: Sequence[tuple[str, str]], consol
     table = Table.grid(padding=(0, 2))
     for what, why in reasons:
         table.add_row(Text(what, style="bold"), Text(naming.escape(why)))
-    console.print(f"\nProposed for {PARAMS}, with the reasons:\n")
+    console.print(f"\nProposed changes to {PARAMS}, with reasons:\n")
     console.print(table)
     console.print()
     styles = {"+": "green", "-": "red", "@": "cyan"}
@@ -196,7 +196,7 @@ def _agreed(*, yes: bool) -> bool:
         return True
     if not sys.stdin.isatty():
         raise DarkroomError(
-            f"{PARAMS} is unchanged, since nobody can confirm the changes here: pass --yes to apply them"
+            f"{PARAMS} is unchanged, because the input is not a terminal: pass --yes to apply the changes"
         )
     try:
         answer = input(f"\nApply these changes to {PARAMS}? [y/N] ")
@@ -208,12 +208,12 @@ def _agreed(*, yes: bool) -> bool:
 def _show_next(entry: str, source: str | None, counts: Counter[str], console: Console) -> None:
     lines = [("dvc repro", "train, evaluate, package and report"), ("darkroom summary", "show the results")]
     if source:
-        lines.append(("dvc repro -f download && dvc repro", "the same, after you have changed the images"))
+        lines.append(("dvc repro -f download && dvc repro", "the same, after a change of the images"))
     if max(counts.values()) > MANY:
         limit = f"dvc exp run -S datasets.{entry}.pack.limit_per_class={MANY // 5}"
         lines.insert(0, (limit, "a quick first run"))
     width = max(len(command) for command, _ in lines)
-    console.print("\nNext")
+    console.print("\nNext steps")
     for command, what in lines:
         console.print(f"  {command:<{width}}  {what}", soft_wrap=True)
     if source and Path(source).is_absolute():

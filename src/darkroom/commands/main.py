@@ -17,12 +17,12 @@ def main() -> None:
 
 def run(argv: Sequence[str] | None = None) -> None:
     """Parse `argv` and run the subcommand it names."""
-    parser = _Parser(prog="darkroom", description="Commands that complement dvc and bentoml.")
+    parser = _Parser(prog="darkroom", description="Set up, use and monitor the classifier of a Darkroom project.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("init", help="inspect your images and adapt params.yaml to them")
     command.add_argument("photos", type=Path, metavar="PHOTOS", help="class folders, or a zip or tar archive of them")
-    command.add_argument("--name", default="folder", help="the entry of `datasets` to write (folder)")
+    command.add_argument("--name", default="folder", help="entry of `datasets` to write (default: folder)")
     command.add_argument("--offline", action="store_true", help="do not download pretrained weights")
     text = "pretrained weights to start from: a file (.pth, .safetensors) or the folder of a candidate"
     command.add_argument("--weights", type=Path, metavar="FILE", help=text)
@@ -31,26 +31,26 @@ def run(argv: Sequence[str] | None = None) -> None:
 
     command = commands.add_parser("predict", help="predict the classes of images in files, folders or archives")
     command.add_argument("paths", type=Path, nargs="+", metavar="PATH")
-    command.add_argument("--csv", type=Path, metavar="FILE", help="write the predictions to this file")
-    command.add_argument("--top-k", type=_count, default=1, metavar="N", help="classes per prediction (1)")
+    command.add_argument("--csv", type=Path, metavar="FILE", help="write the predictions to FILE")
+    command.add_argument("--top-k", type=_count, default=1, metavar="N", help="classes per prediction (default: 1)")
     _add_model(command)
     command.set_defaults(run=_predict)
 
     command = commands.add_parser("drift", help="compare a deployed model's predictions with those on validation")
-    command.add_argument("log", type=Path, metavar="LOG", help="folder of the service's log, or a CSV file of predict")
+    command.add_argument("log", type=Path, metavar="LOG", help="log folder of the service, or a CSV file from predict")
     command.add_argument("--json", action="store_true", help="print JSON")
     _add_model(command)
     command.set_defaults(run=_drift)
 
     command = commands.add_parser("corrections", help="import images that users of the service have corrected")
-    command.add_argument("log", type=Path, metavar="LOG", help="folder of the service's log")
-    command.add_argument("--to", type=Path, metavar="FOLDER", help="folder of class folders (data/inbox)")
+    command.add_argument("log", type=Path, metavar="LOG", help="log folder of the service")
+    command.add_argument("--to", type=Path, metavar="FOLDER", help="target for class folders (default: data/inbox)")
     command.set_defaults(run=_corrections)
 
     command = commands.add_parser("summary", help="summarise the last run")
     command.set_defaults(run=_summary)
 
-    command = commands.add_parser("mend", help="repair files that a killed dvc left incomplete")
+    command = commands.add_parser("mend", help="repair DVC's files after dvc was killed")
     command.set_defaults(run=_mend)
 
     arguments = parser.parse_args(argv)
@@ -68,7 +68,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _add_model(command: argparse.ArgumentParser) -> None:
-    text = "folder of the model (models/served)"
+    text = "folder of the model (default: models/served)"
     command.add_argument("--model", type=Path, default=Path("models/served"), metavar="FOLDER", help=text)
 
 

@@ -1,4 +1,4 @@
-"""Repair of DVC's own files: DVC writes them in place, so it can leave incomplete files when it is killed."""
+"""Repair of DVC's own files, which may be incomplete after DVC was killed, because DVC writes them in place."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from darkroom.foundations.errors import DarkroomError
 LOCK = Path("dvc.lock")
 PIPELINE = Path("dvc.yaml")
 PATHS = Path(".dvc/tmp/rwlock")
-"""Which process reads or writes which path; DVC itself removes the entries of dead processes."""
+"""The paths that each process reads or writes; DVC itself removes the entries of dead processes."""
 GUARD = Path(".dvc/tmp/lock")
 """Held while DVC writes; the operating system releases it when the process dies."""
 

@@ -38,7 +38,7 @@ def predict(paths: Sequence[Path], table: Path | None, top_k: int, model: Path) 
     count = sum(answering.count(path) for path in paths)
     if not count:
         raise DarkroomError(
-            f"{naming.listed(paths)}: no images there ({', '.join(sorted(images.SUFFIXES))}): give another path"
+            f"{naming.listed(paths)}: no images found ({', '.join(sorted(images.SUFFIXES))}): give another path"
         )
     out = sys.stdout  # bound now, because a progress bar on stderr replaces sys.stdout
     tally = Tally()
@@ -60,7 +60,7 @@ def predict(paths: Sequence[Path], table: Path | None, top_k: int, model: Path) 
             write_csv(answers, top_k, out)
     print(tally.words() + (f"; see {naming.shown(table)}" if table else ""), file=sys.stderr)
     if not tally.answered:
-        raise DarkroomError(f"none of the images can be read ({tally.first_error}): give others")
+        raise DarkroomError(f"none of the images can be read ({tally.first_error}): give other images")
 
 
 def write_csv(answers: Iterable[Answer], top_k: int, file: TextIO) -> None:
@@ -100,7 +100,7 @@ def show(answers: Iterable[Answer], console: Console) -> None:
 
 def _remark(item: Answer) -> str:
     if item.in_distribution is False:
-        return "none of the classes?"
+        return "out of distribution"
     return "low confidence" if item.confident is False else ""
 
 
@@ -126,6 +126,6 @@ class Tally:
         """Return the counts as one line."""
         parts = [f"{self.answered:,} of {self.answered + self.failed:,} images predicted"]
         parts += [f"{self.unsure:,} of them with low confidence"] * bool(self.unsure)
-        parts += [f"{self.unknown:,} probably of no class"] * bool(self.unknown)
+        parts += [f"{self.unknown:,} out of distribution"] * bool(self.unknown)
         parts += [f"{self.failed:,} cannot be read"] * bool(self.failed)
         return ", ".join(parts)

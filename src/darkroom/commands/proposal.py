@@ -105,14 +105,14 @@ def _why_size(side: int, size: int) -> str:
     if size >= min(SIZES):
         return f"the median shorter side is {side:,} pixels"
     if side > size:
-        return f"networks trained from random weights are slow on larger images; the median shorter side is {side:,}"
+        return f"training from random weights is slow on larger images; the median shorter side is {side:,} pixels"
     return f"the median shorter side is {side:,} pixels"
 
 
 def _why_flip(one_way: Sequence[str]) -> str:
     if not one_way:
-        return "mirrored photographs usually keep their class; set it to false if yours do not"
-    return f"{naming.listed(one_way, most=3)} would change when mirrored"
+        return "flipped photographs usually keep their class; set it to false if yours do not"
+    return f"flipping would change the meaning of {naming.listed(one_way, most=3)}"
 
 
 def _propose_models(
@@ -127,14 +127,14 @@ def _propose_models(
             if start.architecture is None and current.transfer[start.name].method != "auto":
                 result.values[f"transfer.{start.name}.method"] = "auto"
                 result.reasons.append(("method auto", "the method in params.yaml was chosen for other images"))
-        origin = f"its weights are {start.weights}" if start.sha256 else "its weights are downloaded once"
-        reason = f"pretrained on photographs, so {sizes['train']:,} images can be enough; {origin}"
+        origin = f"the weights are {start.weights}" if start.sha256 else "the weights are downloaded once"
+        reason = f"pretrained on photographs, so {sizes['train']:,} training images may be enough; {origin}"
         result.reasons.append((f"transfer {start.name}", reason))
         result.moves = {f"scratch.{name}": "zoo" for name in current.scratch}
         small = [name for name, other in current.transfer.items() if not other.architecture and name != start.name]
         result.moves |= {f"transfer.{name}": None for name in small}
         if result.moves:
-            reason = "those for small images would be slower and less accurate here; those in scratch move to zoo"
+            reason = "networks for small images would be slower and less accurate; those in scratch are moved to zoo"
             result.reasons.append(("no other networks", reason))
     else:
         kept = [name for name, other in current.transfer.items() if not (offline and other.weights == IMAGENET)]
@@ -150,5 +150,5 @@ def _propose_models(
     if folds != current.select.folds:
         result.values["select.folds"] = folds
     if folds:
-        reason = f"{sizes['validation']} validation images are too few to select a model"
+        reason = f"{sizes['validation']} validation images are too few to select a model reliably"
         result.reasons.append((f"folds {folds}", reason))

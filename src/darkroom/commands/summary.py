@@ -92,13 +92,13 @@ def _data(data: dict[str, Any]) -> list[str]:
         return []
     if before["test_hash"] != data.get("test_hash"):
         return [
-            f"The test images differ from the last commit's ({before['test']:,} then, {data['test']:,} now): "
-            "their scores are not comparable."
+            f"The test images differ from those of the last commit ({before['test']:,} then, {data['test']:,} now), "
+            "so the scores are not comparable."
         ]
     if before["hash"] != data["hash"]:
         return [
-            f"The data differ from the last commit's ({before['images']:,} images then, {data['images']:,} now), but "
-            "the test images are the same, so scores are comparable: `dvc metrics diff` compares them."
+            f"The data differ from those of the last commit ({before['images']:,} images then, {data['images']:,} now). "
+            "The test images are the same, so the scores are comparable: see `dvc metrics diff`."
         ]
     return []
 

@@ -43,7 +43,7 @@ def look(path: Path) -> Weights:
         return Weights(name, None, where, files.sha256(place / "weights.safetensors"))
     if not place.is_file() or place.suffix not in WEIGHT_FILES:
         raise DarkroomError(
-            f"--weights {naming.shown(path)} is not a file of weights: give one that ends in "
+            f"--weights {naming.shown(path)} is not a weights file: give one that ends in "
             f"{', '.join(WEIGHT_FILES)}, or the folder of a candidate"
         )
     from darkroom.training.transfer import backbones, weights
@@ -51,7 +51,7 @@ def look(path: Path) -> Weights:
     architecture = backbones.recognise(weights.load(place, naming.shown(path)))
     if architecture is None:
         raise DarkroomError(
-            f"--weights {naming.shown(path)} fits none of the supported networks: {', '.join(backbones.NAMES)}"
+            f"--weights {naming.shown(path)} does not fit any supported network: {', '.join(backbones.NAMES)}"
         )
     return Weights(architecture, architecture, where, files.sha256(place))
 

@@ -1,1 +1,1 @@
-"""From a source of images to a packed, split, described data set."""
+"""From a source of images to a packed, split and described data set."""

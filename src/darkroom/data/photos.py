@@ -1,4 +1,4 @@
-"""A person's images where they lie, in a folder or an archive: listed and read, and nothing copied."""
+"""A user's images in a folder or an archive: listed and read in place, without copying."""
 
 from collections.abc import Collection, Iterator
 from functools import partial
@@ -13,7 +13,7 @@ from darkroom.foundations.errors import DarkroomError
 
 
 def open_photos(place: Path) -> Contents:
-    """List the images of a folder or an archive as the stages `download` and `pack` will.
+    """List the images of a folder or an archive in the same way as the stages `download` and `pack`.
 
     Raises DarkroomError when there are none, no classes, a wrong manifest, or a damaged archive.
     """
@@ -32,7 +32,7 @@ def open_photos(place: Path) -> Contents:
         names = [name for name, _ in tree.walk(found)]
     except OSError as error:
         raise DarkroomError(
-            f"{naming.shown(error.filename or place)} cannot be read ({error.strerror}): change that"
+            f"{naming.shown(error.filename or place)} cannot be read ({error.strerror}): change its permissions"
         ) from None
     title = naming.shown(place)
     for name in names:
@@ -50,5 +50,5 @@ def _read(place: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes | s
             yield name, path.read_bytes() if size <= unpacking.MAX_MEMBER else unpacking.too_large(size)
         except OSError as error:
             raise DarkroomError(
-                f"{naming.shown(path)} cannot be read ({error.strerror}): change that, or remove it"
+                f"{naming.shown(path)} cannot be read ({error.strerror}): change its permissions, or remove it"
             ) from None

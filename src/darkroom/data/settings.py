@@ -26,7 +26,7 @@ class DigitsSource(Section):
 
 
 class FolderSource(Section):
-    """Your own images in class folders, as a folder or an archive; `data/inbox/` when neither is given."""
+    """Your own images in class folders, as a folder or an archive; by default those in `data/inbox/`."""
 
     kind: Literal["folder"] = "folder"
     path: str | None = None
@@ -93,13 +93,13 @@ class SplitSettings(Section):
     test: Fraction = 0.2
     """Fraction of the images held out for the final evaluation."""
     grow: Literal["train", "all"] = "train"
-    """Where images added later go. `train` keeps the test split; `all` draws a new one from all images."""
+    """Use of images added later: `train` keeps the test split; `all` draws a new one from all images."""
     near_copies: Annotated[int, Field(ge=0, le=16)] = 8
     """Largest Hamming distance between the 64-bit perceptual hashes of near copies; 0 finds exact copies only."""
 
 
 class PackSettings(Section):
-    """How images are decoded and resized."""
+    """Decoding and resizing of images."""
 
     image_size: Annotated[int, Field(ge=8, le=1024)] = 64
     """Side length in pixels of the squares that images are resized to."""

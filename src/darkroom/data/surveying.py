@@ -1,4 +1,4 @@
-"""What a folder of images holds, found out before the pipeline runs and without copying a byte."""
+"""Inspection of a folder of images before the pipeline runs, without copying anything."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,27 +15,27 @@ from darkroom.packed import Broken, Record
 from darkroom.progress import progress
 
 SIZE = 32
-"""Pixels along each side at which images are compared: what copies are found by, at 3 KB of memory an image. The
-pipeline compares them at the size that the model sees, so a near copy more or less may turn up there."""
+"""Side in pixels at which images are compared to find copies, which takes 3 KB of memory per image. The pipeline
+compares them at the size that the model receives, so the numbers of near copies may differ slightly."""
 GREY = 16
-"""Largest difference between the channels of a pixel in a greyscale image: what JPEG leaves of it."""
+"""Largest difference between the channels of a pixel in a greyscale image, to allow for JPEG artefacts."""
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What was found."""
+    """Result of the inspection."""
 
     records: list[Record]
-    """The images that can be read."""
+    """The readable images."""
     broken: list[Broken]
     copies: Copies
     """Among `records`."""
     greyscale: int
-    """How many of `records` have no colours."""
+    """Number of greyscale images among `records`."""
     warnings: Sequence[str] = ()
-    """What the user should know about the rest, in sentences."""
+    """Warnings for the user about other files, in sentences."""
     splits: Mapping[str, str] = field(default_factory=dict)
-    """Folder -> the split that it is taken for."""
+    """Folder -> the split that it defines."""
 
     @property
     def short_sides(self) -> npt.NDArray[np.int64]:
@@ -44,9 +44,9 @@ class Survey:
 
 
 def survey(place: Path, near_copies: int) -> Survey:
-    """Read every image in the folder or archive `place`, as the pipeline does.
+    """Read every image in the folder or archive `place` in the same way as the pipeline.
 
-    near_copies: bits of 64 by which perceptual hashes of near copies may differ.
+    near_copies: number of bits, of 64, in which perceptual hashes of near copies may differ.
 
     Raises DarkroomError as `open_photos` does, and when a class has no image that can be read.
     """

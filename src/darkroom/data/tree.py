@@ -1,4 +1,4 @@
-"""A folder of a person's, walked by the same rules wherever images are looked for."""
+"""Walking a user's folder by the same rules everywhere."""
 
 import os
 from collections.abc import Iterator
@@ -9,18 +9,18 @@ from darkroom.foundations.errors import DarkroomError
 
 
 def walk(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield (name inside, path) of everything visible in a folder, by name, each folder before what it holds.
+    """Yield (relative name, path) of everything visible in a folder, sorted by name, each folder before its contents.
 
-    The names of folders end in a slash. What systems leave behind is passed over.
+    The names of folders end in a slash. System files are skipped.
 
-    Raises DarkroomError for a folder that cannot be read, a link, and an image that is neither file nor folder.
+    Raises DarkroomError for an unreadable folder, a link, and an image that is neither a file nor a folder.
     """
     waiting = [("", entry) for entry in reversed(entries(folder))]
     while waiting:
         inside, entry = waiting.pop()
         name, path = f"{inside}{entry.name}", Path(entry.path)
         if entry.is_symlink():
-            raise DarkroomError(f"{path} is a link: put the file or folder itself there")
+            raise DarkroomError(f"{path} is a link: replace it by the file or folder itself")
         if entry.is_dir():
             yield f"{name}/", path
             waiting += [(f"{name}/", inner) for inner in reversed(entries(path))]
@@ -31,17 +31,17 @@ def walk(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def images(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield what `walk` does for files that are images by their names."""
+    """Yield from `walk` the files with an image suffix."""
     return ((name, path) for name, path in walk(folder) if layout.is_image(name))
 
 
 def entries(folder: Path) -> list[os.DirEntry[str]]:
-    """Return what is visible in a folder, by name. Raises DarkroomError when it cannot be read."""
+    """Return the visible entries of a folder, sorted by name. Raises DarkroomError when it cannot be read."""
     try:
         with os.scandir(folder) as found:
             return sorted((entry for entry in found if not layout.is_system(entry.name)), key=lambda entry: entry.name)
     except OSError as error:
         raise DarkroomError(
-            f"{folder} cannot be read ({error.strerror}), so images in it would be lost: change its permissions, or "
+            f"{folder} cannot be read ({error.strerror}), so its images would be missing: change its permissions, or "
             "move it elsewhere"
         ) from None

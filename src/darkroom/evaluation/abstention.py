@@ -21,9 +21,9 @@ from darkroom.thresholds import Score, Thresholds, in_distribution_score
 FIT_COUNT = 32
 """Out-of-distribution images of each kind for the fit: fewer than for the test, since every network predicts them."""
 MAX_CONFIDENT = 0.1
-"""Largest share of confident answers on a kind of out-of-distribution images that the fit aims for."""
+"""Largest fraction of confident predictions on a kind of out-of-distribution images that the fit aims for."""
 STEP = 0.005
-"""Share of the validation images that each step of the search for a threshold excludes."""
+"""Fraction of the validation images that each step of the search for a threshold excludes."""
 POINTS = 200
 """Largest number of points of a curve."""
 
@@ -33,14 +33,14 @@ Logits = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class OutOfDistributionScores:
-    """How well one kind of out-of-distribution images is separated from the test images."""
+    """Separation of one kind of out-of-distribution images from the test images."""
 
     auroc: float
     """Probability that a test image scores higher than an out-of-distribution image: 0.5 is chance, 1 is perfect."""
     accepted: float
-    """Share that is accepted as in-distribution."""
+    """Fraction accepted as in-distribution."""
     confident: float
-    """Share that gets a confident answer, which is always wrong."""
+    """Fraction with a confident prediction, which is always wrong."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ class SelectivePrediction:
     """Scores of selective prediction on the test images."""
 
     in_distribution: float
-    """Share of the test images that is correctly accepted as in-distribution."""
+    """Fraction of the test images accepted as in-distribution."""
     confident: float
-    """Share of the test images that gets a confident answer."""
+    """Fraction of the test images with a confident prediction."""
     confident_accuracy: float | None
-    """Accuracy of the confident answers with Wilson's 95% interval; None if there are none."""
+    """Accuracy of the confident predictions with Wilson's 95% interval; None if there are none."""
     confident_accuracy_low: float | None
     confident_accuracy_high: float | None
     out_of_distribution: dict[str, OutOfDistributionScores]
@@ -79,7 +79,7 @@ def fit_each(
 def evaluate_on_test(
     best: Evaluated, thresholds: Thresholds, folder: Path, images: Images, split: Split, seed: int
 ) -> SelectivePrediction:
-    """Evaluate `thresholds` on the test images and on out-of-distribution images that the fit has not used.
+    """Evaluate `thresholds` on the test images and on out-of-distribution images that were not used for fitting.
 
     folder: that of the candidate `best`.
     """
@@ -94,16 +94,17 @@ def evaluate_on_test(
 def fit(
     validation: Logits, outside: Mapping[str, Logits], temperature: float, coverage: float, least: float
 ) -> Thresholds:
-    """Return the thresholds at which a share `coverage` of the validation images gets confident answers.
+    """Return the thresholds at which a fraction `coverage` of the validation images has confident predictions.
 
     validation: shape (rows, classes); outside: out-of-distribution images, the same by kind. Of the two scores, the one
     that better separates validation from out-of-distribution images is used (by the area under the ROC curve; on a
     tie, the largest probability); no labels are needed. At most half of the validation images without a confident
-    answer are classed as out-of-distribution; the others are only unsure.
+    prediction are classified as out-of-distribution; the others only have low confidence.
 
-    If more than `MAX_CONFIDENT` of a kind of out-of-distribution images would get confident answers, the threshold
-    `known` is raised until no more than that do, or until the share of validation images with confident answers has
-    fallen to `least`. Thresholds are rounded down to six digits, so that the image that sets one does not fall below.
+    If more than `MAX_CONFIDENT` of a kind of out-of-distribution images would get confident predictions, the threshold
+    `known` is raised until no more than that do, or until the fraction of validation images with confident predictions
+    has fallen to `least`. Thresholds are rounded down to six digits, so that the image that defines one still reaches
+    it.
     """
     together = np.concatenate(list(outside.values()))
     score: Score = max(get_args(Score), key=lambda each: _auroc(validation, together, temperature, each))
@@ -169,7 +170,7 @@ def risk_coverage(
 
 
 def _threshold(scores: npt.NDArray[np.float64], share: float) -> float:
-    """Return the highest threshold, rounded down, that at least `share` of `scores` reaches."""
+    """Return the highest threshold, rounded down, that at least a fraction `share` of `scores` reaches."""
     count = max(1, math.ceil(share * len(scores) - 1e-9))
     return math.floor(float(np.sort(scores)[-count]) * 1e6) / 1e6
 

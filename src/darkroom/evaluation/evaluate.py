@@ -74,7 +74,7 @@ def evaluate(folder: Path, split: Split, resamples: Resamples) -> Evaluated:
     or infinite.
     """
     if not (folder / "card.json").is_file():
-        raise DarkroomError(f"{folder} holds no candidate: run `dvc repro` first")
+        raise DarkroomError(f"{folder} contains no candidate: run `dvc repro` first")
     card = candidate.read_card(folder)
     predictions = candidate.read_predictions(folder)
     labels = {name: split.labels[split.rows(name)] for name in ("validation", "test")}

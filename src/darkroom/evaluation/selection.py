@@ -20,7 +20,8 @@ from darkroom.packed import UNEVEN, Split
 Metric = Literal["accuracy", "macro_f1", "log_loss"]
 Prefer = Literal["best", "cheapest_within_noise"]
 FEW = 300
-"""Validation images below which the choice may be due to chance: at 90%, an interval is over 7 points wide."""
+"""Number of validation images below which the selection may be due to chance: at 90%, an interval is over 7 points
+wide."""
 DRAWS = 2000
 """Resamples for the difference of two networks; corrected significance levels need well-sampled tails."""
 WORDS: dict[Metric, str] = {"accuracy": "accuracy", "macro_f1": "macro F1", "log_loss": "log loss"}
@@ -95,8 +96,8 @@ def choose(
         cheapest = min([best, *_within_noise(ranked, metric, labels, seed)], key=lambda each: each.card.parameters)
         if cheapest is not best:
             reason += (
-                f" {cheapest.card.name} is within noise of it on validation and is preferred for its fewer parameters "
-                f"({cheapest.card.parameters:,} instead of {best.card.parameters:,})."
+                f" {cheapest.card.name} is within noise of it on validation and is preferred because it has fewer "
+                f"parameters ({cheapest.card.parameters:,} instead of {best.card.parameters:,})."
             )
             best, value = cheapest, measured(cheapest)
     return Choice(best, value, reason + _baseline_remark(best, ranked, baseline, metric))
@@ -111,7 +112,7 @@ def _baseline_remark(best: Evaluated, networks: Sequence[Evaluated], baseline: E
         return ""
     own = f"{best.card.name} ({_shown(float(getattr(best.validation, metric)), metric)})"
     others = "every network" if len(worse) == len(networks) > 1 else own
-    return f" On validation the baseline has a better {WORDS[metric]} ({_shown(reached, metric)}) than {others}."
+    return f" On validation, the baseline has a better {WORDS[metric]} ({_shown(reached, metric)}) than {others}."
 
 
 def evaluated_by_folds(networks: Sequence[Evaluated]) -> bool:
@@ -125,15 +126,15 @@ def caution(networks: Sequence[Evaluated], prefer: Prefer = "best") -> str:
     by_folds = evaluated_by_folds(networks)
     if len(networks) == 1 or images >= FEW or (by_folds and prefer == "best"):
         return ""
-    remedy = "a larger split.validation makes the choice more reliable"
+    remedy = "a larger split.validation makes the selection more reliable"
     if by_folds:
         remedy = "folds do not show what is within noise; use a larger split.validation or select.prefer: best"
     elif trained := [network.card.name for network in networks if network.card.training.get("method") != "probe"]:
         if any(network.folds for network in networks):
-            remedy = f"folds could not decide, since they do not cover {', '.join(trained)}"
+            remedy = f"folds could not be used, because they do not cover {', '.join(trained)}"
     else:
-        remedy = "set select.folds: 5 to choose by cross-validation"
-    return f"With only {images} validation images, this choice may be due to chance: {remedy}."
+        remedy = "set select.folds: 5 to select by cross-validation"
+    return f"With only {images} validation images, this selection may be due to chance: {remedy}."
 
 
 def _splits(network: Evaluated) -> str:

@@ -1,4 +1,4 @@
-"""The evaluation as JSON and tables, as DVC and the report read it."""
+"""The evaluation as JSON and tables, for DVC and the report."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, fields
@@ -25,11 +25,11 @@ from darkroom.packed import Record, Split
 from darkroom.thresholds import Thresholds
 
 DIGITS = 10
-"""Digits after the point: more than anyone needs, fewer than those in which processors differ."""
+"""Decimal digits of the scores, few enough that different processors agree."""
 HEADLINE_DIGITS = 4
-"""Digits after the point of what a reviewer compares: another processor's rounding does not show."""
+"""Decimal digits of the metrics that a reviewer compares, few enough to hide the rounding of processors."""
 MOST = 500
-"""Longest list of images."""
+"""Largest number of listed images."""
 
 
 def evaluation(
@@ -40,10 +40,10 @@ def evaluation(
     selective: SelectivePrediction,
     label_issues: int,
 ) -> dict[str, Any]:
-    """Return `plots/tables/scores.json`, whose leaves are single values; docs/evaluation.md says what each one is.
+    """Return `plots/tables/scores.json`, whose leaves are single values, as described in docs/evaluation.md.
 
-    comparisons: each candidate against the best; doubts: of the networks; label_issues: how many labels
-    may be wrong. Where a value is None, its key is left out.
+    comparisons: each candidate compared with the best; doubts: thresholds of the networks; label_issues: number of
+    labels that may be wrong. Keys with the value None are omitted.
     """
     document = {
         "best": {
@@ -62,9 +62,9 @@ def evaluation(
 
 
 def headline(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `metrics/evaluation.json`, what a reviewer compares, from what `evaluation` returns.
+    """Return `metrics/evaluation.json`, the metrics that a reviewer compares, from the result of `evaluation`.
 
-    `dvc metrics diff` prints a row for each leaf that differs, so these are few, and rounded to what is worth a row.
+    `dvc metrics diff` prints a row for each leaf that differs, so there are only a few, rounded to significant changes.
     """
     best = scores["best"]
     test = scores["candidates"][best["name"]]["test"]
@@ -100,7 +100,7 @@ def _candidate(
 
 
 def _flat(scores: Detailed) -> dict[str, Any]:
-    """Return scores by name, and the bounds of each one's interval beside it."""
+    """Return scores by name, with the bounds of their intervals."""
     values = asdict(scores)
     for name, (low, high) in values.pop("intervals").items():
         values |= {f"{name}_low": low, f"{name}_high": high}
@@ -108,7 +108,7 @@ def _flat(scores: Detailed) -> dict[str, Any]:
 
 
 def _tidy(value: Any, digits: int = DIGITS) -> Any:
-    """Return `value` without None in mappings, and with its floats rounded, so that processors agree on the text."""
+    """Return `value` without None in mappings and with rounded floats, so that different processors give equal text."""
     if isinstance(value, dict):
         return {key: _tidy(each, digits) for key, each in value.items() if each is not None}
     return round(value, digits) if isinstance(value, float) else value
@@ -133,13 +133,13 @@ def curves(evaluated: Sequence[Evaluated]) -> pd.DataFrame:
 
 
 def confusion(best: Evaluated, labels: npt.NDArray[np.int64]) -> pd.DataFrame:
-    """Return `plots/confusion.csv`, one row a test image."""
+    """Return `plots/confusion.csv`, one row per test image."""
     names = np.array([plot_labels.defuse(name) for name in best.card.classes], dtype=object)
     return pd.DataFrame({"actual": names[labels], "predicted": names[best.predicted]})
 
 
 def per_class(evaluated: Sequence[Evaluated], labels: npt.NDArray[np.int64]) -> pd.DataFrame:
-    """Return `plots/per_class.csv`: test scores, empty where the test split lacks the class."""
+    """Return `plots/per_class.csv`: test scores, empty for classes without test images."""
     rows = [
         (each.card.name, *astuple(scores))
         for each in evaluated
@@ -178,7 +178,7 @@ def lists(
 
 
 def _table(found: Sequence[Any], kind: type[Any]) -> pd.DataFrame:
-    """Return a table with the fields of the dataclass `kind` as its columns, also where nothing was found."""
+    """Return a table with the fields of the dataclass `kind` as columns, also if it is empty."""
     return pd.DataFrame(map(astuple, found), columns=[field.name for field in fields(kind)])
 
 
@@ -190,6 +190,6 @@ def _doubtful(found: Sequence[Disagreement], records: Sequence[Record], split: S
 
 
 def _rounded(frame: pd.DataFrame) -> pd.DataFrame:
-    # As Python rounds: NumPy multiplies first, and some last digits differ.
+    # Rounded by Python: NumPy multiplies first, so that some last digits differ.
     columns = frame.select_dtypes("float").columns
     return frame.assign(**{name: frame[name].map(lambda value: round(value, 6)) for name in columns})

@@ -1,1 +1,1 @@
-"""What every stage stands on."""
+"""Modules that every stage uses."""

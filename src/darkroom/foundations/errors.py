@@ -14,31 +14,31 @@ from darkroom.foundations import naming, terminal
 
 LIBRARY = Path(__file__).resolve().parents[1]
 OWN = ("darkroom", "stages", "tests")
-"""Packages of this repository: that one of their modules is missing is a bug."""
+"""Packages of this repository; if one of their modules is missing, it is a bug."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FIXABLE = {
-    errno.EACCES: "permission is denied: give yourself access to it, or use another folder",
-    errno.EPERM: "the system does not permit this: give yourself access to it, or use another folder",
-    errno.EROFS: "it cannot be changed, since its file system is read-only: use another folder",
-    errno.ENOENT: "it is missing, or something removed it in the meantime: bring it back and start again",
-    errno.ENOTDIR: "a file stands where a folder is needed: move the file away",
-    errno.EISDIR: "a folder stands where a file is needed: move the folder away",
-    errno.EEXIST: "something of that name is already there: move it away",
-    errno.ENOTEMPTY: "the folder is not empty, or is in use: close what uses it, and move the rest away",
-    errno.EBUSY: "it is in use: close what uses it and start again",
-    errno.ELOOP: "its links lead in a circle: remove them",
+    errno.EACCES: "permission denied: change its permissions, or use another folder",
+    errno.EPERM: "the system does not permit this: change its permissions, or use another folder",
+    errno.EROFS: "its file system is read-only: use another folder",
+    errno.ENOENT: "it is missing, or was removed in the meantime: restore it and start again",
+    errno.ENOTDIR: "there is a file where a folder is needed: move the file",
+    errno.EISDIR: "there is a folder where a file is needed: move the folder",
+    errno.EEXIST: "it already exists: move it",
+    errno.ENOTEMPTY: "the folder is not empty, or is in use: close the programs that use it, and move its contents",
+    errno.EBUSY: "it is in use: close the programs that use it and start again",
+    errno.ELOOP: "its symbolic links form a loop: remove them",
     errno.ENAMETOOLONG: "the name is too long for the file system: shorten it",
-    errno.EFBIG: "the file system cannot hold a file of that size: use another disk",
+    errno.EFBIG: "the file system does not support files of that size: use another disk",
     errno.EIO: "the disk or the network reports an error: check it, then start again",
     errno.ESTALE: "the network folder was replaced in the meantime: mount it again, then start again",
     errno.EMFILE: "too many files are open: raise the limit (ulimit -n)",
     errno.ENFILE: "too many files are open on this machine: end other programs",
 }
-"""What an error number of the operating system means for a user, and the remedy."""
+"""Meaning of the operating system's error numbers for a user, with the remedy."""
 NUMBERED = re.compile(r"\bos error (\d+)\)|\bsystem error number (\d+)")
-"""How libraries in Rust, and ONNX Runtime, write an error of the operating system into their own."""
+"""How libraries written in Rust, and ONNX Runtime, include an error of the operating system in theirs."""
 PARTIAL = re.compile(r"\.([^/\\]+)\.partial(?=[/\\]|$)")
-"""The name of what `files` has not finished, around its real one."""
+"""Temporary name of a file that `files` has not completed, around its real name."""
 
 
 class DarkroomError(Exception):
@@ -112,14 +112,14 @@ def fixable(error: BaseException) -> str | None:
     """Return the message for an error of the operating system that a user can fix, None for any other exception."""
     number, path = system_number(error), _path(error)
     if number in FULL:
-        what = "the disk is full" if number == errno.ENOSPC else "your share of the disk is used up"
+        what = "the disk is full" if number == errno.ENOSPC else "your disk quota is exceeded"
         return (
-            f"{path or 'a file'} could not be written, since {what}: free some space there or in the folder for "
+            f"{path or 'a file'} could not be written, because {what}: free some space there or in the folder for "
             f"temporary files ({_temporary()}), then start again"
         )
     if number == errno.ENOENT and not path:
         if "temporary directory" in str(error):
-            return "no folder for temporary files can be written: let TMPDIR name one with free space"
+            return "there is no writable folder for temporary files: set TMPDIR to one with free space"
         return None if _has_current_folder() else "the current folder was removed: change to another one"
     if number == errno.ENOTDIR:
         path = next((str(above) for above in Path(path).parents if above.is_file()), path)

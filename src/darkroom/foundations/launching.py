@@ -19,7 +19,7 @@ from darkroom.foundations.errors import DarkroomError
 PARAMS = Path("params.yaml")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 """Valid names of data sets and models, which are used for folders, arguments and sections."""
-NAMING = "use letters, digits, _ and -, at most 100, and begin with a letter or digit"
+NAMING = "use letters, digits, _ and -, at most 100, starting with a letter or digit"
 TORCHRUN = (
     "nproc-per-node",
     "nnodes",
@@ -33,11 +33,11 @@ TORCHRUN = (
     "rdzv-id",
     "standalone",
 )
-"""Options of torchrun that `launch` may have: the number of processes and how they connect, not what they run."""
+"""Allowed options of torchrun: the number of processes and their connection, not what they run."""
 
 
 def check_name(name: str) -> str:
-    """Return the name of a data set or a model; raises ValueError for one that could be more than a name."""
+    """Return the name of a data set or a model. Raises ValueError if it contains other characters."""
     if not NAME.fullmatch(name):
         raise ValueError(f"name '{naming.shown(name)}' is not allowed: {NAMING} (DVC treats a dot as a section)")
     return name
@@ -62,7 +62,7 @@ Launch = Annotated[str, AfterValidator(_check_launch)]
 
 
 def start(stages: str) -> None:
-    """Run the stage that the command line names, a file of the folder `stages`, with its arguments filled in."""
+    """Run the stage given on the command line, a file in the folder `stages`, with its arguments filled in."""
     launch = sys.argv[1:2] == ["--launch"]
     name, *arguments = fill(sys.argv[1 + launch :], PARAMS) or [""]
     path = Path(stages) / f"{name}.py"
@@ -82,8 +82,8 @@ def start(stages: str) -> None:
 def fill(arguments: list[str], path: Path) -> list[str]:
     """Return a stage's arguments with `{dataset}` and `{key}` filled in.
 
-    The first is the data set that the parameters in `path` name, the second what follows @ in the name of the stage
-    that DVC runs. Raises DarkroomError for one that is no plain name.
+    The first is the data set named in the parameters in `path`, the second the part after @ in the name of the stage
+    that DVC runs. Raises DarkroomError for invalid names.
     """
     values = {}
     if any("{dataset}" in argument for argument in arguments):
@@ -103,9 +103,9 @@ def _key(stage: str) -> str:
 
 
 def torchrun_options(path: Path) -> list[str] | None:
-    """Return the options for torchrun when the parameters in `path` launch a training with it, else None.
+    """Return the options for torchrun if the parameters in `path` use it to launch training, else None.
 
-    None as well in the processes that torchrun has started.
+    Also None in the processes that torchrun has started.
     """
     program, *options = params.load(path, Launch, "launch").split()
     return options if program == "torchrun" and "RANK" not in os.environ else None

@@ -11,14 +11,14 @@ from itertools import islice
 MOST = 200
 """Largest number of characters of a name that are displayed; the middle of a longer one is omitted."""
 LISTED = 10
-"""Names that a message lists."""
+"""Number of names in a message."""
 LONGEST = 255
 """Bytes of the longest class name in UTF-8: the limit that file systems have for a folder's name."""
 
 _CONTROLS = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
-# Surrogates, which no file can store as UTF-8, and the noncharacters of Unicode, which XML and so PowerPoint refuse.
+# Surrogates, which cannot be stored as UTF-8, and Unicode noncharacters, which XML and therefore PowerPoint reject.
 _NO_CHARACTERS = r"\ud800-\udfff\ufdd0-\ufdef" + "".join(f"\\U{plane:04x}fffe\\U{plane:04x}ffff" for plane in range(17))
-# Marks that change the direction of the text, and invisible ones, without the joiners that Persian and emoji need.
+# Marks that change the direction of text, and invisible ones, except the joiners that Persian and emoji need.
 _INVISIBLE = r"\xad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
 _REFUSED = re.compile(f"[{_CONTROLS}{_NO_CHARACTERS}]")
 _ESCAPED = re.compile(f"[{_CONTROLS}{_NO_CHARACTERS}{_INVISIBLE}]")
@@ -30,12 +30,12 @@ def escape(text: str) -> str:
 
 
 def escape_lines(text: str) -> str:
-    """Return a message of several lines with everything escaped but its line ends."""
+    """Return a message of several lines with everything escaped except its line ends."""
     return "\n".join(map(escape, text.split("\n")))
 
 
 def shown(name: object) -> str:
-    """Return a name, path or value as a message shows it: escaped, and of at most `MOST` characters."""
+    """Return a name, path or value for display: escaped, and at most `MOST` characters long."""
     text = str(name)
     if len(text) > MOST:
         text = f"{text[: MOST // 2]}…{text[1 - MOST // 2 :]}"
@@ -43,20 +43,20 @@ def shown(name: object) -> str:
 
 
 def listed(names: Collection[object], most: int = LISTED) -> str:
-    """Return at most `most` names separated by commas, and how many more there are."""
+    """Return at most `most` names separated by commas, and the number of further ones."""
     few = ", ".join(map(shown, islice(names, most)))
     return few + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def unprintable(text: str) -> str:
-    """Return which character of `text` no report or table can hold, an empty string where there is none."""
+    """Return an error for the first character of `text` that cannot be in reports and tables, or an empty string."""
     if found := _REFUSED.search(text):
-        return f"holds the character U+{ord(found[0]):04X}, which cannot be printed"
+        return f"contains the character U+{ord(found[0]):04X}, which cannot be printed"
     return ""
 
 
 def fault(name: str) -> str:
-    """Return why a class cannot have this name, an empty string where it can."""
+    """Return why a class cannot have this name, or an empty string."""
     if reason := unprintable(name):
         return reason
     size = len(name.encode())

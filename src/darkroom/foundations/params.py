@@ -17,7 +17,7 @@ from darkroom.foundations.errors import DarkroomError
 T = TypeVar("T")
 UNIONS = (typing.Union, types.UnionType)
 MOST_CHOICES = 50
-"""Right names that a message lists: more than any section has keys."""
+"""Largest number of valid names in a message; no section has more keys."""
 
 
 class Section(BaseModel):
@@ -63,7 +63,8 @@ def load(path: Path, kind: Any, key: str = "") -> Any:
     """Return the part of `path` under the dotted `key` (the whole document when empty) as a `kind`.
 
     Raises DarkroomError that names every wrong key with its value, what is allowed, and the nearest
-    right name.
+    Raises DarkroomError that lists every wrong key with its value, the allowed values, and the nearest valid
+    name.
     """
     value: Any = read(path)
     for done, part in enumerate(parts := key.split(".") if key else []):
@@ -83,14 +84,14 @@ def load(path: Path, kind: Any, key: str = "") -> Any:
 
 
 def choices(name: str, allowed: list[str]) -> str:
-    """Return what is allowed in words, the name nearest to a wrong one first."""
+    """Return the allowed values as text, the one nearest to `wrong` first."""
     near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
     hint = f"Did you mean {_quoted(near[0])}? " if near else ""
     return f"{hint}Allowed: {naming.listed(sorted(allowed), most=MOST_CHOICES) or 'nothing'}."
 
 
 def _quoted(value: object) -> str:
-    """Return a value as Python writes it, at most a line long."""
+    """Return the `repr` of a value, shortened to one line."""
     return naming.shown(repr(value))
 
 
@@ -114,13 +115,13 @@ def _explain(kind: Any, prefix: list[str], details: ErrorDetails) -> str:
         tag, allowed = details["ctx"]["tag"], details["ctx"]["expected_tags"].replace("'", "").split(", ")
         return f"{where}.kind: {_quoted(tag)} is not one of the choices. {choices(str(tag), allowed)}"
     message = details["msg"].removeprefix("Value error, ")
-    if isinstance(value, dict):  # parts of a section that do not fit together: the message names them
+    if isinstance(value, dict):  # values of a section that are inconsistent; the message names them
         return f"{where}: {message}." if where else f"{message}."
     return f"{where}: {_quoted(value)} is not allowed: {message[:1].lower()}{message[1:]}."
 
 
 def _path(kind: Any, loc: tuple[int | str, ...]) -> list[str]:
-    """Return an error's location as it stands in the document: without the tags that pydantic puts into it."""
+    """Return an error's location as in the document, without the tags that pydantic inserts."""
     path = []
     for part in loc:
         if typing.get_origin(_bare(kind)) not in UNIONS:

@@ -10,11 +10,11 @@ _PLAIN = {
     **dict.fromkeys("█▉▊▋▌▍", "#"),
     **dict.fromkeys("▎▏", " "),
 }
-"""Signs of our own messages and bars, in ASCII."""
+"""ASCII replacements for the symbols in our messages and progress bars."""
 
 
 def print_anything() -> None:
-    """Let both streams write characters that their encoding lacks as ASCII; holds for the rest of the process."""
+    """Let both streams write characters that their encoding lacks as ASCII, for the rest of the process."""
     codecs.register_error(_ERRORS, _in_ascii)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -22,7 +22,7 @@ def print_anything() -> None:
 
 
 def _in_ascii(error: UnicodeError) -> tuple[str, int]:
-    """Return plain signs for ours and escapes for other letters; called by the encoder."""
+    """Return ASCII replacements for our symbols and escapes for other characters; called by the encoder."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     lacking = error.object[error.start : error.end]

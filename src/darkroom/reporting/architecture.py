@@ -9,7 +9,7 @@ from darkroom.candidate import Layer
 ATTACHED = ("batch norm", "layer norm", "dropout", "ReLU", "GELU", "SiLU", "Hardswish", "Sigmoid", "Hardsigmoid")
 """Prefixes of layers that are shown together with the layer before them."""
 ROOM = 76
-"""Most characters in the small print of a step."""
+"""Largest number of characters in the small print of a step."""
 RESIDUAL = ("Residual block", "Basic block", "Bottleneck block")
 """Blocks that add their input to the output of their layers."""
 
@@ -25,7 +25,7 @@ class Step:
     output: list[int]
     """Output shape of the last repeat for one image."""
     parameters: int
-    """Of all repeats together."""
+    """Number of parameters of all repeats."""
 
     @property
     def title(self) -> str:

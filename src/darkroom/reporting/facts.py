@@ -1,4 +1,4 @@
-"""What the report says: every fact of it, gathered from the results."""
+"""The facts in the report, collected from the results."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,32 +19,32 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True)
 class Entry:
-    """A candidate as the report lists it; `validation` and `test` hold its scores by name."""
+    """A candidate in the report; `validation` and `test` contain its scores by name."""
 
     card: Card
     history: list[Epoch]
     steps: list[Step]
-    """The network, empty for the baseline."""
+    """The layers of the network; empty for the baseline."""
     temperature: float
     overconfidence: float
-    """Mean confidence before calibration less the accuracy, on validation."""
+    """Mean confidence minus accuracy on validation, before calibration."""
     validation: dict[str, float]
     test: dict[str, float]
     without_leaks: dict[str, float] | None = None
-    """Scores on the test images that are no leaks, and `leaks`, how many are; None where that is no other figure."""
+    """Scores on the test images without leaks, and `leaks`, the number of leaks; None if there are none."""
     uncalibrated: dict[str, float] | None = None
-    """Scores on test before calibration."""
+    """Test scores before calibration."""
     versus_best: dict[str, Any] | None = None
     """Difference in test accuracy, p_value and verdict; None for the best itself."""
     thresholds: dict[str, Any] | None = None
-    """When its answers are unsure; None for the baseline."""
+    """Thresholds for confident predictions; None for the baseline."""
     folds: Folds | None = None
-    """How a probe does on repeated folds; None where none were asked for."""
+    """Cross-validation scores of a probe; None if not requested."""
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """How many test images of one class were taken for another."""
+    """Number of test images of one class that were classified as another."""
 
     actual: str
     predicted: str
@@ -53,7 +53,7 @@ class Confusion:
 
 @dataclass(frozen=True)
 class ClassRow:
-    """How good the best network is at one class, on test."""
+    """Test scores of the best network for one class."""
 
     name: str
     support: int
@@ -64,7 +64,7 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class SliceRow:
-    """How good the best network is at one kind of test images."""
+    """Accuracy of the best network on one slice of the test images."""
 
     measure: str
     kind: str
@@ -73,24 +73,24 @@ class SliceRow:
     accuracy_low: float
     accuracy_high: float
     majority: float
-    """What always answering the largest class of the test split would score on them."""
+    """Accuracy of always predicting the largest class of the test split."""
     p_value: float
-    """Of its difference from the other test images."""
+    """The p-value of the difference from the other test images."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network costs to keep and to ask."""
+    """Size and latency of a network."""
 
     megabytes: float
-    """Of `model.onnx`, 10⁶ bytes."""
+    """Size of `model.onnx` in 10⁶ bytes."""
     milliseconds: float
-    """Median time of one answer on one thread."""
+    """Median time per prediction on one thread."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """All that the report's template is filled with."""
+    """All values for the report's template."""
 
     title: str
     author: str
@@ -101,38 +101,38 @@ class Facts:
     card: str
     """The data card, as Markdown."""
     entries: list[Entry]
-    """The baseline, then the networks."""
+    """The baseline, followed by the networks."""
     best: Entry
     reason: str
     metric: str
     versus: dict[str, Any]
-    """The best network against the baseline: difference, p_value, verdict."""
+    """Comparison of the best network with the baseline: difference, p_value, verdict."""
     classes: list[ClassRow]
-    """Those that the test split has images of."""
+    """Classes that have test images."""
     absent: list[str]
-    """Those that it has not."""
+    """Classes without test images."""
     confusions: list[Confusion]
-    """The best network's mistakes, the most frequent first."""
+    """Mistakes of the best network, the most frequent first."""
     selective: dict[str, Any] | None
-    """What doubting is worth on test."""
+    """Scores of selective prediction on the test images."""
     robustness: dict[str, Any] | None
-    """`plots/robustness/summary.json`; None where the trial was left out."""
+    """`plots/robustness/summary.json`; None if the measurement was skipped."""
     slices: list[SliceRow]
     label_issues: int
     """Validation and test images whose label may be wrong."""
     listed_issues: int
-    """How many of them, the likeliest, the list holds."""
+    """Number of these that are listed, the most probable ones."""
     costs: dict[str, Cost]
-    """By network; empty where times are not told."""
+    """By network; empty if times are omitted."""
     quantization: dict[str, Any] | None
-    """`quantization.json` of what is served; None where no int8 was asked for."""
+    """`quantization.json` of the served model; None if int8 was not requested."""
     seed: int
     commit: str
-    """The repository's commit, empty where there is none."""
+    """The commit of the repository, or empty."""
     changed: list[str]
-    """What decides results and differs from the commit."""
+    """Files that determine the results and differ from the commit."""
     remade: list[str] = field(default_factory=list)
-    """Results that are tracked and differ from the commit."""
+    """Tracked results that differ from the commit."""
 
     @property
     def bar(self) -> Entry:
@@ -141,42 +141,42 @@ class Facts:
 
     @property
     def uneven(self) -> bool:
-        """Whether classes differ so much in size that macro figures come first."""
+        """Whether the classes are so imbalanced that macro scores come first."""
         return balance.are_uneven(self.data["per_class"])
 
     @property
     def majority(self) -> Majority:
-        """What always answering the largest class would score on test."""
+        """Scores of always predicting the largest class on test."""
         return balance.majority(self.data["per_class"])
 
     @property
     def validation_majority(self) -> Majority:
-        """What always answering the largest class would score on validation."""
+        """Scores of always predicting the largest class on validation."""
         return balance.majority(self.data["per_class"], "validation")
 
     @property
     def by_folds(self) -> bool:
-        """Whether repeated folds chose the best network, as `selection.choose` has it."""
+        """Whether cross-validation selected the best network, as in `selection.choose`."""
         return all(entry.folds for entry in self.networks)
 
     @property
     def trained(self) -> list[Entry]:
-        """The networks that were trained by epochs."""
+        """The networks trained by epochs."""
         return [entry for entry in self.networks if entry.card.epochs]
 
     @property
     def probes(self) -> list[Entry]:
-        """The networks of which the last layer alone was fitted."""
+        """The networks of which only the last layer was fitted."""
         return [entry for entry in self.networks if not entry.card.epochs]
 
     @property
     def networks(self) -> list[Entry]:
-        """All but the baseline."""
+        """All candidates except the baseline."""
         return self.entries[1:]
 
     @property
     def architectures(self) -> list[list[Entry]]:
-        """The networks by what they consist of; those that are built alike stand together."""
+        """The networks grouped by architecture."""
         alike: dict[str, list[Entry]] = {}
         for entry in self.networks:
             if entry.steps:
@@ -186,7 +186,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the facts stand: the files and folders that earlier stages made."""
+    """Paths of the inputs: files and folders written by earlier stages."""
 
     candidates: Path
     best: Path
@@ -199,7 +199,7 @@ class Sources:
     robustness: Path
     cost: Path | None = None
     served: Path | None = None
-    """These two are left out where times are not told."""
+    """These two are omitted in documents without times."""
 
 
 def gather(sources: Sources, names: Sequence[str], settings: ReportSettings, dataset: str, seed: int) -> Facts:
@@ -248,7 +248,7 @@ def _entry(folder: Path, evaluated: dict[str, Any]) -> Entry:
 
 
 def _rows(frame: pd.DataFrame, kind: type[Row]) -> list[Row]:
-    """Return each row of a table of text as a `kind`, whose fields are columns of it."""
+    """Return the rows of a text table as objects of `kind`, whose fields are columns of the table."""
     columns = get_type_hints(kind)
     return [kind(*row) for row in frame[list(columns)].astype(columns).itertuples(index=False)]
 

@@ -31,7 +31,7 @@ def against_best(entry: Entry) -> str:
 
 
 def findings(facts: Facts) -> list[str]:
-    """Return the findings that the results support, a sentence each."""
+    """Return the findings that the results support, one sentence each."""
     best, lines = facts.best, []
     least = smaller(facts)
     ratio = times(best.card.parameters / least.card.parameters) if least else ""
@@ -53,7 +53,7 @@ def findings(facts: Facts) -> list[str]:
         total = sum(item.count for item in facts.confusions)
         top = facts.confusions[: min(3, len(facts.confusions))]
         share = sum(item.count for item in top)
-        even = len(top) / len(facts.confusions)  # their share if all pairs were equally frequent
+        even = len(top) / len(facts.confusions)  # expected count if all pairs were equally frequent
         if top[-1].count >= 2 and share / total >= max(0.3, 2 * even):
             pairs = listing([f"{item.actual} as {item.predicted}" for item in top])
             lines.append(f"Mistakes: classifying {pairs} accounts for {share:,} of {count(total, 'mistake')}.")
@@ -100,7 +100,7 @@ def _pretraining(facts: Facts) -> list[str]:
 
 
 def _training_course(best: Entry) -> list[str]:
-    """Say what the learning curves of the best network show."""
+    """Describe what the learning curves of the best network show."""
     if best.card.epochs and not best.card.best_epoch:
         return [f"Training: no epoch improved {best.card.name} over its pretrained weights."]
     losses = [epoch.validation_loss for epoch in best.history]
@@ -126,7 +126,7 @@ def improving(entry: Entry) -> bool:
     """Return whether a network's validation accuracy was still rising when training ended.
 
     The last epoch must have been kept and must exceed every epoch before the last fifth. That it was kept is not
-    enough, since of several epochs within noise of each other the last one is kept.
+    sufficient, because the last of several epochs within noise of each other is kept.
     """
     reached = [epoch.validation_accuracy for epoch in entry.history]
     if len(reached) < 4 or entry.card.best_epoch != len(reached):
@@ -135,7 +135,7 @@ def improving(entry: Entry) -> bool:
 
 
 def _hardest_class(facts: Facts) -> list[str]:
-    """Name the class with the lowest F1 and say whether it has few training images; nothing on a tie."""
+    """Name the class with the lowest F1 and whether it has few training images; nothing on a tie."""
     if len(facts.classes) < 2 or not facts.confusions:
         return []
     row, second = sorted(facts.classes, key=lambda each: each.f1)[:2]
@@ -164,11 +164,11 @@ def next_steps(facts: Facts) -> list[tuple[str, str]]:
         classes = f", especially of {listing(few[: sentences.MAX_NAMES])}" if some else ""
         collect = f"Collect more images{classes}; four times as many test images halve the confidence intervals"
         steps.append((collect, ""))
-    if 0 < facts.label_issues <= (data["validation"] + data["test"]) / 10:  # more than that is the model's fault
+    if 0 < facts.label_issues <= (data["validation"] + data["test"]) / 10:  # more than that are mistakes of the model
         labels = count(facts.label_issues, "label", "labels")
         steps.append((f"Check {labels} that may be wrong, listed in plots/tables/label_issues.csv", ""))
     if data["conflicts"]:
-        steps.append(("Decide which class is right for copies with two class names, listed in data/copies.csv", ""))
+        steps.append(("Decide which class is right for copies in two classes, listed in data/copies.csv", ""))
     if data["broken"]:
         steps.append(("Replace the files that could not be read, listed in data/packed/broken.csv", ""))
     steps.append(("Measure how much the scores vary with another seed", f"dvc exp run -S seed={facts.seed + 1}"))
@@ -182,7 +182,7 @@ def _configured_epochs(entry: Entry) -> int:
 
 
 def _other_networks(facts: Facts) -> tuple[str, str]:
-    """Suggest other networks that suit the images: those of the zoo are made for small ones."""
+    """Suggest other networks that suit the images; those of the zoo are made for small images."""
     if facts.data["image_size"] <= SMALL:
         return "Try other networks", "dvc exp run -S 'scratch=${zoo}'"
     tried = {entry.card.network.get("architecture") for entry in facts.networks} | {

@@ -40,7 +40,7 @@ FAILURES = (
 
 
 def render(facts: Facts, figures: set[str], form: Form) -> str:
-    """Return the report as Markdown; `figures` holds the names of those that exist."""
+    """Return the report as Markdown; `figures` contains the names of the available figures."""
     template = _environment().get_template("report.md.j2")
     known: dict[str, str] = {}
     rendered = ""
@@ -60,7 +60,7 @@ def render(facts: Facts, figures: set[str], form: Form) -> str:
 
 
 def render_model_card(facts: Facts) -> str:
-    """Return the card of the best model as Markdown; it does not depend on when or where it is written."""
+    """Return the card of the best model as Markdown; it is independent of the time and place of writing."""
     template = _environment().get_template("model_card.md.j2")
     return _collapse_blank_lines(template.render(facts=facts, sentences=sentences, scores=score_rows(facts)))
 

@@ -25,13 +25,13 @@ def summary(facts: Facts) -> list[str]:
 
 
 def choice(facts: Facts) -> str:
-    """Say which network is the best and why and, if there were several, that the test images played no part in it."""
+    """State which network is the best and why and, if there were several, that the test images were not used for it."""
     only = len(facts.networks) == 1
-    return facts.reason if only else f"{facts.reason} The test images played no part in this choice."
+    return facts.reason if only else f"{facts.reason} The test images were not used for this selection."
 
 
 def validation_use(facts: Facts) -> str:
-    """Say what the validation images are used for, as a list of verbs that follows "to"."""
+    """List the uses of the validation images, as verbs that follow "to"."""
     several = len(facts.networks) > 1
     uses = ["select the best network"] if several and not facts.by_folds else []
     if facts.trained:
@@ -44,7 +44,7 @@ def validation_use(facts: Facts) -> str:
 
 
 def training(entry: Entry) -> str:
-    """Say how long a network was trained and which weights were kept."""
+    """State how long a network was trained and which weights were kept."""
     card, time = entry.card, duration(entry.card.seconds)
     if not card.epochs:
         return f"{card.name}: only the last layer was fitted, in {time}"
@@ -73,12 +73,12 @@ def majority(facts: Facts) -> str:
 
 
 def interval(scores: dict[str, float], name: str) -> str:
-    """Return the 95% confidence interval of a share in words."""
+    """Return the 95% confidence interval of a proportion as text."""
     return f"95% confidence interval {percent(scores[f'{name}_low'])} to {percent(scores[f'{name}_high'])}"
 
 
 def verdict(facts: Facts) -> str:
-    """Say whether the best network outperforms the baseline, according to McNemar's test."""
+    """State whether the best network outperforms the baseline, according to McNemar's test."""
     versus = facts.versus
     corrected = " with Holm's correction" if len(facts.entries) > 2 else ""
     test = f"McNemar's exact test{corrected}, {chance(versus['p_value'])}"
@@ -98,7 +98,7 @@ def verdict(facts: Facts) -> str:
 
 def caveat(facts: Facts) -> str:
     """Name the most frequent mistake, if there is any, and the calibration error."""
-    gap = f"Its confidence and its accuracy differ by {points(facts.best.test['ece'])} on average."
+    gap = f"On average, its confidence and its accuracy differ by {points(facts.best.test['ece'])}."
     if not facts.confusions:
         return f"It makes no mistake on the test images. {gap}"
     first, *others = facts.confusions
@@ -115,7 +115,7 @@ def mistake(facts: Facts, item: Confusion) -> str:
 
 
 def leaks(facts: Facts) -> str:
-    """Give the accuracy without test images of which the source has copies elsewhere; empty if there are none."""
+    """Give the accuracy on test images without copies in other splits of the source; empty if there are none."""
     clean, tested = facts.best.without_leaks, facts.data["test"]
     if clean and facts.bar.without_leaks:
         rest = count(tested - int(clean["leaks"]), "test image")
@@ -158,22 +158,24 @@ def calibration(facts: Facts) -> str:
 
 
 def abstention(facts: Facts) -> list[str]:
-    """Say when an answer counts as confident, how accurate such answers are, and how they fail; may be empty."""
+    """State when a prediction counts as confident, how accurate such predictions are, and how they fail."""
     fitted, selective = facts.best.thresholds, facts.selective
     if not fitted or not selective:
         return []
     score = {"energy": "the energy of the logits", "max_probability": "the largest probability"}[fitted["score"]]
     lines = [
-        f"An answer counts as confident if its probability is at least {percent(fitted['confident'])}, unless {score} "
-        "indicates that the image shows none of the classes. Both thresholds were set on the validation images, where "
-        f"{percent(fitted['coverage'])} of the answers are confident."
+        f"A prediction counts as confident if its probability is at least {percent(fitted['confident'])}, unless "
+        f"{score} indicates that the image shows none of the classes. Both thresholds were set on the validation "
+        f"images, where {percent(fitted['coverage'])} of the predictions are confident."
     ]
     if "confident_accuracy" in selective:
         accuracy = percent(selective["confident_accuracy"])
         right = f"their accuracy is {accuracy} ({interval(selective, 'confident_accuracy')})"
-        lines.append(f"On the test images, {percent(selective['confident'])} of the answers are confident; {right}.")
+        lines.append(
+            f"On the test images, {percent(selective['confident'])} of the predictions are confident; {right}."
+        )
     else:
-        lines.append("On the test images, no answer is confident.")
+        lines.append("On the test images, no prediction is confident.")
     shares = {kind: scores["confident"] for kind, scores in selective["out_of_distribution"].items()}
     return [*lines, describe(shares)] if shares else lines
 
@@ -200,7 +202,7 @@ def robustness(facts: Facts) -> str:
 
 
 def letters(facts: Facts) -> str:
-    """Say which class names the figures transliterate because no font has their letters; empty if there are none."""
+    """List the class names that the figures transliterate because no font has their letters; may be empty."""
     from darkroom import plotting  # imports matplotlib, which the model card does not need
 
     transliterated = [name for name in facts.best.card.classes if plotting.legible(name) != name]
@@ -215,10 +217,10 @@ def letters(facts: Facts) -> str:
 def limits(facts: Facts) -> list[str]:
     """Return the limitations of the results, a sentence each."""
     lines = [
-        "The confidence intervals account only for the limited number of test images, not for whatever else depends on "
-        "the random seed.",
-        "The test images come from the same source as the training images. Expect lower scores on other kinds of "
-        "images.",
+        "The confidence intervals account only for the limited number of test images, not for other sources of "
+        "variation, such as the random seed.",
+        "The test images come from the same source as the training images. Lower scores should be expected on other "
+        "kinds of images.",
     ]
     lines += few_tests(facts)
     if facts.robustness and facts.robustness["mean_corruption_accuracy"] < 0.9 * facts.robustness["clean_accuracy"]:
@@ -256,7 +258,7 @@ REPEATS = (
 
 
 def tree(facts: Facts) -> str:
-    """Say at which commit the report was written and which tracked files differ from it."""
+    """State at which commit the report was written and which tracked files differ from it."""
     if not facts.commit:
         return "Use the version of the repository that this report belongs to, and run:"
     text = f"This report was written at commit {facts.commit}"
@@ -273,14 +275,14 @@ def _files(names: list[str]) -> str:
 
 
 def answers(facts: Facts) -> str:
-    """Return "correct answers", "wrong answers" or both, as the best network gives them on the test images."""
+    """Return "correct predictions", "wrong predictions" or both, depending on the test images."""
     if not facts.confusions:
-        return "correct answers"
-    return "correct and wrong answers" if facts.best.test["accuracy"] else "wrong answers"
+        return "correct predictions"
+    return "correct and wrong predictions" if facts.best.test["accuracy"] else "wrong predictions"
 
 
 def quantization(facts: Facts) -> str:
-    """Say what quantisation to 8-bit integers does to the network that is served; only if it was measured."""
+    """Describe the effect of quantisation to 8-bit integers on the served network; empty if it was not measured."""
     found = facts.quantization
     assert found is not None
     before, after = found["float32"], found["int8"]

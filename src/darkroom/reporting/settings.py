@@ -9,6 +9,6 @@ class ReportSettings(Section):
     """Title and author of the report."""
 
     title: Annotated[str, ONE_LINE] = ""
-    """Title of the report and of the slides; if empty, it is made from the name of the data set."""
+    """Title of the report and the slides; if empty, it is derived from the name of the data set."""
     author: Annotated[str, ONE_LINE] = ""
-    """Author, printed below the title; empty for none."""
+    """Author, printed below the title; empty to omit."""

@@ -14,9 +14,9 @@ from darkroom.reporting.rendering import TEMPLATES
 from darkroom.reporting.wording import chance, count, duration, listing, percent
 
 ROWS = 7
-"""Most models in the table on a slide."""
+"""Largest number of models in the table on a slide."""
 MAX_STEPS = 13
-"""Most steps of a network in the table on a slide."""
+"""Largest number of layers in the table on a slide."""
 
 
 def write_slides(facts: Facts, figures: dict[str, Path], path: Path) -> None:
@@ -103,9 +103,9 @@ def _data(deck: Deck, facts: Facts) -> None:
     deck.figure(slide, "samples", LEFT, Inches(4.6), HEIGHT)
     look.text(slide, lines, Inches(5.3), Inches(4.2))
     slide = deck.add(
-        "How the images are split",
+        "The data splits",
         f"The training images are used to fit the weights, the validation images to {sentences.validation_use(facts)}. "
-        "Each model is scored once on the test images, which influence no choice.",
+        "The test images are used only for the final evaluation of each model.",
     )
     deck.figure(slide, "classes")
 
@@ -201,7 +201,7 @@ def _results(deck: Deck, facts: Facts) -> None:
 def _confidence(deck: Deck, facts: Facts) -> None:
     abstention = sentences.abstention(facts)
     slide = deck.add(
-        "Calibration and confident answers", f"{sentences.calibration(facts)} {' '.join(abstention)}".strip()
+        "Calibration and confident predictions", f"{sentences.calibration(facts)} {' '.join(abstention)}".strip()
     )
     deck.figure(slide, "reliability", LEFT, Inches(4.3), HEIGHT)
     look.text(slide, [sentences.calibration(facts), *abstention[1:]], Inches(5.0), Inches(4.5), 14)

@@ -9,13 +9,13 @@ from darkroom.markdown import text as text
 
 
 def percent(share: float) -> str:
-    """Return a share from 0 to 1 as "98.3%"; only 1 itself is shown as 100%."""
+    """Return a fraction from 0 to 1 as "98.3%"; only 1 itself is shown as 100%."""
     shown = f"{share:.1%}"
     return f"{min(share, 0.9999):.2%}" if shown == "100.0%" and share < 1 else shown
 
 
 def points(difference: float) -> str:
-    """Return the size of a difference between shares as "1.3 percentage points"."""
+    """Return the size of a difference between fractions as "1.3 percentage points"."""
     shown = f"{abs(difference) * 100:.1f}"
     return f"{shown} percentage {'point' if shown == '1.0' else 'points'}"
 

@@ -1,6 +1,6 @@
 """Example images stored with the served model, for its page.
 
-`examples/` in the served folder holds `examples.json`, a list of `Example`s, and their PNG files.
+`examples/` in the served folder contains `examples.json`, a list of `Example`s, and their PNG files.
 """
 
 from collections.abc import Sequence
@@ -51,6 +51,6 @@ def write(folder: Path, images: npt.NDArray[np.uint8], labels: Sequence[str]) ->
 
 
 def read(folder: Path) -> list[Example]:
-    """Return the examples of a served folder, in their order; none where it has none."""
+    """Return the examples of a served folder in their order; an empty list if it has none."""
     path = folder / FOLDER / "examples.json"
     return [Example(**row) for row in files.read_json(path)] if path.is_file() else []

@@ -57,7 +57,7 @@ def _foreign(confident: dict[str, float] | None) -> dict[str, Any] | None:
 def commit() -> str | None:
     """Return DARKROOM_COMMIT, or the commit of the checkout whose top folder this is, or None.
 
-    A repository further up is somebody else's.
+    The commit of a repository in a higher folder is not used.
     """
     if named := os.environ.get("DARKROOM_COMMIT"):
         return named

@@ -1,6 +1,6 @@
 """Middleware for every response: request id, headers, errors as JSON, limits, and one log line.
 
-It stands around all of BentoML, since what BentoML refuses or fails at by itself never reaches a service's own code.
+It wraps all of BentoML, because errors and rejections by BentoML itself never reach the service's own code.
 """
 
 import ipaddress
@@ -43,9 +43,9 @@ PROBES = ("/livez", "/readyz", "/healthz", "/metrics")
 
 _MESSAGES = {
     404: "not found: /docs.json lists the routes",
-    405: "method not allowed: /docs.json lists the methods of each route",
+    405: "method not allowed: see /docs.json for the methods of each route",
     429: "too many requests at once: try again in a second",
-    500: "internal error: the service's log has the cause, under the request's id",
+    500: "internal error: see the service's log for the cause, under the request's id",
     503: "the service is overloaded: try again in a second",
     504: "timeout: send fewer images, or try again later",
 }
@@ -55,7 +55,7 @@ _log = logging.getLogger("bentoml.access")
 
 @dataclass
 class Record:
-    """What is known of one request beside its method and path, for its line in the log; in `scope["record"]`."""
+    """Facts about a request, besides its method and path, for its log line; stored in `scope["record"]`."""
 
     id: str
     code: str = ""
@@ -70,13 +70,13 @@ def error(code: str, message: str) -> dict[str, dict[str, str]]:
 
 
 class Guard:
-    """ASGI application around another one; `known` says whether a path can lead anywhere."""
+    """ASGI application around another one; `known` returns whether a path exists."""
 
     def __init__(self, app: ASGIApp, known: Callable[[str], bool]) -> None:
         self._app = app
         self._known = known
         self.draining = False
-        """Whether the service is shutting down: it still answers, but is not ready and keeps no connection open."""
+        """Whether the service is shutting down: it still responds, but is not ready and closes connections."""
         self._open = 0
         self._running = 0
         self._held = 0
@@ -98,7 +98,7 @@ class Guard:
             held += (size := len(message.get("body", b"")))
             self._held += size
             if self._held > max(ROOM, held):
-                raise RequestError(429, "too_many_requests", "others are sending too much: try again in a second")
+                raise RequestError(429, "too_many_requests", "too much data from all clients: try again in a second")
             if not running and message["type"] == "http.request" and not message.get("more_body", False):
                 running = answer.whole = True
                 self._running += 1
@@ -108,7 +108,7 @@ class Guard:
 
         async def send_on(message: Message) -> None:
             nonlocal running
-            if message["type"] == "http.response.start":  # what remains is sending: slow readers keep nobody out
+            if message["type"] == "http.response.start":  # only sending remains: slow readers do not block others
                 self._running -= running
                 running = False
             await answer.send(message)
@@ -118,7 +118,7 @@ class Guard:
         self._running += running
         try:
             if not self._known(scope["path"]):
-                # Before BentoML, whose metrics keep a counter for every path that was ever asked for.
+                # Before BentoML, whose metrics keep a counter for every requested path.
                 await answer.refuse(404)
             elif self.draining and scope["path"] == "/readyz":
                 await answer.refuse(503, message="the service is shutting down: use another instance")
@@ -144,7 +144,7 @@ class Guard:
 
 
 class _Answer:
-    """Sends an answer on, with `HEADERS` and the request's id; an error that is not JSON of ours becomes it."""
+    """Sends a response with `HEADERS` and the request's id; converts errors of others to our JSON."""
 
     def __init__(self, send: Send, record: Record, head: bool, whole: bool, ends: Callable[[], bool]) -> None:
         self._send = send
@@ -153,9 +153,9 @@ class _Answer:
         self._ends = ends
         self._replaced = False
         self.whole = whole
-        """Whether all of the request arrived: a client that still sends would lose the answer with its connection."""
+        """Whether the whole request has arrived; otherwise closing the connection could lose the response."""
         self.status = 0
-        """0 until it began."""
+        """0 until it started."""
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -195,17 +195,17 @@ def _has_body(scope: Scope) -> bool:
 
 
 def _write_line(scope: Scope, record: Record, status: int, seconds: float) -> None:
-    """Write one line about a finished request: who asked for what, how it ended; nothing of any picture."""
+    """Write one line about a finished request: client, route and result, without any image content."""
     facts = {"code": record.code, **record.facts}
     rest = "".join(f" {name}={value}" for name, value in facts.items() if value != "")
     client = _address(scope["client"][0]) if scope.get("client") else "-"
     path = scope["path"][:100].encode("ascii", "backslashreplace").decode()
-    path = re.sub(r"[\x00-\x20\x7f]", "?", path)  # or a path could write lines of its own
+    path = re.sub(r"[\x00-\x20\x7f]", "?", path)  # otherwise a path could forge log lines
     _log.info("%s %s %s %s %d %.1fms%s", record.id, client, scope["method"], path, status, 1000 * seconds, rest)
 
 
 def _address(text: str) -> str:
-    """Return an IP address without its zone, "-" for anything else: through a proxy's header a client may send any."""
+    """Return an IP address without its zone, "-" for anything else: clients can send any text through a proxy."""
     try:
         return str(ipaddress.ip_address(text.partition("%")[0]))
     except ValueError:

@@ -11,12 +11,12 @@ from darkroom.serving import examples, served
 from darkroom.serving.served import Served
 
 TOLERANCE = {"float32": 0.01, "int8": 0.1}
-"""How far a probability of the example may be from what it was: processors round differently, int8 the more so."""
+"""Largest difference of the example's probabilities: processors round differently, especially for int8."""
 REMEDY = "restore the folder (`dvc checkout models/served`, or copy the Bento again)"
 
 
 def open_verified(folder: Path, found: Served) -> Predictor:
-    """Return the model in `folder`, on one thread, once its answer to an example is the one in `found`.
+    """Return the model in `folder`, on one thread, after verifying its prediction for an example against `found`.
 
     Raises DarkroomError when a file is missing, cannot be read, or is not the one that was packaged.
     """
@@ -26,8 +26,8 @@ def open_verified(folder: Path, found: Served) -> Predictor:
     try:
         if (version := served.version(folder)) != found.version:
             raise DarkroomError(
-                f"{folder}: model.onnx or card.json is not the packaged one (service.json says {found.version}, "
-                f"they are {version}): {REMEDY}"
+                f"{folder}: model.onnx or card.json is not the packaged one (version {found.version} in service.json, "
+                f"but {version}): {REMEDY}"
             )
         predictor = Predictor(folder, threads=1)
         answer = answer_example(folder, predictor)
@@ -35,7 +35,7 @@ def open_verified(folder: Path, found: Served) -> Predictor:
             text.read_text(encoding="utf-8")
     except DarkroomError:
         raise
-    except Exception as error:  # whatever JSON, onnxruntime or the system say of damage
+    except Exception as error:  # any error of JSON, onnxruntime or the system for damaged files
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise DarkroomError(f"{folder} cannot be served ({reason}): {REMEDY}") from None
     _compare(folder, found, answer)
@@ -43,7 +43,7 @@ def open_verified(folder: Path, found: Served) -> Predictor:
 
 
 def answer_example(folder: Path, predictor: Predictor) -> list[float] | None:
-    """Return the calibrated probabilities of the first example in `folder`; None where it has no example.
+    """Return the calibrated probabilities of the first example in `folder`; None if it has no examples.
 
     Raises DarkroomError when a listed example is missing or damaged, or the network does not fit the card.
     """
@@ -53,7 +53,7 @@ def answer_example(folder: Path, predictor: Predictor) -> list[float] | None:
         if path.parent != folder / examples.FOLDER or not path.is_file():
             raise DarkroomError(f"{path} is missing: {REMEDY}")
         if example.label not in predictor.card.classes:
-            raise DarkroomError(f"{path} shows {example.label!r}, which is no class of the model: {REMEDY}")
+            raise DarkroomError(f"{path} shows {example.label!r}, which is not a class of the model: {REMEDY}")
     side = predictor.card.image_size
     pixels = np.zeros((side, side, 3), np.uint8)
     if listed:
@@ -64,12 +64,12 @@ def answer_example(folder: Path, predictor: Predictor) -> list[float] | None:
             raise DarkroomError(f"{path}: {error}: {REMEDY}") from None
     row = predictor.probabilities(pixels[np.newaxis])[0]
     if row.shape != (count := len(predictor.card.classes),) or not np.isfinite(row).all():
-        raise DarkroomError(f"{folder}: the network's answer does not fit the {count} classes of card.json: {REMEDY}")
+        raise DarkroomError(f"{folder}: the network's output does not match the {count} classes of card.json: {REMEDY}")
     return row.round(6).tolist() if listed else None
 
 
 def _compare(folder: Path, found: Served, answer: list[float] | None) -> None:
-    """Raise DarkroomError when the `answer` to the example is not the packaged one."""
+    """Raise DarkroomError when the prediction for the example differs from the packaged one."""
     if found.example is None:
         return
     path = folder / examples.FOLDER / "examples.json"

@@ -1,10 +1,10 @@
-"""The log of answers, which is kept only where `serve.log` names a folder, and the corrections that users send.
+"""The prediction log, kept only if `serve.log` is set, and the corrections that users send.
 
-| in the folder | what |
+| in the folder | content |
 |---|---|
-| `darkroom/data/*.log*` | an answered picture a line of JSON, by BentoML's monitoring; a file a worker and day |
-| `pictures/SHA256.png` | the pictures, where `serve.log_pictures` asks for them |
-| `corrections/LABEL/SHA256.png` | pictures with the class that a user gave them, as class folders |
+| `darkroom/data/*.log*` | one line of JSON per predicted image, by BentoML's monitoring; one file per worker and day |
+| `pictures/SHA256.png` | the images, if `serve.log_pictures` is set |
+| `corrections/LABEL/SHA256.png` | images with the class given by a user, as class folders |
 """
 
 import contextlib
@@ -32,9 +32,9 @@ from darkroom.serving.model import Answer, Failure
 from darkroom.serving.uploads import Upload
 
 NAME = "darkroom"
-"""Of the monitor, and of its folder."""
+"""Name of the monitor and of its folder."""
 QUIET = 60.0
-"""Seconds between two messages about a log that is not writable."""
+"""Seconds between two messages about an unwritable log."""
 
 _SUFFIXES = {
     b"\xff\xd8\xff": ".jpg",
@@ -45,24 +45,24 @@ _SUFFIXES = {
     b"II": ".tif",
     b"MM": ".tif",
 }
-"""By how a file begins; each of `images.FORMATS` has one but AVIF, which begins with a length."""
+"""File suffixes by the first bytes of a file, for all of `images.FORMATS` except AVIF, which begins with a length."""
 _log = logging.getLogger("bentoml.darkroom")
 
 
 class _Monitor(DefaultMonitor):
-    """BentoML's monitor, but what cannot be written raises: Python's logging would print a traceback each time."""
+    """BentoML's monitor, but write errors are raised: Python's logging would print a traceback each time."""
 
     def _init_logger(self) -> None:
         super()._init_logger()
         for name in ("data", "schema"):
             for handler in logging.getLogger(f"bentoml_monitor_{name}").handlers:
-                # Python's documented hook for a handler's errors; mypy allows no method to be replaced.
+                # Python's documented hook for a handler's errors; mypy does not allow replacing methods.
                 handler.handleError = partial(_close_and_raise, handler)  # type: ignore[method-assign]
 
 
 def _close_and_raise(handler: logging.Handler, _: logging.LogRecord) -> None:
-    """Release the file, which the handler opens again for its next line, and raise the error being handled."""
-    with contextlib.suppress(OSError):  # closing writes what is left in the buffer
+    """Close the file, which the handler reopens for its next line, and raise the error being handled."""
+    with contextlib.suppress(OSError):  # closing flushes the buffer
         handler.close()
     raise
 
@@ -81,7 +81,7 @@ class Journal:
         self._monitor: Any = _Monitor if chosen in (None, "default") else chosen
 
     def check(self) -> None:
-        """Make the folder and try to write there. Raises DarkroomError."""
+        """Create the folder and check that it is writable. Raises DarkroomError."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.folder):
@@ -100,9 +100,9 @@ class Journal:
                 if self._keep_pictures:
                     _store(self.folder / "pictures", digest, upload.data)
                 with self._lock:
-                    # A context of its own, in which BentoML's monitor finds nothing that an earlier failure left.
+                    # In a separate context, in which BentoML's monitor finds no state left by an earlier failure.
                     Context().run(self._note, answer, digest)
-        except (OSError, ValueError) as error:  # ValueError: from the configuration of logging, for a file refused
+        except (OSError, ValueError) as error:  # ValueError: raised by the logging configuration for an unwritable file
             self._tell(error)
 
     def correct(self, upload: Upload, label: str) -> None:
@@ -115,7 +115,7 @@ class Journal:
             raise
 
     def _tell(self, error: Exception) -> None:
-        """Write a line about an error to the service's own log, unless there was one a moment ago."""
+        """Report an error in the service's own log, unless one was reported recently."""
         if (now := time.monotonic()) - self._told >= QUIET:
             self._told = now
             _log.error("the log in %s is not writable (reported once a minute): %s", self.folder, error)
@@ -135,9 +135,9 @@ class Journal:
 
 
 def folder_name(label: str) -> str:
-    """Return a name that every file system takes as it is, and from which `urllib.parse.unquote` gives the label."""
+    """Return a name that is valid on every file system; `urllib.parse.unquote` restores the label."""
     forbidden = re.sub(r'[\x00-\x1f%/\\:*?"<>|]', lambda found: f"%{ord(found[0]):02X}", label)
-    # At the ends, dots and spaces mean something else to some.
+    # Dots and spaces at the ends have a special meaning on some of them.
     return re.sub(r"^[. ]|[. ]$", lambda found: f"%{ord(found[0]):02X}", forbidden)
 
 
@@ -148,7 +148,7 @@ def _store(folder: Path, digest: str, data: bytes) -> None:
     if path.exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{digest}.{secrets.token_hex(4)}"  # of this call alone: other workers may write it, too
+    temporary = folder / f".{digest}.{secrets.token_hex(4)}"  # unique, because other workers may write the same file
     try:
         temporary.write_bytes(data)
         temporary.replace(path)

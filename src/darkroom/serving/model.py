@@ -22,15 +22,15 @@ from darkroom.serving.uploads import MEGABYTE, RequestError, Upload
 
 Result = TypeVar("Result")
 COST = 4.0
-"""Seconds of processor time that opening the images of one request may take; what is left then is refused.
+"""Seconds of CPU time for decoding the images of one request; the remaining images are rejected.
 
-A few bytes can be many pixels: each image is within its limits, and 32 of them would keep every thread for 10 s."""
+A few bytes can decode to many pixels: 32 images within their limits could keep all threads busy for 10 s."""
 QUICK = 0.05
-"""Seconds of them after which a request's other images wait for their turns."""
+"""Seconds of CPU time after which a request's other images are queued."""
 QUICK_PIXELS = 1_000_000
 """Largest number of pixels of an image that is decoded without queueing, in about 0.02 s as a PNG."""
 SHOWN = (256, 768)
-"""Least and largest side in pixels of an explained picture."""
+"""Smallest and largest side in pixels of an explained image."""
 PIXELS = 25_000_000
 """Total pixels of larger images that are decoded at the same time, unless a single image has more."""
 
@@ -49,7 +49,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why one image has no prediction; `status` is the HTTP status if no image has one."""
+    """Why an image has no prediction; `status` is the HTTP status if no image has one."""
 
     status: int
     code: str
@@ -62,13 +62,13 @@ Opened = npt.NDArray[np.uint8] | Failure | int
 
 @dataclass(frozen=True)
 class Explanation:
-    """Which regions of an image support a class."""
+    """The regions of an image that support a class."""
 
     label: str
     strongest: float
     """Largest change of the class's probability, 0 to 1, when a region is hidden."""
     png: bytes
-    """The picture's central square at its own size (within `SHOWN`) with the heat over it, above a scale."""
+    """The image's central square at its original size (within `SHOWN`) with the heat map over it, above a scale."""
 
 
 class _Cost:
@@ -79,11 +79,11 @@ class _Cost:
         self.begin = time.monotonic()
 
     def decode(self, model: "Model", upload: Upload, quick: bool, side: int | None = None) -> Opened:
-        """Open an upload as `Model.decode` does; `quick` leaves what would take long, and answers with its pixels."""
+        """Decode an upload as `Model.decode` does; `quick` returns the number of pixels of a large image instead."""
         if self.seconds > COST:
-            return Failure(422, "too_costly", "these images take too long to decode: send fewer or smaller ones")
+            return Failure(422, "too_costly", "these images take too long to decode: send fewer or smaller images")
         most = None if not quick else 0 if self.seconds > QUICK else QUICK_PIXELS
-        start = time.thread_time()  # of this thread alone: waiting for others costs nothing
+        start = time.thread_time()  # of this thread only: waiting for others does not count
         try:
             return model.decode(upload, most, side)
         finally:
@@ -96,25 +96,25 @@ class Model:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.served = served.read(folder)
-        # One thread a call, and as many calls at once as there are cores. Measured on two busy cores with a small
-        # network: 1.3 to 2 times the images a second of two threads a call, for one client and for many.
-        # Requests are not gathered into batches: on a processor eight images in one call take 10% less each with
-        # lab_cnn and with resnet9 (0.113 for 0.125 ms, 1.75 for 1.92), and an answer would wait for strangers.
+        # One thread per call, and as many concurrent calls as cores. On two busy cores with a small network, this gave
+        # 1.3 to 2 times the images per second of two threads per call, for one client and for many. Requests are not
+        # batched together: on a CPU, eight images in one call save only 10% per image with lab_cnn and resnet9 (0.113
+        # instead of 0.125 ms, 1.75 instead of 1.92), and a response would wait for other requests.
         self.predictor = integrity.open_verified(folder, self.served)
         self.card = self.predictor.card
         self._threads = os.cpu_count() or 1
-        # Pools of their own: decoding and answering keep off the event loop, and however many requests wait, no more
-        # images than two a core and one are open at once, one of them large (`images.LARGE`).
+        # Separate pools keep decoding and prediction off the event loop. However many requests wait, at most two images
+        # per core and one more are decoded at once, one of them large (`images.LARGE`).
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="model")
-        # Larger images wait for one another, and nobody waits for them. 16 clients with flat PNGs of 24.9 megapixels
-        # kept a small image for 3.6 s when those of up to 25 megapixels were opened by the threads above.
+        # Larger images are queued, and small ones do not wait for them. 16 clients with flat PNGs of 24.9 megapixels
+        # delayed a small image by 3.6 s when images of up to 25 megapixels were decoded by the threads above.
         self._slow = ThreadPoolExecutor(self._threads, thread_name_prefix="slow")
         self._turns = Turns(PIXELS)
         self._explainer = ThreadPoolExecutor(1, thread_name_prefix="explain")
 
     @asynccontextmanager
     async def _in_time(self) -> AsyncIterator[None]:
-        """Raise RequestError 504 when the block takes longer than a request may."""
+        """Raise RequestError 504 when the block takes longer than the limit for a request."""
         limit = self.served.limits.max_seconds
         try:
             async with asyncio.timeout(limit):
@@ -140,9 +140,9 @@ class Model:
             return await self._open(upload, _Cost())
 
     async def explain(self, upload: Upload, label: str | None) -> Explanation:
-        """Return why a picture is answered with `label`, or with its most probable class.
+        """Explain why an image is predicted as `label`, or as its most probable class.
 
-        `label` is one of the classes. Raises RequestError when the picture cannot be read.
+        `label` is one of the classes. Raises RequestError when the image cannot be read.
         """
         async with self._in_time():
             cost = _Cost()
@@ -169,7 +169,7 @@ class Model:
         return opened
 
     def label(self, text: str) -> str | None:
-        """Return the class that the option `label` names, None where it is empty. Raises RequestError for another.
+        """Return the class given by the option `label`, None if it is empty. Raises RequestError for an unknown class.
 
         BentoML's client writes options as JSON: a class in quotes.
         """
@@ -189,7 +189,7 @@ class Model:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def decode(self, upload: Upload, most_pixels: int | None = None, side: int | None = None) -> Opened:
-        """Return the pixels of one upload, or why there are none, or their number where `most_pixels` are fewer.
+        """Return the pixels of one upload, or a failure, or the number of pixels if it has more than `most_pixels`.
 
         side: of the square, in pixels; by default the model's.
         """
@@ -207,7 +207,7 @@ class Model:
             except images.TooManyPixelsError as error:
                 if most < error.pixels <= allowed:
                     return error.pixels
-                return images.decode(upload.data, side, allowed).pixels  # says how many are allowed
+                return images.decode(upload.data, side, allowed).pixels  # its error gives the limit
         except images.ImageError as error:
             return Failure(422, "invalid_image", str(error))
 
@@ -221,7 +221,7 @@ class Model:
         return answers
 
     def _answer(self, uploads: Sequence[Upload], cost: _Cost) -> tuple[list[Opened], list[Answer | Failure] | None]:
-        """Return what the uploads are when opened, and the answers, which are None where some are left for later."""
+        """Return the decoded uploads, and the predictions, which are None if some are queued for later."""
         opened = [cost.decode(self, upload, quick=True) for upload in uploads]
         return opened, None if any(isinstance(item, int) for item in opened) else self._evaluate_opened(opened)
 

@@ -1,7 +1,7 @@
 """Descriptions of our routes in `/docs.json` (OpenAPI) and `/schema.json` (BentoML's clients).
 
-BentoML describes its typed endpoints by itself. Ours read their bodies within limits, so they are described here; a
-test asks them for what is promised.
+BentoML describes its typed endpoints itself. Ours read their bodies with limits, so they are described here; a test
+compares the descriptions with the responses.
 """
 
 from typing import Any
@@ -25,7 +25,7 @@ _SCHEMAS: Json = {
             "error": _object(
                 {
                     "code": {"type": "string", "description": "For programs; stable."},
-                    "message": {"type": "string", "description": "For people: what was found, what is allowed."},
+                    "message": {"type": "string", "description": "For people: the value and what is allowed."},
                 }
             )
         }
@@ -43,11 +43,11 @@ _SCHEMAS: Json = {
                 **_FLAG,
                 "description": "False: low confidence, do not rely on it. Null: evaluated without thresholds.",
             },
-            "in_distribution": {**_FLAG, "description": "False: probably none of the classes. Null: as above."},
+            "in_distribution": {**_FLAG, "description": "False: probably none of the classes. Null: as for confident."},
             "error": {"$ref": "#/components/schemas/Error/properties/error"},
         },
         ["name"],
-        description="Either `error`, when this image could not be answered, or all the others.",
+        description="Either `error`, if there is no prediction for this image, or all other fields.",
     ),
     "Answer": _object(
         {
@@ -59,52 +59,55 @@ _SCHEMAS: Json = {
 _SCHEMAS["Refusal"] = _object(
     {**_SCHEMAS["Error"]["properties"], **_SCHEMAS["Answer"]["properties"]},
     ["error"],
-    description="The error of the whole request; where each image was looked at, `predictions` has their own.",
+    description="The error of the request; if the images were processed, `predictions` has their errors.",
 )
 _TEXT = {"type": "string", "nullable": True}
 _INFO = _object(
     {
         "model": _object({"name": {"type": "string"}, "version": {"type": "string"}}),
         "classes": {"type": "array", "items": {"type": "string"}},
-        "card": {"type": "object", "description": "How the model was trained, as in its `card.json`."},
-        "model_card": {**_TEXT, "description": "Markdown; null where none was written."},
-        "precision": {"type": "string", "enum": ["float32", "int8"], "description": "Of the network that answers."},
-        "reason": {"type": "string", "description": "Why this model was chosen."},
+        "card": {"type": "object", "description": "Content of `card.json`, including how the model was trained."},
+        "model_card": {**_TEXT, "description": "Markdown; null if there is none."},
+        "precision": {"type": "string", "enum": ["float32", "int8"], "description": "Precision of the served network."},
+        "reason": {"type": "string", "description": "Why this model was selected."},
         "metrics": {"type": "object", "description": "Of the float32 network on validation and test, with intervals."},
         "foreign": {
             "type": "object",
             "nullable": True,
-            "description": "The share of foreign images with confident answers, by kind and in words; null if unknown.",
+            "description": "Fraction of out-of-distribution images with confident predictions, or null.",
         },
-        "parity": {"type": "object", "description": "How closely the packaged float32 network answers as evaluated."},
-        "limits": {"type": "object", "description": "Of a request: images, megabytes, megapixels, seconds."},
+        "parity": {
+            "type": "object",
+            "description": "How closely the packaged float32 network reproduces the evaluated predictions.",
+        },
+        "limits": {"type": "object", "description": "Limits of a request: images, megabytes, megapixels, seconds."},
         "keeps": _object({"answers": {"type": "boolean"}, "pictures": {"type": "boolean"}}),
         "examples": {
             "type": "array",
-            "description": "Test pictures, under `/examples/`.",
+            "description": "Test images, under `/examples/`.",
             "items": _object({"file": {"type": "string"}, "label": {"type": "string"}}),
         },
         "data": {"type": "string", "description": "Hash of the packed data and their split."},
-        "commit": {**_TEXT, "description": "Null where it is not known."},
+        "commit": {**_TEXT, "description": "Null if unknown."},
         "versions": {"type": "object", "additionalProperties": {"type": "string"}},
     }
 )
 _REFUSALS = {
-    "400": "A broken form, or a body that ended too soon",
-    "408": "The body took too long to arrive",
+    "400": "A malformed form, or a truncated body",
+    "408": "Timeout while receiving the body",
     "413": "The request, or every image, is too large",
-    "415": "Another content type",
-    "422": "Wrong fields or options, no or too many images, or no image could be read",
-    "429": "Too many requests at once",
-    "431": "The address, headers and trailers are too large",
-    "504": "No answer in time",
+    "415": "Unsupported content type",
+    "422": "Invalid fields or options, no or too many images, or no readable image",
+    "429": "Too many concurrent requests",
+    "431": "The URL, headers and trailers are too large",
+    "504": "Timeout while processing the request",
 }
 
 
 def describe(specification: Json, version: str, limits: ServeSettings, classes: list[str]) -> Json:
     """Return BentoML's OpenAPI `specification` with our routes first and our own title."""
     label = {"type": "string", "enum": classes}
-    # Swagger's form sends what is left empty, so that must be right: a number that is there, a label that need not be.
+    # Swagger's form also sends unused fields, so the defaults must be valid: a number, and an empty label.
     top_k = {"type": "integer", "minimum": 1, "maximum": 999999999, "default": limits.top_k}
     any_label = {"type": "string", "enum": ["", *classes], "default": ""}
     images = {"type": "array", "items": _FILE, "minItems": 1, "maxItems": limits.max_images}
@@ -112,9 +115,9 @@ def describe(specification: Json, version: str, limits: ServeSettings, classes: 
         "/predict": _post(
             "predict",
             "Classify one or several images",
-            "A form with the field `images` repeated, or one image as the whole body. Answers come in the order of "
-            "the images; an image that cannot be read does not disturb the others. A form's `top_k` counts before "
-            "the query's.",
+            "A form with the field `images`, which may be repeated, or one image as the body. Predictions are in the "
+            "order of the images; an unreadable image does not affect the others. `top_k` in the form takes precedence "
+            "over the query.",
             _object({"images": images, "top_k": top_k}, ["images"], additionalProperties=False),
             {"application/json": {"schema": {"$ref": "#/components/schemas/Answer"}}},
             {"top_k": top_k},
@@ -122,47 +125,47 @@ def describe(specification: Json, version: str, limits: ServeSettings, classes: 
         ),
         "/explain": _post(
             "explain",
-            "Show which places of an image speak for a class",
-            "Answers with a PNG of the image's central square, 256 to 768 pixels wide, above a scale: orange where "
-            "hiding the place makes `label` less probable, blue where it makes it more so. Without `label` the most "
-            "probable class is explained; the header `X-Label` names it, percent-encoded; `X-Strongest` is how far the "
-            "probability moves at most, 0 to 1.",
+            "Show which regions of an image support a class",
+            "Returns a PNG of the image's central square, 256 to 768 pixels wide, above a colour scale. Hiding an "
+            "orange region makes `label` less probable, hiding a blue one more probable. By default, the most probable "
+            "class is explained; the header `X-Label` contains it, percent-encoded. `X-Strongest` is the largest "
+            "change of the probability, 0 to 1.",
             _object({"image": _FILE, "label": any_label}, ["image"], additionalProperties=False),
             {"image/png": {"schema": _FILE}},
             {"label": any_label},
             headers={
                 "X-Label": {"description": "The class, percent-encoded.", "schema": {"type": "string"}},
-                "X-Strongest": {"description": "How far its probability moves at most.", "schema": _PROBABILITY},
+                "X-Strongest": {"description": "Largest change of its probability.", "schema": _PROBABILITY},
             },
         ),
         "/info": {
-            "get": _get("info", "What answers here: classes, card, metrics, limits and versions", _INFO),
+            "get": _get("info", "The model and the service: classes, card, metrics, limits and versions", _INFO),
             "post": _get("post_info", "The same, for BentoML's clients", _INFO),
         },
     }
     if limits.log is not None:
         paths["/correct"] = _post(
             "correct",
-            "Say what is really on an image",
-            "The image is kept under the class `label`, for the next training.",
+            "Correct the class of an image",
+            "The image is stored with the class `label`, for the next training run.",
             _object({"image": _FILE, "label": label}, additionalProperties=False),
             {"application/json": {"schema": _object({"kept": {"type": "boolean"}})}},
             {"label": label},
             {
-                "403": "Sent by another site's page, or under a name that is not the service's",
+                "403": "Sent by a page of another site, or to an unknown host name",
                 "507": "The disk is full",
             },
         )
     return {
         **specification,
-        "info": {"title": "Darkroom", "version": version, "description": "Classifies pictures. [Page](ui)"},
+        "info": {"title": "Darkroom", "version": version, "description": "Classifies images. [Page](ui)"},
         "paths": {**paths, **specification["paths"]},
         "components": {"schemas": _SCHEMAS},
     }
 
 
 def schema(description: str | None, limits: ServeSettings) -> Json:
-    """Return what `bentoml.SyncHTTPClient` reads to make a method of each route."""
+    """Return the description from which `bentoml.SyncHTTPClient` creates a method for each route."""
     file, text, number = {"type": "file"}, {"type": "string"}, {"type": "integer"}
     routes = [
         _route("predict", {"images": {"type": "array", "items": file}, "top_k": number}, {"type": "object"}, "images"),

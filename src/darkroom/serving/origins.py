@@ -16,27 +16,27 @@ def check(headers: Mapping[str, str], hosts: Sequence[str]) -> None:
     """Raise RequestError 403 if a page of another site may have sent the request; `hosts` are the service's names."""
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if site not in (None, "same-origin", "none"):
-        raise RequestError(403, "cross_site", "another site's page sent this: use the page of this service")
+        raise RequestError(403, "cross_site", "sent by a page of another site: use the page of this service")
     if origin is None:
-        return  # a program, or a browser that opens the address itself
+        return  # a program, or a browser that opens the URL directly
     try:
         page = urlsplit(origin)
         name = page.hostname or ""
     except ValueError:
         page, name = urlsplit(""), ""
     if name in hosts or (site == "same-origin" and page.scheme == "https"):
-        return  # over TLS the name is certified, and browsers say where a request comes from
+        return  # TLS certifies the name, and browsers send the origin of a request
     host = headers.get("host", "")
     if not name or page.netloc != host:
         raise RequestError(
             403,
             "cross_site",
-            f"the page is at {origin[:100]!r}, but the request names the host {host[:100]!r}: use the service's own "
-            "page. If you do, a proxy changes the header Host: let it pass (nginx: proxy_set_header Host $http_host)",
+            f"the page is at {origin[:100]!r}, but the request has the host {host[:100]!r}: use the service's own "
+            "page. If you do, a proxy changes the header Host: forward it (nginx: proxy_set_header Host $http_host)",
         )
     if not _is_own(name):
         raise RequestError(
-            403, "unknown_host", f"{name[:100]!r} is not known as an address of this service: add it to serve.hosts"
+            403, "unknown_host", f"{name[:100]!r} is not a known host name of this service: add it to serve.hosts"
         )
 
 

@@ -58,7 +58,7 @@ class Protocol(HttpToolsProtocol):
             next(iter(self.waiting)).transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Clean up after the connection is closed."""
         super().connection_lost(exc)
         self._give_up()
         self.waiting.pop(self, None)
@@ -86,12 +86,12 @@ class Protocol(HttpToolsProtocol):
         self._refuse(self._refusal or RequestError(400, "bad_request", "this is not valid HTTP/1.1"))
 
     def on_response_complete(self) -> None:
-        """Wait for the next request, or for the client to read the last answer."""
+        """Wait for the next request, or for the client to read the last response."""
         super().on_response_complete()
         if self.transport.is_closing():
             self._set_deadline(STALL_SECONDS, self.transport.abort)
         elif not self._answering():
-            self.waiting[self] = None  # without a deadline: uvicorn ends idle connections
+            self.waiting[self] = None  # without a deadline, because uvicorn closes idle connections
 
     def timeout_keep_alive_handler(self) -> None:
         """Close an idle connection."""
@@ -111,12 +111,12 @@ class Protocol(HttpToolsProtocol):
         self._stall = self.loop.call_later(STALL_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Write on."""
+        """Resume writing."""
         super().resume_writing()
         self._end_stall()
 
     def on_message_begin(self) -> None:
-        """Begin a request."""
+        """Start a request."""
         super().on_message_begin()
         self._size, self._in_head = 0, True
 
@@ -132,7 +132,7 @@ class Protocol(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Start to answer."""
+        """Start the response."""
         self._in_head, self._unreported = False, 0
         if self.parser.should_upgrade() and any(name in BODY for name, _ in self.headers):
             # The parser would treat the body as another protocol, and the request as one without a body.
@@ -201,7 +201,7 @@ class Protocol(HttpToolsProtocol):
             lines = [f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}", "content-type: application/json"]
             lines += [f"content-length: {len(body)}", "connection: close", "x-content-type-options: nosniff"]
             self.transport.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
-        self.flow.resume_reading()  # to discard what comes
+        self.flow.resume_reading()  # to discard further data
         self._set_deadline(LINGER_SECONDS, self.transport.abort)
 
     def _give_up(self) -> bool:
@@ -225,5 +225,5 @@ class Protocol(HttpToolsProtocol):
 
 
 def _too_large() -> RequestError:
-    message = f"the address, the headers and the trailers are more than {MAX_HEAD // 1024} KB together: send fewer"
+    message = f"the URL, headers and trailers exceed {MAX_HEAD // 1024} KB in total: send fewer or shorter ones"
     return RequestError(431, "request_header_fields_too_large", message)

@@ -31,7 +31,7 @@ async def predict(request: Request) -> JSONResponse:
     top_k = question.options.get("top_k", limits.top_k)
     answers = await model.answer(question.uploads)
     if request.app.state.journal is not None:
-        # Not in the model's thread pool: finished predictions must not wait for it and time out.
+        # Not in the model's thread pool, where finished predictions would have to wait and could time out.
         await asyncio.to_thread(request.app.state.journal.write, question.uploads, answers)
     failures = [answer for answer in answers if isinstance(answer, Failure)]
     _record(request).facts |= {"images": len(answers), "failed": len(failures) or ""}
@@ -43,7 +43,7 @@ async def predict(request: Request) -> JSONResponse:
     if len(failures) < len(answers):
         return JSONResponse(body)
     first = failures[0]
-    message = first.message if len(failures) == 1 else f"none of the {len(failures)} images could be answered"
+    message = first.message if len(failures) == 1 else f"none of the {len(failures)} images could be predicted"
     return _refusal(request, RequestError(first.status, first.code, message), body)
 
 
@@ -80,7 +80,7 @@ async def correct(request: Request) -> JSONResponse:
         await asyncio.to_thread(journal.correct, upload, label)
     except OSError:
         raise RequestError(
-            507, "not_kept", "the correction could not be kept: the log of the service says why"
+            507, "not_kept", "the correction could not be stored: see the service's log for the cause"
         ) from None
     return JSONResponse({"kept": True})
 
@@ -119,7 +119,7 @@ async def refuse(request: Request, error: Exception) -> JSONResponse:
 
 def _refusal(request: Request, error: RequestError, body: dict[str, Any]) -> JSONResponse:
     _record(request).code = error.code
-    # The rest of a body that came too slowly is not waited for.
+    # The rest of a body that arrives too slowly is not awaited.
     headers = {408: {"Connection": "close"}, 429: {"Retry-After": "1"}}.get(error.status)
     return JSONResponse(guard.error(error.code, error.message) | body, error.status, headers)
 

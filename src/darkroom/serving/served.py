@@ -1,12 +1,12 @@
 """The served folder: the evaluated model, its card, and metadata of the service.
 
-| file | what |
+| file | content |
 |---|---|
 | `model.onnx` | the best candidate's network, byte for byte, or its int8 variant |
-| `card.json` | its card, with the temperature and the doubt fitted on validation |
+| `card.json` | its card, with the temperature and the thresholds fitted on validation |
 | `service.json` | a `Served` |
-| `examples/` | test pictures to try it with, see examples.py |
-| `quantization.json` | the float network beside its int8 variant, where one was asked for; not in the Bento |
+| `examples/` | test images to try it with, see examples.py |
+| `quantization.json` | comparison of the float network with its int8 variant, if requested; not in the Bento |
 """
 
 import hashlib
@@ -58,23 +58,23 @@ class Served:
     """Metadata of the service besides the model and its card."""
 
     version: str
-    """Of the model: the start of a SHA-256 over `model.onnx` and `card.json`, 12 hexadecimal digits."""
+    """Version of the model: the start of a SHA-256 over `model.onnx` and `card.json`, 12 hexadecimal digits."""
     limits: ServeSettings
     metrics: dict[str, Any]
     """Metrics of the evaluation for `validation` and `test`."""
     reason: str
     """Why this candidate was selected."""
     parity: Parity
-    """Of the float network, also where int8 is served."""
+    """Agreement of the float network, also if int8 is served."""
     precision: Precision = "float32"
-    """Of the network that answers; `metrics` are those of the float network in any case."""
+    """Precision of the served network; `metrics` are always those of the float network."""
     reference: Reference | None = None
     """None in folders of older versions."""
     foreign: dict[str, float] | None = None
-    """Share of foreign images that got a confident answer, by kind, 0 to 1; None where no thresholds were fitted."""
+    """Fraction of out-of-distribution images with confident predictions, by kind, 0 to 1; None without thresholds."""
     example: list[float] | None = None
-    """Calibrated probabilities of the first example image, 0 to 1, as the packaged network gave them; None where
-    there is no example, or in folders of older versions."""
+    """Calibrated probabilities of the first example image, 0 to 1, from the packaged network; None if there are no
+    examples, or in folders of older versions."""
 
 
 _ADAPTER = TypeAdapter(Served)
@@ -86,7 +86,7 @@ def write(folder: Path, served: Served) -> None:
 
 
 def read(folder: Path) -> Served:
-    """Read `service.json`. Raises DarkroomError when it is missing, cannot be read or is of another shape."""
+    """Read `service.json`. Raises DarkroomError when it is missing, unreadable or invalid."""
     path = folder / "service.json"
     try:
         return _ADAPTER.validate_json(path.read_bytes())
@@ -104,6 +104,6 @@ def read(folder: Path) -> Served:
 
 
 def version(folder: Path) -> str:
-    """Return what `Served.version` must be for the model and the card in `folder`."""
+    """Return the value of `Served.version` for the model and the card in `folder`."""
     content = files.sha256(folder / "model.onnx") + files.sha256(folder / "card.json")
     return hashlib.sha256(content.encode()).hexdigest()[:12]

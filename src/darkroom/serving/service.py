@@ -1,8 +1,8 @@
 """The HTTP service: `bentoml serve` in the project's top folder, or in that of a Bento.
 
-A small Starlette application carries the routes, mounted into a BentoML service that adds /livez, /readyz,
-/metrics and Swagger: bodies are read within limits and never touch the disk, and a request costs about half
-of what a typed BentoML endpoint does.
+A small Starlette application with the routes is mounted into a BentoML service that adds /livez, /readyz, /metrics and
+Swagger. Bodies are read with limits and never written to disk, and a request takes about half the time of a typed
+BentoML endpoint.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ SWAGGER = Path(bentoml.__file__).parent / "_internal" / "server" / "static_conte
 
 
 async def docs(request: Request) -> JSONResponse:
-    """BentoML's description of the service, with the routes above added."""
+    """BentoML's description of the service, extended by the routes above."""
     model = routes.model_of(request)
     specification = _service().openapi_spec.asdict()
     limits, classes = model.served.limits, model.card.classes
@@ -43,7 +43,7 @@ async def docs(request: Request) -> JSONResponse:
 
 
 async def schema(request: Request) -> JSONResponse:
-    """What BentoML's own clients read."""
+    """The description that BentoML's own clients read."""
     return JSONResponse(openapi.schema(_service().inner.__doc__, routes.model_of(request).served.limits))
 
 
@@ -69,7 +69,8 @@ class _Front:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Dispatch a request."""
         if scope["type"] == "lifespan":
-            # BentoML puts a service's middleware inside its own, whose refusals and counters then go past it.
+            # BentoML applies a service's middleware inside its own, whose rejections and counters would bypass the
+            # guard.
             stack = Guard(_without_timers(scope["app"].middleware_stack), _known)
             scope["app"].middleware_stack = _shared(stack)
             _drain_on_sigterm(stack)
@@ -79,7 +80,7 @@ class _Front:
 
 
 def _without_timers(stack: Any) -> ASGIApp:
-    """Return BentoML's middleware without its timeout; the service has its own, for receiving and for answering.
+    """Return BentoML's middleware without its timeout; the service has its own, for receiving and for processing.
 
     BentoML keeps a timer of 0.9 KB per request until it expires, even after the response: 50 MB at 1,000 per second.
     """
@@ -92,7 +93,7 @@ def _without_timers(stack: Any) -> ASGIApp:
 
 
 def _briefly(send: Send) -> Send:
-    """Return `send` without the traceback of a DarkroomError: a later worker may find the folder damaged."""
+    """Return `send` without the traceback of a DarkroomError, raised if a later worker finds the folder damaged."""
     name = f"{DarkroomError.__module__}.{DarkroomError.__name__}: "
 
     async def send_on(message: Message) -> None:
@@ -135,16 +136,16 @@ uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{Protocol.__module__}:{Protocol.__name
 
 
 # BentoML's access log lacks our request id. Its tracing takes 0.5 of 1.4 ms of CPU time per request, even if unused.
-# Two workers: BentoML looks for dead workers only every ten seconds, and the other one answers meanwhile.
+# Two workers: BentoML checks for dead workers only every ten seconds, while the other one still responds.
 @bentoml.service(workers=2, logging={"access": {"enabled": False}}, tracing={"excluded_urls": "."})
 @bentoml.asgi_app(app)
 class Classifier:
-    """Classifies pictures: POST /predict, /explain; GET /info; a page to drop pictures on at /ui."""
+    """Classifies images: POST /predict, /explain; GET /info; a web page at /ui."""
 
-    @bentoml.on_deployment  # type: ignore[untyped-decorator]  # BentoML gives it no types
+    @bentoml.on_deployment  # type: ignore[untyped-decorator]  # untyped in BentoML
     @staticmethod
     def check() -> None:
-        """Stop `bentoml serve` with one message, before any worker starts, if the model cannot be served."""
+        """Exit `bentoml serve` with one message, before any worker starts, if the model cannot be served."""
         try:
             folder = Path(_service().working_dir)
             errors.check_checkout(folder)

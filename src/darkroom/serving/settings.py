@@ -12,7 +12,7 @@ Host = Annotated[str, Field(pattern=r"^[a-z0-9_]([a-z0-9._-]*[a-z0-9])?$")]
 
 
 class PackageSettings(Section):
-    """How the best network is packaged."""
+    """Packaging of the best network."""
 
     precision: Precision = "float32"
     """`int8` is a quarter of the size and often faster; it is calibrated on training images."""
@@ -21,7 +21,7 @@ class PackageSettings(Section):
 
 
 class ServeSettings(Section):
-    """Limits of one request, and the log of predictions."""
+    """Request limits, and the prediction log."""
 
     top_k: Annotated[int, Field(ge=1)] = 5
     """Number of labels per prediction, unless the request sets its own."""
@@ -36,10 +36,10 @@ class ServeSettings(Section):
     max_seconds: Annotated[float, Field(gt=0)] = 20.0
     """Timeout for receiving a request, and again for answering it."""
     drain_seconds: Annotated[float, Field(ge=0)] = 2.0
-    """Time for which the service keeps answering after SIGTERM while `/readyz` returns 503, before it shuts down."""
+    """Time between SIGTERM and shutdown in which requests are still answered, but `/readyz` returns 503."""
     hosts: list[Host] = []
-    """Host names from which the page is used, besides IP addresses, `localhost` and the machine's own name."""
+    """Host names under which users open the page, besides IP addresses, `localhost` and the machine's own name."""
     log: str | None = None
-    """Folder for the log of predictions and for corrections from the page; if not set, nothing is stored."""
+    """Folder for the prediction log and for corrections from the page; if not set, nothing is stored."""
     log_pictures: bool = False
-    """Store the uploaded images along with the log of predictions."""
+    """Also store the uploaded images in the log folder."""

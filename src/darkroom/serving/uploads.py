@@ -47,11 +47,11 @@ class _Parser(MultiPartParser):
     spool_max_size = 0  # keep files in memory, never in temporary files: the request's size is limited anyway
 
     def on_headers_finished(self) -> None:
-        """Begin a part."""
+        """Start a part."""
         super().on_headers_finished()
         disposition = self._current_part.content_disposition or b""
         if self._current_part.file is None and re.search(rb";\s*filename\*", disposition, re.IGNORECASE):
-            raise MultiPartException("a file has its name in filename*=, which forms must not use: send filename=")
+            raise MultiPartException("a file has its name in filename*=, which is not allowed in forms: send filename=")
 
 
 async def read(
@@ -81,7 +81,7 @@ async def read(
                 return Question([Upload("image", body)], values)
             form = await _form(request, limits, limits.max_images if field == "images" else 1)
     except ClientDisconnect:
-        raise RequestError(400, "incomplete", "the connection ended before the request did") from None
+        raise RequestError(400, "incomplete", "the connection was closed before the request was complete") from None
     except TimeoutError:
         message = f"the request took more than {limits.max_seconds:g} s to arrive: send fewer or smaller images"
         raise RequestError(408, "too_slow", message) from None
@@ -95,7 +95,7 @@ async def read(
 async def _form(request: Request, limits: ServeSettings, max_files: int) -> FormData:
     charset = parse_options_header(request.headers["content-type"])[1].get(b"charset", b"utf-8").decode("latin-1")
     if charset.lower() not in ("utf-8", "us-ascii"):
-        # RFC 7578 allows no other, and some of Python's codecs fail or produce text that JSON cannot represent.
+        # RFC 7578 allows no other charset, and some of Python's codecs fail or produce text that JSON cannot represent.
         raise RequestError(400, "bad_form", f"the form's charset is {charset[:50]!r}: write names in utf-8")
     try:
         parser = _Parser(request.headers, _limited(request, limits), max_files=max_files, max_fields=8)

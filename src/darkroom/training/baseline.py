@@ -29,7 +29,7 @@ class Linear:
     bias: Floats
     """Shape (classes,)."""
     strength: float
-    """The inverse regularisation strength C that validation chose."""
+    """The inverse regularisation strength C selected on validation."""
 
     def logits(self, features: Floats) -> Floats:
         """Return float32 logits, shape (N, classes), for features of shape (N, features)."""
@@ -77,9 +77,9 @@ def fit(
     settings: BaselineSettings,
     balanced: bool = False,
 ) -> Linear:
-    """Fit one classifier a strength and return the one with the lowest log loss on validation.
+    """Fit one classifier per strength and return the one with the lowest log loss on validation.
 
-    `train` and `validation` are (features, labels). With `balanced` all classes have equal weight. The solver is
+    `train` and `validation` are (features, labels). With `balanced`, all classes have equal weight. The solver is
     deterministic.
     """
     scaler = StandardScaler().fit(train[0])
@@ -97,7 +97,7 @@ def fit(
 
 
 def _without_scaler(model: LogisticRegression, strength: float, scaler: StandardScaler) -> Linear:
-    """Fold the scaling into the weights, so that the classifier takes features as they are."""
+    """Fold the standardisation into the weights, so that the classifier accepts unscaled features."""
     coefficients, intercept = model.coef_, model.intercept_
     if len(coefficients) == 1:  # two classes: scikit-learn keeps one row, the difference of the two
         coefficients, intercept = (

@@ -1,7 +1,7 @@
 """Pretrained weights: downloaded once and verified, so that training needs no network access.
 
-The folder holds `weights.pth` or `weights.safetensors`, `source.json` (what they are), and the `card.json` of a
-candidate. Torch is loaded only to ask torchvision where ImageNet weights are.
+The folder contains `weights.pth` or `weights.safetensors`, `source.json` (their description) and, for a candidate,
+`card.json`. Torch is loaded only to get the URL of ImageNet weights from torchvision.
 """
 
 import os
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from darkroom.training.transfer.backbones import Published
 
 MIRROR = "DARKROOM_WEIGHTS_MIRROR"
-"""Environment variable with the address of a folder that holds torchvision's files."""
+"""Environment variable with the URL of a folder that contains torchvision's files."""
 MAX_BYTES = 10_000_000_000
 OFFLINE = "Without network access, use backbones/cifar10_backbone, which is part of the project, or train from scratch"
 
 
 def have(settings: TransferSettings, out: Path) -> bool:
-    """Return whether the folder `out` holds what `settings` ask for, whole: then nothing need be fetched again."""
+    """Return whether the folder `out` contains the complete weights for `settings`, so that no download is needed."""
     if not (out / "source.json").is_file():
         return False
     origin = read_origin(out)
     wanted = (settings.weights_shown, settings.architecture or "")
-    # A clone has what `dvc pull` brought, and not the file that a colleague put somewhere by hand.
+    # A clone has what `dvc pull` downloaded, but not a file that a colleague placed there manually.
     is_gone = not settings.from_address and not Path(settings.weights).expanduser().exists()
     return (settings.weights == IMAGENET or settings.sha256 is not None or is_gone) and (
         (origin.weights, origin.architecture) == wanted
@@ -44,12 +44,12 @@ def have(settings: TransferSettings, out: Path) -> bool:
 
 
 def fetch(settings: TransferSettings, backbones: Path, downloads: Path, out: Path) -> Origin:
-    """Bring the weights that `settings` name into the existing folder `out`.
+    """Download or copy the weights named in `settings` to the existing folder `out`.
 
-    `backbones` is the folder whose folders git holds and DVC watches, so that these need no checksum; `downloads` keeps
-    unfinished downloads for the next run.
+    Folders in `backbones` are tracked by git and DVC, so they need no checksum; `downloads` keeps partial downloads for
+    the next run.
 
-    Raises DarkroomError when they are missing, cannot be fetched, or do not have their SHA-256.
+    Raises DarkroomError when they are missing, cannot be downloaded, or have a different SHA-256.
     """
     if settings.from_candidate:
         return _describe(settings, _bring_candidate(settings, backbones, out), out)
@@ -59,7 +59,7 @@ def fetch(settings: TransferSettings, backbones: Path, downloads: Path, out: Pat
         _bring_published(settings, backbones, downloads, target)
     elif settings.from_address:
         checksum = Checksum("sha256", settings.sha256 or "")
-        remedy = f"check the address, the network and sha256. {OFFLINE}"
+        remedy = f"check the URL, the network and sha256. {OFFLINE}"
         fetching.fetch([settings.weights], checksum, downloads, target, MAX_BYTES, remedy)
     else:
         _copy(Path(settings.weights).expanduser(), settings, backbones, target)
@@ -77,14 +77,14 @@ def _bring_candidate(settings: TransferSettings, backbones: Path, out: Path) -> 
     for name in ("weights.safetensors", "card.json"):
         if not (folder / name).is_file():
             raise DarkroomError(
-                f"{folder / name} is missing: weights must be {IMAGENET}, a file or an address that ends in "
+                f"{folder / name} is missing: weights must be {IMAGENET}, a file or a URL that ends in "
                 f"{', '.join(WEIGHT_FILES)}, or a folder with weights.safetensors and card.json, such as "
                 "backbones/cifar10_backbone or a candidate of an earlier run"
             )
     card = candidate.read_card(folder)
     if not card.network:
         raise DarkroomError(
-            f"{folder} holds no network but a {card.architecture}: choose one that was trained by scratch"
+            f"{folder} contains no network but a {card.architecture}: choose one that was trained by scratch"
         )
     shutil.copyfile(folder / "card.json", out / "card.json")
     return _copy(folder / "weights.safetensors", settings, backbones, out / "weights.safetensors")
@@ -92,23 +92,23 @@ def _bring_candidate(settings: TransferSettings, backbones: Path, out: Path) -> 
 
 def _copy(path: Path, settings: TransferSettings, backbones: Path, target: Path) -> Path:
     if not path.is_file():
-        raise DarkroomError(f"{naming.shown(path)} is missing: put the weights there, or set weights to where they are")
+        raise DarkroomError(f"{naming.shown(path)} is missing: put the weights there, or set weights to their path")
     found = files.sha256(path)
     if settings.sha256 is None and not _is_in_git(path, backbones):
         raise DarkroomError(
-            f"{naming.shown(path)} is not in git, so name the bytes that are meant: add sha256: {found} beside weights"
+            f"{naming.shown(path)} is not tracked by git, so it must be pinned: add sha256: {found} next to weights"
         )
     if settings.sha256 not in (None, found):
         raise DarkroomError(
-            f"{naming.shown(path)} has SHA-256 {found}, not {settings.sha256}: if the new weights are meant, "
-            "put the first into params.yaml"
+            f"{naming.shown(path)} has SHA-256 {found}, not {settings.sha256}: if you want to use these weights, "
+            "put the former into params.yaml"
         )
     shutil.copyfile(path, target)
     return target
 
 
 def _is_in_git(path: Path, backbones: Path) -> bool:
-    """Return whether `path` lies in a folder of `backbones`; git and DVC ignore weights beside those folders."""
+    """Return whether `path` is in a folder of `backbones`; git and DVC ignore single files next to those folders."""
     return backbones.resolve() in path.resolve().parent.parents
 
 
@@ -121,26 +121,27 @@ def _bring_published(settings: TransferSettings, backbones: Path, downloads: Pat
     if (path := backbones / weights.file).is_file():
         if not checksum.of(path):
             raise DarkroomError(
-                f"{path} does not have {checksum}: it is cut short, or not torchvision's. Remove it, or, if these "
-                f"weights are meant, set weights: {path} and sha256: {files.sha256(path)}"
+                f"{path} does not have {checksum}: it is truncated, or not torchvision's. Remove it, or, to use these "
+                f"weights, set weights: {path} and sha256: {files.sha256(path)}"
             )
         shutil.copyfile(path, target)
         return
     remedy = (
-        f"check the network, or fetch {weights.file} elsewhere and put it into {backbones}/, or set {MIRROR} to the "
-        f"address of a folder with it. For other weights of {settings.architecture}, set {_named(backbones)}. {OFFLINE}"
+        f"check the network, or download {weights.file} elsewhere and put it into {backbones}/, or set {MIRROR} to the "
+        f"URL of a folder that contains it. For other weights of {settings.architecture}, set {_named(backbones)}. "
+        f"{OFFLINE}"
     )
     fetching.fetch(addresses(weights), checksum, downloads, target, MAX_BYTES, remedy)
 
 
 def addresses(weights: "Published") -> list[str]:
-    """Return where torchvision's file may be fetched, in the order to try."""
+    """Return the URLs of torchvision's file, in the order to try."""
     mirror = os.environ.get(MIRROR)
     return [*([f"{mirror.rstrip('/')}/{PurePosixPath(weights.file)}"] if mirror else []), weights.url]
 
 
 def _named(backbones: Path) -> str:
-    """Return what to write for weights that were put into `backbones` under names of their own."""
+    """Return the parameters for weights that were put into `backbones` under other names."""
     files_there = sorted(path for path in backbones.glob("*") if path.suffix in WEIGHT_FILES and path.is_file())
     if not files_there:
         return "weights: PATH and their sha256"

@@ -48,7 +48,7 @@ ONE_SIZE: frozenset[Architecture] = frozenset(get_args(Architecture)) - {"wic_cn
 
 
 class AugmentSettings(Section):
-    """Random transforms of the training images. What is valid depends on the data: digits must not be mirrored."""
+    """Random transforms of the training images. The right choice depends on the data: digits must not be flipped."""
 
     flip: Literal[False, True, "alternating"] = False
     """Flip horizontally with probability 0.5; `alternating` flips each image in every other epoch."""
@@ -103,14 +103,14 @@ class BaselineSettings(Section):
 
 
 class RecipeSettings(Section):
-    """How a network is trained."""
+    """Training of a network."""
 
     optimizer: Literal["adam", "adamw", "sgd", "muon"] = "sgd"
     """`sgd` has Nesterov momentum 0.9; `muon`, from random weights only, updates convolutions and AdamW the rest."""
     learning_rate: Annotated[float, Field(gt=0)]
     """Peak learning rate."""
     adam_learning_rate: Annotated[float, Field(gt=0)] = 0.01
-    """With `muon`, the peak learning rate of the AdamW parameters, that is all but convolutions."""
+    """With `muon`, the peak learning rate of the AdamW parameters, that is, all except convolutions."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """Decoupled in `adamw` and `muon` (AdamW part), an L2 penalty in the others; never on biases and norms."""
     clip: Annotated[float, Field(gt=0)] | None = None
@@ -208,8 +208,8 @@ class TransferSettings(RecipeSettings):
     def _fits_together(self) -> "TransferSettings":
         if self.from_candidate and self.architecture:
             raise ValueError(
-                f"weights {self.weights!r} is taken for the folder of a candidate, whose card names its network: omit "
-                f"architecture, or give a file that ends in {', '.join(WEIGHT_FILES)}"
+                f"weights {self.weights!r} is interpreted as the folder of a candidate, whose card names its network: "
+                f"omit architecture, or give a file that ends in {', '.join(WEIGHT_FILES)}"
             )
         if not self.from_candidate and not self.architecture:
             raise ValueError(f"weights {self.weights_shown!r} need their architecture: {', '.join(get_args(Backbone))}")

@@ -1,1 +1,1 @@
-"""Archives of images: what they hold, read without unpacking them to disk."""
+"""Reading archives of images without unpacking them to disk."""

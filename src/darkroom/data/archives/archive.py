@@ -29,7 +29,7 @@ class Listing:
     """The content of an archive."""
 
     names: list[str]
-    """Of all files, in stored order, and of folders, ending in a slash."""
+    """For all files, in stored order, and for folders, whose names end in a slash."""
     warnings: list[str]
 
 
@@ -39,10 +39,10 @@ def is_archive(path: Path) -> bool:
 
 
 def names(path: Path) -> list[str]:
-    """Return the names of all files in an archive, in stored order, and of its folders, ending in a slash.
+    """Return the names of all files in an archive, in stored order, and of its folders, whose names end in a slash.
 
-    Raises DarkroomError when it is no archive, is damaged, unpacks to too much, or holds a path that climbs out, a
-    link, a name that is no text, or one twice.
+    Raises DarkroomError when the file is not an archive, is damaged, is too large when unpacked, or contains a path
+    that leads out of the archive, a link, a name that is not text, or a duplicate name.
     """
     return list_members(path).names
 
@@ -57,7 +57,7 @@ def list_members(path: Path) -> Listing:
         if not name.endswith("/"):
             if (plain := str(PurePosixPath(name))) in seen:
                 raise DarkroomError(
-                    f"{path.name} holds {naming.shown(name)} twice, as after adding to it: make it anew"
+                    f"{path.name} contains {naming.shown(name)} twice, perhaps because it was updated: create it again"
                 )
             seen.add(plain)
         found.append(name)
@@ -65,8 +65,8 @@ def list_members(path: Path) -> Listing:
     if not guessed:
         return Listing(found, [])
     warning = (
-        f"{path.name} does not say in which encoding {len(guessed):,} of its names are, such as {guessed[0]!r}: if it "
-        "reads wrong, make the archive again with a program that writes UTF-8, such as 7-Zip"
+        f"{path.name} does not define the encoding of {len(guessed):,} names, such as {guessed[0]!r}: if that looks "
+        "wrong, create the archive again with a program that writes UTF-8, such as 7-Zip"
     )
     return Listing(found, [warning])
 
@@ -74,7 +74,7 @@ def list_members(path: Path) -> Listing:
 def read(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes | str]]:
     """Yield (name, bytes) for each wanted member, in stored order.
 
-    A member that is too large, or damaged inside a whole zip, comes with the reason instead of its bytes.
+    A member that is too large, or is damaged while the zip archive is intact, has the reason instead of its bytes.
     """
     for name, data, _ in walk(path, wanted.__contains__):
         if data is not None:
@@ -84,7 +84,7 @@ def read(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes | str
 def walk(path: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
     """Yield every member of the archive in stored order, with its content if its name is `wanted`.
 
-    Raises DarkroomError as `names` does, also at the very end, where damage may only be found.
+    Raises DarkroomError as `names` does, possibly only at the end, where damage may be detected late.
     """
     if not is_archive(path):
         raise DarkroomError(f"{path.name} is not a supported archive: use one of {', '.join(SUFFIXES)}")
@@ -94,7 +94,7 @@ def walk(path: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
     except DAMAGED as error:
         raise _damaged(path, error) from None
     except OSError as error:
-        # Decompressors raise some without a number; a damaged zip may lead to a place before the file's beginning.
+        # Decompressors raise some without a number; a damaged zip may point to an offset before the start of the file.
         if error.errno in (None, errno.EINVAL):
             raise _damaged(path, error) from None
         raise DarkroomError(f"{path} cannot be read ({error.strerror}): check its permissions and the disk") from None
@@ -105,14 +105,14 @@ def _damaged(path: Path, error: Exception) -> DarkroomError:
 
 
 def refuse_name(title: str, name: str) -> None:
-    """Raise DarkroomError for a name that is not text or leads out of the archive; `title` names it in messages."""
+    """Raise DarkroomError for a name that is not text or leads out of the archive; `title` is used in messages."""
     if not name.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in name):
         raise DarkroomError(
-            f"{title} holds '{naming.shown(name)}', a name that is not UTF-8: rename it and make it again"
+            f"{title} contains '{naming.shown(name)}', a name that is not UTF-8: rename it and create the archive again"
         )
     pure = PurePosixPath(name.replace("\\", "/"))
     if pure.is_absolute() or ".." in pure.parts or (pure.parts and pure.parts[0].endswith(":")):
         raise DarkroomError(
-            f"{title} holds '{naming.shown(name)}', a path that leads out of the archive: make it again from the "
+            f"{title} contains '{naming.shown(name)}', a path that leads out of the archive: create it again from the "
             "folder itself"
         )

@@ -16,7 +16,7 @@ from darkroom.foundations import naming
 from darkroom.foundations.errors import DarkroomError
 from darkroom.packed import Broken
 
-EXAMPLE = "put the images of each class into a folder of its own, such as cats/1.jpg and dogs/1.jpg"
+EXAMPLE = "put the images of each class into a separate folder, such as cats/1.jpg and dogs/1.jpg"
 
 
 OTHER = frozenset([".arw", ".cr2", ".dng", ".heic", ".heif", ".ico", ".jp2", ".jxl", ".nef", ".psd", ".raw", ".svg"])
@@ -58,40 +58,40 @@ class Arrangement:
     warnings: Sequence[str] = ()
     """Warnings for the user about other files, in sentences."""
     splits: Mapping[str, str] = field(default_factory=dict)
-    """Folder -> the split that it is taken for."""
+    """Folder -> the split that it defines."""
 
 
 def arrange(names: Iterable[str], archive: str) -> Arrangement:
     """Return the images among `names` with class and split, sorted by name.
 
-    `structure.read` says which folders are splits and which are classes. Hidden and system files and files that
-    are no images by their suffix are ignored. Names that end in a slash are folders. `archive` is what messages
-    call it.
+    `structure.read` determines which folders are splits and which are classes. Hidden files, system files and files
+    without an image suffix are ignored. Names that end in a slash are folders. `archive` is the name of the archive in
+    messages.
 
-    Raises DarkroomError when no class folders are found, only one, one without an image, or others beside
-    train and test, when it is not clear which folders are the classes, or when a class has a name that cannot be
-    printed or is too long.
+    Raises DarkroomError when there are fewer than two class folders, when one has no image, when there are other
+    folders next to train and test, when it is not clear which folders are the classes, or when a class has a name
+    that cannot be printed or is too long.
     """
     visible = sorted(name for name in names if not is_hidden(PurePosixPath(name)))
     pictures = [name for name in visible if is_image(name)]
     if not pictures:
         if inner := _archives(visible):
             raise DarkroomError(
-                f"{archive} holds no images but {naming.listed(inner, most=3)}, and an archive inside is not opened: "
-                "unpack it and give what it holds"
+                f"{archive} contains no images, only {naming.listed(inner, most=3)}, and nested archives are not "
+                "opened: unpack it and give the contents"
             )
-        raise DarkroomError(f"{archive} holds no images ({', '.join(sorted(images.SUFFIXES))}): {EXAMPLE}")
+        raise DarkroomError(f"{archive} contains no images ({', '.join(sorted(images.SUFFIXES))}): {EXAMPLE}")
     paths = [PurePosixPath(name).parts for name in pictures]
     found = structure.read(paths, archive)
     items, set_aside = [], []
     for name, path in zip(pictures, paths, strict=True):
         split, rest = found.place(path)
-        # Normalised, so that a class is the same however its accents are encoded.
+        # Normalised, so that the class does not depend on the Unicode encoding of accents.
         label = unicodedata.normalize("NFC", rest[0]) if len(rest) >= 2 else ""
         if label:
             items.append(Item(name, label, split))
         else:
-            set_aside.append(Broken(name, "", "in no class folder"))
+            set_aside.append(Broken(name, "", "not in a class folder"))
     folders = [found.place(PurePosixPath(name).parts)[1] for name in visible if name.endswith("/")]
     labels = {unicodedata.normalize("NFC", parts[0]) for parts in folders if parts}
     _refuse_classes(items, labels, archive)
@@ -101,7 +101,7 @@ def arrange(names: Iterable[str], archive: str) -> Arrangement:
 
 
 def class_folder(names: Iterable[str], archive: str) -> PurePosixPath:
-    """Return the folder in which `arrange` finds the class folders, those of the training images where it has splits.
+    """Return the folder in which `arrange` finds the class folders, or those of the training split if there are splits.
 
     Raises DarkroomError as `structure.read` does.
     """
@@ -117,26 +117,26 @@ def class_folder(names: Iterable[str], archive: str) -> PurePosixPath:
 
 
 def _refuse_classes(items: Sequence[Item], named: set[str], archive: str) -> None:
-    """Raise DarkroomError when fewer than two classes have images, or a folder names another."""
+    """Raise DarkroomError when fewer than two classes have images, or a class folder is empty or has a bad name."""
     classes = sorted({item.label for item in items})
     for label in sorted({*classes, *named}):
         if reason := naming.fault(label):
             raise DarkroomError(f"{archive}: the class folder '{naming.shown(label)}' {reason}: rename the folder")
     if empty := sorted(named - set(classes)):
         raise DarkroomError(
-            f"{archive}: the class folder '{naming.shown(empty[0])}' holds no image that is read "
-            f"({', '.join(sorted(images.SUFFIXES))}): add some, or remove the folder"
+            f"{archive}: the class folder '{naming.shown(empty[0])}' contains no supported image "
+            f"({', '.join(sorted(images.SUFFIXES))}): add images, or remove the folder"
         )
     if len(classes) < 2:
         found = f"only the class folder '{naming.shown(classes[0])}'" if classes else "images but no class folders"
-        remedy = f"{EXAMPLE}, or add a manifest.csv (path,label) beside them"
-        raise DarkroomError(f"{archive} holds {found}, and a classifier needs two classes: {remedy}")
+        remedy = f"{EXAMPLE}, or add a manifest.csv (path,label)"
+        raise DarkroomError(f"{archive} contains {found}, but a classifier needs at least two classes: {remedy}")
 
 
 def rename(items: Sequence[Item], classes: Mapping[str, str], archive: str) -> list[Item]:
-    """Return the items with class names as `classes` (folder name to class name) has them; others stay.
+    """Return the items with their classes renamed by `classes` (folder name to class name).
 
-    Raises DarkroomError when a folder is not there, or when fewer than two classes are left.
+    Raises DarkroomError when a folder does not exist, or when fewer than two classes are left.
     """
     folders = {item.label for item in items}
     if unknown := sorted(set(classes) - folders):
@@ -147,13 +147,13 @@ def rename(items: Sequence[Item], classes: Mapping[str, str], archive: str) -> l
     renamed = [replace(item, label=classes.get(item.label, item.label)) for item in items]
     if len({item.label for item in renamed}) < 2:
         raise DarkroomError(
-            f"source.classes leaves only the class '{naming.shown(renamed[0].label)}': name at least two"
+            f"source.classes leaves only the class '{naming.shown(renamed[0].label)}': keep at least two"
         )
     return renamed
 
 
 def limit(items: Sequence[Item], per_class: int | None) -> list[Item]:
-    """Return at most `per_class` items of each class and split, chosen by a hash of the name, in order."""
+    """Return at most `per_class` items of each class and split, selected by a hash of the name, in the given order."""
     if per_class is None:
         return list(items)
     groups: dict[tuple[str, str], list[Item]] = defaultdict(list)
@@ -170,32 +170,32 @@ def limit(items: Sequence[Item], per_class: int | None) -> list[Item]:
 def refuse_unreadable_classes(
     wanted: Sequence[Item], readable: Iterable[str], broken: Iterable[Broken], archive: str
 ) -> None:
-    """Raise DarkroomError when a class has no readable image; `readable` are the classes of those read."""
+    """Raise DarkroomError when a class has no readable image; `readable` are the classes of the readable images."""
     counts = Counter(item.label for item in wanted)
     if empty := sorted(set(counts) - set(readable)):
         reasons = {item.name: item.reason for item in broken}
         first = next(item.name for item in wanted if item.label == empty[0])
         raise DarkroomError(
-            f"{archive}: no image of class '{naming.shown(empty[0])}' can be read ({counts[empty[0]]} tried, "
+            f"{archive}: no image of class '{naming.shown(empty[0])}' can be read ({counts[empty[0]]} tried; "
             f"the first is {naming.shown(first)}: {reasons[first]}): replace them, or remove the folder"
         )
 
 
 def alike(items: Iterable[Item], archive: str) -> list[str]:
-    """Return a warning for classes whose names differ only in case and spaces."""
+    """Return a warning for classes whose names differ only in case and whitespace."""
     groups: dict[str, set[str]] = defaultdict(set)
     for label in {item.label for item in items}:
         groups["".join(unicodedata.normalize("NFKC", label).casefold().split())].add(label)
     return [
-        f"{archive} has the classes {' and '.join(map(repr, sorted(group)))}, which differ only in capitals or blanks: "
-        "if they are one class, give them one name"
+        f"{archive} has the classes {' and '.join(map(repr, sorted(group)))}, which differ only in case or spaces: "
+        "if they are the same class, give them the same name"
         for group in sorted(groups.values(), key=min)
         if len(group) > 1
     ]
 
 
 def _archives(names: Iterable[str]) -> list[str]:
-    """Return the names that are those of archives."""
+    """Return the names of archives."""
     return [name for name in names if name.lower().endswith(SUFFIXES)]
 
 
@@ -207,7 +207,7 @@ def _passed_over(visible: Sequence[str], found: Structure, archive: str) -> list
         what = "the archive" if len(inner) == 1 else f"{len(inner):,} archives:"
         remedy = "it is not opened" if len(inner) == 1 else "they are not opened"
         warnings = [
-            f"{archive} holds {what} {naming.listed(inner, most=3)}; {remedy}, so unpack what belongs to the set"
+            f"{archive} contains {what} {naming.listed(inner, most=3)}; {remedy}: unpack what belongs to the data set"
         ]
     others = (name for name in visible if not name.endswith("/") and not is_image(name) and name not in inner)
     names = [name for name in others if len(found.place(PurePosixPath(name).parts)[1]) > 1]
@@ -216,7 +216,7 @@ def _passed_over(visible: Sequence[str], found: Structure, archive: str) -> list
     more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
     files = "a file" if len(names) == 1 else f"{len(names):,} files"
     shown = ", ".join(map(repr, names[:SHOWN]))  # quoted, so that no escape sequence reaches a terminal
-    return [*warnings, f"{archive}: {files} in class folders not called like images, so ignored: {shown}{more}"]
+    return [*warnings, f"{archive}: ignored {files} in class folders without an image suffix: {shown}{more}"]
 
 
 def warn(warnings: Iterable[str]) -> None:
@@ -226,7 +226,7 @@ def warn(warnings: Iterable[str]) -> None:
 
 
 def is_image(name: str) -> bool:
-    """Return whether a name is that of a user's image, supported or not; names of folders end in a slash."""
+    """Return whether a name has an image suffix, supported or not; names of folders end in a slash."""
     path = PurePosixPath(name)
     is_file = not name.endswith("/")
     return is_file and path.suffix.lower() in images.SUFFIXES | OTHER and not is_hidden(path)
@@ -238,5 +238,5 @@ def is_hidden(path: PurePosixPath) -> bool:
 
 
 def is_system(name: str) -> bool:
-    """Return whether a file or folder of this name is hidden or a system file."""
+    """Return whether a file or folder with this name is hidden or a system file."""
     return name.startswith(".") or name.casefold() in SYSTEM

@@ -1,4 +1,4 @@
-"""A list of the images, `manifest.csv`: path,label[,split[,group[,slice]]], instead of class folders."""
+"""The manifest: a list of images, `manifest.csv`, with path,label[,split[,group[,slice]]], instead of class folders."""
 
 import csv
 import io
@@ -21,13 +21,13 @@ SHOWN = 5
 
 
 def arrange(path: Path, left_out: Sequence[str] = ()) -> Arrangement:
-    """Return the images of the archive `path`, sorted by name, from its manifest or otherwise its class folders.
+    """Return the images of the archive `path`, sorted by name, from its manifest or else from its class folders.
 
-    Images that the manifest does not list are passed over. `left_out` are names of files that were not put into the
+    Images that are not in the manifest are ignored. `left_out` are the names of files that were not added to the
     archive, for warnings.
 
-    Raises DarkroomError when the archive is damaged, when its manifest is wrong (with the lines), or when it has
-    neither a manifest nor class folders.
+    Raises DarkroomError when the archive is damaged, when its manifest is invalid (with the line numbers), or when it
+    has neither a manifest nor class folders.
     """
     title, listing = naming.shown(path.name), archive.list_members(path)
     arrangement = arrange_names([*listing.names, *left_out], title, lambda name: dict(archive.read(path, {name}))[name])
@@ -35,9 +35,9 @@ def arrange(path: Path, left_out: Sequence[str] = ()) -> Arrangement:
 
 
 def arrange_names(names: Sequence[str], title: str, read: Callable[[str], bytes | str]) -> Arrangement:
-    """Do so for `names`, wherever they lie.
+    """Return the same for files with these `names` anywhere.
 
-    `title` is what messages call the place, `read` reads a file there, or gives the reason why it cannot.
+    `title` is the name of the place in messages; `read` returns the content of a file, or why it cannot be read.
     """
     place = _find(names)
     if place is None:
@@ -55,13 +55,13 @@ def is_manifest(name: str) -> bool:
 
 
 def parse(data: bytes, place: str, names: Collection[str]) -> list[Item]:
-    """Return the items of a manifest in its own order.
+    """Return the items of a manifest in its order.
 
-    `place` is its name inside the archive, from whose folder its paths start; `names` are all the archive's files.
+    `place` is its name in the archive; its paths are relative to its folder. `names` are all files of the archive.
 
-    Raises DarkroomError that names the lines: a wrong header, a path that is empty, missing, no image or listed
-    twice, no label, an unknown split, a label, group or slice that cannot be printed or is too long, a group in two
-    splits, fewer than two classes.
+    Raises DarkroomError with the line numbers of: a wrong header; a path that is empty, missing, not an image or
+    listed twice; a missing label; an unknown split; a label, group or slice that cannot be printed or is too long; a
+    group in two splits; fewer than two classes.
     """
     title = naming.shown(place)
     rows = _rows(data, title)
@@ -77,25 +77,25 @@ def parse(data: bytes, place: str, names: Collection[str]) -> list[Item]:
         if mistake := _mistake(row, known=name in stored):
             wrong.append(f"line {line}: {mistake}")
         elif name in lines:
-            wrong.append(f"line {line}: '{naming.shown(row['path'])}' is listed on line {lines[name]} already")
+            wrong.append(f"line {line}: '{naming.shown(row['path'])}' is already listed on line {lines[name]}")
         elif row["group"] and side != split:
             wrong.append(
                 f"line {line}: group '{naming.shown(row['group'])}' is in {split or 'no split'} here and in "
-                f"{side or 'no split'} on line {first}, and a group stays in one"
+                f"{side or 'no split'} on line {first}, but a group must stay in one split"
             )
         lines.setdefault(name, line)
         items.append(Item(stored.get(name, name), row["label"], split, row["group"], row["slice"]))
     if wrong:
         more = f"\n  and {len(wrong) - SHOWN:,} more" if len(wrong) > SHOWN else ""
-        raise DarkroomError(f"{title} cannot be used; correct it:\n  " + "\n  ".join(wrong[:SHOWN]) + more)
+        raise DarkroomError(f"{title} is invalid; correct it:\n  " + "\n  ".join(wrong[:SHOWN]) + more)
     if len(classes := {item.label for item in items}) < 2:
         found = f"only the label '{naming.shown(classes.pop())}'" if classes else "no images"
-        raise DarkroomError(f"{title} lists {found}, and a classifier needs two classes: add the images of another")
+        raise DarkroomError(f"{title} lists {found}, but a classifier needs two classes: add images of another class")
     return items
 
 
 def _find(names: Sequence[str]) -> str | None:
-    """Return the manifest at the top of an archive, or in the folder around all images, or None."""
+    """Return the manifest in the top folder of an archive, or in the folder that contains all images, or None."""
     visible = {PurePosixPath(name): name for name in names if not layout.is_hidden(PurePosixPath(name))}
     found = [path for path, name in visible.items() if is_manifest(path.name) and not name.endswith("/")]
     top = min(found, key=lambda path: len(path.parts), default=None)
@@ -105,14 +105,14 @@ def _find(names: Sequence[str]) -> str | None:
 
 
 def _rows(data: bytes, place: str) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield (line number, value by column) with blanks around values removed and absent columns empty."""
+    """Yield (line number, value by column); values are stripped, and missing columns are empty."""
     try:
         reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
         header = [name.strip().lower() for name in next(reader, [])]
         if not {"path", "label"} <= set(header) <= set(COLUMNS) or len(set(header)) < len(header):
             raise DarkroomError(
-                f"{place}: its first line is '{naming.shown(','.join(header))}' and must be path,label and, if "
-                "wanted, split, group and slice, separated by commas"
+                f"{place}: its first line is '{naming.shown(','.join(header))}', but must be path,label and optionally "
+                "split, group and slice, separated by commas"
             )
         for row in reader:
             if not any(row):
@@ -120,25 +120,26 @@ def _rows(data: bytes, place: str) -> Iterator[tuple[int, dict[str, str]]]:
             if len(row) > len(header):
                 raise DarkroomError(
                     f"{place}, line {reader.line_num}: {len(row)} values for {len(header)} columns: "
-                    "put values that hold a comma into double quotes"
+                    "put values that contain a comma into double quotes"
                 )
             values = dict(zip(header, (value.strip() for value in row), strict=False))
-            # One class or group, however its accents are encoded; a path is as the file system has it.
+            # Normalised, so that a class or group does not depend on the Unicode encoding of accents; a path is kept as
+            # it is.
             forms = {name: unicodedata.normalize("NFC", text) for name, text in values.items() if name != "path"}
             yield reader.line_num, dict.fromkeys(COLUMNS, "") | values | forms
     except UnicodeDecodeError:
         raise DarkroomError(f"{place} is not UTF-8: save it as CSV UTF-8") from None
     except csv.Error as error:
-        raise DarkroomError(f"{place} is not a CSV file that can be read ({error}): save it as CSV UTF-8") from None
+        raise DarkroomError(f"{place} is not a valid CSV file ({error}): save it as CSV UTF-8") from None
 
 
 def _mistake(row: dict[str, str], *, known: bool) -> str:
-    """Return what is wrong with a single line, or an empty string."""
+    """Return the error in a single line, or an empty string."""
     path = row["path"]
     if not path:
-        return "no path"
+        return "the path is missing"
     if not known:
-        return f"'{naming.shown(path)}' is not there (paths start at the manifest's own folder)"
+        return f"'{naming.shown(path)}' does not exist (paths are relative to the manifest's folder)"
     if not layout.is_image(path):
         return f"'{naming.shown(path)}' is not an image ({', '.join(sorted(images.SUFFIXES))})"
     if not row["label"]:
@@ -147,5 +148,5 @@ def _mistake(row: dict[str, str], *, known: bool) -> str:
         return f"split '{naming.shown(split)}' is not one of {', '.join(SPLIT_NAMES)}, or empty"
     for column in ("label", "group", "slice"):
         if reason := naming.fault(row[column]):
-            return f"{column} '{naming.shown(row[column])}' {reason}: write another"
+            return f"{column} '{naming.shown(row[column])}' {reason}: change it"
     return ""

@@ -38,5 +38,5 @@ def find_archive(raw: Path) -> Path:
     """Return the one archive in a raw folder."""
     archives = [path for path in raw.iterdir() if path.name != "source.json"]
     if len(archives) != 1:
-        raise DarkroomError(f"{raw} must hold one archive, not {len(archives)}: run `dvc repro -f download`")
+        raise DarkroomError(f"{raw} must contain one archive, not {len(archives)}: run `dvc repro -f download`")
     return archives[0]

@@ -20,36 +20,36 @@ SPLIT_NAMES = {
     "testing": "test",
 }
 _WORD = re.compile(rf"(?<![a-z])({'|'.join(SPLIT_NAMES)})(?:sets?|data|images|imgs)?(?![a-z])")
-"""A split as a word of its own, as in seg_train, test-set, TrainImages or val2017; "contest" and "trains" hold none."""
+"""A split as a separate word, as in seg_train, test-set, TrainImages or val2017, but not in "contest" and "trains"."""
 _PART = re.compile("train|valid|test")
-"""A split anywhere in a name, which says so only where the folders inside agree."""
+"""A split anywhere in a name, which counts only if the folders inside agree."""
 _CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _UNLABELLED = re.compile(r"pred(ict(ions?)?)?|unlabel+ed|inference|submission|unknown", re.IGNORECASE)
 REPEATED = 2
-"""From this many equal names on, the folders inside two folders may be the classes."""
+"""Number of equal names from which on the folders inside two folders may be the classes."""
 
 Parts = tuple[str, ...]
 
 
 def split_of(name: str) -> str:
-    """Return the split that a folder's name says, such as train for seg_train; empty where it says none or several."""
+    """Return the split in a folder's name, such as train for seg_train; empty if there is none or several."""
     found = {SPLIT_NAMES[word] for word in _WORD.findall(_CAPITAL.sub("_", name).lower())}
     return found.pop() if len(found) == 1 else ""
 
 
 @dataclass(frozen=True)
 class Structure:
-    """Where the class folders lie."""
+    """Location of the class folders."""
 
     depth: int
-    """Folders around everything."""
+    """Folders that contain everything."""
     splits: Mapping[str, tuple[int, str]]
-    """Folder below those around everything -> how many folders lie around its class folders, and its split."""
+    """Folder directly below these -> the number of levels above its class folders, and its split."""
     splits_inside: bool = False
-    """Whether the class folders hold one folder for each split."""
+    """Whether each class folder contains one folder per split."""
 
     def place(self, path: Parts) -> tuple[str, Parts]:
-        """Return the split of a path, and what of the path begins at the class folder; empty where it is in none."""
+        """Return the split of a path, and the part of it from the class folder on; empty if it is in none."""
         rest = path[self.depth :]
         if not self.splits:
             return split_of(rest[1]) if self.splits_inside and len(rest) > 2 else "", rest
@@ -59,19 +59,19 @@ class Structure:
         return split, path[depth:]
 
     def folder(self, name: str, paths: Collection[Parts]) -> str:
-        """Return the folder of the split below those around everything, as a path that starts there."""
+        """Return the folder of the split, relative to the folders that contain everything."""
         depth, _ = self.splits[name]
         return next("/".join(path[self.depth : depth]) for path in paths if path[self.depth] == name)
 
 
 def read(paths: Sequence[Parts], archive: str) -> Structure:
-    """Return where the class folders lie among the paths of all images; `archive` is what messages call the place.
+    """Return where the class folders are, from the paths of all images; `archive` is its name in messages.
 
-    Folders around everything are passed over. The outermost ones left are splits where their names say so, or those of
-    the only folders inside them; a folder of images without classes may lie beside them.
+    Folders that contain everything are skipped. The outermost remaining ones are splits if their names, or the names of
+    the only folders inside them, say so. A folder of unlabelled images may be next to them.
 
-    Raises DarkroomError when folders that hold classes lie beside splits, or when both the outer and the inner folders
-    may be the classes.
+    Raises DarkroomError when class folders are next to splits, or when both the outer and the inner folders may be the
+    classes.
     """
     depth = wrappers(paths)
     branches: dict[str, list[Parts]] = defaultdict(list)
@@ -91,9 +91,9 @@ def read(paths: Sequence[Parts], archive: str) -> Structure:
 
 
 def wrappers(paths: Sequence[Parts]) -> int:
-    """Return how many leading folders all images share, as long as a class folder is left inside."""
+    """Return the number of leading folders that all images share, if a class folder is left inside."""
     count = 0
-    nested = [path for path in paths if len(path) >= 2]  # one beside the folders is no reason to stop
+    nested = [path for path in paths if len(path) >= 2]  # ignores single images next to the folders
     while nested and len({path[count] for path in nested}) == 1:
         deeper = [path for path in nested if len(path) >= count + 3]
         if not deeper:
@@ -103,7 +103,7 @@ def wrappers(paths: Sequence[Parts]) -> int:
 
 
 def _splits(branches: Mapping[str, Sequence[Parts]]) -> dict[str, tuple[int, str]]:
-    """Return, for each folder that is a split, how many folders lie around its class folders, and its split."""
+    """Return for each folder that is a split the number of levels above its class folders, and its split."""
     chains = {name: _chain(paths) for name, paths in branches.items()}
     found: dict[str, tuple[int, str]] = {}
     for name, chain in chains.items():
@@ -115,7 +115,7 @@ def _splits(branches: Mapping[str, Sequence[Parts]]) -> dict[str, tuple[int, str
         found = {name: place for name, place in found.items() if split_of(name)}  # each class has its own train folder
     if not found:
         found = _by_part(branches)
-    # The same folder inside all, as in train/images/cat and test/images/cat, is none of the classes.
+    # A folder that is in all of them, as in train/images/cat and test/images/cat, is not a class.
     while len(found) > 1 and len({chains[name][levels : levels + 1] for name, (levels, _) in found.items()}) == 1:
         if any(len(chains[name]) <= levels for name, (levels, _) in found.items()):
             break
@@ -124,7 +124,7 @@ def _splits(branches: Mapping[str, Sequence[Parts]]) -> dict[str, tuple[int, str
 
 
 def _by_part(branches: Mapping[str, Sequence[Parts]]) -> dict[str, tuple[int, str]]:
-    """Return the splits whose names only hold one somewhere, as in mytrain, where all do and hold the same folders."""
+    """Return the splits found anywhere in the names, as in mytrain, if all have one and contain the same folders."""
     inside = _inside(branches)
     words = {name: set(_PART.findall(name.lower())) for name in branches}
     if len(branches) < 2 or any(len(found) != 1 for found in words.values()) or not _repeated(inside):
@@ -133,7 +133,7 @@ def _by_part(branches: Mapping[str, Sequence[Parts]]) -> dict[str, tuple[int, st
 
 
 def _chain(paths: Sequence[Parts]) -> Parts:
-    """Return the folders from the outermost on while each holds one folder alone and a class folder is left inside."""
+    """Return the chain of folders that contain only one folder each, from the outermost on, above a class folder."""
     return max(paths, key=len)[: 1 + wrappers([path[1:] for path in paths])]
 
 
@@ -145,7 +145,7 @@ def _inside(branches: Mapping[str, Sequence[Parts]]) -> dict[str, set[str]]:
 def _refuse_others(
     branches: Mapping[str, Sequence[Parts]], splits: Collection[str], classes: set[str], archive: str
 ) -> None:
-    """Raise DarkroomError when folders beside the splits may hold classes."""
+    """Raise DarkroomError when folders next to the splits may contain classes."""
     several = len(splits) > 1
     others = []
     for name in sorted(set(branches) - set(splits)):
@@ -155,13 +155,13 @@ def _refuse_others(
             others.append(name)
     if others:
         raise DarkroomError(
-            f"{archive} holds {naming.listed(sorted(splits))} beside {naming.listed(others)}: train, validation and "
-            "test are taken for splits, so move the others into them, or rename them if they are classes"
+            f"{archive} contains {naming.listed(sorted(splits))} next to {naming.listed(others)}: train, validation "
+            "and test are interpreted as splits, so move the others into them, or rename them if they are classes"
         )
 
 
 def _repeated(inside: Mapping[str, set[str]]) -> tuple[str, str] | None:
-    """Return two folders that hold folders of the same names, or one that holds folders named like those beside it."""
+    """Return two folders that contain folders of the same names, or one that contains the names of its siblings."""
     holders = {name: names for name, names in sorted(inside.items()) if len(names) >= REPEATED}
     for name, names in holders.items():
         if len(names & set(inside)) >= REPEATED:
@@ -177,23 +177,22 @@ def _refuse_repeated(inside: Mapping[str, set[str]], archive: str) -> None:
     first, second = pair
     names = inside[first] & (set(inside) if first == second else inside[second])
     holders = f"'{naming.shown(first)}'" + ("" if first == second else f" and '{naming.shown(second)}'")
-    where = "holds folders that also lie beside it" if first == second else "hold folders of the same names"
+    where = "contains folders that are also next to it" if first == second else "contain folders of the same names"
     raise DarkroomError(
         f"{archive}: {holders} {where} ({naming.listed(sorted(names), most=3)}), so it is not clear which folders are "
-        "the classes. For the inner ones, give the outer folders names such as train and test, or give one of them "
-        "alone; for the outer ones, move the images out of the inner folders; or list the images in a manifest.csv "
+        "the classes. If the inner ones are, give the outer folders names such as train and test, or use only one of "
+        "them; if the outer ones are, move the images out of the inner folders; or list the images in a manifest.csv "
         "(path,label)"
     )
 
 
 def unlabelled_words(names: Sequence[str], archive: str) -> list[str]:
-    """Return a warning that names the folders of images that lie in no class folder, if there are any."""
+    """Return a warning that lists the folders of images outside class folders, if there are any."""
     if not names:
         return []
     counts: dict[str, int] = defaultdict(int)
     for name in names:
         counts[str(PurePosixPath(name).parent)] += 1
     places = [f"{count:,} {'at the top' if place == '.' else f'in {place}'}" for place, count in sorted(counts.items())]
-    images = "1 image lies" if len(names) == 1 else f"{len(names):,} images lie"
-    it = "it is" if len(names) == 1 else "they are"
-    return [f"{archive}: {images} in no class folder, so {it} left out: {naming.listed(places, most=3)}"]
+    images = "1 image is" if len(names) == 1 else f"{len(names):,} images are"
+    return [f"{archive}: {images} not in a class folder and will be ignored: {naming.listed(places, most=3)}"]

@@ -1,7 +1,7 @@
 """Tar archives, read as a stream.
 
-Python's own stream mode ends quietly at a damaged or missing header and never compares gzip's checksum, so images could
-be lost without a word. Here tarfile reads the headers only; decompression, data and the end are checked by us.
+Python's own stream mode silently stops at a damaged or missing header and never verifies gzip's checksum, so images
+could be lost without an error. Here tarfile only parses the headers; decompression, data and the end are checked here.
 """
 
 import bz2
@@ -18,29 +18,29 @@ from darkroom.data.archives.unpacking import Allowance, Member
 from darkroom.foundations.errors import DarkroomError
 
 MAX_HEADER = 64 * 1024
-"""The largest extended header that is read, in bytes: a path and some attributes."""
+"""Size in bytes of the largest extended header that is read: a path and some attributes."""
 PIECE = 64 * 1024
-"""Bytes that are skipped at a time."""
+"""Number of bytes to skip at a time."""
 OPENERS: dict[bytes, Any] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
     b"\xfd7zXZ": lzma.open,
     b"\x5d\x00\x00\x80": lzma.open,
 }
-"""What decompresses an archive, by its first bytes. Each checks the checksums of its format when read to the end."""
+"""Decompressors by the first bytes of a file. Each verifies the checksums of its format when read to the end."""
 SILENT = (b"V", b"D")
-"""Types of GNU tar's headers that hold no file: a volume's label, and the list of a folder in an incremental backup."""
+"""Types of GNU tar's headers without a file: a volume label, and the list of a folder in an incremental backup."""
 PAX_TYPES = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 EXTENDED_TYPES = (*PAX_TYPES, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 _END = bytes(tarfile.BLOCKSIZE)
 
 
 class _SparseError(Exception):
-    """The archive holds a sparse file."""
+    """The archive contains a sparse file."""
 
 
 class _Header(tarfile.TarInfo):
-    """A header that refuses sparse files: tarfile trusts their maps, and would fail with a ValueError."""
+    """A header that rejects sparse files: tarfile trusts their maps, and would fail with a ValueError."""
 
     def _refuse(self, *_: Any) -> None:
         raise _SparseError
@@ -51,8 +51,8 @@ class _Header(tarfile.TarInfo):
 def walk(path: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
     """Yield every file and folder in stored order, with the content of those whose name is `wanted`.
 
-    Raises DarkroomError for links, devices, sparse files, and when it unpacks to too much; tarfile.TarError, or what
-    the decompressor raises, when it is damaged, cut short, or goes on behind its end.
+    Raises DarkroomError for links, devices and sparse files, and when it is too large when unpacked; tarfile.TarError,
+    or what the decompressor raises, when it is damaged, truncated, or continues after its end.
     """
     allowance = Allowance(path)
     with path.open("rb") as file:
@@ -63,14 +63,14 @@ def walk(path: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
         try:
             tar = tarfile.TarFile(fileobj=reader, tarinfo=_Header, encoding="utf-8")
             while (header := tar.next()) is not None:
-                tar.members = []  # type: ignore[attr-defined]  # not in typeshed; tarfile would keep every header
-                tar.pax_headers = {}  # global ones, which say nothing about images, would add up
+                tar.members = []  # type: ignore[attr-defined]  # not in typeshed; otherwise tarfile keeps every header
+                tar.pax_headers = {}  # global headers do not concern images and would accumulate
                 allowance.spend(unpacking.DISK_BLOCK)
                 if (member := _member(path, header, reader, wanted)) is not None:
                     yield member
         except _SparseError:
             raise DarkroomError(
-                f"{path.name} holds a sparse file: make the archive again without the option --sparse"
+                f"{path.name} contains a sparse file: create the archive again without the option --sparse"
             ) from None
         reader.check_end()
 
@@ -85,9 +85,9 @@ def _member(path: Path, header: tarfile.TarInfo, reader: "_Reader", wanted: Call
     if header.issym() or header.islnk():
         raise DarkroomError(link_message(path, header.name))
     if not header.isfile():
-        raise DarkroomError(f"{path.name} holds {header.name!r}, which is neither a file nor a folder: leave it out")
+        raise DarkroomError(f"{path.name} contains {header.name!r}, which is neither a file nor a folder: remove it")
     if header.size < 0:
-        raise tarfile.ReadError(f"{header.name} has a size below zero")
+        raise tarfile.ReadError(f"{header.name} has a negative size")
     if not wanted(header.name):
         return Member(header.name)
     if header.size > unpacking.MAX_MEMBER:
@@ -101,20 +101,20 @@ def _member(path: Path, header: tarfile.TarInfo, reader: "_Reader", wanted: Call
 
 def link_message(path: Path, name: str) -> str:
     """Return the message for a link in an archive."""
-    return f"{path.name} holds the link {name!r}: make the archive again with the files themselves (tar -h)"
+    return f"{path.name} contains the link {name!r}: create the archive again with the files themselves (tar -h)"
 
 
 class _Reader:
-    """What tarfile reads headers from: forwards only, within bounds, remembering the last block.
+    """The stream from which tarfile reads headers: forwards only, bounded, and remembering the last block.
 
-    size: bytes of a file that is not compressed, in which skipping costs nothing; None for others.
+    size: size in bytes of an uncompressed file, which can be skipped quickly; None for other files.
     """
 
     def __init__(self, stream: IO[bytes], allowance: Allowance, size: int | None) -> None:
         self._stream, self._allowance, self._size = stream, allowance, size
         self._position = 0
         self._last = b""
-        self._extended = b""  # the type of the header whose content comes next, if it has any
+        self._extended = b""  # the type of the header whose content follows, if any
 
     def tell(self) -> int:
         return self._position
@@ -138,7 +138,7 @@ class _Reader:
         return data
 
     def seek(self, position: int) -> None:
-        """Skip to `position`, or to the end where that comes first."""
+        """Skip to `position`, or to the end if that is earlier."""
         if position < self._position:
             raise tarfile.ReadError("a header that points backwards")
         if self._size is not None:
@@ -149,13 +149,13 @@ class _Reader:
     def check_end(self) -> None:
         """Raise ReadError unless the last header is the block of zeros that ends an archive, and only zeros follow.
 
-        A decompressor compares its checksum when it has given its last byte.
+        A decompressor verifies its checksum after its last byte has been read.
         """
         if self._last != _END:
-            raise tarfile.ReadError("its end is missing" if len(self._last) < len(_END) else "a header is damaged")
+            raise tarfile.ReadError("the end is missing" if len(self._last) < len(_END) else "a header is damaged")
         while piece := self.take(PIECE):
             if piece.count(0) != len(piece):
-                raise tarfile.ReadError("there are data behind its end")
+                raise tarfile.ReadError("there is data after its end")
 
     def write(self, data: bytes) -> object:
         raise io.UnsupportedOperation("read only")  # tarfile's type for streams asks for the method
@@ -165,9 +165,9 @@ class _Reader:
 
 
 def _check_records(data: bytes) -> None:
-    """Raise ReadError unless an extended header is records such as `22 path=cats/001.png` and zeros to its end.
+    """Raise ReadError unless an extended header consists of records such as `22 path=cats/001.png`, padded with zeros.
 
-    No checksum guards them, and tarfile ignores what it cannot read, so the file would have another name.
+    There is no checksum for them, and tarfile ignores invalid records, so the file would get another name.
     """
     place, end = 0, len(data.rstrip(b"\0"))
     while place < end or not end:

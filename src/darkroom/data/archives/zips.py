@@ -24,15 +24,15 @@ _END = b"PK\x05\x06"
 def walk(path: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
     """Yield every file and folder in the order of the directory, with the content of those whose name is `wanted`.
 
-    A member that is damaged or too large comes with the reason.
+    A member that is damaged or too large has the reason instead of its content.
 
-    Raises DarkroomError for passwords, links, unknown compression methods, and when it unpacks to too much; what
-    zipfile raises when it is no zip, is damaged or cut short.
+    Raises DarkroomError for passwords, links, unknown compression methods, and when it is too large when unpacked;
+    zipfile's exceptions when it is not a zip archive, is damaged or truncated.
     """
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         _check_count(path, len(members))
-        declared = Allowance(path)  # an honest directory reveals a bomb before anything is read
+        declared = Allowance(path)  # declared sizes reveal most bombs before anything is read
         declared.spend(sum(info.file_size for info in members if info.file_size <= unpacking.MAX_MEMBER))
         allowance = Allowance(path)
         for info in members:
@@ -47,21 +47,21 @@ def walk(path: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
 def _refuse(path: Path, info: zipfile.ZipInfo, name: str) -> None:
     """Raise DarkroomError for a member because of which the archive must be created again."""
     if info.flag_bits & 0x1:
-        raise DarkroomError(f"{path.name} is encrypted: make an archive without a password")
+        raise DarkroomError(f"{path.name} is encrypted: create an archive without a password")
     if info.external_attr >> 16 & 0o170000 == 0o120000:
         raise DarkroomError(link_message(path, name))
     if info.compress_type not in METHODS:
         method = UNREAD_METHODS.get(info.compress_type, f"method {info.compress_type}")
         raise DarkroomError(
-            f"{path.name}: {name!r} is compressed by {method}, which is not read: make the archive again with Deflate"
+            f"{path.name}: {name!r} uses unsupported compression ({method}): create it again with Deflate"
         )
 
 
 def _name(info: zipfile.ZipInfo) -> tuple[str, bool]:
     """Return a member's name, and whether its encoding is only guessed.
 
-    A name without the flag for UTF-8 is UTF-8 nevertheless where it can be (as macOS writes it), else from some
-    old code page, which zipfile takes for 437.
+    A name without the UTF-8 flag is decoded as UTF-8 if it is valid (as macOS writes it), otherwise with code page 437,
+    as zipfile does, although it may be in another one.
     """
     name, is_guessed = info.filename, False
     if not info.flag_bits & 0x800 and not name.isascii():
@@ -69,7 +69,7 @@ def _name(info: zipfile.ZipInfo) -> tuple[str, bool]:
             name = name.encode("cp437").decode()
         except UnicodeDecodeError:
             is_guessed = True
-    # Some Windows programs separate folders by \, which in East Asian code pages may be half of a letter, too.
+    # Some Windows programs use \ as separator, which in East Asian code pages may also be half of a character.
     if "/" not in name or not is_guessed:
         name = name.replace("\\", "/")
     return name, is_guessed
@@ -78,14 +78,14 @@ def _name(info: zipfile.ZipInfo) -> tuple[str, bool]:
 def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, allowance: Allowance) -> bytes | str:
     """Return a member's content, or the reason why it cannot be read.
 
-    zipfile decompresses as much as comes, whatever size is declared: 45 bytes of bzip2 may hold 46 MB. So it is asked
-    for the compressed bytes alone.
+    zipfile decompresses everything, whatever size is declared: 45 bytes of bzip2 may contain 46 MB. Therefore only the
+    compressed bytes are read with zipfile.
     """
     if max(info.file_size, info.compress_size) > unpacking.MAX_MEMBER:
         return unpacking.too_large(info.file_size)
     stored = copy.copy(info)
     stored.compress_type, stored.file_size = zipfile.ZIP_STORED, info.compress_size
-    del stored.CRC  # that of the decompressed bytes, so not to be compared here
+    del stored.CRC  # the checksum of the decompressed bytes, so not to be compared here
     try:
         with archive.open(stored) as file:
             compressed = file.read()
@@ -108,7 +108,7 @@ def _decompress(info: zipfile.ZipInfo, data: bytes) -> bytes:
         case zipfile.ZIP_BZIP2:
             return bz2.BZ2Decompressor().decompress(data, most)
         case zipfile.ZIP_LZMA:
-            # Four bytes of zip's own, then what a file of the older kind .lzma begins with, but for the size.
+            # Four bytes of zip's own, then the header of an old .lzma file, without the size.
             size = b"\xff" * 8 if info.flag_bits & 0x2 else info.file_size.to_bytes(8, "little")
             alone = lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=MAX_LZMA_MEMORY)
             return alone.decompress(data[4:9] + size + data[9:], most)
@@ -116,14 +116,14 @@ def _decompress(info: zipfile.ZipInfo, data: bytes) -> bytes:
 
 
 def _check_count(path: Path, found: int) -> None:
-    """Raise BadZipFile when the directory holds other than the number of members that the end of the file says.
+    """Raise BadZipFile when the number of members in the directory differs from the one in the end record.
 
     zipfile never compares them, and a damaged length could hide members.
     """
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 22 - 0xFFFF))  # the last record, and its longest comment
+        file.seek(max(0, path.stat().st_size - 22 - 0xFFFF))  # the last record and the longest possible comment
         tail = file.read()
     place = tail.rfind(_END) + 10
     count = int.from_bytes(tail[place : place + 2], "little")
-    if count not in (0xFFFF, found & 0xFFFF):  # 0xFFFF: it did not fit in here
+    if count not in (0xFFFF, found & 0xFFFF):  # 0xFFFF means that it is stored elsewhere
         raise zipfile.BadZipFile(f"{found:,} of {count:,} members are in its directory")

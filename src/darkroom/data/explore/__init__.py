@@ -1,1 +1,1 @@
-"""Figures and a card of the data."""
+"""Figures and a data card."""

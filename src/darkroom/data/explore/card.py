@@ -11,19 +11,19 @@ from darkroom.markdown import count, text
 from darkroom.packed import Broken, Packed, Record
 
 MOST_BROKEN = 10
-"""Broken files that are named."""
+"""Largest number of broken files to list."""
 
 
 def describe(packed: Packed, metrics: dict[str, Any]) -> str:
-    """Return the card of a packed data set; `metrics` is what `metrics/data.json` says about it."""
+    """Return the card of a packed data set; `metrics` is the content of `metrics/data.json`."""
     size = metrics["image_size"]
     classes = count(metrics["classes"], "class", "classes")
     parts = [
         f"The data set is **{text(metrics['dataset'])}**: {count(metrics['images'], 'image')} of {classes}, "
         f"resized to {size} × {size} pixels. {_balance(packed.records)} Source: {text(metrics['source'])}."
         + (f" Licence: {text(metrics['licence'])}." if metrics["licence"] else ""),
-        f"{_sizes(packed.records)} Each was rotated according to its EXIF orientation, converted to sRGB, composited "
-        "on white where it is transparent, cropped to its central square and resized with an antialiased bicubic "
+        f"{_sizes(packed.records)} All images were rotated according to their EXIF orientation, converted to sRGB, "
+        "composited on white where transparent, cropped to the central square and resized with an antialiased bicubic "
         "filter; animations are represented by their first frame.",
         _set_aside(packed.broken, metrics),
     ]
@@ -54,40 +54,40 @@ def _sizes(records: Sequence[Record]) -> str:
 def _set_aside(broken: Sequence[Broken], metrics: dict[str, Any]) -> str:
     lines = []
     if number := metrics["left_out"]:
-        groups = ", or are of one group with a test image and were added later" if metrics["groups"] else ""
+        groups = ", or were added later and belong to the group of a test image" if metrics["groups"] else ""
         lines.append(
-            f"- {count(number, 'image is', 'images are')} in no split: they conflict with another one, or "
-            f"duplicate a test image{groups}."
+            f"- {count(number, 'image is', 'images are')} excluded: they have a copy in another class, or duplicate a "
+            f"test image{groups}."
         )
     if number := metrics["copies"]:
         lines.append(
-            f"- {count(number, 'image is an exact duplicate', 'images are exact duplicates')} of another one; "
-            "duplicates never fall into different splits."
+            f"- {count(number, 'image is an exact duplicate', 'images are exact duplicates')} of another image; "
+            "duplicates are always in the same split."
         )
     if number := metrics["near_copies"]:
         lines.append(
-            f"- {count(number, 'image is a near duplicate', 'images are near duplicates')} of another one (re-encoded, "
-            "resized or slightly changed); these never fall into different splits either."
+            f"- {count(number, 'image is a near duplicate', 'images are near duplicates')} of another image "
+            "(re-encoded, resized or slightly changed); these are always in the same split as well."
         )
     if number := metrics["groups"]:
-        lines.append(f"- {count(number, 'group')} of images that belong together; no group is divided between splits.")
+        lines.append(f"- {count(number, 'group')} of related images; each group is in a single split.")
     if number := metrics["leaks"]:
         lines.append(
-            f"- {count(number, 'test image has', 'test images have')} a copy among the images that the source gives "
-            "for training. The test images stay as the source has them; the copies are not trained on, which published "
-            "figures for this data set may not have avoided."
+            f"- {count(number, 'test image has', 'test images have')} a copy among the training images of the source. "
+            "The official test split is kept unchanged, and the copies are excluded from training. Published results "
+            "for this data set may not have excluded them."
         )
     if number := metrics["conflicts"]:
         lines.append(
-            f"- {count(number, 'image has', 'images have')} a copy under another class name; since it is unknown which "
-            "name is right, only those of the source's own test split are used."
+            f"- {count(number, 'image has', 'images have')} a copy in another class. Because the correct class is "
+            "unknown, only those in the source's own test split are used."
         )
     if number := sum(not item.label for item in broken):
-        lines.append(f"- {count(number, 'image lies', 'images lie')} in no class folder and in no split.")
+        lines.append(f"- {count(number, 'image is', 'images are')} not in a class folder, and therefore excluded.")
     broken = [item for item in broken if item.label]
     if number := len(broken):
-        first = ", the first ten being" if number > MOST_BROKEN else ""
+        first = "; the first ten are" if number > MOST_BROKEN else ""
         are = "is" if number == 1 else "are"
         names = [f"  - {text(naming.shown(item.name))}: {text(item.reason)}" for item in broken[:MOST_BROKEN]]
-        lines += [f"- {count(number, 'file')} could not be read and {are} set aside{first}:", "", *names]
+        lines += [f"- {count(number, 'file')} could not be read and {are} excluded{first}:", "", *names]
     return "\n".join(lines) or "All files could be read, and no duplicates were found."

@@ -1,4 +1,4 @@
-"""The figure of copies: clusters of exact and near ones side by side, and in another colour those under two classes."""
+"""The figure of copies: clusters of exact and near copies, with those in different classes in another colour."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,19 +12,19 @@ from darkroom import plotting
 from darkroom.packed import Packed
 
 MOST_CLUSTERS = 9
-"""Clusters that are shown: three rows of pairs."""
+"""Number of clusters shown: three rows of pairs."""
 PER_CLUSTER = 3
-"""Images of a cluster that are shown."""
+"""Largest number of images shown per cluster."""
 COLOURS = {"conflict": plotting.ORANGE, "near": plotting.GREEN, "exact": plotting.BLUE}
-TITLES = {"conflict": "under two classes", "near": "near copies", "exact": "exact copies"}
-# Inches. A row holds six images, so three pairs.
+TITLES = {"conflict": "in two classes", "near": "near copies", "exact": "exact copies"}
+# In inches. A row contains six images, or three pairs.
 WIDTH, SIDE, BETWEEN, GAP, ABOVE, BELOW, LINE = 7.2, 0.98, 0.12, 0.28, 0.24, 0.44, 0.13
 SMALL = 7.0
-"""Points of the words under an image."""
+"""Font size in points of the text below an image."""
 
 
 def draw(packed: Packed, rows: pd.DataFrame, seed: int) -> Figure | None:
-    """Return a random choice of the clusters that `rows` of `data/copies.csv` list; None where there are none."""
+    """Return a random selection of the clusters in `rows` of `data/copies.csv`; None if there are none."""
     clusters = choose(rows, seed)
     if not clusters:
         return None
@@ -33,7 +33,7 @@ def draw(packed: Packed, rows: pd.DataFrame, seed: int) -> Figure | None:
     width = max(sum(map(_breadth, line)) + GAP * (len(line) - 1) for line in lines) + 0.24
     height = len(lines) * (ABOVE + SIDE + BELOW) + 0.08
     with plotting.figure(width, height) as figure:
-        figure.set_layout_engine("none")  # every place is given here
+        figure.set_layout_engine("none")  # all positions are explicit
         axes = figure.add_axes((0, 0, 1, 1))
         axes.axis("off")
         for number, line in enumerate(lines):
@@ -46,10 +46,10 @@ def draw(packed: Packed, rows: pd.DataFrame, seed: int) -> Figure | None:
 
 
 def choose(rows: pd.DataFrame, seed: int) -> list[pd.DataFrame]:
-    """Return some clusters of `rows`, as many of each kind as the others leave room for, conflicts first.
+    """Return some clusters of `rows`: conflicts first, then as many of each kind as there is room for.
 
-    A column `kind` is added: conflict for a cluster under two classes, exact where all its images have the same
-    bytes, else near.
+    A column `kind` is added: conflict for a cluster with several classes, exact if all its images have the same
+    bytes, otherwise near.
     """
     marks = pd.DataFrame({"conflict": rows["conflict"] == "1", "near": rows["copy"] == "near"})
     clusters = marks.groupby(rows["cluster"], sort=False).any()
@@ -64,14 +64,14 @@ def choose(rows: pd.DataFrame, seed: int) -> list[pd.DataFrame]:
 
 
 def shown(cluster: pd.DataFrame) -> pd.DataFrame:
-    """Return the first images of a cluster; of a conflict, those that conflict, one of each class in turn."""
+    """Return the first images of a cluster; for a conflict, the conflicting ones, alternating between the classes."""
     turn = cluster.groupby(["conflict", "label"]).cumcount()
     ordered = cluster.assign(turn=turn).sort_values(["conflict", "turn"], ascending=[False, True], kind="stable")
     return ordered.head(PER_CLUSTER)
 
 
 def _lines(clusters: Sequence[pd.DataFrame]) -> list[list[pd.DataFrame]]:
-    """Return the clusters in lines as words stand on a page."""
+    """Return the clusters arranged in rows, like words on a page."""
     lines: list[list[pd.DataFrame]] = [[]]
     left = 0.0
     for cluster in clusters:

@@ -1,4 +1,4 @@
-"""Figures of a data set: what is in it, how much of it, how large, how bright, and what came more than once."""
+"""Figures of a data set: samples, class balance, image sizes, brightness and copies."""
 
 import math
 from pathlib import Path
@@ -15,29 +15,29 @@ from darkroom.data.explore import copies
 from darkroom.packed import SPLITS, Packed, Record, Split
 
 MOST_CLASSES = 40
-"""A figure shows at most this many classes, the largest ones."""
+"""Largest number of classes in a figure; the largest classes are shown."""
 PER_CLASS = 10
-"""Sample images a class."""
+"""Number of sample images per class."""
 SHAPES = {
     3.0: ((1, 2), (2, 3), (1, 1), (3, 2), (2, 1)),
     12.0: ((1, 8), (1, 4), (1, 2), (1, 1), (2, 1), (4, 1), (8, 1)),
     math.inf: ((1, 100), (1, 10), (1, 1), (10, 1), (100, 1)),
 }
-"""Widths and heights that are named along the axis of shapes, by how far it may reach."""
+"""Labelled aspect ratios on the axis of shapes, by its range."""
 AT_ONCE = 1024
-"""Packed images that are in memory at a time."""
+"""Number of packed images in memory at a time."""
 GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-"""How much red, green and blue add to brightness (ITU-R BT.601)."""
+"""Weights of red, green and blue in the brightness (ITU-R BT.601)."""
 
 
 def draw(packed: Packed, split: Split, found: pd.DataFrame, seed: int, out: Path) -> list[str]:
-    """Draw all figures into the folder `out`; returns their names. `found` is `data/copies.csv`."""
+    """Draw all figures into the folder `out`; return their names. `found` is `data/copies.csv`."""
     figures = {
         "samples.png": samples(packed, split, seed),
         "classes.png": classes(split),
         "brightness.png": brightness(packed, split),
     }
-    if len({(record.width, record.height) for record in packed.records}) > 1:  # one size is told, not drawn
+    if len({(record.width, record.height) for record in packed.records}) > 1:  # a single size is given in the text
         figures["sizes.png"] = sizes(packed.records)
     if duplicates := copies.draw(packed, found, seed):
         figures["duplicates.png"] = duplicates
@@ -79,9 +79,9 @@ def classes(split: Split) -> Figure:
 
 
 def sizes(records: list[Record]) -> Figure:
-    """Return the stored sizes of the images, and their shapes.
+    """Return a figure of the original image sizes and aspect ratios.
 
-    Each distinct size is a disc whose area grows with its count; shapes are width over height, counted.
+    Each distinct size is a disc whose area grows with its count; aspect ratios are shown as a histogram.
     """
     pairs, counts = np.unique([(record.width, record.height) for record in records], axis=0, return_counts=True)
     with plotting.figure(8, 3.6) as figure:
@@ -96,7 +96,7 @@ def sizes(records: list[Record]) -> Figure:
 
 
 def _shapes(axes: Axes, ratios: npt.NDArray[np.float64], counts: npt.NDArray[np.int64]) -> None:
-    """Draw how many images are how much wider than high, or higher than wide; both directions look alike."""
+    """Draw a histogram of the aspect ratios on a symmetric logarithmic axis."""
     reach = max(2.0, 1.05 * float(np.maximum(ratios, 1 / ratios).max()))
     axes.hist(ratios, bins=list(np.geomspace(1 / reach, reach, 42)), weights=counts, color=plotting.BLUE)
     axes.set_xscale("log")
@@ -109,7 +109,7 @@ def _shapes(axes: Axes, ratios: npt.NDArray[np.float64], counts: npt.NDArray[np.
 
 
 def brightness(packed: Packed, split: Split) -> Figure:
-    """Return how bright the images of each class are: median, middle half and middle nine tenths."""
+    """Return the brightness of the images of each class: median, central 50% and central 90%."""
     shown = _largest(split)
     means = np.concatenate([
         (packed.images[start : start + AT_ONCE].mean(axis=(1, 2), dtype=np.float32) @ GREY) / 255
@@ -119,8 +119,8 @@ def brightness(packed: Packed, split: Split) -> Figure:
         axes = figure.subplots()
         rows = np.arange(len(shown))
         lines = np.array([np.percentile(means[split.labels == label], [5, 25, 50, 75, 95]) for label in shown])
-        axes.hlines(rows, lines[:, 0], lines[:, 4], color=plotting.SKY, linewidth=2, label="middle nine tenths")
-        axes.hlines(rows, lines[:, 1], lines[:, 3], color=plotting.BLUE, linewidth=6, label="middle half")
+        axes.hlines(rows, lines[:, 0], lines[:, 4], color=plotting.SKY, linewidth=2, label="central 90%")
+        axes.hlines(rows, lines[:, 1], lines[:, 3], color=plotting.BLUE, linewidth=6, label="central 50%")
         axes.plot(lines[:, 2], rows, "o", color="white", markeredgecolor=plotting.INK, markersize=6, label="median")
         axes.set_yticks(rows, [plotting.shorten(split.classes[label]) for label in shown])
         axes.set_ylim(len(shown) - 0.5, -0.5)

@@ -1,8 +1,8 @@
 """CIFAR-10's official archive: five training batches and a test batch, Python pickles of pixels and labels.
 
-A pickle can run any code, so these are read by an unpickler that knows three names, those with which NumPy writes
-an array, and calls none of NumPy for them. Images are handed on as BMP files: lossless, the same bytes
-everywhere (PNG's depend on the compressor), and written a thousand times faster.
+A pickle can run any code, so these are read by an unpickler that accepts only the three names with which NumPy writes
+an array, and calls none of NumPy's functions. Images are passed on as BMP files: lossless, with the same bytes on every
+machine (those of PNG depend on the compressor), and written a thousand times faster.
 """
 
 import pickle
@@ -22,17 +22,17 @@ from darkroom.data.archives.layout import Item
 from darkroom.foundations.errors import DarkroomError
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-"""The official names in the order of the labels 0 to 9."""
+"""The official class names in the order of the labels 0 to 9."""
 SIDE = 32
 BATCH = 10_000
-"""Images in an official batch: number i of data_batch_k is training image (k - 1) · 10,000 + i."""
+"""Number of images in an official batch: number i of data_batch_k is training image (k - 1) · 10,000 + i."""
 MAX_BYTES = 64 * 1024 * 1024
-"""The largest batch that is read; an official one has 31 MB."""
+"""Size of the largest batch that is read; an official one has 31 MB."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch: pixels uint8 of shape (N, 3, 32, 32), channels red, green, blue; N labels 0 to 9; N names."""
+    """One batch: pixels, uint8, shape (N, 3, 32, 32), channels red, green, blue; N labels, 0 to 9; N names."""
 
     pixels: npt.NDArray[np.uint8]
     items: list[Item]
@@ -45,7 +45,7 @@ def items(path: Path) -> list[Item]:
     """
     found = [item for batch in _batches(path) for item in batch.items]
     if {item.split for item in found} != {"train", "test"}:
-        raise DarkroomError(f"{path.name} lacks data_batch_1 or test_batch: fetch it again")
+        raise DarkroomError(f"{path.name} lacks data_batch_1 or test_batch: download it again")
     return sorted(found, key=lambda item: item.name)
 
 
@@ -53,7 +53,7 @@ def read(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
     """Yield (name, bytes of a BMP file) for each wanted image, in stored order."""
     header = _bmp_header()
     for batch in _batches(path):
-        # A BMP holds its rows from the bottom up, blue first; 96 bytes a row need no filling.
+        # BMP rows are stored from the bottom up, blue first; rows of 96 bytes need no padding.
         rows = np.ascontiguousarray(batch.pixels.transpose(0, 2, 3, 1)[:, ::-1, :, ::-1])
         for item, pixels in zip(batch.items, rows, strict=True):
             if item.name in wanted:
@@ -67,7 +67,7 @@ def _batches(path: Path) -> Iterator[Batch]:
         short = name.rpartition("/")[2]
         if isinstance(data, str) or len(data) > MAX_BYTES:
             reason = data if isinstance(data, str) else f"has {len(data):,} bytes, too many"
-            raise DarkroomError(f"{path.name}: {short} {reason}: fetch it again")
+            raise DarkroomError(f"{path.name}: {short} {reason}: download it again")
         yield _batch(short, data, path.name)
 
 
@@ -82,8 +82,8 @@ def _batch(name: str, data: bytes, title: str) -> Batch:
         pixels = content[b"data"].array().reshape(len(labels), 3, SIDE, SIDE)
         if len(labels) > BATCH:
             raise ValueError(f"{len(labels):,} labels")
-    except Exception as error:  # a pickle that is none can raise nearly anything; all of it means the same
-        raise DarkroomError(f"{title}: {name} is not a CIFAR-10 batch ({error}): fetch it again") from None
+    except Exception as error:  # an invalid pickle can raise nearly anything; all of it means the same
+        raise DarkroomError(f"{title}: {name} is not a CIFAR-10 batch ({error}): download it again") from None
     split = "test" if name == "test_batch" else "train"
     first = 0 if split == "test" else (int(name[-1]) - 1) * BATCH
     named = [Item(f"{split}/{label}/{first + row:05}.bmp", label, split) for row, label in enumerate(labels)]
@@ -98,7 +98,7 @@ def _bmp_header() -> bytes:
 
 
 class _Array:
-    """Stands in for a pickled NumPy array: keeps the state that the pickle gives it."""
+    """Replaces a pickled NumPy array and stores its state."""
 
     def __init__(self, *arguments: Any) -> None:
         self.arguments = arguments
@@ -108,7 +108,7 @@ class _Array:
         self.state = tuple(state)
 
     def array(self) -> npt.NDArray[np.uint8]:
-        """Return an array of unsigned bytes; raises ValueError for any other."""
+        """Return an array of unsigned bytes. Raises ValueError for any other array."""
         _, shape, kind, fortran, data = self.state
         if kind.arguments[:1] not in ((b"u1",), ("u1",)) or not isinstance(data, bytes):
             raise ValueError("data is not an array of unsigned bytes")
@@ -116,7 +116,7 @@ class _Array:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Admits NumPy arrays and plain containers, numbers and strings, and nothing else."""
+    """Allows only NumPy arrays, plain containers, numbers and strings."""
 
     KNOWN = {
         ("numpy.core.multiarray", "_reconstruct"): _Array,
@@ -126,7 +126,7 @@ class _Unpickler(pickle.Unpickler):
     }
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return the stand-in for a known name; called for every name in a pickle."""
+        """Return the replacement for a known name; called for every name in a pickle."""
         if (module, name) in self.KNOWN:
             return self.KNOWN[module, name]
-        raise pickle.UnpicklingError(f"it names {module}.{name}, which no batch needs")
+        raise pickle.UnpicklingError(f"it contains {module}.{name}, which is not part of a batch")

@@ -1,4 +1,4 @@
-"""What a raw folder holds, whatever the form: a list of images, and a way to their bytes."""
+"""The content of a raw folder in any form: a list of images, and a function that reads them."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,20 +18,20 @@ class Contents:
     """The images of one archive."""
 
     archive: str
-    """The archive's name, for messages."""
+    """Name of the archive, for messages."""
     items: list[Item]
     set_aside: list[Broken]
     """Images that cannot be packed, with the reason."""
     read: Callable[[Collection[str]], Iterator[tuple[str, bytes | str]]]
     """Yields (name, bytes of an image file, or why it cannot be read) for each wanted name, in stored order."""
     warnings: Sequence[str] = ()
-    """What the user should know about the rest, in sentences."""
+    """Warnings for the user about other files, in sentences."""
     splits: Mapping[str, str] = field(default_factory=dict)
-    """Folder -> the split that it is taken for."""
+    """Folder -> the split that it defines."""
 
 
 def open_contents(raw: Path) -> Contents:
-    """List the images of the archive in the folder `raw`, in the form that its `source.json` tells.
+    """List the images of the archive in the folder `raw`, according to its form in `source.json`.
 
     Raises DarkroomError when the archive is damaged or has a wrong layout.
     """

@@ -1,4 +1,4 @@
-"""A perceptual hash: what near copies of an image have in common."""
+"""A perceptual hash, which is similar for near copies of an image."""
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +12,11 @@ _FREQUENCIES = 2 * np.cos(np.pi / (2 * SIDE) * np.outer(np.arange(LOW), 2 * np.a
 def perceptual_hash(pixels: npt.NDArray[np.uint8]) -> str:
     """Return the 64-bit hash of uint8 RGB pixels, shape (S, S, 3), as 16 hexadecimal digits.
 
-    One bit for each of the 8×8 lowest frequencies of the grey 32×32 image: set where it is above their median
-    (Christoph Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions, 2010, section 3.2.1).
-    The same value as imagehash's `phash` in half the time, and without the third of a second that importing it and
-    SciPy takes in each process. Frequencies are rounded, so that those that are zero but for the last digit are equal
-    everywhere.
+    One bit for each of the 8×8 lowest frequencies of the grey 32×32 image: set if it is above their median (Christoph
+    Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions, 2010, section 3.2.1). The result equals
+    that of imagehash's `phash`, but takes half the time, and importing imagehash and SciPy would take a third of a
+    second in each process. Frequencies are rounded, so that those that are zero except for rounding errors are equal on
+    every machine.
     """
     grey = Image.fromarray(pixels).convert("L").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
     values = np.round(_FREQUENCIES @ np.asarray(grey, dtype=np.float64) @ _FREQUENCIES.T, 6)

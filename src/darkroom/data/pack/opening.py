@@ -1,4 +1,4 @@
-"""Images opened on all cores: bytes in, pixels and facts out, in the order in which they came."""
+"""Decoding of images on all cores: bytes to pixels and metadata, in input order."""
 
 import hashlib
 import multiprocessing
@@ -20,16 +20,16 @@ from darkroom.data.pack.hashing import perceptual_hash
 from darkroom.foundations.errors import DarkroomError
 
 FEW, LITTLE = 4_000, 16_000_000
-"""Up to this many images and bytes one process is quicker than starting others, which takes half a second."""
+"""Up to this many images and bytes, one process is faster than starting others, which takes half a second."""
 CHUNK, CHUNK_BYTES = 128, 1_000_000
-"""A worker is handed this many images at once, or as many as make this many bytes on the way there or back."""
+"""Number of images sent to a worker at once, or as many as have this many bytes as files or pixels."""
 IN_FLIGHT = 256_000_000
-"""Bytes of files and pixels that may be on their way: what bounds the memory when single files are huge."""
+"""Largest number of bytes of files and pixels in transit, which bounds memory if single files are huge."""
 
 
 @dataclass(frozen=True)
 class Opened:
-    """One image's pixels and facts, or the reason why there are none."""
+    """Pixels and metadata of an image, or the reason why there are none."""
 
     pixels: npt.NDArray[np.uint8] | None
     width: int = 0
@@ -45,13 +45,13 @@ Chunk = list[tuple[str, bytes | str]]
 def open_all(
     members: Iterable[tuple[str, bytes | str]], size: int, workers: int | None = None
 ) -> Iterator[tuple[str, Opened]]:
-    """Yield (name, opened) for each (name, bytes) of `members`, in their order, with pixels of (size, size, 3).
-    Where a member has no bytes but a reason for that, the reason is passed on.
+    """Yield (name, opened) for each (name, bytes) of `members`, in input order, with pixels of shape (size, size, 3).
+    If a member has a reason instead of bytes, the reason is passed on.
 
-    `workers` is the number of processes: by default one a core, and this one alone for few images. It changes the
-    time, never what is yielded.
+    `workers` is the number of processes, by default one per core, or only this one for few images. It affects the time,
+    never the result.
 
-    Raises DarkroomError when a worker is ended from outside.
+    Raises DarkroomError when a worker is killed.
     """
     chunks = _chunks(members, most=max(1, min(CHUNK, CHUNK_BYTES // (size * size * 3))))
     processes = workers or _cores()
@@ -79,7 +79,7 @@ def _chunks(members: Iterable[tuple[str, bytes | str]], most: int) -> Iterator[C
 
 
 def _read_ahead(chunks: Iterator[Chunk]) -> tuple[list[Chunk], bool]:
-    """Return the first chunks, and whether there is more than one process should do."""
+    """Return the first chunks, and whether to use more than one process."""
     ahead: list[Chunk] = []
     count = weight = 0
     for chunk in chunks:
@@ -92,7 +92,7 @@ def _read_ahead(chunks: Iterator[Chunk]) -> tuple[list[Chunk], bool]:
 
 
 def _open_in_workers(chunks: Iterator[Chunk], size: int, processes: int) -> Iterator[tuple[str, Opened]]:
-    """Open chunks in `processes` - 1 others and, whenever nothing is ready to be passed on, in this one."""
+    """Decode chunks in `processes` - 1 others and, while no result is ready, in this one."""
     # Spawned, not forked: a child of a threaded parent may deadlock, and every system has spawn.
     context = multiprocessing.get_context("spawn")
     waiting: deque[tuple[Chunk, Future[list[Opened]]]] = deque()
@@ -110,7 +110,7 @@ def _open_in_workers(chunks: Iterator[Chunk], size: int, processes: int) -> Iter
                 chunk, future = waiting.popleft()
                 yield from ((name, opened) for (name, _), opened in zip(chunk, future.result(), strict=True))
     except BrokenProcessPool:
-        raise DarkroomError("a worker was ended from outside, most likely for want of memory: run it again") from None
+        raise DarkroomError("a worker was killed, most likely because memory ran out: run again") from None
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -124,12 +124,12 @@ def _has_room(waiting: deque[tuple[Chunk, Future[list[Opened]]]], size: int) -> 
 
 
 def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent is who answers it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is sent to the whole process group; the parent handles it
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """End this process when its parent is killed: a worker would wait for more work for ever."""
+    """End this process when its parent is killed; otherwise it would wait for work forever."""
     if parent := multiprocessing.parent_process():
         parent.join()
         os._exit(1)

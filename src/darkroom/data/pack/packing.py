@@ -1,4 +1,4 @@
-"""From an archive of images to a packed folder: all cores, bounded memory, the same bytes every time."""
+"""From an archive of images to a packed folder: on all cores, in bounded memory, with reproducible bytes."""
 
 import shutil
 from dataclasses import astuple, fields
@@ -21,9 +21,9 @@ from darkroom.progress import progress
 def pack(raw: Path, settings: PackSettings, out: Path, workers: int | None = None) -> tuple[int, list[Broken]]:
     """Pack the archive in the folder `raw` into the existing folder `out`.
 
-    `workers` is the number of processes (one a core by default); it changes the time, never the bytes. Pixels pass
-    through, so memory does not grow with them; what stays is a row of facts for each image, about 1 KB.
-    Returns how many images were packed, and those set aside.
+    `workers` is the number of processes (by default one per core); it affects the time, never the bytes. Pixels are
+    written as they come, so memory does not grow with them; only about 1 KB of metadata per image is kept.
+    Returns the number of packed images, and those that were excluded.
 
     Raises DarkroomError when the archive is damaged, has a wrong layout, or a class has no readable image.
     """
@@ -49,7 +49,7 @@ def pack(raw: Path, settings: PackSettings, out: Path, workers: int | None = Non
         _write_header(file, len(records), settings.image_size)
     layout.refuse_unreadable_classes(items, (record.label for record in records), broken, contents.archive)
     header = [field.name for field in fields(Record)]
-    index = pd.DataFrame(map(attrgetter(*header), records), columns=header)  # astuple takes ten times as long
+    index = pd.DataFrame(map(attrgetter(*header), records), columns=header)  # astuple is ten times slower
     frames.write(out / "index.csv", index, escape=False)
     aside = pd.DataFrame(map(astuple, broken), columns=[field.name for field in fields(Broken)])
     frames.write(out / "broken.csv", aside.sort_values("name", kind="stable", ignore_index=True))
@@ -59,6 +59,6 @@ def pack(raw: Path, settings: PackSettings, out: Path, workers: int | None = Non
 
 
 def _write_header(file: BinaryIO, count: int, size: int) -> None:
-    """Write a .npy header; NumPy leaves room in it for the first axis to grow, so its length never changes."""
+    """Write a .npy header; NumPy reserves space in it for the first axis to grow, so its length never changes."""
     header = {"descr": "|u1", "fortran_order": False, "shape": (count, size, size, 3)}
     np.lib.format.write_array_header_1_0(file, header)

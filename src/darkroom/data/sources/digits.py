@@ -20,16 +20,16 @@ ORIGIN = Origin(
 
 
 def read() -> npt.NDArray[np.float64]:
-    """Return a row an image, shape (1797, 65): 64 pixels from 0 to 16, then the digit.
+    """Return one row per image, shape (1797, 65): 64 pixels from 0 to 16, then the digit.
 
-    As `sklearn.datasets.load_digits` reads them, whose import would take longer than the whole stage.
+    The same as `sklearn.datasets.load_digits`, whose import would take longer than the whole stage.
     """
     path = metadata.distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz")
     return np.loadtxt(str(path), delimiter=",")
 
 
 def fetch(out: Path) -> Origin:
-    """Write `digits.zip` into the folder `out`: ten class folders of 8×8 grey PNG files, no network needed."""
+    """Write `digits.zip` to the folder `out`: ten class folders of 8×8 grey PNG files. Needs no network access."""
     table = read()
     images, labels = table[:, :-1].reshape(-1, 8, 8), table[:, -1]
     grey = np.round(images * (255 / 16)).astype(np.uint8)  # stored as 17 levels, 0 to 16
@@ -37,6 +37,6 @@ def fetch(out: Path) -> Origin:
         for number, (pixels, label) in enumerate(zip(grey, labels.astype(int), strict=True)):
             png = io.BytesIO()
             Image.fromarray(pixels).save(png, "PNG")
-            # ZipInfo's own date is fixed (1980), so that the archive is the same bytes every time.
+            # ZipInfo's default date is fixed (1980), so that the archive always has the same bytes.
             archive.writestr(zipfile.ZipInfo(f"digits/{label}/{number:04}.png"), png.getvalue())
     return ORIGIN

@@ -16,14 +16,14 @@ from darkroom.foundations.errors import DarkroomError
 
 MAX_DOWNLOAD = 500_000_000_000
 """Size in bytes of the largest archive that is downloaded."""
-CHANGED = "changed while it was read: start again when nothing writes there"
+CHANGED = "changed while it was being read: start again when no program is writing there"
 
 
 def fetch(settings: FolderSource, inbox: Path, downloads: Path, out: Path) -> Origin:
-    """Bring the archive, or the folder as a tar archive, into the folder `out`; `downloads` keeps unfinished ones.
+    """Copy the archive, or the folder as a tar archive, to the folder `out`; partial downloads are kept in `downloads`.
 
-    Raises DarkroomError when there is nothing, too much, no classes, a wrong manifest, a wrong checksum, or when
-    `settings.classes` renames a class that is not there.
+    Raises DarkroomError when there are no images, too many bytes, no classes, an invalid manifest or a wrong checksum,
+    or when `settings.classes` renames a class that does not exist.
     """
     left_out: list[str] = []
     if settings.url:
@@ -38,10 +38,10 @@ def fetch(settings: FolderSource, inbox: Path, downloads: Path, out: Path) -> Or
             shutil.copyfile(found, path)
         if settings.sha256 and (digest := files.sha256(path)) != settings.sha256:
             raise DarkroomError(
-                f"{naming.shown(place)} has SHA-256 {digest}, not {settings.sha256} as params.yaml says: "
-                "check which one is right"
+                f"{naming.shown(place)} has SHA-256 {digest}, but params.yaml has {settings.sha256}: "
+                "check which one is correct"
             )
-    arrangement = manifest.arrange(path, left_out)  # a wrong layout ends here, before anything is written
+    arrangement = manifest.arrange(path, left_out)  # reports a wrong layout before anything is written
     layout.rename(arrangement.items, settings.classes, naming.shown(path.name))
     layout.warn(arrangement.warnings)
     title = Path(urlsplit(settings.url).path if settings.url else settings.path or "").name
@@ -54,9 +54,9 @@ def fetch(settings: FolderSource, inbox: Path, downloads: Path, out: Path) -> Or
 
 
 def locate(place: Path, *, is_inbox: bool = False) -> Path:
-    """Return the archive that `place` is or holds, or `place` itself where it holds class folders or a manifest.
+    """Return the archive that `place` is or contains, or `place` itself if it contains class folders or a manifest.
 
-    Raises DarkroomError when there is nothing, or more than one of them.
+    Raises DarkroomError when there is nothing, or more than one archive.
     """
     if place.is_file():
         archive.refuse_name(naming.shown(place.parent), place.name)
@@ -70,13 +70,13 @@ def locate(place: Path, *, is_inbox: bool = False) -> Path:
     folders = [path for path in entries if path.is_dir()]
     if len(archives) > 1 or (archives and folders):
         names = naming.listed([path.name for path in (*archives, *folders)])
-        raise DarkroomError(f"{naming.shown(place)} holds {names}: leave one archive, or class folders alone")
+        raise DarkroomError(f"{naming.shown(place)} contains {names}: keep one archive, or only class folders")
     if archives:
         archive.refuse_name(naming.shown(place), archives[0].name)
         return archives[0]
     if not folders and not any(manifest.is_manifest(path.name) for path in entries):
         remedy = "put an archive or class folders there" if is_inbox else layout.EXAMPLE
-        raise DarkroomError(f"{naming.shown(place)} holds no images: {remedy}{_left_behind(place)}")
+        raise DarkroomError(f"{naming.shown(place)} contains no images: {remedy}{_left_behind(place)}")
     return place
 
 
@@ -86,16 +86,16 @@ def _left_behind(place: Path) -> str:
     if place.is_absolute() or workspace / ".dvc" / "tmp" / "exps" not in Path.cwd().parents:
         return ""
     return (
-        ". This experiment (--temp or --queue) runs in a copy of the project that holds only what git knows, and git "
-        f"does not know the images in {workspace / place}: set source.path to that folder, or run without "
+        ". This experiment (--temp or --queue) runs in a copy of the tracked files, which does not include the images "
+        f"in {workspace / place}: set source.path to that folder, or run without "
         "--temp and --queue"
     )
 
 
 def _pack_folder(folder: Path, path: Path) -> list[str]:
-    """Write a folder's visible images and its manifest as a tar archive; return the names of other files.
+    """Write the visible images and the manifest of a folder as a tar archive; return the names of other files.
 
-    Its bytes depend on names and contents alone.
+    Its bytes depend only on names and contents.
     """
     left_out = []
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
@@ -112,13 +112,13 @@ def _pack_folder(folder: Path, path: Path) -> list[str]:
 
 
 def _add_file(tar: tarfile.TarFile, info: tarfile.TarInfo, file: Path) -> None:
-    """Add a file as it is now. Raises DarkroomError when its size changes meanwhile."""
+    """Add a file in its current state. Raises DarkroomError when its size changes meanwhile."""
     with file.open("rb") as content:
         info.size = os.fstat(content.fileno()).st_size
         try:
             tar.addfile(info, content)
         except OSError as error:
-            if error.errno is not None:  # else tarfile's own: the file ended early
+            if error.errno is not None:  # otherwise raised by tarfile, because the file ended early
                 raise
             raise DarkroomError(f"{file} {CHANGED}") from None
         if content.read(1):
@@ -130,7 +130,5 @@ def _download(url: str, sha256: str, downloads: Path, out: Path) -> Path:
     if not archive.is_archive(Path(name)):
         raise DarkroomError(f"url '{naming.shown_address(url)}' must end in one of {', '.join(archive.SUFFIXES)}")
     checksum = fetching.Checksum("sha256", sha256)
-    fetching.fetch(
-        [url], checksum, downloads, out / name, MAX_DOWNLOAD, "check the address, the network and the checksum"
-    )
+    fetching.fetch([url], checksum, downloads, out / name, MAX_DOWNLOAD, "check the URL, the network and the checksum")
     return out / name

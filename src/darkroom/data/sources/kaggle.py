@@ -1,7 +1,7 @@
 """Image data sets from Kaggle, downloaded by the official command line client.
 
-The client is run as a command, since importing it may end the process. It prints some failures and still ends with
-status 0, so the archive is believed and not the status; what the client prints decides what the user is told.
+The client runs as a command, because importing it may end the process. It reports some failures with exit status 0, so
+success is determined by the archive; the client's output determines the message for the user.
 """
 
 import os
@@ -32,7 +32,7 @@ STALLED = 400.0
 KEPT_LINES = 50
 """Number of last lines of the client's output that are examined."""
 ADVICE = (
-    "make a token at https://www.kaggle.com/settings/api and put it into KAGGLE_API_TOKEN or ~/.kaggle/access_token"
+    "create a token at https://www.kaggle.com/settings/api and put it into KAGGLE_API_TOKEN or ~/.kaggle/access_token"
 )
 
 FAILURES = (
@@ -49,25 +49,25 @@ FAILURES = (
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run of the client ended: its status and the last lines it printed, without progress bars."""
+    """Result of a client run: exit status, and the last lines of output without progress bars."""
 
     status: int
     lines: list[str]
 
 
 def fetch(settings: KaggleSource, entry: str, downloads: Path, out: Path) -> Origin:
-    """Bring the set's archive into the folder `out`; `downloads` keeps what has come of it until then.
+    """Download the archive of the data set to the folder `out`; partial downloads are kept in `downloads`.
 
-    entry: that of `datasets` which names the set, for messages.
+    entry: its name in `datasets`, for messages.
 
-    Raises DarkroomError when there is no client, when Kaggle refuses, or when the archive is broken or has no
-    class folders.
+    Raises DarkroomError when the client is missing, when Kaggle rejects the request, or when the archive is damaged or
+    has no class folders.
     """
     name = settings.dataset.split("/")[1]
     path = downloads / settings.dataset.replace("/", "_") / f"{name}.zip"
     path.parent.mkdir(parents=True, exist_ok=True)
     _download(settings, entry, path)
-    # A wrong layout is reported now, before any image is decoded.
+    # Report a wrong layout before any image is decoded.
     arrangement = manifest.arrange(path)
     layout.rename(arrangement.items, settings.classes, path.name)
     layout.warn(arrangement.warnings)
@@ -76,10 +76,10 @@ def fetch(settings: KaggleSource, entry: str, downloads: Path, out: Path) -> Ori
 
 
 def _download(settings: KaggleSource, entry: str, path: Path) -> None:
-    """Run the client until the archive at `path` is whole."""
+    """Run the client until the archive at `path` is complete."""
     dataset = settings.dataset
     command = [_client(), "datasets", "download", dataset, "--path", str(path.parent)]
-    # A run that was killed may have left all of it; the client keeps a second file beside one that is not whole.
+    # A killed run may have left the complete file; the client keeps a second file next to an incomplete one.
     if path.exists() and len(list(path.parent.iterdir())) == 1 and _fault(path) is None:
         return
     was_broken = False
@@ -102,21 +102,21 @@ def _download(settings: KaggleSource, entry: str, path: Path) -> None:
 
 
 def _client() -> str:
-    """Return the client's path: the one of this environment before any other."""
+    """Return the client's path, preferably the one of this environment."""
     places = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     if found := shutil.which("kaggle", path=places):
         return found
     raise DarkroomError(
-        "the kaggle command is not here: install the project's packages (make env) or pip install kaggle"
+        "the kaggle command is missing: install the project's packages (make env) or run pip install kaggle"
     )
 
 
 def _run(command: Sequence[str]) -> Ended:
-    """Run the client to its end; its progress bar is passed on to a terminal."""
+    """Run the client to completion; its progress bar is shown on a terminal."""
     lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     kept: deque[str] = deque(maxlen=KEPT_LINES)
-    # Through a pipe: should this process be killed, the client ends with its next word, and never writes beside
-    # the client of the next run.
+    # Through a pipe: if this process is killed, the client ends at its next output, and never writes at the same
+    # time as the client of the next run.
     with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -136,7 +136,7 @@ def _run(command: Sequence[str]) -> Ended:
             return Ended(process.wait(), [line for line in kept if line])
         except queue.Empty:
             raise DarkroomError(
-                f"Kaggle's client said nothing for {STALLED:.0f} s: run again, what has come is continued"
+                f"Kaggle's client printed nothing for {STALLED:.0f} s: run again; the download resumes"
             ) from None
         finally:
             process.kill()
@@ -149,7 +149,7 @@ def _drain(output: IO[str], lines: "queue.SimpleQueue[str | None]") -> None:
 
 
 def _fault(path: Path) -> str | None:
-    """Return what is wrong with a zip archive, None when every member that is not too large has its checksum."""
+    """Return the error in a zip archive, or None if all members that are not too large have the right checksum."""
     if not path.is_file():
         return "it is missing"
     try:
@@ -157,12 +157,14 @@ def _fault(path: Path) -> str | None:
             if isinstance(member.data, str) and not member.too_large:
                 return f"{naming.shown(member.name)}: {member.data}"
     except DarkroomError as error:
-        return str(error).rpartition(": ")[0] or str(error)  # without its remedy: Kaggle's archives are fetched again
+        return str(error).rpartition(": ")[0] or str(
+            error
+        )  # without its remedy, because the archive is downloaded again
     return None
 
 
 def _explain(settings: KaggleSource, entry: str, path: Path, ended: Ended) -> tuple[str, str, bool]:
-    """Return what went wrong, the remedy, and whether another try may help."""
+    """Return what went wrong, the remedy, and whether retrying may help."""
     dataset = settings.dataset
     text = "\n".join(ended.lines)
     kind = next((kind for pattern, kind in FAILURES if re.search(pattern, text, re.IGNORECASE)), "")
@@ -170,31 +172,31 @@ def _explain(settings: KaggleSource, entry: str, path: Path, ended: Ended) -> tu
     come = path.stat().st_size / 1e6 if path.exists() else 0
     match kind:
         case "busy":
-            return "Kaggle's rate limit is reached (429)", "wait some minutes and run again", True
+            return "Kaggle's rate limit is reached (429)", "wait a few minutes and run again", True
         case "credentials" if place:
-            return f"Kaggle refuses the credentials in {place} (401)", f"{ADVICE}, or {by_hand}", False
+            return f"Kaggle rejects the credentials in {place} (401)", f"{ADVICE}, or {by_hand}", False
         case "credentials":
-            problem = f"Kaggle wants credentials for {dataset} (401) and there are none"
+            problem = f"Kaggle requires credentials for {dataset} (401), and there are none"
             return problem, f"{ADVICE}, or {by_hand}", False
         case "forbidden":
             remedy = f"open {_page(dataset)} and accept its terms; " + (f"then check {place}" if place else ADVICE)
-            return f"Kaggle does not let you have {dataset} (403)", remedy, False
+            return f"Kaggle denies access to {dataset} (403)", remedy, False
         case "unknown":
-            remedy = "source.dataset must be OWNER/NAME as in its address; a private set needs its owner's credentials"
+            remedy = "source.dataset must be OWNER/NAME as in its URL; a private data set needs its owner's credentials"
             return f"Kaggle has no data set {dataset} (404)", remedy, False
         case "down":
-            return "Kaggle's server has a failure of its own", "run again later", True
+            return "Kaggle's server reports an internal error", "run again later", True
         case "cut":
-            return f"the download of {dataset} was cut after {come:.1f} MB", "run again, and it continues there", False
+            return f"the download of {dataset} was interrupted after {come:.1f} MB", "run again to resume it", False
         case "unreachable":
             return "Kaggle cannot be reached", f"check the network and the proxy, or {by_hand}", False
     last = naming.shown(_without_secrets(ended.lines[-1])) if ended.lines else "nothing"
-    problem = f"the kaggle command brought no archive (status {ended.status}); its last words: {last}"
-    return problem, f"try it by hand: kaggle datasets download {dataset}", False
+    problem = f"the kaggle command downloaded no archive (status {ended.status}); its last output: {last}"
+    return problem, f"try it manually: kaggle datasets download {dataset}", False
 
 
 def _credentials() -> str:
-    """Return where the client finds credentials, or nothing; they themselves are never read."""
+    """Return where the client finds credentials, or an empty string; the credentials themselves are never read."""
     if os.environ.get("KAGGLE_API_TOKEN"):
         return "KAGGLE_API_TOKEN"
     if os.environ.get("KAGGLE_KEY"):
@@ -214,10 +216,10 @@ def _without_secrets(line: str) -> str:
 
 
 def _by_hand(settings: KaggleSource, entry: str) -> str:
-    """Return how a person brings the archive here from another machine."""
+    """Return instructions for copying the archive from another machine."""
     named = f" -S 'datasets.folder.source.classes=${{datasets.{entry}.source.classes}}'" if settings.classes else ""
     return (
-        f"fetch the archive elsewhere from {_page(settings.dataset)}, put it into data/inbox/ and run "
+        f"download the archive elsewhere from {_page(settings.dataset)}, put it into data/inbox/ and run "
         f"`dvc exp run -S dataset=folder{named}`"
     )
 

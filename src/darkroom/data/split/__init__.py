@@ -1,1 +1,1 @@
-"""From packed images to a split without copies across it."""
+"""From packed images to a split that keeps copies together."""

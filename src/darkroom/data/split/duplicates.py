@@ -1,11 +1,11 @@
-"""Copies of one image, exact and near, across a whole data set.
+"""Detection of exact and near copies in a data set.
 
 Exact copies have the same bytes. Near copies (re-encoded, resized, retouched) have perceptual hashes that differ in few
-bits, and pixels that prove it: the hash alone also joins whatever has the same few large shapes. Where pixels leave no
-doubt, the hash is not asked, since in smooth images many of its bits depend on next to nothing.
+bits, confirmed by comparing pixels, because the hash alone also matches images with the same few large shapes. If the
+pixels are almost identical, the hash is ignored, because in smooth images many of its bits depend on noise.
 
-Copies of one image are alike in every place. A large cluster in which they are not is a family, such as one coin
-turned by any angle, in which each image is like the next one: it is taken apart.
+All copies of an image resemble one another. A large cluster in which they do not is a family, such as one coin at many
+angles, in which each image resembles only the next one: such a cluster is divided.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,23 +21,23 @@ from darkroom.data.split.thumbnails import DETAIL, Details, Floats, Rows, Thumbn
 from darkroom.packed import Record
 
 ALIKE = 0.95
-"""Least correlation of the thumbnails of copies. Measured on all of CIFAR-10 with hashes up to 8 bits apart: 450 pairs
-pass, none under two classes, and JPEG quality 60 or a change of size to 0.5 or 1.5 leaves at least 0.966."""
+"""Minimum correlation of the thumbnails of copies. Measured on all of CIFAR-10 with hashes up to 8 bits apart: 450
+pairs pass, none in different classes, and JPEG quality 60 or resizing by 0.5 or 1.5 leaves at least 0.966."""
 SURE = 0.99
-"""From this correlation on, the hash is not asked. On CIFAR-10: 18 pairs, none under two classes (0.98: 65 and 2)."""
+"""Correlation above which the hash is ignored. On CIFAR-10: 18 pairs, none in different classes (0.98: 65 and 2)."""
 REMAINS = 0.8
-"""Least correlation of what remains of both when what the set has in common is removed. All 468 pairs of CIFAR-10 have
-0.82 or more, and the three changes leave at least 0.92; two of its images by chance 0.36 at most."""
+"""Minimum correlation of the residuals after removing what the images of the set have in common. All 468 pairs of
+CIFAR-10 have 0.82 or more, and the three changes leave at least 0.92; two random images of it have at most 0.36."""
 ACROSS = 0.98
-"""The same for copies under two classes, which are left out of everything: a false alarm costs two good images."""
+"""The same for copies in different classes, which are excluded: a false positive costs two good images."""
 FAMILY, FAMILY_SHARE = 20, 0.25
-"""A cluster may be a family from this many images on, and when it holds more than this share of a class."""
+"""Number of images, and fraction of a class, above which a cluster may be a family."""
 DEVIATION, COPIES_SHARE = 0.35, 0.9
-"""All are copies when one of them differs from this share of the cluster by at most this much in every place (see
-`Thumbnails.copies_share`). Measured: half of 60 changed copies of a photograph differ by 0.18 or less from one of them,
-half of the coins that are turned by chance by 0.49 or more."""
+"""All are copies if one of them differs from this fraction of the cluster by at most this much in every pixel (see
+`Thumbnails.copies_share`). Measured: half of 60 modified copies of a photograph differ by 0.18 or less from one of
+them, half of the coins at random angles by 0.49 or more."""
 BLOCK = 64
-"""Rows compared with all others at once, which bounds memory."""
+"""Number of rows compared with all others at once, which bounds memory."""
 
 
 @dataclass(frozen=True)
@@ -47,17 +47,16 @@ class Copies:
     exact: Rows
     """Shape (N,): equal numbers for equal bytes."""
     clusters: Rows
-    """Shape (N,): equal numbers for images that copies connect, exact or near, also through others."""
+    """Shape (N,): equal numbers for images that are connected by copies, exact or near, directly or indirectly."""
     conflicts: npt.NDArray[np.bool_]
-    """Shape (N,): whether the image itself has a copy under another class."""
+    """Shape (N,): whether the image itself has a copy in another class."""
 
 
 def find(records: Sequence[Record], images: npt.NDArray[np.uint8], tolerance: int) -> Copies:
-    """Find all copies among `records`, of which `images` (N, S, S, 3) holds the pixels.
+    """Find all copies among `records`; `images`, shape (N, S, S, 3), contains the pixels.
 
-    Near copies differ in at most `tolerance` of the 64 bits of their hashes, or are alike beyond doubt; at 0 only exact
-    copies are looked for. All pairs are compared, so time grows with the square of N (60,000: about 5 s), and memory
-    with N.
+    Near copies differ in at most `tolerance` of the 64 bits of their hashes, or are almost identical; 0 finds only
+    exact copies. All pairs are compared, so time grows with the square of N (60,000: about 5 s), and memory with N.
     """
     labels = np.unique([record.label for record in records], return_inverse=True)[1].astype(np.int64)
     exact = np.unique([record.sha256 for record in records], return_inverse=True)[1].astype(np.int64)
@@ -76,8 +75,8 @@ def find(records: Sequence[Record], images: npt.NDArray[np.uint8], tolerance: in
         by_pixels = zip(_near_shadows(thumbnails.shadows(rows)), repeat(SURE))
         for (first, second), least in chain(by_hash, by_pixels):
             first, second = rows[first], rows[second]
-            # What is connected already and says the same class can tell nothing new: so a burst of a thousand
-            # images takes no million looks.
+            # Images that are already connected and have the same class need no comparison, so a burst of a thousand
+            # images does not need a million.
             news = (clusters[first] != clusters[second]) | (labels[first] != labels[second])
             first, second = first[news], second[news]
             alike = thumbnails.correlation(first, second) >= least
@@ -92,9 +91,9 @@ def find(records: Sequence[Record], images: npt.NDArray[np.uint8], tolerance: in
 
 
 def _take_families_apart(clusters: Rows, exact: Rows, labels: Rows, thumbnails: Thumbnails) -> Rows:
-    """Return `clusters` with each family divided by what its images do not have in common.
+    """Return `clusters` with each family divided into groups of similar images.
 
-    Each image goes to the one most like it among some that are not alike; so do its own copies.
+    Each image, with its own copies, joins the most similar one of several representatives that differ from one another.
     """
     result, class_sizes = clusters.copy(), np.bincount(labels)
     for cluster in np.flatnonzero(np.bincount(clusters) >= FAMILY):
@@ -110,7 +109,7 @@ def _take_families_apart(clusters: Rows, exact: Rows, labels: Rows, thumbnails: 
 
 
 def connect(numbers: Rows, left: Rows, right: Rows) -> Rows:
-    """Return `numbers` with those made equal that the edges from `left` to `right` connect.
+    """Return `numbers` after merging those that are connected by the edges from `left` to `right`.
 
     numbers: shape (N,), from 0. left, right: shape (edges,), among the numbers.
     """
@@ -123,18 +122,18 @@ def connect(numbers: Rows, left: Rows, right: Rows) -> Rows:
 
 
 def _near_hashes(hashes: npt.NDArray[np.uint64], tolerance: int) -> Iterator[tuple[Rows, Rows]]:
-    """Yield the places of all pairs of hashes that differ in at most `tolerance` bits, block by block."""
+    """Yield the indices of all pairs of hashes that differ in at most `tolerance` bits, block by block."""
     for begin in range(0, len(hashes), BLOCK):
         bits = np.bitwise_count(hashes[begin : begin + BLOCK, None] ^ hashes[None, begin:])
         yield _pairs(bits <= tolerance, begin)
 
 
 def _near_shadows(shadows: Floats) -> Iterator[tuple[Rows, Rows]]:
-    """Yield the places of all pairs of shadows, shape (rows, waves), near enough for `SURE`, block by block.
+    """Yield the indices of all pairs of projections, shape (rows, waves), close enough for `SURE`, block by block.
 
-    Thumbnails that correlate at c are sqrt(2 - 2c) apart at length 1, and their shadows no farther.
+    Normalised thumbnails with correlation c have distance sqrt(2 - 2c), and their projections at most that.
     """
-    distance = np.sqrt(2 - 2 * SURE) * 1.01  # room for rounding
+    distance = np.sqrt(2 - 2 * SURE) * 1.01  # tolerance for rounding
     order = np.argsort(shadows[:, 0], kind="stable")
     shadows = shadows[order]
     # The product of these two is half the squared distance, subtracted from half of the largest allowed.
@@ -148,7 +147,7 @@ def _near_shadows(shadows: Floats) -> Iterator[tuple[Rows, Rows]]:
 
 
 def _pairs(close: npt.NDArray[np.bool_], begin: int) -> tuple[Rows, Rows]:
-    """Return the places of the pairs in `close`, whose rows and columns begin at the place `begin`, each pair once."""
+    """Return the indices of the pairs in `close`, whose rows and columns start at `begin`, each pair once."""
     first, second = np.divmod(np.flatnonzero(close), close.shape[1])
     once = first < second
     return begin + first[once], begin + second[once]

@@ -1,4 +1,4 @@
-"""Which image trains, which chooses and which is only scored."""
+"""The split into training, validation and test images."""
 
 import hashlib
 import math
@@ -16,29 +16,29 @@ from darkroom.foundations.errors import DarkroomError
 from darkroom.packed import LEFT_OUT, SPLITS, Record, SplitName
 
 SLACK = 0.1
-"""How far a share may be from what was asked, as a part of it. The wider, the fewer images move when others are
-added: with a fifth more, of a class of 100 or 1,000 on average 1.7% and 0.06%, and without any slack 2.6% and 0.9%."""
+"""Relative deviation of a split's size from the requested one. A larger value moves fewer images when others are added:
+with a fifth more, on average 1.7% and 0.06% of a class of 100 or 1,000, compared with 2.6% and 0.9% at 0."""
 
 
 @dataclass(frozen=True)
 class Division:
-    """A split: for each record its place, and whether it is a test image that leaks into the source's training."""
+    """The split of each record, and whether it is a test image that leaks into the source's training split."""
 
     splits: list[str]
-    """One of `SPLITS` or `LEFT_OUT`."""
+    """One of `SPLITS`, or `LEFT_OUT`."""
     leaks: list[bool]
-    """Whether the source gives a copy of this test image for training or validation as well (it is left out)."""
+    """Whether the source has a copy of this test image among its training or validation images (which is excluded)."""
 
 
 @dataclass(frozen=True)
 class _Unit:
-    """Images that stay on one side: copies of one another, and those of one group."""
+    """Images that stay together: copies of one another, and those of one group."""
 
     place: float
-    """A hash of seed and content, 0 to 1: equal for equal content, whatever else is in the data set."""
+    """A hash of seed and content, 0 to 1, which does not depend on the rest of the data set."""
     rows: list[int]
     held: bool = False
-    """Whether one of them is a test image from before."""
+    """Whether one of them is a recorded test image."""
 
 
 def divide(
@@ -48,20 +48,19 @@ def divide(
     seed: int,
     held: Collection[str] = frozenset(),
 ) -> Division:
-    """Divide records into train, validation and test: seeded, stratified by class, copies and groups kept together.
+    """Split records into train, validation and test: seeded, stratified by class, with copies and groups kept together.
 
-    Each unit of images that belong together has a place between 0 and 1, a hash of the seed and of its group or its
-    content. Within each class the lowest places are the test split, the next ones validation; the borders lie at the
-    shares themselves, and give way only as far as a share would be more than `SLACK` off. So images that are added
-    later move others only where the borders must give way.
+    Each unit of images that stay together has a position between 0 and 1, a hash of the seed and of its group or its
+    content. Within each class, the lowest positions are the test split, the next ones validation. The borders are at
+    the requested fractions, and move only if a split would otherwise deviate by more than `SLACK`. Images that are
+    added later therefore move others only when a border has to move.
 
-    held: SHA-256 of the test images from before. A class that has some of them keeps these and gets no others; what
-    belongs together with one of them, as a copy or by its group, is left out.
+    held: SHA-256 of the recorded test images. A class that has some of them keeps these and gets no others; copies of
+    them, and images of their groups, are excluded.
 
-    A split that the source brings along is kept, and what it lacks is taken from its training images, also the
-    validation images of a single class. Of copies on two
-    sides of it the strictest stays and the others are left out. An image that has a copy under another class is left
-    out, unless the source says that it is a test image.
+    A split that the source defines is kept. What it lacks is taken from its training images, including the validation
+    images of single classes. Of copies in several splits, those in the strictest one stay, and the others are excluded.
+    An image with a copy in another class is excluded, unless it is in the source's own test split.
 
     Raises DarkroomError that names the classes that are too small.
     """
@@ -72,7 +71,7 @@ def divide(
     given = {record.split for record in records}
     held = frozenset() if "test" in given else frozenset(held)
     for unit in units:
-        # The strictest split wins: the exam is never seen before.
+        # The strictest split wins, so that test images are never trained on.
         strictest = max((records[row].split for row in unit.rows), key=("", *SPLITS).index)
         usable = [row for row in unit.rows if not copies.conflicts[row]]
         is_held = any(records[row].sha256 in held for row in unit.rows)
@@ -86,13 +85,14 @@ def divide(
         leaks[row] = True
     validated = {record.label for record, split in zip(records, splits, strict=True) if split == "validation"}
     for label, stratum in strata.items():
-        # Without an image of the class on validation, no choice would know it.
+        # Without a validation image of the class, model selection would ignore it.
         drawn = _draw(stratum, settings, given if label in validated else given - {"validation"})
         for unit, split in zip(stratum, drawn, strict=True):
             rows = [row for row in unit.rows if records[row].sha256 in held] if unit.held else unit.rows
             evaluated: set[int] = set()
             for row in rows:
-                # One of several copies is scored: the others are no independent evidence, and no interval knows that.
+                # Only one of several copies is a test image: the others would not be independent, and narrow the
+                # intervals.
                 cluster = int(copies.clusters[row])
                 splits[row] = LEFT_OUT if split != "train" and cluster in evaluated else split
                 evaluated.add(cluster)
@@ -106,8 +106,8 @@ def _units(records: Sequence[Record], copies: Copies, seed: int) -> list[_Unit]:
         rows_of[int(number)].append(row)
     units = []
     for rows in rows_of.values():
-        # The first by name of the groups or contents stands for all, and alone decides: so the place of a large unit
-        # is as random as that of a small one, and a group may grow without moving.
+        # The first of its groups or contents by name determines the position, so that a large unit is placed as
+        # randomly as a small one, and a group can grow without moving.
         key = min((records[row].group for row in rows if records[row].group), default="")
         key = f"group {key}" if key else min(records[row].sha256 for row in rows)
         digest = hashlib.sha256(f"{seed} {key}".encode()).digest()
@@ -116,7 +116,7 @@ def _units(records: Sequence[Record], copies: Copies, seed: int) -> list[_Unit]:
 
 
 def together(records: Sequence[Record], copies: Copies) -> Rows:
-    """Return equal numbers for the records that copies or groups connect."""
+    """Return equal numbers for the records that are connected by copies or groups."""
     first: dict[str, int] = {}
     rows = [row for row, record in enumerate(records) if record.group]
     mates = [first.setdefault(records[row].group, row) for row in rows]
@@ -125,7 +125,7 @@ def together(records: Sequence[Record], copies: Copies) -> Rows:
 
 
 def _leaking(records: Sequence[Record], copies: Copies) -> list[int]:
-    """Return the source's own test rows of which it gives a copy elsewhere."""
+    """Return the rows of the source's own test split that have a copy in its other splits."""
     elsewhere = {copies.clusters[row] for row, record in enumerate(records) if record.split != "test"}
     return [row for row, record in enumerate(records) if record.split == "test" and copies.clusters[row] in elsewhere]
 
@@ -136,7 +136,7 @@ def _main_class(records: Sequence[Record], rows: Sequence[int]) -> str:
 
 
 def _draw(stratum: Sequence[_Unit], settings: SplitSettings, given: set[str]) -> list[SplitName]:
-    """Return the split of each unit of a class; those of `given` need no units from here."""
+    """Return the split of each unit of a class; splits in `given` need no units from here."""
     total = sum(len(unit.rows) for unit in stratum)
     validates = "validation" not in given
     tests = {number for number, unit in enumerate(stratum) if unit.held}
@@ -145,8 +145,8 @@ def _draw(stratum: Sequence[_Unit], settings: SplitSettings, given: set[str]) ->
         tests = _lowest(stratum, places, settings.test, total, 1 + validates)
     drawn: list[SplitName] = ["test" if number in tests else "train" for number in range(len(stratum))]
     if validates:
-        # From where the test split ends. What lies before it and is no test image came later or when the border gave
-        # way: it comes last, so that the validation images stay while the class grows.
+        # Starts where the test split ends. Units before that which are not test images were added later or when the
+        # border moved. They come last, so that the validation images stay the same while the class grows.
         begin = 0.0 if "test" in given else settings.test
         rest = [number for number in range(len(stratum)) if number not in tests]
         places = [(stratum[number].place - begin) % 1 for number in rest]
@@ -157,9 +157,9 @@ def _draw(stratum: Sequence[_Unit], settings: SplitSettings, given: set[str]) ->
 
 
 def _lowest(units: Sequence[_Unit], places: Sequence[float], share: float, total: int, needed: int) -> set[int]:
-    """Return which units have the lowest places, up to about `share` of `total` images.
+    """Return which units have the lowest positions, up to about `share` of `total` images.
 
-    At least one, and `needed` or more are left for other splits where there are enough.
+    At least one, and at least `needed` are left for other splits if there are enough.
     """
     order = sorted(range(len(units)), key=places.__getitem__)
     natural = sum(place < share for place in places)
@@ -169,7 +169,7 @@ def _lowest(units: Sequence[_Unit], places: Sequence[float], share: float, total
 
 
 def _near_share(sizes: Rows, natural: int, target: float) -> int:
-    """Return the border nearest to `natural` up to which about `target` images lie.
+    """Return the border nearest to `natural` up to which there are about `target` images.
 
     sizes: shape (units + 1,), the number of images before each border.
     """
@@ -177,7 +177,7 @@ def _near_share(sizes: Rows, natural: int, target: float) -> int:
     least, most = int(np.searchsorted(sizes, low)), int(np.searchsorted(sizes, high, side="right")) - 1
     if least <= most:
         return min(max(natural, least), most)
-    # No border lies within the slack, since units are large or few.
+    # No border is within the slack, because units are large or few.
     return min((most, min(least, len(sizes) - 1)), key=lambda border: abs(float(sizes[border]) - target))
 
 
@@ -189,7 +189,7 @@ def _refuse_small(records: Sequence[Record], units: Sequence[_Unit], splits: Seq
     if small and all(given[label] == counts[label] for label in small):
         listed = naming.listed([f"{label} ({counts[label]})" for label in small])
         raise DarkroomError(
-            f"no image to train on in {listed}: the source gives all of them for validation or test; give some for "
+            f"no training images in {listed}: the source assigns all of them to validation or test; add some for "
             "training, or remove the class"
         )
     if small:
@@ -197,7 +197,7 @@ def _refuse_small(records: Sequence[Record], units: Sequence[_Unit], splits: Seq
         of = {label: f" of {counts[label]}" if counts[label] > apart[label] else "" for label in small}
         listed = naming.listed([f"{label} ({apart[label]}{of[label]})" for label in small])
         raise DarkroomError(
-            f"too few different images to train on in {listed}: a class needs at least 3, better 30, and copies or "
+            f"too few distinct images to train on in {listed}: a class needs at least 3, better 30, and copies or "
             "images of one group count as one; add images, remove the class, or lower split.near_copies if they "
-            "are no copies"
+            "are not copies"
         )

@@ -1,4 +1,4 @@
-"""What the split leaves: `data/split.csv`, `data/copies.csv` and the counts in `metrics/data.json`."""
+"""Outputs of the split: `data/split.csv`, `data/copies.csv` and the counts in `metrics/data.json`."""
 
 import hashlib
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from darkroom.packed import LEFT_OUT, SPLITS, Packed, fingerprint, read_split
 def write_split(
     path: Path, classes: Sequence[str], labels: Sequence[int], splits: Sequence[str], leaks: Sequence[bool] = ()
 ) -> None:
-    """Write `split.csv`: one line a packed row (row, class name, split, leak as 1 or 0); no `leaks` are none."""
+    """Write `split.csv`: one line per packed row (row, class name, split, leak as 1 or 0); empty `leaks` mean none."""
     names = [classes[label] for label in labels]
     leak = np.array(leaks or [False] * len(names), dtype=int)
     frame = pd.DataFrame({"row": range(len(names)), "label": names, "split": splits, "leak": leak})
@@ -25,10 +25,10 @@ def write_split(
 
 
 def summarise(packed: Packed, copies: Copies, division: Division, folder: Path, split: Path) -> dict[str, Any]:
-    """Return counts by split and class, what was found and set aside, and the data's fingerprint.
+    """Return counts by split and class, the numbers of copies and excluded images, and the hash of the data.
 
-    `copies` and `near_copies` count images beyond the first of their kind, `conflicts` those with a copy under
-    another class, `leaks` the source's test images that it gives for training or validation as well.
+    `copies` and `near_copies` count images beyond the first of each cluster, `conflicts` those with a copy in another
+    class, `leaks` the source's test images with a copy among its training or validation images.
     """
     labels = [record.label for record in packed.records]
     counts = pd.crosstab(np.array(labels, dtype=object), np.array(division.splits, dtype=object))
@@ -59,7 +59,7 @@ def summarise(packed: Packed, copies: Copies, division: Division, folder: Path, 
 
 
 def _test_hash(packed: Packed, division: Division) -> str:
-    """Return a hash of which images are scored and of their classes: while it is the same, accuracies compare."""
+    """Return a hash of the test images and their classes: while it is the same, scores are comparable."""
     pairs = zip(packed.records, division.splits, strict=True)
     lines = sorted(f"{record.sha256} {record.label}" for record, split in pairs if split == "test")
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
@@ -68,8 +68,8 @@ def _test_hash(packed: Packed, division: Division) -> str:
 def list_copies(packed: Packed, copies: Copies, division: Division) -> pd.DataFrame:
     """Return `data/copies.csv`: every image that has a copy, cluster by cluster, conflicts first.
 
-    `copy` is exact for an image whose bytes another one has, else near; `conflict` is 1 where a copy has another
-    class; `split` is where the image went.
+    `copy` is exact for an image whose bytes occur again, otherwise near; `conflict` is 1 if a copy has another class;
+    `split` is the split of the image.
     """
     same = np.bincount(copies.exact)[copies.exact]
     frame = pd.DataFrame({

@@ -1,4 +1,4 @@
-"""Thumbnails of a data set, how alike two are, and how alike they are beyond what the whole set has in common."""
+"""Thumbnails of a data set, and their similarity with and without what the whole set has in common."""
 
 from functools import cached_property
 
@@ -10,34 +10,34 @@ Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
 DETAIL = 16
-"""Pixels along each side of the thumbnails that are compared. An image that was stored smaller has not that much to
-compare: of the 8×8 digits, different ones are more alike (correlation 0.996) than one and its JPEG copy (0.991)."""
+"""Side in pixels of the thumbnails that are compared. Smaller images do not have enough detail: among the 8×8 digits,
+different ones are more similar (correlation 0.996) than an image and its JPEG copy (0.991)."""
 WAVES = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (1, 2), (2, 1), (2, 2))
-"""Cosines down and across by which thumbnails are compared first."""
+"""Number of cosines down and across by which thumbnails are compared first."""
 FLAT = 2.0
-"""Least spread of a thumbnail in grey levels; below it there is nothing but noise to compare."""
+"""Minimum standard deviation of a thumbnail in grey levels; below it there is only noise to compare."""
 NEARLY = 2.4
-"""Difference of two thumbnails in grey levels up to which they count once for what a set has in common."""
+"""Difference in grey levels up to which two thumbnails count as one when computing what a set has in common."""
 PAIRS = 4096
-"""Pairs of thumbnails compared at once."""
+"""Number of pairs of thumbnails compared at once."""
 BLOCK = 256
-"""Thumbnails that are compared with all others of a cluster at once."""
+"""Number of thumbnails compared with all others of a cluster at once."""
 FEW = 300
-"""Thumbnails of a cluster that are compared pixel by pixel, at most."""
+"""Largest number of thumbnails of a cluster that are compared pixel by pixel."""
 SAMPLE = 2000
-"""Thumbnails from which it is learnt what the set has in common, at most."""
+"""Largest number of thumbnails from which the common part of the set is computed."""
 NOISE = 0.01
-"""Share of the set's whole variance below which a direction is noise, such as of JPEG, and is not enlarged."""
+"""Fraction of the total variance below which a direction is noise, such as that of JPEG, and is not amplified."""
 PRIOR = 10
-"""Thumbnails needed before half of what they share counts as the set's own: of three, two may well be copies."""
+"""Number of thumbnails from which on half of what they share counts as common: of three, two may well be copies."""
 CODE = 64
-"""Leading directions by which thumbnails are compared before all."""
+"""Number of leading directions that are compared first."""
 
 
 class Thumbnails:
     """Every image as `DETAIL` × `DETAIL` colours.
 
-    Their sums are whole numbers, so that no machine rounds a pair to the other side of a limit.
+    Their sums are integers, so that the result of a comparison does not depend on the machine.
     """
 
     def __init__(self, images: npt.NDArray[np.uint8]) -> None:
@@ -50,7 +50,7 @@ class Thumbnails:
         squares = np.concatenate([_products(part, part) for part in self._parts(np.arange(len(images)))])
         self._spreads = self._count * squares - self._sums**2
         self.textured = self._spreads >= (self._count * FLAT) ** 2
-        """Shape (N,): whether there is something to compare."""
+        """Shape (N,): whether there is enough texture to compare."""
 
     def correlation(self, first: Rows, second: Rows) -> npt.NDArray[np.float64]:
         """Return the correlation of each pair of rows, both textured: -1 to 1."""
@@ -61,7 +61,7 @@ class Thumbnails:
         return result
 
     def shadows(self, rows: Rows) -> npt.NDArray[np.float32]:
-        """Return the products of the thumbnails, brought to mean 0 and length 1, with orthonormal waves."""
+        """Return the projections of the normalised thumbnails (mean 0, length 1) on orthonormal cosines."""
         places = np.pi * (np.arange(DETAIL) + 0.5) / DETAIL
         waves = np.stack([np.outer(np.cos(down * places), np.cos(across * places)) for down, across in WAVES])
         waves = waves.repeat(3, axis=2).reshape(len(WAVES), -1)
@@ -75,17 +75,18 @@ class Thumbnails:
         return [self._values[rows[begin : begin + PAIRS]] for begin in range(0, max(1, len(rows)), PAIRS)]
 
     def normal(self, rows: Rows) -> Floats:
-        """Return thumbnails at mean 0 and length 1, shape (rows, pixels)."""
+        """Return thumbnails with mean 0 and length 1, shape (rows, pixels)."""
         lengths = np.sqrt(np.maximum(self._spreads[rows], 1) / self._count)
         means = self._sums[rows] / self._count
         result: Floats = ((self._values[rows] - means[:, None]) / lengths[:, None]).astype(np.float32)
         return result
 
     def copies_share(self, rows: Rows, most: float) -> float:
-        """Return the largest share of the rows that deviate from one of them by `most` at most; of many, of a sample.
+        """Return the largest fraction of the rows that deviate from one of them by at most `most`; a sample if there
+        are many.
 
-        A thumbnail deviates by its largest difference in any pixel, in units of its spread, beyond brightness and
-        contrast.
+        The deviation is the largest difference in any pixel, in units of the standard deviation, after normalising
+        brightness and contrast.
         """
         values = self.normal(rows[:: max(1, -(-len(rows) // FEW))])
         spread = 1 / np.sqrt(self._count)
@@ -93,7 +94,7 @@ class Thumbnails:
         return max(float((deviation <= most * spread).mean()) for deviation in deviations)
 
     def different(self, rows: Rows) -> Rows:
-        """Return those of the rows that differ by more than noise from every earlier one of them."""
+        """Return the rows that differ from every earlier one by more than noise."""
         values = self._values[rows].astype(np.float32)
         squares = (values**2).sum(axis=1)
         near = squares[:, None] + squares - 2 * (values @ values.T) < self._count * NEARLY**2
@@ -104,16 +105,16 @@ class Thumbnails:
 
 
 class Details:
-    """What remains of each thumbnail when what the set has in common is removed.
+    """Residuals of the thumbnails after removing what the set has in common.
 
-    Bright discs on black correlate above 0.95, whatever is on them. So the mean is subtracted, and each direction in
-    which the set varies is divided by its spread, down to that of noise (Agnan Kessy, Alex Lewin and Korbinian
-    Strimmer, Optimal Whitening and Decorrelation, 2018): smooth shading and the edges of a common shape then count for
-    little, and images that are not copies are hardly alike at all. Of few images nothing is known to be common.
+    Bright discs on black correlate above 0.95, whatever they show. Therefore the mean is subtracted, and each principal
+    direction is divided by its standard deviation, with the level of noise as lower limit (Agnan Kessy, Alex Lewin and
+    Korbinian Strimmer, Optimal Whitening and Decorrelation, 2018). Smooth shading and the edges of a common shape then
+    have little weight, and images that are not copies have little similarity. Few images are not enough to estimate it.
     """
 
     def __init__(self, thumbnails: Thumbnails, rows: Rows) -> None:
-        """Learn what `rows` have in common; images that nearly repeat others count once."""
+        """Compute what `rows` have in common; near repetitions count once."""
         self._thumbnails = thumbnails
         sample = thumbnails.different(rows[:: max(1, -(-len(rows) // SAMPLE))])
         values = thumbnails.normal(sample).astype(np.float64)
@@ -126,22 +127,22 @@ class Details:
         self._rows = rows
 
     def alike(self, first: Rows, second: Rows, least: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-        """Return for each pair whether its likeness is `least` of it or more, shape (pairs,)."""
+        """Return for each pair whether its similarity is `least` or more, shape (pairs,)."""
         found = np.zeros(len(first), dtype=np.bool_)
-        # Where many images look alike, what remains of them is compared by its leading directions first.
+        # If many images are similar, their residuals are compared by the leading directions first.
         chosen = np.arange(len(first)) if len(first) <= PAIRS else self._may_reach(first, second, least)
         found[chosen] = self.likeness(first[chosen], second[chosen]) >= least[chosen]
         return found
 
     def likeness(self, first: Rows, second: Rows) -> Floats:
-        """Return the correlation of what remains of each pair: -1 to 1, about 0 for different images."""
+        """Return the correlation of the residuals of each pair: -1 to 1, about 0 for different images."""
         parts = [slice(begin, begin + PAIRS) for begin in range(0, max(1, len(first)), PAIRS)]
         found = [np.einsum("ij,ij->i", self._of(first[part]), self._of(second[part])) for part in parts]
         result: Floats = np.concatenate(found)
         return result
 
     def nearest_leaders(self, rows: Rows, least: float) -> Rows:
-        """Return for each row which leader it is most like. A leader is a row that is not alike an earlier one."""
+        """Return for each row the most similar leader. A leader is a row that is not similar to an earlier one."""
         leaders = self._of(rows[:1])
         for begin in range(0, len(rows), BLOCK):
             block = self._of(rows[begin : begin + BLOCK])
@@ -158,7 +159,7 @@ class Details:
 
     @cached_property
     def _codes(self) -> Floats:
-        """What remains of each row, in `CODE` directions."""
+        """Return the residual of each row in `CODE` directions."""
         codes = np.zeros((int(self._rows.max()) + 1, CODE), dtype=np.float32)
         for begin in range(0, len(self._rows), PAIRS):
             part = self._rows[begin : begin + PAIRS]
@@ -166,8 +167,8 @@ class Details:
         return codes
 
     def _may_reach(self, first: Rows, second: Rows, least: npt.NDArray[np.float64]) -> Rows:
-        """Return the places of the pairs whose likeness can be `least`: no direction left out brings them nearer."""
-        limits = (2 - 2 * least) * 1.01  # room for rounding
+        """Return the pairs whose similarity can reach `least`; the omitted directions can only reduce it."""
+        limits = (2 - 2 * least) * 1.01  # tolerance for rounding
         parts = [slice(begin, begin + 16 * PAIRS) for begin in range(0, len(first), 16 * PAIRS)]
         gaps = (self._codes[first[part]] - self._codes[second[part]] for part in parts)
         distances = np.concatenate([np.einsum("ij,ij->i", gap, gap) for gap in gaps])

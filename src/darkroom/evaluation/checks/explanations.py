@@ -12,7 +12,7 @@ from darkroom.explaining import occlusion, overlay
 from darkroom.predictor import Predictor
 
 RIGHT, WRONG = 6, 4
-"""Most images of each kind: three rows of the figure for correct predictions, a row for each wrong one."""
+"""Largest number of images of each kind: three rows of the figure for correct predictions, one per wrong prediction."""
 OCCLUSION, ACTIVATION = "occlusion", "feature map"
 """Captions of the two kinds of maps."""
 
@@ -43,7 +43,7 @@ def draw(
     probabilities: npt.NDArray[np.float64],
     classes: Sequence[str],
 ) -> Figure:
-    """Draw each image beside the maps of its predicted class and, if that is wrong, of its true class.
+    """Draw each image next to the maps of its predicted class and, if that is wrong, of its true class.
 
     There is an occlusion map for each and, if the network has a feature map, a class activation map.
     images: uint8, shape (N, S, S, 3); labels: shape (N,); probabilities: shape (N, classes).

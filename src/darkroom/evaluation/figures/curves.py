@@ -44,10 +44,10 @@ def precision_recall(curves: Mapping[str, Floats], areas: Mapping[str, float]) -
 
 
 def risk_coverage(points: Sequence[Point], confident: float, risk: float | None) -> Figure:
-    """Draw the error rate of the most confident answers against coverage.
+    """Draw the error rate of the most confident predictions against coverage.
 
-    points: (coverage, risk, threshold); confident, risk: the share of test images with confident answers, and the
-    error rate on them; None if there are none.
+    points: (coverage, risk, threshold); confident, risk: the fraction of test images with confident predictions, and
+    the error rate on them; None if there are none.
     """
     coverage, risks, _ = np.array(points).T
     with plotting.figure(5.2, 3.6) as drawing:
@@ -55,12 +55,12 @@ def risk_coverage(points: Sequence[Point], confident: float, risk: float | None)
         axes.plot(coverage, risks, color=plotting.BLUE, drawstyle="steps-post" if len(points) < 30 else "default")
         if risk is not None:
             axes.plot(
-                confident, risk, "o", color=plotting.ORANGE, label="confident answers (threshold set on validation)"
+                confident, risk, "o", color=plotting.ORANGE, label="confident predictions (threshold set on validation)"
             )
             axes.legend(loc="upper left")
         top = max(float(risks.max()), risk or 0.0, 0.002)
         axes.set(xlim=(0, 1.02), ylim=(-0.03 * top, 1.25 * top))
-        axes.set(xlabel="Coverage (share of test images answered, most confident first)", ylabel="Error rate")
+        axes.set(xlabel="Coverage (fraction of test images, most confident first)", ylabel="Error rate")
         axes.xaxis.set_major_formatter(PercentFormatter(1.0))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=2 if top < 0.01 else 1 if top < 0.1 else 0))
     return drawing

@@ -1,1 +1,1 @@
-"""What happens once, when a model is packaged."""
+"""Packaging of a model, which runs once."""

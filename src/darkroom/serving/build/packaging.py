@@ -26,7 +26,7 @@ TOLERANCE = 1e-5
 
 @dataclass(frozen=True)
 class Best:
-    """the evaluation's choice, as `best.json` holds it."""
+    """The evaluation's choice, as in `best.json`."""
 
     name: str
     metric: str
@@ -51,15 +51,15 @@ def write_served(
     settings: PackageSettings,
     seed: int,
 ) -> Served:
-    """Write the served folder for the best of `candidates` and return what its `service.json` says.
+    """Write the served folder for the best of `candidates` and return the content of its `service.json`.
 
-    `evaluation` is `scores.json`; `seed` chooses the examples, and the training images that int8 is fitted to.
-    Raises DarkroomError when the packaged model does not answer as evaluated.
+    `evaluation` is `scores.json`; `seed` selects the examples, and the training images for the calibration of int8.
+    Raises DarkroomError when the packaged model does not give the evaluated predictions.
     """
     source = candidates / best.name
     model = source / "model.onnx"
     if not model.is_file():
-        raise DarkroomError(f"{model} is missing: only a network can be served, train one with `dvc repro`")
+        raise DarkroomError(f"{model} is missing: only networks can be served; train one with `dvc repro`")
     shutil.copyfile(model, folder / "model.onnx")
     found = evaluation["candidates"][best.name]
     thresholds = Thresholds(**found["thresholds"]) if found.get("thresholds") else None
@@ -99,16 +99,16 @@ def _foreign(evaluation: dict[str, Any]) -> dict[str, float] | None:
 def prove(
     predictor: Predictor, packed: Packed, rows: npt.NDArray[np.int64], evaluated: npt.NDArray[np.float64]
 ) -> Parity:
-    """Return how closely `predictor` answers packed `rows` as `evaluated`: probabilities, shape (rows, classes).
+    """Return how closely `predictor` reproduces `evaluated` on packed `rows`: probabilities, shape (rows, classes).
 
-    Raises DarkroomError when they are of another shape or differ by more than `TOLERANCE` anywhere.
+    Raises DarkroomError when the shapes differ, or any probability differs by more than `TOLERANCE`.
     """
     name = predictor.card.name
     expected = (len(rows), len(predictor.card.classes))
     if evaluated.shape != expected:
         raise DarkroomError(
-            f"{name} was evaluated on {evaluated.shape} rows and classes, its card and the split say {expected}: "
-            "run `dvc repro` so that all of them are of one run"
+            f"{name} was evaluated on {evaluated.shape} rows and classes, but its card and the split have {expected}: "
+            "run `dvc repro` so that all of them are from one run"
         )
     largest = 0.0
     size = candidate.chunk_size(predictor.card.side)
@@ -120,8 +120,8 @@ def prove(
         largest = max(largest, float(difference.max()))
     if largest > TOLERANCE:
         raise DarkroomError(
-            f"{name}'s model.onnx differs from its evaluated predictions by {largest:.2g} in a probability, and "
-            f"{TOLERANCE:g} is allowed: it is not what was evaluated, so train it again with `dvc repro --force`"
+            f"{name}'s model.onnx differs from its evaluated predictions by up to {largest:.2g} in a probability "
+            f"({TOLERANCE:g} is allowed), so it is not the evaluated model: train it again with `dvc repro --force`"
         )
     return Parity(len(rows), largest)
 
@@ -139,7 +139,7 @@ def _write_examples(folder: Path, packed: Packed, split: Split, seed: int) -> No
 
 
 def refer(logits: npt.NDArray[np.float32], card: Card) -> Reference:
-    """Return what `logits`, shape (rows, classes), look like as answers of the model that `card` describes."""
+    """Return a summary of the predictions `logits`, shape (rows, classes), of the model that `card` describes."""
     probabilities = candidate.softmax(logits, card.temperature)
     largest = np.sort(probabilities.max(axis=1))
     kept = np.linspace(0, len(largest) - 1, min(len(largest), REFERENCES)).round().astype(np.int64)

@@ -1,7 +1,7 @@
-"""The served network in int8: a quarter of the size, often faster, and taken only where accuracy stays.
+"""Quantization of the served network to int8: a quarter of the size, often faster, used only if accuracy is kept.
 
 Weights and activations become 8-bit integers, with a scale for each tensor or channel (Jacob et al., Quantization and
-Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference, 2018). onnxruntime does it.
+Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference, 2018). Implemented by onnxruntime.
 """
 
 import time
@@ -35,7 +35,7 @@ class Side:
     bytes: int
     """Size of its ONNX file."""
     milliseconds: float
-    """Median time of a call with one image on one thread, decoding excluded; no two runs give the same."""
+    """Median time of a call with one image on one thread, without decoding; varies between runs."""
 
 
 @dataclass(frozen=True)
@@ -53,21 +53,21 @@ class Quantization:
 
     def __str__(self) -> str:
         what = (
-            f"int8: validation accuracy {self.int8.accuracy:.2%} against {self.float32.accuracy:.2%}, "
-            f"{self.int8.bytes / 1e6:.2f} MB against {self.float32.bytes / 1e6:.2f} MB, "
-            f"{self.int8.milliseconds:.2f} ms an image against {self.float32.milliseconds:.2f} ms"
+            f"int8: validation accuracy {self.int8.accuracy:.2%} (float32: {self.float32.accuracy:.2%}), "
+            f"{self.int8.bytes / 1e6:.2f} MB ({self.float32.bytes / 1e6:.2f} MB), "
+            f"{self.int8.milliseconds:.2f} ms per image ({self.float32.milliseconds:.2f} ms)"
         )
         if self.accepted:
             return f"{what}; int8 is served"
         loss = self.float32.accuracy - self.int8.accuracy
-        return f"{what}; it loses {loss:.2%} and {self.max_loss:.2%} is allowed, so float32 is served"
+        return f"{what}; the loss of {loss:.2%} exceeds {self.max_loss:.2%}, so float32 is served"
 
 
 def quantize(folder: Path, settings: PackageSettings, packed: Packed, split: Split, seed: int) -> Quantization | None:
-    """Make an int8 variant of `folder`'s model.onnx and put it in its place if its accuracy is near enough.
+    """Create an int8 variant of `folder`'s model.onnx and replace the original if it is accurate enough.
 
-    Writes `quantization.json` either way; `seed` chooses the training images. Returns None, and does nothing, when
-    `settings` ask for no int8.
+    Writes `quantization.json` in either case; `seed` selects the training images. Returns None, without doing anything,
+    if `settings` do not request int8.
     """
     if settings.precision == "float32":
         return None
@@ -117,15 +117,15 @@ def _some(packed: Packed, rows: npt.NDArray[np.int64], seed: int) -> npt.NDArray
 
 
 def _convert(source: Path, target: Path, images: npt.NDArray[np.uint8]) -> None:
-    """Write the int8 variant of an ONNX file; `images`, shape (N, S, S, 3), give the ranges of its activations."""
+    """Write the int8 variant of an ONNX file; `images`, shape (N, S, S, 3), calibrate its activation ranges."""
     # Imported here: they take a second, and packing without int8 does not need them.
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     prepared = target.with_name("prepared.onnx")
     quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
-    # Ranges that are measured at each call instead (`quantize_dynamic`) make a convolution no faster: 1.7 ms against
-    # 2.0 ms for resnet9 and 0.16 ms against 0.13 ms for lab_cnn, where these make 0.6 ms of the 2.0 ms.
+    # Ranges measured at each call instead (`quantize_dynamic`) do not make convolutions faster: 1.7 ms compared with
+    # 2.0 ms for resnet9 and 0.16 ms with 0.13 ms for lab_cnn, while fixed ranges reduce the 2.0 ms to 0.6 ms.
     quantization.quantize_static(
         str(prepared),
         str(target),

@@ -13,7 +13,7 @@ An image classifier as a [BentoML](https://docs.bentoml.com) service. It disting
 {accuracy}
 
 Model {version}, Bento {bento}. The folder `src/models/served` contains the model, its card and its metrics;
-`GET /info` returns them too.{card} The service needs no torch and no GPU.
+`GET /info` returns them as well.{card} The service needs no torch and no GPU.
 
 ## Run it
 
@@ -28,7 +28,7 @@ curl -F images=@one.png -F images=@two.jpg -F top_k=3 http://localhost:3000/pred
 
 Configure it with `BENTOML_PORT=8000`, `BENTOML_HOST=127.0.0.1` (this machine only; the default is all interfaces) and
 `BENTOML_CONFIG_OPTIONS='services.Classifier.workers=4'` (two processes by default). The service has no authentication:
-put it behind a proxy that has, if untrusted clients can reach it.
+if untrusted clients can reach it, put a proxy with authentication in front.
 
 ## As a container
 

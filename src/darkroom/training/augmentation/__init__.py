@@ -1,1 +1,1 @@
-"""The changes that augmentation draws from, one file a kind."""
+"""Augmentation transforms, one file per kind."""

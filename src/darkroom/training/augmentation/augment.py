@@ -1,4 +1,4 @@
-"""Random changes to batches of training images, on the device that trains, each image with its own draw."""
+"""Random augmentation of training batches on the training device, with separate random numbers for each image."""
 
 import torch
 from torch import Tensor
@@ -12,10 +12,10 @@ from darkroom.training.settings import AugmentSettings
 def augment(
     images: Tensor, settings: AugmentSettings, draws: Draws, rows: Tensor | None = None, epoch: int = 0
 ) -> Tensor:
-    """Return changed copies of uint8 images of shape (N, S, S, 3): uint8, or float 0 to 255 when turned or coloured.
+    """Return augmented copies of uint8 images of shape (N, S, S, 3): uint8, or float 0 to 255 after rotation or colour.
 
-    `draws` and `rows` are on the images' device. `rows` are the images' positions in the training set, int64 (N,); with
-    `epoch` and the seed of `draws` they say which images an alternating flip mirrors.
+    `draws` and `rows` are on the images' device. `rows` are the images' indices in the training set, int64 (N,); with
+    `epoch` and the seed of `draws`, they determine which images an alternating flip mirrors.
     """
     if settings.flip or settings.shift:
         mirrored = None
@@ -37,7 +37,7 @@ def augment(
 
 
 def shrink(images: Tensor, size: int) -> Tensor:
-    """Return images of shape (N, S, S, 3) at `size` pixels, float 0 to 255, smoothed; as they are when they have it."""
+    """Return images of shape (N, S, S, 3) resized to `size`, antialiased, float 0 to 255; unchanged at that size."""
     if images.shape[1] == size:
         return images
     channels_first = images.permute(0, 3, 1, 2).float()

@@ -1,6 +1,6 @@
-"""Changes of colour, with the formulas of torchvision and Pillow.
+"""Colour transforms, with the formulas of torchvision and Pillow.
 
-A change takes images of shape (N, S, S, 3) with float values 0 to 255 and one factor an image, (N,), and returns
+A transform takes images of shape (N, S, S, 3) with float values 0 to 255 and one factor per image, (N,), and returns
 the same shape and range; a factor of 1 (a hue shift of 0) changes nothing.
 """
 
@@ -11,11 +11,11 @@ from darkroom.training.engine.seeds import Draws
 from darkroom.training.settings import AugmentSettings
 
 GREY = (0.2989, 0.587, 0.114)
-"""Shares of red, green and blue in brightness (ITU-R BT.601, with torchvision's digits)."""
+"""Weights of red, green and blue in brightness (ITU-R BT.601, with torchvision's digits)."""
 
 
 def jitter(images: Tensor, settings: AugmentSettings, draws: Draws) -> Tensor:
-    """Change brightness, contrast, saturation and hue, in this order, each by a random amount within its bound."""
+    """Change brightness, contrast, saturation and hue, in this order, each by a random amount within its limit."""
     amounts = draws.uniform(4) * 2 - 1
     images = images.float()
     bounds = (settings.brightness, settings.contrast, settings.saturation)
@@ -41,15 +41,15 @@ def saturation(images: Tensor, factors: Tensor) -> Tensor:
 
 
 def hue(images: Tensor, turns: Tensor) -> Tensor:
-    """Turn the colour wheel by shares of a whole turn; brightness and saturation, as HSV has them, stay."""
+    """Rotate the hue by fractions of a turn; brightness and saturation, as defined by HSV, are kept."""
     top, bottom = images.amax(3), images.amin(3)
     spread = top - bottom
     red, green, blue = images.unbind(3)
-    # A whole turn is 6: red at 0, green at 2, blue at 4.
+    # A full turn is 6: red at 0, green at 2, blue at 4.
     place = torch.where(top == red, (green - blue), torch.where(top == green, blue - red, red - green))
     start = torch.where(top == red, 0.0, torch.where(top == green, 2.0, 4.0))
     place = start + place / spread.clamp(min=1e-6) + 6 * turns[:, None, None]
-    # Each channel is a trapezium over the wheel: at the top for two sixths, at the bottom for two.
+    # Each channel is a trapezoid over the hue: at the maximum for two sixths, at the minimum for two.
     channels = [top - spread * _trapezium(place + offset) for offset in (5, 3, 1)]
     return torch.stack(channels, 3)
 
@@ -66,7 +66,7 @@ def grey(images: Tensor) -> Tensor:
 
 
 def blend(images: Tensor, others: Tensor, factors: Tensor) -> Tensor:
-    """Return `others` at factor 0, `images` at 1, and the line through both beyond."""
+    """Interpolate linearly: `others` at factor 0, `images` at 1, extrapolated beyond."""
     return torch.lerp(others, images, _each(factors)).clamp(0, 255)
 
 

@@ -1,4 +1,4 @@
-"""Changes of place: mirrored, moved, turned, cropped, cut out. Images are (N, S, S, 3), values 0 to 255."""
+"""Geometric transforms: flip, shift, rotation, zoom, crop and cutout. Images are (N, S, S, 3), values 0 to 255."""
 
 import math
 
@@ -11,11 +11,11 @@ from darkroom.training.settings import AugmentSettings
 
 
 def alternating(rows: Tensor, epoch: int, seed: int) -> Tensor:
-    """Return which of the images `rows` (int64, (N,)) are mirrored in this epoch, bool (N,).
+    """Return which of the images `rows` (int64, (N,)) are flipped in this epoch, bool (N,).
 
-    A random half in one epoch and the other half in the next, so that two epochs show every image both ways:
-    K. Jordan, 94% on CIFAR-10 in 3.29 seconds on a single GPU, arXiv 2404.00498, section 3.6. The half is a hash
-    of row and seed (the mixing steps of SplitMix64) and not a stored draw: nothing to keep in a checkpoint.
+    A random half in one epoch and the other half in the next, so that two epochs show every image in both orientations:
+    K. Jordan, 94% on CIFAR-10 in 3.29 seconds on a single GPU, arXiv 2404.00498, section 3.6. The half is a hash of row
+    and seed (the mixing steps of SplitMix64), so that nothing has to be stored in a checkpoint.
     """
     mixed = (rows + 1) * -0x61C8864680B583EB + seed * 0x2545F491
     for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15)):
@@ -24,7 +24,7 @@ def alternating(rows: Tensor, epoch: int, seed: int) -> Tensor:
 
 
 def flip_and_shift(images: Tensor, mirrored: Tensor | None, shift: int, draws: Draws) -> Tensor:
-    """Mirror and move in one gather: the same as cropping from an image with a reflected border."""
+    """Flip and shift in one gather operation; equivalent to cropping from an image padded by reflection."""
     count, size = images.shape[:2]
     reach = min(shift, size - 1)
     moves = draws.integers(-reach, reach + 1, 2)[..., None]
@@ -33,18 +33,18 @@ def flip_and_shift(images: Tensor, mirrored: Tensor | None, shift: int, draws: D
     if mirrored is not None:
         columns = torch.where(mirrored[:, None], columns.flip(1), columns)
     each = torch.arange(count, device=images.device)[:, None]
-    # One index a pixel: on a processor five times as fast as indexing with three tensors.
+    # One index per pixel: on a CPU five times as fast as indexing with three tensors.
     pixels = ((each * size + rows) * size)[:, :, None] + columns[:, None, :]
     return images.reshape(-1, 3).index_select(0, pixels.view(-1)).view(images.shape)
 
 
 def _reflect(places: Tensor, size: int) -> Tensor:
-    """Fold positions outside 0..size-1 back inside, the border pixel not repeated."""
+    """Reflect positions outside 0..size-1 back inside, without repeating the border pixel."""
     return (size - 1) - ((size - 1) - places.abs()).abs()
 
 
 def turn(images: Tensor, settings: AugmentSettings, draws: Draws) -> Tensor:
-    """Rotate and scale about the centre, and crop: float, bilinear, with a reflected border."""
+    """Rotate, scale and crop: float, bilinear, padded by reflection."""
     count = images.shape[0]
     angle, scale = draws.uniform(2) * 2 - 1
     angles = angle * math.radians(settings.rotate)
@@ -63,10 +63,10 @@ def turn(images: Tensor, settings: AugmentSettings, draws: Draws) -> Tensor:
 
 
 def _boxes(smallest: float, draws: Draws) -> tuple[Tensor, Tensor]:
-    """Return sides and centres of random parts of an image, (N, 2) as (x, y), where the image is -1 to 1.
+    """Return sides and centres of random crops, (N, 2) as (x, y), in coordinates in which the image is -1 to 1.
 
-    The area is drawn from `smallest` to 1 and the ratio of the sides, on a log scale, from 3:4 to 4:3 (Szegedy et al.,
-    Going deeper with convolutions, arXiv 1409.4842); a side that would leave the image is cut to it.
+    The area is drawn from `smallest` to 1, and the aspect ratio, on a log scale, from 3:4 to 4:3 (Szegedy et al., Going
+    deeper with convolutions, arXiv 1409.4842); sides that would exceed the image are limited to it.
     """
     area, ratio, *places = draws.uniform(4)
     area, ratio = smallest + (1 - smallest) * area, torch.exp((2 * ratio - 1) * math.log(4 / 3))
@@ -75,9 +75,9 @@ def _boxes(smallest: float, draws: Draws) -> tuple[Tensor, Tensor]:
 
 
 def sample(images: Tensor, matrices: Tensor) -> Tensor:
-    """Return float images whose pixel at (x, y) is the old one at matrix · (x, y, 1), the image being -1 to 1.
+    """Return float images whose pixel at (x, y) is the old one at matrix · (x, y, 1), in coordinates from -1 to 1.
 
-    `matrices` has shape (N, 2, 3). Bilinear, with a reflected border.
+    `matrices` has shape (N, 2, 3). Bilinear, padded by reflection.
     """
     channels_first = images.permute(0, 3, 1, 2).float()
     grid = functional.affine_grid(matrices, list(channels_first.shape), align_corners=False)
@@ -86,7 +86,7 @@ def sample(images: Tensor, matrices: Tensor) -> Tensor:
 
 
 def cut_out(images: Tensor, side: int, draws: Draws) -> Tensor:
-    """Grey out one square whose centre lies anywhere in the image (DeVries and Taylor, arXiv 1708.04552)."""
+    """Fill one square with grey, centred anywhere in the image (DeVries and Taylor, arXiv 1708.04552)."""
     size = images.shape[1]
     centres = draws.integers(0, size, 2)[..., None]
     places = torch.arange(size, device=images.device)

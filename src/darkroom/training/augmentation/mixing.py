@@ -1,4 +1,4 @@
-"""Batches in which each image is part of another, with both labels."""
+"""Mixed batches, in which each image is combined with another one, and so are the labels."""
 
 from dataclasses import dataclass
 
@@ -19,9 +19,9 @@ class Targets:
     share: float
 
     def loss(self, logits: Tensor, weight: Tensor | None, smoothing: float) -> Tensor:
-        """Return the mean cross-entropy in nats over the images, each times the weight of its class.
+        """Return the mean over the images of the cross-entropy in nats, each weighted by its class.
 
-        Not over the weights, as PyTorch's own mean: then parts of a batch would not add up to the whole.
+        It is not divided by the sum of the weights, as PyTorch's mean is, so that parts of a batch add up to the whole.
         """
         loss = _cross_entropy(logits, self.first, weight, smoothing)
         if self.share == 1:
@@ -36,18 +36,18 @@ class Targets:
 def _cross_entropy(logits: Tensor, labels: Tensor, weight: Tensor | None, smoothing: float) -> Tensor:
     if weight is None:
         return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
-    # Not PyTorch's own weights: with smoothing those count each share of the target as the class it falls on, which
-    # draws images of common classes to the rare ones.
+    # PyTorch's own weights would weight each part of a smoothed target by its class, and so bias images of common
+    # classes towards rare ones.
     each = functional.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
     return (weight[labels] * each).mean()
 
 
 def mix(images: Tensor, labels: Tensor, settings: RecipeSettings, seed: int) -> tuple[Tensor, Targets]:
-    """Blend each image of (N, S, S, 3) with the one after it, or paste a piece of that one into it.
+    """Blend each image of (N, S, S, 3) with the next one, or paste a rectangle of that one into it.
 
-    mixup (Zhang et al., arXiv 1710.09412) and CutMix (Yun et al., arXiv 1905.04899), the share being drawn from
-    Beta(α, α) once a batch as there; with both set, each batch tosses a coin. Batches are shuffled, so the next
-    image is as random as any.
+    mixup (Zhang et al., arXiv 1710.09412) and CutMix (Yun et al., arXiv 1905.04899), with one fraction per batch from
+    Beta(α, α), as in these papers; if both are set, one is chosen at random for each batch. Batches are shuffled, so
+    the next image is a random one.
     """
     if not (settings.mixup or settings.cutmix):
         return images, Targets(labels, labels, 1.0)

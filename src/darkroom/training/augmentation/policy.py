@@ -1,4 +1,4 @@
-"""RandAugment: a few operations an image, drawn from a list (Cubuk et al., arXiv 1909.13719)."""
+"""RandAugment: a few random operations per image (Cubuk et al., arXiv 1909.13719)."""
 
 from collections.abc import Callable
 
@@ -10,16 +10,16 @@ from darkroom.training.augmentation import colour, geometry
 from darkroom.training.engine.seeds import Draws
 
 STEPS = 2
-"""Operations an image, the paper's choice."""
+"""Operations per image, as in the paper."""
 STRONGEST = 30
-"""The magnitude at which the bounds below are reached, as in the paper's code and in torchvision."""
+"""Magnitude at which the limits below are reached, as in the paper's code and in torchvision."""
 
 
 def randaugment(images: Tensor, magnitude: int, draws: Draws) -> Tensor:
-    """Return uint8 images (N, S, S, 3) after two operations each, drawn anew for every image.
+    """Return uint8 images (N, S, S, 3) after two random operations each.
 
-    Operations and bounds are those of the paper as torchvision has them, the border reflected instead of black. The
-    images that drew the same operation go through it together.
+    Operations and limits are those of the paper, as implemented by torchvision, but with reflection padding instead of
+    black. Images with the same operation are processed together.
     """
     images = images.round().to(torch.uint8).clone() if images.is_floating_point() else images.clone()
     names = list(OPERATIONS)
@@ -42,7 +42,7 @@ Operation = Callable[[Tensor, Tensor], Tensor]
 
 
 def _affine(row: int, column: int, bound: float) -> Operation:
-    """Return the operation that sets one number of the identity matrix to strength times bound."""
+    """Return an operation that sets one element of the identity matrix to strength times limit."""
 
     def move(images: Tensor, strengths: Tensor) -> Tensor:
         matrices = torch.eye(2, 3, device=images.device).repeat(len(images), 1, 1)
@@ -59,12 +59,12 @@ def _rotate(images: Tensor, strengths: Tensor) -> Tensor:
 
 
 def _factor(change: Operation) -> Operation:
-    """Return the operation that scales by 0.1 to 1.9."""
+    """Return an operation that scales by 0.1 to 1.9."""
     return lambda images, strengths: change(images, 1 + 0.9 * strengths)
 
 
 def _sharpness(images: Tensor, factors: Tensor) -> Tensor:
-    """Scale the distance from a blurred copy; the border, where it has too few neighbours, stays."""
+    """Scale the distance from a blurred copy; the border, which has too few neighbours, is unchanged."""
     weights = torch.ones((3, 1, 3, 3), device=images.device) / 13
     weights[:, :, 1, 1] = 5 / 13
     blurred = images.clone()
@@ -74,13 +74,13 @@ def _sharpness(images: Tensor, factors: Tensor) -> Tensor:
 
 
 def _posterize(images: Tensor, strengths: Tensor) -> Tensor:
-    """Keep 8 to 4 bits."""
+    """Keep 8 to 4 bits per value."""
     steps = 2 ** (4 * strengths.abs()).round()[:, None, None, None]
     return images.div(steps, rounding_mode="floor") * steps
 
 
 def _solarize(images: Tensor, strengths: Tensor) -> Tensor:
-    """Invert the values from a threshold on, 255 at strength 0 and 0 at 1."""
+    """Invert the values above a threshold, which is 255 at strength 0 and 0 at 1."""
     return torch.where(images >= 255 * (1 - strengths.abs())[:, None, None, None], 255 - images, images)
 
 
@@ -91,7 +91,7 @@ def _autocontrast(images: Tensor, strengths: Tensor) -> Tensor:
 
 
 def _equalize(images: Tensor, strengths: Tensor) -> Tensor:
-    """Flatten the histogram of each channel, with Pillow's rounding."""
+    """Equalise the histogram of each channel, with Pillow's rounding."""
     values = images.permute(0, 3, 1, 2).flatten(2).long()
     counts = torch.zeros((*values.shape[:2], 256), dtype=torch.long, device=images.device)
     counts.scatter_add_(2, values, torch.ones_like(values))

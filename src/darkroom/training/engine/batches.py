@@ -19,15 +19,15 @@ from darkroom.packed import Split, SplitName
 from darkroom.training.settings import Balance
 
 FEWEST_STEPS = 16
-"""Steps an epoch should have, if the set is small."""
+"""Minimum number of steps per epoch for small data sets."""
 SMALLEST_BATCH = 8
-"""Images that batch norm needs for its statistics."""
+"""Number of images that batch norm needs for its statistics."""
 ROOM = 0.5
-"""Share of the free memory that images may take; the rest is for the network and for others."""
+"""Fraction of the free memory that images may use; the rest is for the network and other programs."""
 PIECE = 64 * 2**20
-"""Bytes that are copied at a time."""
+"""Number of bytes copied at a time."""
 AHEAD = 3
-"""Batches that are read before they are asked for."""
+"""Number of batches to read ahead."""
 
 Place = Literal["device", "memory", "file"]
 
@@ -37,9 +37,9 @@ class Data:
     """One split: images uint8 (N, S, S, 3) wherever they fit, labels int64 (N,) on the device."""
 
     images: Tensor
-    """On the device, or on the processor and then moved batch by batch; rows of it may belong to other splits."""
+    """On the device, or on the CPU and moved batch by batch; may include rows of other splits."""
     rows: Tensor | None
-    """The rows of `images` that are this split's, int64 on the processor; None is all of them, in order."""
+    """The rows of `images` in this split, int64 on the CPU; None for all of them, in order."""
     labels: Tensor
 
     def __len__(self) -> int:
@@ -47,34 +47,34 @@ class Data:
 
     @property
     def size(self) -> int:
-        """The images' side in pixels."""
+        """Side of the images in pixels."""
         return self.images.shape[1]
 
     @property
     def device(self) -> torch.device:
-        """The device that trains."""
+        """The training device."""
         return self.labels.device
 
     @property
     def resident(self) -> bool:
-        """Whether the images lie on the device that trains."""
+        """Whether the images are on the training device."""
         return self.images.device == self.device
 
     def take(self, positions: Tensor) -> Tensor:
-        """Return the images at `positions` of the split (int64), on the device."""
+        """Return the images at the indices `positions` in the split (int64), on the device."""
         if self.resident and self.rows is None:
             return self.images.index_select(0, positions.to(self.device))
         positions = positions.cpu()
         rows = positions if self.rows is None else self.rows[positions]
-        # index_select reads with all threads, images[rows] with one. Pinned memory, which PyTorch keeps for the next
-        # batch, lets the copy run while the GPU computes.
+        # index_select uses all threads, images[rows] only one. Pinned memory, which PyTorch reuses for the next batch,
+        # allows the copy to run while the GPU computes.
         cuda = self.device.type == "cuda"
         images = torch.empty((len(rows), *self.images.shape[1:]), dtype=torch.uint8, pin_memory=cuda)
         torch.index_select(self.images, 0, rows, out=images)
         return images.to(self.device, non_blocking=cuda)
 
     def subset(self, positions: npt.NDArray[np.int64]) -> "Data":
-        """Return the images at `positions` (int64), copied only on the device."""
+        """Return the images at the indices `positions` (int64), copied only on the device."""
         if len(positions) == len(self):
             return self
         chosen = torch.from_numpy(positions)
@@ -84,7 +84,7 @@ class Data:
         return Data(self.images, rows, self.labels[chosen.to(self.device)])
 
     def leave_device(self) -> bool:
-        """Move the images from a GPU to the processor's memory; False where they are not on one, or find no room."""
+        """Move the images from a GPU to the machine's memory; return False if they are not on a GPU or do not fit."""
         if self.images.device.type != "cuda" or self.images.nbytes > ROOM * _free_memory():
             return False
         self.images = self.images.cpu()
@@ -92,11 +92,11 @@ class Data:
         return True
 
     def chunks(self, size: int) -> Iterator[Tensor]:
-        """Yield all images in order, `size` at a time, on the device."""
+        """Yield all images in order, in batches of `size`, on the device."""
         yield from self.batches(torch.split(torch.arange(len(self)), size))
 
     def batches(self, places: Sequence[Tensor]) -> Iterator[Tensor]:
-        """Yield the images of each batch of `places`; read ahead where they do not lie on the device."""
+        """Yield the images of each batch of `places`; read ahead if they are not on the device."""
         if self.rows is None and self.resident:
             yield from map(self.take, places)
             return
@@ -109,9 +109,9 @@ class Data:
 
 
 def place(size: int, device: torch.device, processes: int = 1) -> Place:
-    """Return where `size` bytes of images fit: on the device, else in memory, else in the file they are in.
+    """Return where `size` bytes of images fit: on the device, otherwise in memory, otherwise in their file.
 
-    `processes` of this machine each hold them.
+    `processes` processes on this machine each need that much.
     """
     if device.type == "cuda" and size <= ROOM * torch.cuda.mem_get_info(device)[0]:
         return "device"
@@ -121,7 +121,7 @@ def place(size: int, device: torch.device, processes: int = 1) -> Place:
 
 
 def _free_memory() -> int:
-    """Return the bytes of memory that a process may still take, the limit of its container included."""
+    """Return the bytes of memory that a process may still use, considering the limit of its container."""
     free = int(psutil.virtual_memory().available)
     limit, used = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
     if limit.is_file() and used.is_file() and (most := limit.read_text().strip()).isdigit():
@@ -132,8 +132,8 @@ def _free_memory() -> int:
 def load(
     images: npt.NDArray[np.uint8], split: Split, name: SplitName, device: torch.device, place: Place = "device"
 ) -> Data:
-    """Return one split of packed `images`, uint8 (N, S, S, 3), at `place`: in the processor's memory, where a GPU's
-    turns out to be full.
+    """Return one split of packed `images`, uint8 (N, S, S, 3), at `place`, or in the machine's memory if a GPU turns
+    out to be full.
     """
     rows = split.rows(name)
     labels = torch.from_numpy(split.labels[rows]).to(device)
@@ -146,10 +146,10 @@ def load(
     except torch.OutOfMemoryError:
         copies = torch.empty((len(rows), *images.shape[1:]), dtype=torch.uint8)
     piece = max(1, PIECE // max(1, images[:1].nbytes))
-    for begin in range(0, len(rows), piece):  # all at once would need room for them twice
+    for begin in range(0, len(rows), piece):  # copying all at once would need twice the memory
         copies[begin : begin + piece] = torch.from_numpy(images[rows[begin : begin + piece]])
     if isinstance(pages := images.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        pages.madvise(mmap.MADV_DONTNEED)  # what was read counts as this process's memory until then
+        pages.madvise(mmap.MADV_DONTNEED)  # until then, pages that were read count as this process's memory
     return Data(copies, None, labels)
 
 
@@ -164,16 +164,16 @@ def order(
     weights: Tensor | None = None,
     smallest: int = SMALLEST_BATCH,
 ) -> list[Tensor]:
-    """Return the batches of an epoch: int64 places in the split, on the processor, all but the last `batch_size` long.
+    """Return the batches of an epoch: int64 indices into the split, on the CPU, of `batch_size` except for the last.
 
-    Every image comes once; with class `weights` of shape (classes,), as many are drawn with replacement, each with
-    a chance that is proportional to the weight of its class. A last batch of less than `smallest` joins the one
-    before it, since batch norm cannot train on one image.
+    Every image occurs once; with class `weights` of shape (classes,), the same number is drawn with replacement, with
+    probabilities proportional to the weights of their classes. A last batch smaller than `smallest` is merged with the
+    one before, because batch norm cannot train on one image.
     """
     if weights is None:
         places = torch.randperm(len(data), generator=generator)
     else:
-        # Places in the running sum of the weights: torch.multinomial stops at 2^24 images.
+        # Searches the cumulative weights, because torch.multinomial is limited to 2^24 images.
         sums = weights.cpu().double()[data.labels.cpu()].cumsum(0)
         places = torch.searchsorted(sums, torch.rand(len(data), generator=generator, dtype=torch.float64) * sums[-1])
         places = places.clamp(max=len(data) - 1)
@@ -184,26 +184,26 @@ def order(
 
 
 def fitting_size(count: int, batch_size: int, smallest: int = SMALLEST_BATCH) -> int:
-    """Return the batch size for `count` images: as asked for, but at most what leaves an epoch its steps.
+    """Return the batch size for `count` images: the requested one, reduced if an epoch would have too few steps.
 
-    With 60 images and batches of 128 an epoch would be a single step, and no network learns in sixteen of those.
+    With 60 images and batches of 128, an epoch would be a single step, and no network learns in sixteen steps.
     """
     return min(batch_size, max(smallest, count // FEWEST_STEPS))
 
 
 def smallest(processes: int) -> int:
-    """Return how many images the last batch of an epoch must have, for batch norm in each of `processes`."""
+    """Return the minimum size of the last batch of an epoch, for batch norm in each of `processes`."""
     return max(SMALLEST_BATCH, 2 * processes)
 
 
 def class_weights(data: Data, classes: int) -> Tensor:
-    """Return float32 weights, shape (classes,), inverse to the number of images, with mean 1 over all images."""
+    """Return float32 weights, shape (classes,), inverse to the class sizes, with mean 1 over all images."""
     counts = torch.bincount(data.labels, minlength=classes)
     return len(data) / (classes * counts.clamp(min=1).float())
 
 
 def balance(data: Data, kind: Balance) -> tuple[Tensor | None, Tensor | None]:
-    """Return the class weights for the loss and those for drawing images; None is no change to either."""
+    """Return the class weights for the loss and for sampling; None means no weights."""
     if kind == "none":
         return None, None
     weights = class_weights(data, int(data.labels.max()) + 1)
@@ -211,6 +211,6 @@ def balance(data: Data, kind: Balance) -> tuple[Tensor | None, Tensor | None]:
 
 
 def steps(count: int, batch_size: int, smallest: int = SMALLEST_BATCH) -> int:
-    """Return how many batches `order` gives for `count` images."""
+    """Return the number of batches that `order` returns for `count` images."""
     whole, rest = divmod(count, batch_size)
     return max(1, whole + (rest >= min(batch_size, smallest)))

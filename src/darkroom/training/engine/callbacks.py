@@ -14,7 +14,7 @@ FALL = 0.05
 
 
 class Curves(Callback):
-    """Writes DVCLive's curves, and on request a line an epoch."""
+    """Writes DVCLive's curves and, on request, prints a line per epoch."""
 
     def __init__(self, live: Live, epochs: int, lines: bool, start: float | None = None) -> None:
         self.live, self.epochs, self.lines, self.start = live, epochs, lines, start
@@ -24,10 +24,10 @@ class Curves(Callback):
         for epoch in epochs:
             self._point(epoch)
         if self.lines:
-            print(f"resumes from a checkpoint, {progress:.0%} done", flush=True)
+            print(f"resuming from a checkpoint, {progress:.0%} done", flush=True)
 
     def epoch(self, epoch: Epoch) -> None:
-        """Write the epoch's point of every curve, and its line."""
+        """Write the epoch's point of every curve, and print its line."""
         self._point(epoch)
         if self.lines:
             print(f"epoch {epoch.number:>3}/{self.epochs}  {describe(epoch)}", flush=True)
@@ -45,7 +45,7 @@ class Curves(Callback):
 
 
 def describe(epoch: Epoch) -> str:
-    """Return an epoch in one line."""
+    """Return an epoch as one line of text."""
     return (
         f"loss {epoch.train_loss:.3f}  validation loss {epoch.validation_loss:.3f}, "
         f"accuracy {epoch.validation_accuracy:.1%}  {epoch.images_per_second:,.0f} images/s"
@@ -53,20 +53,20 @@ def describe(epoch: Epoch) -> str:
 
 
 def fallen(epoch: Epoch, start: float | None) -> str:
-    """Return a note where the first epoch is clearly below the validation accuracy `start` it began with."""
+    """Return a note if the first epoch is clearly below the initial validation accuracy `start`."""
     if epoch.number != 1 or start is None or epoch.validation_accuracy >= start - FALL:
         return ""
     return (
-        f"  below the {start:.1%} of the last layer alone, as may happen at first when all layers are trained; "
-        "where later epochs do not recover, lower learning_rate or set method: probe"
+        f"  below the {start:.1%} of the last layer alone, which may happen when training all layers starts; "
+        "if later epochs do not recover, lower learning_rate or set method: probe"
     )
 
 
 @contextmanager
 def logged(name: str, folder: Path, epochs: int, quiet: bool, start: float | None = None) -> Iterator[Callback]:
-    """Write the curves into `folder`; show a progress line on a terminal, a line an epoch elsewhere, or nothing.
+    """Write the curves to `folder`; show a progress line on a terminal, a line per epoch elsewhere, or nothing.
 
-    start: the validation accuracy before the first epoch, None where the weights are random.
+    start: the validation accuracy before the first epoch, None for random weights.
     """
     with Live(str(folder), dvcyaml=None, save_dvc_exp=False, report=None) as live:
         if quiet or not sys.stderr.isatty():

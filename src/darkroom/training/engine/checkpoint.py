@@ -1,4 +1,4 @@
-"""Checkpoints of the training state, so that a power failure costs seconds and not hours."""
+"""Checkpoints of the training state, so that an interruption costs seconds instead of hours."""
 
 import hashlib
 import sys
@@ -15,20 +15,20 @@ from darkroom.foundations import files
 EVERY = 30.0
 """Seconds between two checkpoints."""
 SHARE = 20
-"""A checkpoint is written after this many times the seconds that the last one took: large networks on slow disks are
-not to spend their time on writing."""
+"""Minimum time between checkpoints, as a multiple of the time that the last one took, so that large networks on slow
+disks do not spend their time on writing."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """What a checkpoint belongs to. A training resumes only from one of the same parameters, data and code."""
+    """Identifies what a checkpoint belongs to. Training resumes only with the same parameters, data and code."""
 
     parameters: str
     """SHA-256, as are those of data and code."""
     data: str
     code: str
     machine: str
-    """Device, precision, number of processes and threads, torch's version: they decide how sums are rounded."""
+    """Device, precision, number of processes and threads, and torch's version, which affect rounding."""
 
 
 def digest(value: str) -> str:
@@ -37,13 +37,13 @@ def digest(value: str) -> str:
 
 
 def code() -> str:
-    """Return the SHA-256 over all modules of the training wing."""
+    """Return the SHA-256 over all modules of the training package."""
     modules = sorted(Path(__file__).parents[1].rglob("*.py"))
     return digest("".join(files.sha256(path) for path in modules))
 
 
 class Checkpointer:
-    """Writes the state of one training to one file, whole or not at all, and gives it back."""
+    """Writes the state of one training run to a file, atomically, and reads it."""
 
     def __init__(self, path: Path, key: Key, every: float = EVERY) -> None:
         self.path, self.key, self.every = path, key, every
@@ -56,7 +56,7 @@ class Checkpointer:
     def save(self, state: dict[str, Any]) -> None:
         """Write `state`: tensors, numbers, texts, and mappings and lists of them.
 
-        When it cannot be written, a line says so and the one before stays: a full disk must not end the training.
+        If it cannot be written, a warning is printed and the previous one is kept: a full disk must not stop training.
         """
         begin = time.perf_counter()
         try:
@@ -64,15 +64,17 @@ class Checkpointer:
                 torch.save({"key": vars(self.key), "state": state}, partial)
         except (OSError, RuntimeError) as error:  # PyTorch's writer reports a full disk as a RuntimeError
             reason = error.strerror if isinstance(error, OSError) else f"is the disk full? {error}".split("\n")[0]
-            _warn(f"checkpoint {self.path} cannot be written ({reason}): training continues, and writing is retried")
+            _warn(
+                f"checkpoint {self.path} cannot be written ({reason}): training continues, and writing will be retried"
+            )
         self._last = time.perf_counter()
         self._cost = self._last - begin
 
     def load(self) -> dict[str, Any] | None:
-        """Return the state of a training that was broken off, on the processor, or None where there is none.
+        """Return the state of an interrupted training run, on the CPU, or None if there is none.
 
-        One of other parameters, data or code, or that cannot be read, is refused in a printed line and set aside under
-        another name. From one that another kind of machine wrote training resumes, with a warning. Nothing in it is
+        A checkpoint of other parameters, data or code, or one that cannot be read, is rejected with a message and
+        renamed. If it was written on a different kind of machine, training resumes with a warning. Nothing in it is
         executed.
         """
         if not self.path.is_file():
@@ -80,7 +82,7 @@ class Checkpointer:
         try:
             content = torch.load(self.path, map_location="cpu", weights_only=True)
             found, state = Key(**content["key"]), dict(content["state"])
-        except Exception:  # damaged bytes raise almost anything, and nothing but this file is to blame
+        except Exception:  # damaged bytes raise almost anything, and this file is the only possible cause
             self._refuse("it cannot be read")
             return None
         names = [name for name in ("parameters", "data", "code") if vars(found)[name] != vars(self.key)[name]]
@@ -89,27 +91,27 @@ class Checkpointer:
             return None
         if found.machine != self.key.machine:
             _warn(
-                f"checkpoint {self.path} was written by another kind of machine ({found.machine}) than this one "
-                f"({self.key.machine}): training resumes, and its weights will differ from an uninterrupted one's in "
-                "their last bits"
+                f"checkpoint {self.path} was written on a different kind of machine ({found.machine}; this one: "
+                f"{self.key.machine}): training resumes, but the last bits of the weights will differ from those of an "
+                "uninterrupted run"
             )
         return state
 
     def clear(self) -> None:
-        """Remove the file, one that was set aside, and what a kill left of one: the training is finished."""
+        """Remove the checkpoint, a rejected one, and remains of a killed process, because training is finished."""
         for path in (self.path, self.refused, files.partial_of(self.path)):
             path.unlink(missing_ok=True)
 
     @property
     def refused(self) -> Path:
-        """Where a file that does not fit is set aside, until the training is finished or sets aside another."""
+        """Path for a rejected checkpoint, which is kept until training finishes or another one is rejected."""
         return self.path.with_suffix(".refused")
 
     def _refuse(self, reason: str) -> None:
         self.path.replace(self.refused)
         _warn(
-            f"checkpoint {self.path} is refused, since {reason}: training starts from the beginning, and the file is "
-            f"kept as {self.refused} until the training has finished"
+            f"checkpoint {self.path} is rejected, because {reason}: training starts from the beginning, and the file "
+            f"is kept as {self.refused} until training finishes"
         )
 
 
@@ -118,7 +120,7 @@ def _warn(line: str) -> None:
 
 
 def clean(folder: Path, names: Iterable[str]) -> None:
-    """Remove the checkpoints of models that are no longer in params.yaml, `names` being those that are."""
+    """Remove the checkpoints of models that are not among `names`, those in params.yaml."""
     known = set(names)
     for path in sorted([*folder.glob("*.pt"), *folder.glob("*.refused")]):
         if path.stem not in known:

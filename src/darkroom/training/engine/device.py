@@ -22,7 +22,7 @@ ALLOCATION_FAILURES = (
     "ALLOC_FAILED",  # cuBLAS and cuDNN up to version 8
     "ALLOCATION_FAILED",  # cuDNN 9
 )
-"""What PyTorch and the libraries below it say when memory is full."""
+"""Texts in the errors of PyTorch and its libraries when memory is full."""
 
 
 @dataclass(frozen=True)
@@ -31,32 +31,32 @@ class Compute:
 
     device: torch.device
     precision: torch.dtype = torch.float32
-    """bfloat16 or, with scaled losses, float16 where they are fast, else float32."""
+    """bfloat16 or, with loss scaling, float16 where they are fast, otherwise float32."""
 
     @property
     def words(self) -> str:
-        """Device and precision for people."""
+        """Device and precision as text."""
         return f"{self.device.type} in {self.precision_name}"
 
     @property
     def precision_name(self) -> str:
-        """The precision without its module."""
+        """Name of the precision without `torch.`."""
         return str(self.precision).removeprefix("torch.")
 
     def autocast(self) -> torch.autocast:
-        """Return a context in which convolutions and products run in the device's best precision."""
+        """Return a context in which convolutions and matrix products use the device's best precision."""
         reduced = self.precision != torch.float32
         return torch.autocast(self.device.type, dtype=self.precision if reduced else torch.bfloat16, enabled=reduced)
 
     def scaler(self) -> torch.amp.GradScaler:
-        """Return what keeps small gradients from vanishing in float16; in other precisions it does nothing."""
+        """Return the loss scaler for float16, which keeps small gradients from vanishing; otherwise a no-op."""
         return torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
 
 
 def put(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return a tensor of the processor on `device`, without waiting for what a GPU is still computing.
+    """Return a CPU tensor on `device`, without waiting for pending work of a GPU.
 
-    A GPU copies from pinned memory while the processor goes on; from other memory the processor waits.
+    A GPU copies from pinned memory while the CPU continues; for other memory, the CPU waits.
     """
     if device.type == "cuda" and tensor.device.type == "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)
@@ -64,10 +64,10 @@ def put(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def choose(wanted: Device, deterministic: bool = False, world: World = ALONE) -> Compute:
-    """Return the device to train on, ready for it; `auto` takes cuda, then mps, then the processor.
+    """Return the initialised training device; `auto` selects cuda, then mps, then the CPU.
 
-    With `auto`, a GPU that is there and cannot be used is reported in a warning. Raises DarkroomError when the wanted
-    device is not available, or cannot be used by several processes.
+    With `auto`, a GPU that cannot be used causes a warning. Raises DarkroomError when the requested device is not
+    available, or cannot be used by several processes.
     """
     problem = cuda_problem()
     available = {"cuda": not problem, "mps": torch.backends.mps.is_available(), "cpu": True}
@@ -77,11 +77,11 @@ def choose(wanted: Device, deterministic: bool = False, world: World = ALONE) ->
         reason = f" ({problem})" if name == "cuda" else ""
         raise DarkroomError(f"device {name!r} is not available here{reason}. Allowed: auto, {there}")
     if wanted == "auto" and problem and problem != NO_GPU and world.is_main:
-        print(f"warning: training runs on {name}, since {problem}", file=sys.stderr, flush=True)
+        print(f"warning: training runs on {name}, because {problem}", file=sys.stderr, flush=True)
     if name == "mps" and world.size > 1:
-        raise DarkroomError("Apple GPUs train with one process only: set launch: python, or device: cpu")
+        raise DarkroomError("Apple GPUs support only one training process: set launch: python, or device: cpu")
     if world.local_size > 1:
-        # torchrun gives each process a single thread, with which even a GPU waits for its images.
+        # torchrun gives each process a single thread, which is too slow to supply even a GPU with images.
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // world.local_size))
     if name == "cuda":
         return Compute(_prepare_cuda(deterministic, world), _cuda_precision())
@@ -92,7 +92,7 @@ NO_GPU = "PyTorch finds no NVIDIA GPU"
 
 
 def cuda_problem() -> str:
-    """Return why PyTorch cannot use an NVIDIA GPU here, or nothing when it can."""
+    """Return why PyTorch cannot use an NVIDIA GPU here, or an empty string."""
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
         available = torch.cuda.is_available()
@@ -103,7 +103,7 @@ def cuda_problem() -> str:
     capability, kernels = torch.cuda.get_device_capability(), torch.cuda.get_arch_list()
     if not has_kernels(capability, kernels):
         return (
-            f"{torch.cuda.get_device_name()} needs kernels for sm_{capability[0]}{capability[1]}, and this build of "
+            f"{torch.cuda.get_device_name()} needs kernels for sm_{capability[0]}{capability[1]}, but this build of "
             f"PyTorch {torch.__version__} has {', '.join(kernels)}: install a build that has them, see "
             "UV_TORCH_BACKEND in `make help`"
         )
@@ -113,7 +113,7 @@ def cuda_problem() -> str:
 def has_kernels(capability: tuple[int, int], kernels: Sequence[str]) -> bool:
     """Return whether a build with `kernels` (sm_80, compute_90, …) runs on a GPU of this compute capability.
 
-    A binary runs on its own major version from its minor version on, intermediate code (compute_NN) on all later
+    A binary runs on later minor versions of its own major version, intermediate code (compute_NN) on all later
     GPUs: CUDA C++ Programming Guide, section "Compute capability".
     """
     for name in kernels:
@@ -122,19 +122,19 @@ def has_kernels(capability: tuple[int, int], kernels: Sequence[str]) -> bool:
         built = (int(digits[:-1]), int(digits[-1]))
         if built <= capability and (kind == "compute" or (built[0] == capability[0] and digits == number)):
             return True
-        if digits != number and built == capability:  # sm_90a runs on exactly that one
+        if digits != number and built == capability:  # sm_90a runs on exactly this version
             return True
     return False
 
 
 def _prepare_cuda(deterministic: bool, world: World) -> torch.device:
-    """Return this process's GPU, set to be fast or to give the same bits each time."""
+    """Return this process's GPU, configured for speed or for reproducibility."""
     count = torch.cuda.device_count()
-    # Some launchers show each process one GPU, its own; `joined` refuses two processes on the same one.
+    # Some launchers show each process only its own GPU; `joined` rejects two processes on the same one.
     place = 0 if count == 1 else world.local_rank
     if place >= count:
         raise DarkroomError(
-            f"launch starts {world.local_size} processes here, and there are {count} GPUs: start {count}"
+            f"launch starts {world.local_size} processes here, but there are {count} GPUs: start {count}"
         )
     device = torch.device("cuda", place)
     torch.cuda.set_device(device)
@@ -147,7 +147,7 @@ def _prepare_cuda(deterministic: bool, world: World) -> torch.device:
 
 
 def identity(device: torch.device) -> str:
-    """Return the device's type, for a GPU with the number that no other one has."""
+    """Return the device's type, for a GPU with its unique identifier."""
     if device.type == "cuda":
         return f"cuda {torch.cuda.get_device_properties(device).uuid}"
     return device.type
@@ -166,12 +166,12 @@ def describe(compute: Compute) -> dict[str, str]:
 
 
 def out_of_memory(error: RuntimeError) -> bool:
-    """Return whether an error of PyTorch says that memory is full."""
+    """Return whether an error of PyTorch means that memory is full."""
     return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in ALLOCATION_FAILURES)
 
 
 def refusal(error: Exception) -> str:
-    """Return what to do about an error of PyTorch that a parameter of the training brought about, or nothing."""
+    """Return the remedy for an error of PyTorch that is caused by a parameter, or an empty string."""
     first = str(error).partition("\n")[0]
     if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")) or isinstance(error, AssertionError):
         return f"the network cannot be compiled here ({first}): set compile: false, or install a C++ compiler"
@@ -182,7 +182,7 @@ def refusal(error: Exception) -> str:
 
 @contextmanager
 def memory_refused(device: torch.device) -> Iterator[None]:
-    """Turn full memory anywhere in a training into one message; a step that does not fit says more, see loop."""
+    """Convert out-of-memory errors anywhere in training to one message; for steps that do not fit, see loop."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -195,12 +195,12 @@ def memory_refused(device: torch.device) -> Iterator[None]:
 
 
 def _cuda_precision() -> torch.dtype:
-    """Return bfloat16 where the GPU has it (NVIDIA from Ampere on), else float16, which older tensor cores have."""
+    """Return bfloat16 if the GPU supports it (NVIDIA from Ampere on), otherwise float16, for older tensor cores."""
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
 def _processor_precision() -> torch.dtype:
-    """Return bfloat16 where the processor has products of it; without them emulation is slower than float32."""
+    """Return bfloat16 if the CPU has instructions for it; emulation would be slower than float32."""
     abilities = torch.cpu.get_capabilities()
     fast = abilities.get("avx512_bf16") or abilities.get("amx_bf16")
     return torch.bfloat16 if fast else torch.float32

@@ -209,7 +209,7 @@ def _report(error: BaseException, world: World) -> None:
         print(f"error: {message}", file=sys.stderr)
     elif others or (isinstance(error, RuntimeError) and any(words in str(error) for words in LOST)):
         print(
-            f"error: process {world.rank} of {world.size} stops, since another process or torchrun itself ended. "
+            f"error: process {world.rank} of {world.size} stops, because another process or torchrun has ended. "
             "The next dvc repro resumes from the last checkpoint",
             file=sys.stderr,
         )

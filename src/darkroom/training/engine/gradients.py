@@ -19,9 +19,9 @@ from darkroom.training.settings import RecipeSettings
 class Gradients:
     """Computes the gradients of `network`, which `model` wraps for several processes.
 
-    `batch_size` images make a step of all processes together. `training` are the images that may leave the device when
-    its memory is full, `weights` the classes' in the loss. With `accumulate` a batch that does not fit is taken in
-    parts.
+    All processes together process `batch_size` images per step. `training` are the images that may be moved off the
+    device when its memory is full, `weights` the class weights of the loss. With `accumulate`, a batch that does not
+    fit is split.
     """
 
     def __init__(
@@ -118,6 +118,6 @@ class Gradients:
         if fits < 2:
             raise DarkroomError("not even two images fit into memory: lower the image size or the width") from None
         raise DarkroomError(
-            f"a batch of {asked} images does not fit into the memory of {self.compute.device.type}, {fits} do: "
+            f"a batch of {asked} images does not fit into the memory of {self.compute.device.type}, but {fits} do: "
             f"set batch_size to {fits}, or accumulate: true to split it"
         )

@@ -7,15 +7,15 @@ import torch
 from torch import Tensor
 
 STEPS = 3
-"""Rounds of the iteration: singular values need only come near 1, and three rounds bring them between 0.3 and 1.2."""
+"""Number of iterations: singular values need only be near 1, and three bring them between 0.3 and 1.2."""
 
 
 class Muon(torch.optim.Optimizer):
     """Nesterov momentum, orthogonalised, for parameters of two or more dimensions.
 
-    K. Jordan et al., Muon: an optimizer for hidden layers in neural networks, 2024; for convolutions as in the record
-    runs that followed Jordan's 94% on CIFAR-10 in 3.29 seconds on a single GPU, arXiv 2404.00498: each filter
-    bank is a matrix of (outputs, everything else), whose norm is set to the root of its outputs before each step.
+    K. Jordan et al., Muon: an optimizer for hidden layers in neural networks, 2024; for convolutions as in the speed
+    records that followed Jordan's 94% on CIFAR-10 in 3.29 seconds on a single GPU, arXiv 2404.00498: each filter bank
+    is a matrix of (outputs, everything else), whose norm is set to the square root of its outputs before each step.
     """
 
     def __init__(self, params: Iterable[dict[str, Any]], momentum: float = 0.6) -> None:
@@ -59,7 +59,7 @@ def _orthogonal_by_shape(updates: Sequence[Tensor]) -> list[Tensor]:
 
 
 def orthogonal(matrices: Tensor, steps: int = STEPS) -> Tensor:
-    """Return matrices of the same singular vectors whose singular values are all near 1; shape (..., rows, columns).
+    """Return matrices with the same singular vectors and singular values near 1; shape (..., rows, columns).
 
     The quintic Newton-Schulz iteration of the paper, in bfloat16.
     """

@@ -11,9 +11,9 @@ from darkroom.training.settings import RecipeSettings
 
 
 def groups(modules: Iterable[tuple[nn.Module, float]], settings: RecipeSettings) -> list[dict[str, Any]]:
-    """Return parameter groups for (module, share of the learning rate); biases and norms do not decay.
+    """Return parameter groups for (module, relative learning rate); biases and norms have no weight decay.
 
-    With `muon`, filters are in groups of their own, marked `orthogonal`.
+    With `muon`, filters are in separate groups, marked `orthogonal`.
     """
     muon = settings.optimizer == "muon"
     result: list[dict[str, Any]] = []

@@ -14,11 +14,11 @@ GROWS = (0.35, 0.65)
 
 
 def factor(settings: RecipeSettings, progress: float, accuracies: Sequence[float]) -> float:
-    """Return what the peak learning rate is multiplied by, 0 to 1, at `progress` (0 to 1) of the training.
+    """Return the learning rate relative to its peak, 0 to 1, at `progress` (0 to 1) of the training.
 
-    The triangle is that of Smith and Topin, Super-convergence, arXiv 1708.07120, in the plain form of Page 2018; the
-    cosine that of Loshchilov and Hutter, arXiv 1608.03983. `accuracies` are those of the epochs on validation so
-    far, which `plateau` looks at.
+    The triangle is that of Smith and Topin, Super-convergence, arXiv 1708.07120, in the simple form of Page 2018; the
+    cosine that of Loshchilov and Hutter, arXiv 1608.03983. `accuracies` are the validation accuracies of the epochs so
+    far, which `plateau` uses.
     """
     rise = min(1.0, progress / settings.warmup) if settings.warmup else 1.0
     fall = min(1.0, (1 - progress) / (1 - settings.warmup))
@@ -50,7 +50,7 @@ def plateau(accuracies: Sequence[float]) -> float:
 
 
 def image_size(settings: RecipeSettings, whole: int, progress: float) -> int:
-    """Return the side in pixels of the images at `progress` (0 to 1) of the training; `whole` is their full size."""
+    """Return the side in pixels of the images at `progress` (0 to 1) of the training; `whole` is the full side."""
     if settings.small_start == 1:
         return whole
     small = max(min(16, whole), round(settings.small_start * whole))

@@ -12,7 +12,7 @@ from darkroom.training.engine.distributed import ALONE, World
 
 @torch.inference_mode()
 def score(network: nn.Module, data: Data, compute: Compute, world: World = ALONE) -> tuple[float, float]:
-    """Return (cross-entropy in nats, accuracy 0 to 1), in the precision that trains."""
+    """Return (cross-entropy in nats, accuracy 0 to 1), in the training precision."""
     network.eval()
     places = torch.arange(len(data))[world.share(len(data))]
     with compute.autocast():
@@ -28,8 +28,8 @@ def score(network: nn.Module, data: Data, compute: Compute, world: World = ALONE
 def predict(network: nn.Module, data: Data) -> Tensor:
     """Return float32 logits, shape (N, classes), computed on the CPU; the network stays there.
 
-    These are evaluated, and the service must reproduce them within 1e-5. GPUs round differently: with ResNet-50 on an
-    H200 a probability differed by 4e-5, with TF32 turned off.
+    The evaluation uses these, and the service must reproduce them within 1e-5. GPUs round differently: with ResNet-50
+    on an H200 a probability differed by 4e-5, with TF32 turned off.
     """
     network = network.eval().cpu()
     return torch.cat([network(images.cpu()) for images in data.chunks(_chunk(network, data))])

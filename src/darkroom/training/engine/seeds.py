@@ -1,7 +1,7 @@
-"""Random numbers that depend on nothing but the seed and the place where they are drawn.
+"""Random numbers that depend only on the seed and the place where they are drawn.
 
-No generator lives from one step to the next, so a training that starts again at step 1,000 draws what it would have
-drawn, and every process of a distributed one can draw what the others do.
+No generator keeps state between steps, so a training run that resumes at step 1,000 draws the same numbers as an
+uninterrupted one, and every process of a distributed run can draw those of the others.
 """
 
 import numpy as np

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 
 def write_weights(path: Path, network: nn.Module) -> None:
-    """Write parameters and statistics as safetensors, contiguous and on the processor."""
+    """Write parameters and statistics as safetensors, contiguous and on the CPU."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     save_file(state, path)
     path.chmod(0o644)  # safetensors writes files that only their owner can read
@@ -25,14 +25,14 @@ def write_weights(path: Path, network: nn.Module) -> None:
 def write_onnx(path: Path, network: nn.Module, image_size: int) -> None:
     """Write the network as ONNX: `images`, uint8 (N, S, S, 3), to `logits`, float32 (N, classes); N is free."""
     network = network.cpu().eval()
-    for module in network.modules():  # whose steps in place the exporter takes apart: 8 s, not 5 s, for mobilenet_v2
+    for module in network.modules():  # the exporter is slow for in-place steps: 8 s instead of 5 s for mobilenet_v2
         if getattr(module, "inplace", False):
-            module.inplace = False  # type: ignore[assignment]  # for mypy a module has but tensors and modules
-    # Two examples: with one, the exporter would take the batch size for a constant.
+            module.inplace = False  # type: ignore[assignment]  # mypy expects a tensor or a module
+    # Two examples: with one, the exporter would treat the batch size as a constant.
     example = torch.zeros((2, image_size, image_size, 3), dtype=torch.uint8)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), _no_collection():
-        warnings.simplefilter("ignore")  # the exporter's own deprecations, no business of ours
+        warnings.simplefilter("ignore")  # deprecations inside the exporter
         program = torch.onnx.export(
             network,
             (example,),
@@ -49,7 +49,7 @@ def write_onnx(path: Path, network: nn.Module, image_size: int) -> None:
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Keep Python from looking for garbage: the exporter makes millions of objects that are all in use."""
+    """Turn off garbage collection: the exporter creates millions of objects that are all in use."""
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -60,7 +60,7 @@ def _no_collection() -> Iterator[None]:
 
 
 def _forget_origin(model: onnx_ir.Model) -> None:
-    """Drop stack traces: they name folders of this machine, and would make equal models unequal bytes."""
+    """Remove stack traces, which contain paths of this machine, so that equal models give equal bytes."""
     for node in model.graph:
         node.metadata_props.clear()
         node.doc_string = None
@@ -71,7 +71,7 @@ def _forget_origin(model: onnx_ir.Model) -> None:
 
 
 def write_montage(path: Path, images: Tensor, columns: int = 8) -> None:
-    """Write up to 64 images of shape (N, S, S, 3), values 0 to 255, as one PNG of 8 a row, at least 64 pixels each."""
+    """Write up to 64 images of shape (N, S, S, 3), values 0 to 255, as a PNG with 8 per row, of at least 64 pixels."""
     tiles = images[: columns * 8].float().round().clamp(0, 255).to(torch.uint8).cpu().numpy()
     size = tiles.shape[1]
     rows = -(-len(tiles) // columns)

@@ -14,16 +14,16 @@ NAMES: dict[str, str] = {
     "GlobalMaxPool": "global max pooling",
     "Flatten": "flatten",
 }
-"""What a class is called in words; others keep their own name."""
+"""Names of layer classes in words; others keep their class name."""
 POOLS = {"MaxPool2d": "max pooling", "AvgPool2d": "average pooling"}
 
 
 def describe(network: nn.Module, image_size: int) -> list[Layer]:
-    """Return the layers in the order in which an image passes them, each with its parameters.
+    """Return the layers in the order in which an image passes through them, each with its parameters.
 
-    A block (a residual one, say) stands after its own layers, as what it does beside them: most add their input.
-    The outermost counts, and nothing that holds more than half of the network does. `network` takes uint8 images
-    (N, S, S, 3) of `image_size`, and is on the processor and in evaluation mode.
+    A block (such as a residual block) follows its own layers and stands for what it adds to them: most add their input.
+    Only outermost blocks count, and none with more than half of the network. `network` takes uint8 images (N, S, S, 3)
+    of `image_size`, and is on the CPU and in evaluation mode.
     """
     modules = {module: name.removeprefix("model.") for name, module in network.named_modules()}
     blocks = _blocks(network)
@@ -55,7 +55,7 @@ def describe(network: nn.Module, image_size: int) -> list[Layer]:
 
 
 def words(layer: nn.Module) -> str:
-    """Return what a single layer is: "convolution 3×3, stride 2", "batch norm", "dropout 20%"."""
+    """Return the kind of a single layer: "convolution 3×3, stride 2", "batch norm", "dropout 20%"."""
     name = type(layer).__name__
     if isinstance(layer, nn.Conv2d):
         kind = "depthwise convolution" if 1 < layer.groups == layer.in_channels else "convolution"
@@ -81,7 +81,7 @@ def _size(sides: int | tuple[int, ...]) -> str:
 
 
 def _blocks(network: nn.Module) -> list[nn.Module]:
-    """Return the outermost modules that are more than a sequence and hold at most half of the layers."""
+    """Return the outermost modules that are more than a sequence and contain at most half of the layers."""
     whole = sum(1 for _ in network.modules())
     found: list[nn.Module] = []
     inside: set[nn.Module] = set()

@@ -1,6 +1,6 @@
 """Networks of torchvision by name, each as `features` and a new `head`.
 
-The only module that imports torchvision, and only when one of them is asked for: that takes 3.4 s.
+The only module that imports torchvision, and only when one of these networks is used, because that takes 3.4 s.
 """
 
 from collections import OrderedDict
@@ -20,21 +20,21 @@ from darkroom.training.settings import ONLY_INPUT, SMALLEST_INPUT, Backbone
 
 NAMES: tuple[Backbone, ...] = get_args(Backbone)
 COMFORTABLE = 64
-"""Side in pixels to which smaller images are enlarged: these networks halve an image five times, so of 32 pixels
-they would see one."""
+"""Side in pixels to which smaller images are enlarged: these networks halve the size five times, so only one pixel
+would be left of 32."""
 NETWORK = "features.network."
-"""Where torchvision's own names begin in the state of a `Pretrained`."""
+"""Prefix of torchvision's own names in the state of a `Pretrained`."""
 OPTIONS: dict[Backbone, dict[str, Any]] = {
-    # Without the heads that only helped their training; random weights by the layers' own rule, since the papers' takes
-    # up to a minute. The weights of these two were made for other values than those of torchvision's metadata:
-    # transform_input turns the one into the other.
+    # Without the auxiliary heads for training; random weights use the layers' defaults, because those of the papers
+    # take up to a minute. The weights of these two were trained with another normalisation than torchvision's metadata;
+    # transform_input converts between them.
     "googlenet": {"aux_logits": False, "init_weights": False, "transform_input": True},
     "inception_v3": {"aux_logits": False, "init_weights": False, "transform_input": True},
     "vgg16": {"init_weights": False},
     "vgg16_bn": {"init_weights": False},
 }
 COUNTER = "num_batches_tracked"
-"""What the weights of older versions do not have, and no network here needs."""
+"""Tensors that weights of older versions lack, and that no network here needs."""
 EXTRA_HEADS = ("aux1.", "aux2.", "AuxLogits.")
 
 
@@ -44,7 +44,7 @@ class Published:
 
     url: str
     sha256: str
-    """The first digits of their SHA-256, which torchvision puts into the file's name."""
+    """The first digits of their SHA-256, which torchvision includes in the file name."""
 
     @property
     def file(self) -> str:
@@ -61,7 +61,7 @@ def published(name: Backbone) -> Published:
 
 
 def recognise(state: Mapping[str, Tensor]) -> Backbone | None:
-    """Return the network that the weights `state` fit, or None."""
+    """Return the network that fits the weights `state`, or None."""
     from torchvision.models import get_model
 
     for name in NAMES:
@@ -74,7 +74,7 @@ def recognise(state: Mapping[str, Tensor]) -> Backbone | None:
 
 
 def normalisation(name: Backbone) -> tuple[list[float], list[float]]:
-    """Return mean and standard deviation per channel, on values 0 to 1, that the ImageNet weights were trained with."""
+    """Return mean and standard deviation per channel, for values 0 to 1, used for training the ImageNet weights."""
     from torchvision.models import get_model_weights
 
     preset = get_model_weights(name).DEFAULT.transforms()
@@ -82,15 +82,15 @@ def normalisation(name: Backbone) -> tuple[list[float], list[float]]:
 
 
 def side(name: Backbone, image_size: int, input_size: int | None) -> int:
-    """Return the side in pixels at which the network sees images that are packed at `image_size`.
+    """Return the side in pixels at which the network receives images packed at `image_size`.
 
-    Vision transformers have a learnt position for each patch, so images are resized for them and not the positions.
+    Vision transformers have a learnt embedding for each position, so the images are resized instead of the embeddings.
     """
     return input_size or ONLY_INPUT.get(name) or max(image_size, COMFORTABLE, SMALLEST_INPUT.get(name, 0))
 
 
 class Resize(nn.Module):
-    """Brings images (N, 3, S, S) to `side` pixels, bilinearly; part of the network, so that all answer alike."""
+    """Resizes images (N, 3, S, S) to `side` pixels, bilinearly; part of the network, so that it is always the same."""
 
     def __init__(self, side: int) -> None:
         super().__init__()
@@ -129,16 +129,16 @@ def build(
     seed: int = 0,
     state: Mapping[str, Tensor] | None = None,
 ) -> Pretrained:
-    """Return a network with a random head, which depends on `seed`, and the weights of `state`, without any: random.
+    """Return a network with a random head that depends on `seed`, and the weights of `state`, or random ones without.
 
-    `state` has torchvision's names, or those of `Pretrained`; its last layer is not looked at, so it may be one for
-    any number of classes. Raises DarkroomError when it does not fit the network.
+    `state` has torchvision's names, or those of `Pretrained`; its last layer is ignored, so its number of classes does
+    not matter. Raises DarkroomError when it does not fit the network.
     """
     from torchvision.models import get_model
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        # Nothing is drawn for weights that are replaced: a second of vgg16's hundred million.
+        # Weights that are replaced are not initialised: this would take a second for the hundred million of vgg16.
         with torch.device("meta") if state is not None else nullcontext():
             network = get_model(name, weights=None, **OPTIONS.get(name, {}))
         model = Pretrained(network, classes, side(name, image_size, input_size))
@@ -148,7 +148,7 @@ def build(
 
 
 def _behead(network: nn.Module) -> tuple[int, str]:
-    """Put nothing in place of the last layer, dense or a convolution; return how many values it read, and its name."""
+    """Remove the last layer, dense or a convolution; return the number of its inputs, and its name."""
     path, last = [(path, part) for path, part in network.named_modules() if isinstance(part, nn.Linear | nn.Conv2d)][-1]
     parent, _, name = path.rpartition(".")
     setattr(network.get_submodule(parent), name, nn.Identity())
@@ -156,7 +156,7 @@ def _behead(network: nn.Module) -> tuple[int, str]:
 
 
 def _load(name: Backbone, model: Pretrained, state: Mapping[str, Tensor]) -> None:
-    """Give the features the tensors of `state`, under whichever of the two sets of names."""
+    """Load the tensors of `state` into the features, with either of the two sets of names."""
     given = _of_features(model, state)
     known = model.state_dict()
     lacking = [key for key in known if key.startswith(NETWORK) and key not in given and not key.endswith(COUNTER)]
@@ -164,15 +164,16 @@ def _load(name: Backbone, model: Pretrained, state: Mapping[str, Tensor]) -> Non
     other = [key for key in given if key in known and given[key].shape != known[key].shape]
     if found := [key.removeprefix(NETWORK) for key in (*lacking, *unknown, *other)]:
         raise DarkroomError(
-            f"these do not fit {name}: {len(lacking)} tensors are missing, {len(unknown)} unknown, {len(other)} "
-            f"of another shape, such as {', '.join(found[:2])}. Set architecture to the network that they are of"
+            f"these weights do not fit {name}: {len(lacking)} tensors are missing, {len(unknown)} unknown, "
+            f"{len(other)} of another shape, such as {', '.join(found[:2])}. Set architecture to the network of these "
+            "weights"
         )
     full = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in given.items()}
     model.load_state_dict(full, strict=False, assign=True)
 
 
 def _of_features(model: Pretrained, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of `state` that are not of a last layer, under the names of a `Pretrained`."""
+    """Return the tensors of `state` except those of the last layer, with the names of a `Pretrained`."""
     named = {key.removeprefix("module.").removeprefix("model."): tensor for key, tensor in state.items()}
     if not any(key.startswith(NETWORK) for key in named):
         named = {f"{NETWORK}{key}": tensor for key, tensor in named.items()}

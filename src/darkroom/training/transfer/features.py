@@ -1,8 +1,8 @@
 """Features of packed images from the frozen layers, computed once and cached by content.
 
-One file holds the features of one view (plain or mirrored) of one set of packed images by one network, for as many of
-its rows as were ever asked for. So another split, another strength or another number of folds computes nothing again,
-and a run that was killed goes on where it was.
+One file contains the features of one view (original or flipped) of one set of packed images by one network, for all
+rows that were ever requested. Another split, penalty or number of folds therefore computes nothing again, and a killed
+run resumes.
 """
 
 import hashlib
@@ -27,44 +27,45 @@ from darkroom.training.engine.device import Compute
 from darkroom.training.networks.network import Network
 
 LIMIT = 2_000_000_000
-"""Bytes that all files together may have; those that were not used for longest go first."""
+"""Largest total size of all files in bytes; the least recently used ones are removed first."""
 
 HALF = 65_504.0
-"""The largest number of half precision."""
+"""The largest number in half precision."""
 View = Literal["plain", "mirrored"]
 Features = npt.NDArray[np.float16]
-"""Shape (images, values). Half precision is finer than the bfloat16 that they are computed in."""
+"""Shape (images, values). Half precision has more significant digits than the bfloat16 of the computation."""
 
 
 @dataclass(frozen=True)
 class FeatureCache:
-    """The folder in which the features of one network and one set of images are kept."""
+    """Cache folder for the features of one network and one set of images."""
 
     folder: Path
     network: str
-    """SHA-256 of its old layers and of how they see images."""
+    """SHA-256 of the frozen layers and of their preprocessing."""
     images: str
     """SHA-256 of the packed images."""
     count: int
-    """How many packed images there are."""
+    """Number of packed images."""
     limit: int = LIMIT
 
     def load(self, view: View, rows: npt.NDArray[np.int64]) -> tuple[Features | None, npt.NDArray[np.bool_]]:
-        """Return the features of packed `rows`, or None where there are none, and for which rows they are known."""
+        """Return the features of packed `rows`, or None if there are none, and for which rows they are available."""
         content = self._open(view)
         if content is None:
             return None, np.zeros(len(rows), dtype=np.bool_)
         return content["features"][rows], content["known"][rows].astype(np.bool_)
 
     def spent(self, view: View, rows: npt.NDArray[np.int64]) -> float:
-        """Return the seconds that it took once to compute what is known of packed `rows`."""
+        """Return the time in seconds that it took to compute the available features of packed `rows`."""
         content = self._open(view)
         return float(content["seconds"][rows].sum()) if content is not None else 0.0
 
     def save(self, view: View, rows: npt.NDArray[np.int64], features: Features, seconds: float) -> None:
-        """Add the features of packed `rows`, which took `seconds`, to those that are known, and make room for them.
+        """Add the features of packed `rows`, which took `seconds`, to the available ones, and free space for them.
 
-        They are written where they belong in the file, so saving takes the same time however many are known.
+        They are written at their positions in the file, so the time does not depend on the number of available
+        features.
         """
         path = self._path(view)
         content = self._open(view)
@@ -75,7 +76,7 @@ class FeatureCache:
                 np.lib.format.open_memmap(partial, mode="w+", dtype=kind, shape=(self.count,)).flush()
             content = np.lib.format.open_memmap(path, mode="r+")
         content["features"][rows], content["seconds"][rows] = features, seconds / len(rows)
-        content.flush()  # or after a power cut rows might be marked whose features were never written
+        content.flush()  # otherwise, after a power failure, rows without features could be marked as available
         content["known"][rows] = 1
         content.flush()
         self._clean(path)
@@ -85,7 +86,7 @@ class FeatureCache:
         return self.folder / f"{key[:32]}.npy"
 
     def _open(self, view: View) -> np.memmap[Any, Any] | None:
-        """Return a memory map of the file, one record for each packed row, or None where there is none."""
+        """Return a memory map of the file, with one record per packed row, or None if there is none."""
         path = self._path(view)
         if not path.is_file():
             return None
@@ -94,9 +95,9 @@ class FeatureCache:
             if content.shape == (self.count,) and content.dtype.names == ("features", "seconds", "known"):
                 path.touch()
                 return content
-        except ValueError:  # no header, or a file that was cut short
+        except ValueError:  # no header, or a truncated file
             pass
-        path.unlink()  # a damaged file is worth no more than none
+        path.unlink()  # a damaged file is useless
         return None
 
     def _clean(self, newest: Path) -> None:
@@ -109,7 +110,7 @@ class FeatureCache:
 
 
 def fingerprint(network: Network, compute: Compute) -> str:
-    """Return the SHA-256 over the old layers, the normalisation, the input's side, the precision and all code."""
+    """Return the SHA-256 over the frozen layers, the normalisation, the input size, the precision and all code."""
     versions = f"{torch.__version__} {version('torchvision')} {checkpoint.code()}"
     digest = hashlib.sha256(f"{network.side} {compute.words} {versions}".encode())
     state = network.model.get_submodule("features").state_dict()
@@ -125,7 +126,7 @@ def extract(
 ) -> Features:
     """Return the features of one split's images, in order; `rows` are their packed rows, int64 (N,).
 
-    What the cache has is taken from there; the rest is computed in the precision that trains, and put there.
+    Cached features are reused; the others are computed in the training precision, and cached.
     """
     result, known = cache.load(view, rows)
     missing = np.flatnonzero(~known)
@@ -150,6 +151,6 @@ def extract(
                 result[places] = fresh
                 cache.save(view, rows[places], fresh, time.perf_counter() - clock)
                 waiting, saved, clock = [], done, time.perf_counter()
-    # Not read again from the file: another process may have put its own rows there, without these.
+    # Not read again from the file: another process may have replaced it by one without these rows.
     assert result is not None
     return result

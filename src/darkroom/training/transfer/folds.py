@@ -17,7 +17,7 @@ from darkroom.training.transfer.features import Features
 from darkroom.training.transfer.probe import Labels
 
 FITS = 10
-"""About as many heads are fitted, whatever the number of folds."""
+"""Approximate number of heads to fit, for any number of folds."""
 
 
 def evaluate(
@@ -32,12 +32,13 @@ def evaluate(
     balanced: bool = False,
     intercept: bool = True,
 ) -> Folds:
-    """Return how well heads of the strength of `head` do on `count` stratified folds, repeated for about ten fits.
+    """Evaluate heads with the penalty of `head` by `count` stratified folds, repeated for about ten fits.
 
-    Heads are scaled and fitted as `probe.fit` does, on all views (`plain` and the `others`), and evaluated by the plain
-    one; images of one family are never on both sides. Without `intercept` they have no bias, as the layer they are for.
+    Heads are scaled and fitted as in `probe.fit`, on all views (`plain` and the `others`), and evaluated on the plain
+    one; images of one family are always in the same fold. Without `intercept`, they have no bias, like the layer they
+    replace.
 
-    Raises DarkroomError when a class has less families than there are folds, or all of them in one fold.
+    Raises DarkroomError when a class has fewer families than there are folds, or all of them in one fold.
     """
     if (fewest := min(len(np.unique(families[labels == number])) for number in range(classes))) < count:
         raise DarkroomError(
@@ -53,8 +54,8 @@ def evaluate(
         for fitted, evaluated in divider.split(plain, labels, families):
             if len(np.unique(labels[fitted])) < classes:
                 raise DarkroomError(
-                    f"select.folds: {count} leaves a fold whose other images lack a class, since copies and groups "
-                    "stay together: set fewer folds, or 0 for none"
+                    f"select.folds: {count} leaves a class without training images in one fold, because copies and "
+                    "groups stay together: use fewer folds, or 0 for none"
                 )
             features = np.concatenate([view[fitted] for view in views])
             targets = np.tile(labels[fitted], len(views))
@@ -71,7 +72,7 @@ def evaluate(
 
 
 def families(folder: Path, copies: Path) -> npt.NDArray[np.int64]:
-    """Return a number for each packed row that is the same for copies, near copies and images of one group."""
+    """Return equal numbers for packed rows that are copies, near copies or images of one group."""
     records = packed.read_index(folder)
     places: dict[tuple[str, str], int] = {}
     links: list[tuple[int, int]] = []

@@ -1,4 +1,4 @@
-"""Starting a network from the weights of another, with a new last layer."""
+"""Initialisation of a network from pretrained weights, with a new last layer."""
 
 import time
 from dataclasses import asdict, dataclass
@@ -19,31 +19,31 @@ from darkroom.training.transfer.features import FeatureCache, Features, View
 from darkroom.training.transfer.origin import read_origin
 
 FEW = 5_000
-"""Training images below which a network is not trained as a whole unless asked for, and keeps its batch statistics."""
+"""Number of training images below which `auto` does not fine-tune, and batch norms keep their statistics."""
 LEVELS = 8
-"""Steps in which the learning rate falls from the highest old layers to the lowest."""
+"""Number of steps in which the learning rate decreases from the topmost to the lowest pretrained layers."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a transfer finds what it needs, as its stage's arguments."""
+    """Paths and options of a transfer, from its stage's arguments."""
 
     pretrained: Path
     copies: Path
     cache: Path
-    """Folder of features that were computed before."""
+    """Cache folder of features."""
     folds: int
-    """Folds to evaluate a probe by, or 0."""
+    """Number of folds for evaluating a probe, or 0."""
 
 
 def start(source: Source, job: Job, settings: TransferSettings, context: Context) -> Start:
     """Return the network of `source.pretrained` with a new head, fitted to its frozen features.
 
-    With method probe that is all; otherwise the whole network is trained from there (Kumar et al., arXiv 2202.10054):
-    the head learns at the full rate, the layers that know something already at less, the lowest least. The
-    normalisation is the one that the old layers were trained with.
+    The method probe ends there. Otherwise the whole network is then trained (Kumar et al., arXiv 2202.10054): the head
+    with the full learning rate, the pretrained layers with a lower one, which decreases towards the input. The
+    normalisation is the one that the pretrained layers were trained with.
 
-    Raises DarkroomError when the weights do not fit their network.
+    Raises DarkroomError when the weights do not fit the network.
     """
     begin = time.perf_counter()
     classes, count = len(context.split.classes), len(context.training)
@@ -79,23 +79,23 @@ def start(source: Source, job: Job, settings: TransferSettings, context: Context
 
 
 def choose(method: Method, images: int, device: str) -> tuple[Method, str]:
-    """Return the method for so many training images on a device, and the reason."""
+    """Return the method for this number of training images and this device, and the reason."""
     if method != "auto":
-        return method, "as params.yaml says"
+        return method, "as set in params.yaml"
     if images < FEW:
-        return "probe", f"since {images:,} training images are fewer than {FEW:,}, too few for fine-tuning"
+        return "probe", f"because {images:,} training images are fewer than {FEW:,}, too few for fine-tuning"
     if device == "cpu":
-        return "probe", "since fine-tuning the whole network needs a GPU"
-    return "probe+finetune", f"since there are {images:,} training images and a GPU"
+        return "probe", "because fine-tuning the whole network needs a GPU"
+    return "probe+finetune", f"because there are {images:,} training images and a GPU"
 
 
 def _probe(
     source: Source, job: Job, whole: Network, context: Context, with_folds: bool
 ) -> tuple[probe.Head, Folds | None, float]:
-    """Fit a head to the features of the images and, where images may be mirrored, of their mirrored views.
+    """Fit a head to the features of the images and, if `flip` is set, of their flipped views.
 
-    The third value is the seconds that features and head take without what was computed before; folds, which evaluate
-    and train nothing, are not among them.
+    The third value is the time in seconds for features and head, as if nothing had been cached; folds, which are only
+    for evaluation, are not included.
     """
     begin, spared = time.perf_counter(), 0.0
     whole.to(context.compute.device)
@@ -146,7 +146,7 @@ def _write(head: probe.Head, model: nn.Module) -> None:
 
 
 def shares(model: nn.Module, settings: TransferSettings) -> list[tuple[nn.Module, float]]:
-    """Return parts of the network with their share of the learning rate, which falls evenly from layer to layer."""
+    """Return parts of the network with their relative learning rates, which decrease evenly from layer to layer."""
     old = list(model.get_submodule("features").parameters())
     levels: list[list[nn.Parameter]] = [[] for _ in range(LEVELS)]
     for place, parameter in enumerate(old):

@@ -1,4 +1,4 @@
-"""What fetched weights are, as `source.json` beside them holds it."""
+"""Description of pretrained weights, stored next to them as `source.json`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,16 +8,16 @@ from darkroom.foundations import files
 
 @dataclass(frozen=True)
 class Origin:
-    """What pretrained weights are: `source.json`."""
+    """Content of `source.json`."""
 
     weights: str
-    """As params.yaml names them, an address without what may be secret in it."""
+    """As in params.yaml; a URL without its possibly secret parts."""
     architecture: str
-    """A network of torchvision, or empty for a candidate's."""
+    """Name of a torchvision network, or empty for a candidate."""
     sha256: str
-    """Of the file beside."""
+    """SHA-256 of the weights file."""
     file: str
-    """Name of the file beside."""
+    """Name of the weights file."""
 
 
 def read_origin(folder: Path) -> Origin:

@@ -1,4 +1,4 @@
-"""A new last layer on frozen features: multinomial logistic regression, its strength chosen on validation.
+"""A new last layer on frozen features: multinomial logistic regression, its penalty selected on validation.
 
 The linear probe of Alain and Bengio, arXiv 1610.01644, fitted to convergence by L-BFGS.
 """
@@ -18,21 +18,21 @@ from torch import nn
 from darkroom.training.transfer.features import Features
 
 STRENGTHS = tuple(float(f"{10**exponent:.1g}") for exponent in np.arange(0, -5.1, -0.5))
-"""Weights of the penalty to try, strongest first: half the squared weights against the mean loss of an image."""
+"""L2 penalties to try, strongest first: factors of half the squared weights, added to the mean loss per image."""
 IN_VAIN = 2
-"""Strengths without a better one after which none is tried."""
+"""Number of penalties without improvement after which the search stops."""
 ITERATIONS = 500
-"""Most steps of the solver for one strength; each starts where the one before it ended."""
+"""Largest number of solver iterations per penalty; each starts from the previous solution."""
 
 TOLERANCE = 1e-5
-"""Largest part of the loss's gradient at which a fit has converged."""
+"""Gradient, relative to the loss, at which a fit has converged."""
 
 SMALL = 100_000_000
-"""Multiplications a step below which one thread fits: on a busy machine, threads waited for one another ten times as
-long as all the work took."""
+"""Multiplications per step below which only one thread is used: on a busy machine, threads waited for one another ten
+times as long as the whole computation took."""
 
 VALUES, PRODUCTS = 2**28, 2**35
-"""Most feature values that a head is fitted to (1 GB of them in float32), and most multiplications a step: with a
+"""Limits on the feature values for fitting a head (1 GB in float32) and on the multiplications per step: with a
 thousand classes, one to two seconds on two cores."""
 
 Floats = npt.NDArray[np.float32]
@@ -51,10 +51,10 @@ class Head:
     loss: float
     """Cross-entropy on validation, in nats."""
     accuracy: float
-    """On validation, 0 to 1."""
+    """Accuracy on validation, 0 to 1."""
 
     def write(self, layer: nn.Linear, scale: float = 1.0) -> None:
-        """Put the weights into a layer whose output is multiplied by `scale`."""
+        """Copy the weights to a layer whose output is multiplied by `scale`."""
         with torch.no_grad():
             layer.weight.copy_(torch.from_numpy(self.weight / scale))
             if layer.bias is not None:
@@ -63,7 +63,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Scaling:
-    """What is taken from each feature and what it is divided by, so that one penalty suits all."""
+    """Offset and scale of each feature, so that one penalty suits all."""
 
     centre: Floats
     spread: Floats
@@ -77,7 +77,7 @@ class Scaling:
 def scaling(features: Features, centred: bool = True) -> Scaling:
     """Return the mean of each feature, zero if not `centred`, and its standard deviation.
 
-    A feature that hardly ever moves is not blown up: no spread is below a tenth of the mean one.
+    The deviation is at least a tenth of the mean one, so that nearly constant features are not amplified.
     """
     floats = features.astype(np.float32)
     spread = floats.std(axis=0)
@@ -86,14 +86,14 @@ def scaling(features: Features, centred: bool = True) -> Scaling:
 
 
 def most_images(values: int, classes: int) -> int:
-    """Return to how many training images a head is fitted, each with so many feature values."""
+    """Return the number of training images for fitting a head, for this number of feature values."""
     return min(VALUES // values, PRODUCTS // (values * classes))
 
 
 def sample(labels: Labels, most: int, seed: int) -> npt.NDArray[np.int64]:
-    """Return at most about `most` positions in `labels`, ascending: all, or the same share of each class at random.
+    """Return about `most` indices into `labels`, ascending: all, or the same fraction of each class at random.
 
-    A class keeps ten images, or all it has.
+    Ten images per class, or all if there are fewer, are always kept.
     """
     if len(labels) <= most:
         return np.arange(len(labels))
@@ -112,9 +112,9 @@ def fit(
     balanced: bool = False,
     intercept: bool = True,
 ) -> Head:
-    """Return the head whose strength has the lowest loss on `validation`.
+    """Return the head whose penalty gives the lowest loss on `validation`.
 
-    With `balanced` all classes have the same say. Without `intercept` the bias is zero, for layers that have none.
+    With `balanced`, all classes have equal weight. Without `intercept` the bias is zero, for layers without bias.
     """
     scale = scaling(training[0], intercept)
     evaluated, truth = scale.apply(validation[0]), validation[1]
@@ -146,10 +146,9 @@ def path(
     balanced: bool = False,
     intercept: bool = True,
 ) -> Iterator[tuple[float, Floats, Floats]]:
-    """Yield (strength, weight, bias) for each strength, every fit beginning where the one before it ended.
+    """Yield (penalty, weight, bias) for each penalty; every fit starts from the previous solution.
 
-    A class without images gets logits that are far below all others, or without an intercept, where nothing can be
-    below for every image, 0.
+    A class without images gets logits far below all others or, without an intercept, which would be needed for that, 0.
     """
     threads = None if features.size * classes > SMALL else 1
     model = LogisticRegression(
@@ -163,12 +162,14 @@ def path(
     for strength in strengths:
         model.set_params(C=1 / (strength * len(features)))
         with warnings.catch_warnings(), threadpool_limits(threads, "blas"):
-            warnings.simplefilter("ignore", ConvergenceWarning)  # the weakest may need more steps, and seldom win
+            warnings.simplefilter(
+                "ignore", ConvergenceWarning
+            )  # weak penalties may need more steps, and are rarely the best
             model.fit(features, labels)
         weight = np.zeros((classes, features.shape[1]), dtype=np.float32)
         bias = np.full(classes, -1e4 if intercept else 0.0, dtype=np.float32)
         rows, offsets = model.coef_, np.broadcast_to(model.intercept_, len(model.coef_))
-        if len(rows) == 1:  # scikit-learn gives two classes one row between them
+        if len(rows) == 1:  # scikit-learn uses a single row for two classes
             rows, offsets = np.concatenate([-rows / 2, rows / 2]), np.concatenate([-offsets / 2, offsets / 2])
         weight[model.classes_], bias[model.classes_] = rows, offsets
         yield strength, weight, bias

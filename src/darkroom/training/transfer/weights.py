@@ -1,4 +1,4 @@
-"""Reading pretrained weights into a network with a new last layer; nothing in their file is executed."""
+"""Loading pretrained weights into a network with a new last layer, without executing code from the file."""
 
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,9 @@ from darkroom.training.transfer.origin import read_origin
 def read(
     folder: Path, settings: TransferSettings, classes: int, image_size: int, seed: int
 ) -> tuple[Network, dict[str, Any], str]:
-    """Return the network of a folder that `pretrained` filled, how to build it again, and what it is in words.
+    """Return the network of a folder written by `pretrained`, the description to rebuild it, and a text.
 
-    Its last layer is new. Raises DarkroomError when the weights cannot be read or do not fit.
+    The last layer is new. Raises DarkroomError when the weights cannot be read or do not fit.
     """
     origin = read_origin(folder)
     state = load(folder / origin.file, origin.weights)
@@ -30,7 +30,7 @@ def read(
         description: dict[str, Any] = {"architecture": name, "input_size": settings.input_size}
         mean, std = backbones.normalisation(name)
         words = f"{name}, from the weights {origin.weights}"
-        if origin.weights != IMAGENET:  # theirs is in no file
+        if origin.weights != IMAGENET:  # those have no normalisation in a file
             words += ", normalised as ImageNet's"
     else:
         card = candidate.read_card(folder)
@@ -51,21 +51,21 @@ def read(
 
 
 def load(path: Path, weights: str) -> dict[str, Tensor]:
-    """Read tensors by name, and nothing else: no code in the file runs."""
+    """Read tensors by name without executing any code in the file."""
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # damaged or foreign bytes raise almost anything, and nothing but this file is to blame
+    except Exception:  # damaged or foreign bytes raise almost anything, and this file is the only possible cause
         raise DarkroomError(
-            f"{weights} cannot be read as weights alone: save the state dict, torch.save(model.state_dict(), PATH), "
+            f"{weights} cannot be read as plain weights: save the state dict, torch.save(model.state_dict(), PATH), "
             "or a .safetensors file"
         ) from None
-    for key in ("state_dict", "model"):  # as training scripts keep it among other things
+    for key in ("state_dict", "model"):  # training scripts save it along with other state
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise DarkroomError(f"{weights} holds no state dict: save torch.save(model.state_dict(), PATH)")
+        raise DarkroomError(f"{weights} contains no state dict: save torch.save(model.state_dict(), PATH)")
     return content
 
 

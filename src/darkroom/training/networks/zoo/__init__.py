@@ -1,1 +1,1 @@
-"""The networks, one file a family."""
+"""The networks, one file per family."""

@@ -9,9 +9,9 @@ from darkroom.training.networks.zoo.pooling import GlobalMaxPool
 PATCH = 2
 """Side of the patches that the first layer whitens, in pixels."""
 PIXELS = 2**20
-"""Whose patches are taken at a time: together they would need a hundred times the memory of the images."""
+"""Number of images whose patches are processed at a time: all at once would need a hundred times their memory."""
 REGULARISER = 5e-4
-"""Added to the variances, so that directions without any are not blown up."""
+"""Added to the variances, so that directions without variance are not amplified."""
 
 
 class Airbench(nn.Module):
@@ -19,9 +19,10 @@ class Airbench(nn.Module):
 
     K. Jordan, 94% on CIFAR-10 in 3.29 seconds on a single GPU, arXiv 2404.00498 (airbench94: width 64), with parts from
     Page 2018 (whitening, GELU after pooling and norm) and Zagoruyko and Komodakis 2017 (dirac initialisation, so
-    that each layer begins by passing its input on). Three things differ: the whitening's bias stays zero, which
-    spares the processor the gradient of the largest layer's input; the dense layer is small at the start instead of
-    divided by its inputs, so that any optimiser can move it; and the last pooling takes images of any size.
+    that each layer initially passes its input on). It differs in three ways: the bias of the whitening layer stays
+    zero, which saves the CPU the gradient of the largest layer's input; the dense layer has small initial weights
+    instead of a division by its inputs, so that any optimiser can train it; and the last pooling accepts images of any
+    size.
     """
 
     def __init__(self, classes: int, image_size: int, width: int) -> None:
@@ -43,7 +44,7 @@ class Airbench(nn.Module):
     def prepare(self, images: Tensor) -> None:
         """Set the first layer from normalised training images (N, 3, S, S), float.
 
-        Its filters are the principal directions of their patches, scaled to variance 1, with both signs.
+        The filters are the principal directions of the image patches, scaled to variance 1, with both signs.
         """
         size, count = 3 * PATCH**2, 0
         products = torch.zeros((size, size), dtype=torch.double)
@@ -64,7 +65,7 @@ class Airbench(nn.Module):
 
 
 def _block(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
-    """Return two 3×3 convolutions, the first one's result halved in size."""
+    """Return two 3×3 convolutions; the output of the first is halved in size."""
     return (
         _convolution(inputs, outputs),
         nn.MaxPool2d(2),
@@ -81,7 +82,7 @@ def _convolution(inputs: int, outputs: int) -> nn.Conv2d:
 
 
 def _norm(channels: int) -> tuple[nn.Module, nn.Module]:
-    """Return batch norm without a scale of its own, quick to follow, and GELU."""
+    """Return batch norm without a learnable scale and with fast running statistics, and GELU."""
     norm = nn.BatchNorm2d(channels, momentum=0.4)
     norm.weight.requires_grad_(False)
     return norm, nn.GELU()

@@ -1,20 +1,20 @@
-"""Dropout that does not hold a processor up."""
+"""Dropout that is fast on a CPU."""
 
 import torch
 from torch import Tensor, nn
 
 LEVELS = 2**16
-"""Steps in which a probability is counted: 16 random bits an element."""
+"""Resolution of the probability: 16 random bits per element."""
 
 
 class Dropout(nn.Dropout):
-    """As `nn.Dropout`, whose draws take a quarter of a small network's time on the processor, being made one by one.
+    """Like `nn.Dropout`, whose random numbers take a quarter of a small network's time on a CPU.
 
-    There the draws are of 16 bits, four from each number of 64, so that `p` is met within 1/65,536.
+    On a CPU, 16 random bits are used per element, four from each 64-bit number, so `p` is exact to 1/65,536.
     """
 
     def forward(self, values: Tensor) -> Tensor:
-        """Return a tensor of the input's shape, in training with a share of zeros and the rest scaled up."""
+        """Return a tensor of the input's shape, in training with a fraction of zeros and the rest scaled up."""
         if not self.training or values.device.type != "cpu" or self.inplace:
             return super().forward(values)
         values = values.contiguous(memory_format=_layout(values))

@@ -6,7 +6,7 @@ from darkroom.training.networks.zoo.pooling import GlobalMaxPool
 
 
 class Residual(nn.Module):
-    """x + f(x), f being two 3×3 convolutions."""
+    """x + f(x), where f is two 3×3 convolutions."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -19,14 +19,14 @@ class Residual(nn.Module):
 
 
 class ResNet9(nn.Module):
-    """Page's small residual network: eight convolutions and a dense output, made to train fast.
+    """Page's small residual network: eight convolutions and a dense output, designed for fast training.
 
-    D. Page, How to train your ResNet, 2018, part 4 (there with 64 channels at the start, here with `width`). The
-    logits are scaled by 1/8 as there, which lets the last layer learn at the rate of the others.
+    D. Page, How to train your ResNet, 2018, part 4 (with 64 channels in the first layer there, `width` here). The
+    logits are scaled by 1/8 as there, so that the last layer can use the same learning rate as the others.
     """
 
     scale = 1 / 8
-    """What the last layer's output is multiplied by."""
+    """Factor of the last layer's output."""
 
     def __init__(self, classes: int, image_size: int, width: int) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class ResNet9(nn.Module):
 
 
 def convolution(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
-    """Return a 3×3 convolution that keeps the size, batch norm and a rectifier."""
+    """Return a 3×3 convolution that keeps the size, batch norm and ReLU."""
     return (
         nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
         nn.BatchNorm2d(outputs),

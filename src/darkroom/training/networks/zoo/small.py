@@ -1,4 +1,4 @@
-"""Small networks of courses: a few convolutions and dense layers."""
+"""Small networks from courses: a few convolutions and dense layers."""
 
 from torch import Tensor, nn
 from torch.nn import init
@@ -8,10 +8,10 @@ from darkroom.training.networks.zoo.pooling import GlobalMaxPool
 
 
 class LabCNN(nn.Module):
-    """Convolution and pooling, twice, and a dense output: the network of a first course.
+    """Two convolutions, each with pooling, and a dense output: the network of an introductory course.
 
-    The layout is that of LeCun et al., Gradient-based learning applied to document recognition, 1998, with
-    today's rectifiers and max pooling and without the hidden dense layers.
+    The layout is that of LeCun et al., Gradient-based learning applied to document recognition, 1998, with ReLU and max
+    pooling, and without the hidden dense layers.
     """
 
     def __init__(self, classes: int, image_size: int, width: int) -> None:
@@ -34,12 +34,12 @@ class LabCNN(nn.Module):
 
 
 class WicCNN(nn.Module):
-    """Four convolutions, three of them without a border, and two dense layers: 187,402 numbers at width 32.
+    """Four convolutions, three of them without padding, and two dense layers: 187,402 parameters at width 32.
 
-    The layers, their order and their first weights are those of a Keras network that web courses build: normal
-    weights after He et al. (arXiv 1502.01852) before rectifiers, uniform ones after Glorot and Bengio (2010) in
-    dense layers, Keras' epsilon in batch norm. Where that leaves room: each rectifier comes before its norm, as a
-    Keras layer with an activation has it, pooling takes the maximum, and every dropout is one fifth.
+    The layers, their order and their initial weights are those of a Keras network used in web courses: normal weights
+    after He et al. (arXiv 1502.01852) before ReLU, uniform ones after Glorot and Bengio (2010) in dense layers, Keras'
+    epsilon in batch norm. Where the source is ambiguous, each ReLU precedes its norm, as in a Keras layer with an
+    activation, pooling takes the maximum, and every dropout rate is one fifth.
     """
 
     def __init__(self, classes: int, image_size: int, width: int) -> None:
@@ -75,11 +75,11 @@ class WicCNN(nn.Module):
 
 
 def _keras_convolution(inputs: int, outputs: int, padding: int) -> tuple[nn.Module, ...]:
-    """Return a 3×3 convolution, a rectifier and batch norm with Keras' epsilon."""
+    """Return a 3×3 convolution, ReLU and batch norm with Keras' epsilon."""
     return (
         nn.Conv2d(inputs, outputs, 3, padding=padding),
         nn.ReLU(inplace=True),
-        # Keras' momentum, 0.01 as it is counted here, would not train otherwise, but evaluates by statistics that
-        # lag: on the digits, with 18 steps an epoch, 25% instead of 96% after three epochs.
+        # Keras' momentum, 0.01 in PyTorch's definition, would train equally well, but its statistics lag behind in
+        # evaluation: on the digits, with 18 steps per epoch, 25% instead of 96% after three epochs.
         nn.BatchNorm2d(outputs, eps=1e-3),
     )

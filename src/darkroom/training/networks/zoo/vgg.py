@@ -9,18 +9,18 @@ from darkroom.training.networks.zoo.dropout import Dropout
 
 
 class VGG(nn.Module):
-    """Blocks of two convolutions and a pool, each block with twice the channels of the one before, and dense layers.
+    """Blocks of two convolutions and pooling, each with twice the channels of the previous one, and dense layers.
 
-    At width 32 with one to three blocks and a hidden layer of 128 these are the networks of J. Brownlee, How to
-    Develop a CNN From Scratch for CIFAR-10 Photo Classification, 2019: rectifiers, He-uniform weights
-    (arXiv 1502.01852), and, where asked for, batch norm after every rectifier.
+    At width 32, with one to three blocks and a hidden layer of 128, these are the networks of J. Brownlee, How to
+    Develop a CNN From Scratch for CIFAR-10 Photo Classification, 2019: ReLU, He-uniform weights (arXiv 1502.01852) and,
+    if requested, batch norm after every ReLU.
 
     Parameters
     ----------
     dropout
-        Share of the values that is dropped after each block's pool and, if there is one, after the hidden layer.
+        Dropout rate after the pooling of each block and, if there is one, after the hidden layer.
     hidden
-        Whether there is a hidden dense layer, four times `width`, before the output.
+        Whether there is a hidden dense layer with four times `width` units before the output.
     """
 
     def __init__(
