@@ -97,8 +97,8 @@ def _data(data: dict[str, Any]) -> list[str]:
         ]
     if before["hash"] != data["hash"]:
         return [
-            f"The data differ from those of the last commit ({before['images']:,} images then, {data['images']:,} now). "
-            "The test images are the same, so the scores are comparable: see `dvc metrics diff`."
+            f"The data differ from those of the last commit ({before['images']:,} images then, {data['images']:,} "
+            "now). The test images are the same, so the scores are comparable: see `dvc metrics diff`."
         ]
     return []
 
