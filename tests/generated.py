@@ -38,8 +38,8 @@ def parameters() -> str:
         twin = (name.replace("scratch.", "transfer."), default, meaning)
         if name.startswith("transfer.") and (name.replace("transfer.", "scratch."), default, meaning) in rows:
             continue  # listed in the row of its twin
-        if name.startswith("zoo."):
-            continue  # the same as scratch
+        if name.startswith(("zoo.", "photos.")):
+            continue  # the same as scratch and transfer
         both = f"`{name}`, `{twin[0]}`" if twin in rows and twin[0] != name else f"`{name}`"
         lines.append(f"| {both} | {default} | {meaning} |")
     return "\n".join(lines)

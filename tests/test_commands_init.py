@@ -24,7 +24,7 @@ from darkroom.foundations import files
 from darkroom.foundations.errors import DarkroomError
 from darkroom.training import pretrained
 from darkroom.training.settings import TransferSettings
-from darkroom.training.transfer import backbones
+from darkroom.training.transfer import backbones, packaged
 from darkroom.training.transfer.backbones import Published
 from tests.imports import ROOT
 from tests.pictures import class_folders, encode, pixels, write_folder, write_tar, write_zip
@@ -222,11 +222,11 @@ def test_photographs_get_a_network_that_knows_photographs_and_small_pictures_the
     write_folder(place / "large", photographs("cat", "dog"))
     write_folder(place / "small", class_folders({"cat": 6, "dog": 6}))
     main.run(["init", "large", "--yes"])
-    assert "the weights are downloaded once" in " ".join(capsys.readouterr().out.split())
+    assert "the weights are installed already" in " ".join(capsys.readouterr().out.split())
     large = schema.load(place / "params.yaml")
     assert (large.datasets["folder"].pack.image_size, large.select.folds) == (128, 4)
-    assert (list(large.transfer), large.scratch) == (["mobilenet_v2"], {})
-    assert large.transfer["mobilenet_v2"].weights == "imagenet"
+    assert (list(large.transfer), large.scratch) == (["efficientnet_lite0"], {})
+    assert large.transfer["efficientnet_lite0"] == TransferSettings(architecture="efficientnet_lite0")
     assert large.zoo == before.zoo | before.scratch
     main.run(["init", "small", "--yes", "--offline"])
     small = schema.load(place / "params.yaml")
@@ -245,7 +245,7 @@ def test_a_class_has_as_many_folds_as_groups(place):
 def test_what_would_not_be_read_afterwards_is_not_written(place):
     write_folder(place / "photos", photographs("cat", "dog"))
     (place / "params.yaml").write_text(
-        PARAMS.replace("transfer: {}", "transfer: {Mobilenet_v2: {architecture: vgg16}}")
+        PARAMS.replace("transfer: {}", "transfer: {Efficientnet_Lite0: {architecture: efficientnet_lite1}}")
     )
     old = (place / "params.yaml").read_bytes()
     with pytest.raises(DarkroomError, match=r"the proposed params.yaml has .*\n.*model names must be unique"):
@@ -253,13 +253,37 @@ def test_what_would_not_be_read_afterwards_is_not_written(place):
     assert (place / "params.yaml").read_bytes() == old
 
 
-def test_without_a_network_photographs_get_what_is_here(place):
-    photos = write_folder(place / "photos", photographs("cat", "dog"))
-    before = schema.load(place / "params.yaml")
-    main.run(["init", str(photos), "--yes", "--offline"])
+def no_network(monkeypatch, place):
+    monkeypatch.undo()
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(backbones, "published", lambda name: Published("http://127.0.0.1:1/m-0123.pth", "0123"))
+
+
+MOBILENET = PARAMS.replace("transfer: {}", "transfer: {mobilenet_v2: {architecture: mobilenet_v2}}")
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_without_a_network_photographs_get_a_pretrained_one(place, capsys, monkeypatch, offline):
+    no_network(monkeypatch, place)
+    write_folder(place / "photos", photographs("cat", "dog"))
+    if offline:
+        (place / "params.yaml").write_text(MOBILENET)
+    main.run(["init", "photos", "--yes", *["--offline"] * offline])
     after = schema.load(place / "params.yaml")
-    assert after.datasets["folder"].pack.image_size == 64
-    assert (after.scratch, after.transfer) == (before.scratch, before.transfer)
+    assert list(after.transfer) == ["efficientnet_lite0"]
+    assert not after.transfer["efficientnet_lite0"].downloaded
+    assert "dvc exp run -S 'transfer=${photos}'" in capsys.readouterr().out
+    assert list(after.photos) == ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
+    assert pretrained.fetch(after.photos["efficientnet_lite1"], place, place, place).sha256.startswith("77cc7160")
+
+
+def test_an_environment_without_the_weights_is_noticed(place, monkeypatch):
+    write_folder(place / "photos", photographs("cat", "dog"))
+    package = packaged.Package("no-such-package", "none.pth", "0" * 64)
+    monkeypatch.setitem(packaged.PACKAGES, "efficientnet_lite0", package)
+    with pytest.raises(DarkroomError, match="no-such-package, which holds the weights of efficientnet_lite0, is miss"):
+        main.run(["init", "photos", "--yes"])
+    assert (place / "params.yaml").read_text() == PARAMS
 
 
 @pytest.mark.parametrize("kind", ["file", "candidate"])
@@ -315,16 +339,15 @@ def test_weights_that_cannot_be_used_are_refused_before_any_work(place, content,
 
 def test_weights_that_cannot_be_fetched_are_noticed_before_anything_is_changed(place, monkeypatch):
     write_folder(place / "photos", photographs("cat", "dog"))
-    monkeypatch.undo()
-    monkeypatch.chdir(place)
-    monkeypatch.setattr(backbones, "published", lambda name: Published("http://127.0.0.1:1/m-0123.pth", "0123"))
+    no_network(monkeypatch, place)
+    (place / "params.yaml").write_text(MOBILENET)
     old = (place / "params.yaml").read_bytes()
     with pytest.raises(DarkroomError) as error:
         main.run(["init", "photos", "--yes"])
     for part in (
         "http://127.0.0.1:1/m-0123.pth could not be reached",
-        "--weights FILE",
-        "--offline",
+        "transfer.mobilenet_v2: the weights of mobilenet_v2 cannot be downloaded",
+        "--offline to remove this entry",
         "into backbones/",
     ):
         assert part in str(error.value)
@@ -332,7 +355,7 @@ def test_weights_that_cannot_be_fetched_are_noticed_before_anything_is_changed(p
     (place / "backbones").mkdir()
     (place / "backbones" / "m-0123.pth").write_bytes(b"x")
     main.run(["init", "photos", "--yes"])
-    assert "mobilenet_v2" in schema.load(place / "params.yaml").transfer
+    assert set(schema.load(place / "params.yaml").transfer) == {"mobilenet_v2", "efficientnet_lite0"}
 
 
 def test_a_large_set_gets_a_quick_look_first(place, capsys, monkeypatch):
@@ -444,7 +467,7 @@ def test_many_classes_are_not_all_listed(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("side", "size", "words"),
     [
-        (400, 160, "median shorter side is 400 pixels"),
+        (400, 224, "median shorter side is 400 pixels"),
         (400, 64, "slow on larger images; the median shorter side is 400"),
         (30, 32, "the median shorter side is 30 pixels"),
     ],

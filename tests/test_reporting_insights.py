@@ -109,16 +109,24 @@ def test_longer_training_counts_from_what_the_data_set_asked_for():
     assert dict(insights.next_steps(facts(best, classes=classes)))["Train longer"].endswith("training.epochs=20")
 
 
-@pytest.mark.parametrize(("size", "architecture", "expected"), [
-    (32, "", "dvc exp run -S 'scratch=${zoo}'"),
-    (160, "mobilenet_v2", "dvc exp run -S '+transfer.resnet18={architecture: resnet18}'"),
-    (160, "resnet18", "dvc exp run -S '+transfer.mobilenet_v2={architecture: mobilenet_v2}'"),
+@pytest.mark.parametrize(("size", "tried", "installed", "expected"), [
+    (32, [""], None, "dvc exp run -S 'scratch=${zoo}'"),
+    (160, ["mobilenet_v2"], True, "dvc exp run -S '+transfer.efficientnet_lite0={architecture: efficientnet_lite0}'"),
+    (224, ["efficientnet_lite0"], True,
+     "dvc exp run -S '+transfer.efficientnet_lite1={architecture: efficientnet_lite1}'"),
+    (224, [f"efficientnet_lite{number}" for number in range(3)], False,
+     "dvc exp run -S '+transfer.mobilenet_v2={architecture: mobilenet_v2}'"),
 ])  # fmt: skip
-def test_other_networks_suit_the_size_of_the_images(size, architecture, expected):
-    given = facts(classes=[ClassRow(name, 500, 0.9, 0.9, 0.9) for name in "ab"])
+def test_other_networks_suit_the_size_of_the_images(size, tried, installed, expected):
+    networks = [entry() for _ in tried]
+    for network, name in zip(networks, tried, strict=True):
+        network.card.network["architecture"] = name
+    given = facts(networks[0], classes=[ClassRow(name, 500, 0.9, 0.9, 0.9) for name in "ab"])
+    given.networks[:] = networks
     given.data["image_size"] = size
-    given.best.card.network["architecture"] = architecture
-    assert insights.next_steps(given)[-1][1] == expected
+    words, command = insights.next_steps(given)[-1]
+    assert command == expected
+    assert installed is None or words.endswith("installed already" if installed else "downloaded once")
 
 
 def test_a_mention_keeps_its_verb_where_the_first_figure_is_missing():

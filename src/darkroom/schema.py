@@ -54,6 +54,8 @@ class Document(Section):
     """Models trained from random weights, by name."""
     zoo: dict[str, ScratchSettings] = {}
     """More recipes, validated but not trained; `-S '+scratch.NAME=${zoo.NAME}'` adds one to `scratch`."""
+    photos: dict[str, TransferSettings] = {}
+    """Pretrained networks for photographs, validated but not trained; `-S 'transfer=${photos}'` trains them."""
     transfer: dict[str, TransferSettings]
     """Models that start from pretrained weights, by name."""
     select: SelectSettings

@@ -33,8 +33,9 @@ MOST_CLASSES, MOST_BROKEN = 30, 5
 def init(photos: Path, entry: str, file: Path | None, *, yes: bool, offline: bool) -> None:
     """Describe the images in `photos`, propose changes to `params.yaml`, and apply them after confirmation.
 
-    file: pretrained weights to start from; by default, torchvision's for photographs, unless `offline`. Raises
-    DarkroomError when the images or weights cannot be used, or without confirmation; params.yaml is then unchanged.
+    file: pretrained weights to start from; by default, installed ones for photographs. offline: remove entries of
+    `transfer` whose weights must be downloaded. Raises DarkroomError when the images or weights cannot be used, or
+    without confirmation; params.yaml is then unchanged.
     """
     current = schema.load(PARAMS)
     _refuse_name(entry, current)
@@ -49,12 +50,12 @@ def init(photos: Path, entry: str, file: Path | None, *, yes: bool, offline: boo
     splits = splitting.divide(found.records, found.copies, settings, current.seed, held).splits
     for words in _divided(found, splits, settings, held):
         console.print(words, soft_wrap=True)
-    if start is None and not offline and proposal.shows_photographs(found):
-        start = weights.published(proposal.BACKBONE, current.transfer.get(proposal.BACKBONE))
+    if start is None and proposal.shows_photographs(found):
+        start = weights.Weights(proposal.BACKBONE, proposal.BACKBONE)
     changes = proposal.propose(found, splits, current, entry, _source(photos), start, offline=offline)
     old = PARAMS.read_text(encoding="utf-8")
     new = editing.edit(old, changes.values, changes.moves)
-    _check(new)
+    weights.check(_validated(new).transfer)
     _show_changes(old, new, changes.reasons, console)
     if new == old:
         console.print(f"\n{PARAMS} already has these values.")
@@ -64,7 +65,9 @@ def init(photos: Path, entry: str, file: Path | None, *, yes: bool, offline: boo
     else:
         files.write_text(PARAMS, new)
         console.print(f"\n{PARAMS} has been updated.")
-    _show_next(entry, _source(photos), Counter(record.label for record in found.records), console)
+    counts = Counter(record.label for record in found.records)
+    several = start is not None and start.name in current.photos
+    _show_next(entry, _source(photos), counts, console, several=several)
 
 
 def show(found: Survey, console: Console) -> None:
@@ -167,13 +170,13 @@ def _refuse_name(entry: str, current: schema.Document) -> None:
         raise DarkroomError(f"--name {entry}: datasets.{entry} in {PARAMS} is of kind {kind}: give another name")
 
 
-def _check(text: str) -> None:
-    """Raise DarkroomError when `text` is not a valid `params.yaml`."""
+def _validated(text: str) -> schema.Document:
+    """Return the content of a proposed `params.yaml`. Raises DarkroomError when it is not valid."""
     with TemporaryDirectory() as folder:
         path = Path(folder, PARAMS.name)
         path.write_text(text, encoding="utf-8")
         try:
-            schema.load(path)
+            return schema.load(path)
         except DarkroomError as error:
             raise DarkroomError(str(error).replace(str(path), f"the proposed {PARAMS}")) from None
 
@@ -205,10 +208,12 @@ def _agreed(*, yes: bool) -> bool:
     return answer.strip().lower() in ("y", "yes")
 
 
-def _show_next(entry: str, source: str | None, counts: Counter[str], console: Console) -> None:
+def _show_next(entry: str, source: str | None, counts: Counter[str], console: Console, *, several: bool) -> None:
     lines = [("dvc repro", "train, evaluate, package and report"), ("darkroom summary", "show the results")]
     if source:
         lines.append(("dvc repro -f download && dvc repro", "the same, after a change of the images"))
+    if several:
+        lines.append(("dvc exp run -S 'transfer=${photos}'", "compare it with two larger pretrained networks"))
     if max(counts.values()) > MANY:
         limit = f"dvc exp run -S datasets.{entry}.pack.limit_per_class={MANY // 5}"
         lines.insert(0, (limit, "a quick first run"))

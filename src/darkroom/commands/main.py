@@ -23,8 +23,8 @@ def run(argv: Sequence[str] | None = None) -> None:
     command = commands.add_parser("init", help="inspect your images and adapt params.yaml to them")
     command.add_argument("photos", type=Path, metavar="PHOTOS", help="class folders, or a zip or tar archive of them")
     command.add_argument("--name", default="folder", help="entry of `datasets` to write (default: folder)")
-    command.add_argument("--offline", action="store_true", help="do not download pretrained weights")
-    text = "pretrained weights to start from: a file (.pth, .safetensors) or the folder of a candidate"
+    command.add_argument("--offline", action="store_true", help="use no weights that must be downloaded")
+    text = "start from these weights, not from the installed ones: .pth, .safetensors, or the folder of a candidate"
     command.add_argument("--weights", type=Path, metavar="FILE", help=text)
     command.add_argument("--yes", action="store_true", help="apply the changes without confirmation")
     command.set_defaults(run=_init)

@@ -15,15 +15,15 @@ from darkroom.data.split import splitting
 from darkroom.data.surveying import Survey
 from darkroom.foundations import naming
 from darkroom.schema import Document
-from darkroom.training.settings import IMAGENET, Backbone
+from darkroom.training.settings import TransferSettings
 
-SIZES = (160, 128, 96)
-"""Input sides in pixels for a network pretrained on ImageNet: at 160 it takes half the time of its own 224. Images
-smaller than the last one are not treated as photographs."""
+SIZES = (224, 160, 128, 96)
+"""Input sides in pixels for a network pretrained on ImageNet, the largest being its own. Images smaller than the last
+one are not treated as photographs."""
 SMALL = 48
 """Up to this median shorter side in pixels, images are resized to 32 pixels."""
-BACKBONE: Backbone = "mobilenet_v2"
-"""The smallest pretrained network with good accuracy on photographs: 14 MB, a few milliseconds per image."""
+BACKBONE = "efficientnet_lite0"
+"""The smallest network whose weights are installed with the environment: 14 MB, a few milliseconds per image."""
 SCRATCH = "resnet9"
 """The network for small images."""
 FEW = 300
@@ -63,7 +63,7 @@ def propose(
     """Return the changes that adapt `current` to the images, as the data set `entry`.
 
     splits: the split of each image found; path: their location, None for the inbox; start: the pretrained weights to
-    start from, if any; offline: whether torchvision's weights cannot be downloaded.
+    start from, if any; offline: whether entries whose weights must be downloaded are removed.
     """
     known = current.datasets.get(entry)
     side = int(np.median(found.short_sides))
@@ -120,14 +120,15 @@ def _propose_models(
 ) -> None:
     sizes = Counter(splits)
     if start:
-        if start.name not in current.transfer:
+        known = current.transfer.get(start.name)
+        if known is None or (offline and known.downloaded):
             result.values[f"transfer.{start.name}"] = start.entry()
         elif start.sha256:
             result.values |= {f"transfer.{start.name}.{key}": value for key, value in start.entry().items()}
             if start.architecture is None and current.transfer[start.name].method != "auto":
                 result.values[f"transfer.{start.name}.method"] = "auto"
                 result.reasons.append(("method auto", "the method in params.yaml was chosen for other images"))
-        origin = f"the weights are {start.weights}" if start.sha256 else "the weights are downloaded once"
+        origin = f"the weights are {start.weights}" if start.sha256 else "the weights are installed already"
         reason = f"pretrained on photographs, so {sizes['train']:,} training images may be enough; {origin}"
         result.reasons.append((f"transfer {start.name}", reason))
         result.moves = {f"scratch.{name}": "zoo" for name in current.scratch}
@@ -136,9 +137,11 @@ def _propose_models(
         if result.moves:
             reason = "networks for small images would be slower and less accurate; those in scratch are moved to zoo"
             result.reasons.append(("no other networks", reason))
-    else:
-        kept = [name for name, other in current.transfer.items() if not (offline and other.weights == IMAGENET)]
-        result.moves = {f"transfer.{name}": None for name in current.transfer if name not in kept}
+    far = [name for name, other in current.transfer.items() if offline and other.downloaded]
+    result.moves |= {f"transfer.{name}": None for name in far if not (start and name == start.name)}
+    if not start:
+        if current.transfer.get(BACKBONE) == TransferSettings(architecture=BACKBONE):
+            result.moves[f"transfer.{BACKBONE}"] = None  # proposed for other images
         if not current.scratch and SCRATCH in current.zoo:
             result.moves[f"zoo.{SCRATCH}"] = "scratch"
     families = splitting.together(found.records, found.copies).tolist()

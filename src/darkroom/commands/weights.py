@@ -1,5 +1,6 @@
-"""Pretrained weights for `darkroom init`: recognise a given file, and check that torchvision's can be downloaded."""
+"""Pretrained weights for `darkroom init`: recognise a given file, and check that published ones are to be had."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,7 +8,8 @@ from darkroom import candidate, fetching
 from darkroom.foundations import files, launching, naming
 from darkroom.foundations.errors import DarkroomError
 from darkroom.training import pretrained
-from darkroom.training.settings import IMAGENET, WEIGHT_FILES, Backbone, TransferSettings
+from darkroom.training.settings import IMAGENET, WEIGHT_FILES, TransferSettings
+from darkroom.training.transfer import packaged
 
 BACKBONES = Path("backbones")
 PRETRAINED = Path("models/pretrained")
@@ -18,7 +20,7 @@ class Weights:
     """An entry of `transfer`."""
 
     name: str
-    architecture: Backbone | None
+    architecture: str | None
     """None for a candidate, whose card names its network."""
     weights: str = IMAGENET
     sha256: str | None = None
@@ -56,21 +58,23 @@ def look(path: Path) -> Weights:
     return Weights(architecture, architecture, where, files.sha256(place))
 
 
-def published(name: Backbone, settings: TransferSettings | None) -> Weights:
-    """Return the entry for torchvision's weights after checking that they are available.
-
-    settings: the current entry, which may name other weights. Raises DarkroomError when they cannot be downloaded.
-    """
-    settings = settings or TransferSettings(architecture=name)
-    if settings.weights == IMAGENET and not pretrained.have(settings, PRETRAINED / name):
+def check(entries: Mapping[str, TransferSettings]) -> None:
+    """Raise DarkroomError when published weights of entries of `transfer` are neither here nor to be downloaded."""
+    for name, settings in entries.items():
+        if settings.weights != IMAGENET or pretrained.have(settings, PRETRAINED / name):
+            continue
+        assert settings.architecture is not None
+        if settings.architecture in packaged.PACKAGES:
+            packaged.find(settings.architecture)
+            continue
         from darkroom.training.transfer import backbones
 
-        found = backbones.published(name)
-        reasons = [] if (BACKBONES / found.file).is_file() else fetching.unreachable(pretrained.addresses(found))
-        if reasons:
+        found = backbones.published(settings.architecture)
+        if (BACKBONES / found.file).is_file():
+            continue
+        if reasons := fetching.unreachable(pretrained.addresses(found)):
             raise DarkroomError(
-                f"the weights of {name} cannot be downloaded: {'; '.join(reasons)}. Check the network, download "
-                f"{found.file} elsewhere and put it into {BACKBONES}/, pass --weights FILE for other weights, or pass "
-                "--offline to train from scratch"
+                f"transfer.{name}: the weights of {settings.architecture} cannot be downloaded: {'; '.join(reasons)}. "
+                f"Check the network, download {found.file} elsewhere and put it into {BACKBONES}/, or pass --offline "
+                "to remove this entry"
             )
-    return Weights(name, name)

@@ -9,8 +9,10 @@ SMALL = 64
 """Largest image side in pixels for which networks of the zoo can be trained from scratch in reasonable time."""
 SIGNIFICANCE = 0.05
 """Significance level: a difference with a smaller p-value counts as one."""
-PRETRAINED = ("mobilenet_v2", "resnet18", "efficientnet_b0", "resnet50")
-"""Networks of torchvision to suggest, the cheapest first."""
+INSTALLED = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
+"""Pretrained networks to suggest whose weights are installed with the environment, the cheapest first."""
+DOWNLOADED = ("mobilenet_v2", "resnet18", "efficientnet_b0", "resnet50")
+"""Networks of torchvision to suggest after these, the cheapest first."""
 
 
 def smaller(facts: Facts) -> Entry | None:
@@ -188,8 +190,9 @@ def _other_networks(facts: Facts) -> tuple[str, str]:
     tried = {entry.card.network.get("architecture") for entry in facts.networks} | {
         entry.card.name for entry in facts.networks
     }
-    other = next((name for name in PRETRAINED if name not in tried), None)
+    other = next((name for name in (*INSTALLED, *DOWNLOADED) if name not in tried), None)
     if other is None:
         return "Try other pretrained networks, described in docs/transfer.md", ""
     command = f"dvc exp run -S '+transfer.{other}={{architecture: {other}}}'"
-    return "Try another pretrained network, whose weights are downloaded once", command
+    source = "installed already" if other in INSTALLED else "downloaded once"
+    return f"Try another pretrained network, whose weights are {source}", command

@@ -1,7 +1,7 @@
 """Pretrained weights: downloaded once and verified, so that training needs no network access.
 
 The folder contains `weights.pth` or `weights.safetensors`, `source.json` (their description) and, for a candidate,
-`card.json`. Torch is loaded only to get the URL of ImageNet weights from torchvision.
+`card.json`. Torch is loaded only to get the URL of ImageNet weights from torchvision, or for a network of timm.
 """
 
 import os
@@ -15,7 +15,8 @@ from darkroom import candidate, fetching
 from darkroom.fetching import Checksum
 from darkroom.foundations import files, naming
 from darkroom.foundations.errors import DarkroomError
-from darkroom.training.settings import IMAGENET, WEIGHT_FILES, TransferSettings
+from darkroom.training.settings import IMAGENET, TIMM, WEIGHT_FILES, TransferSettings
+from darkroom.training.transfer import packaged
 from darkroom.training.transfer.origin import Origin, read_origin
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 MIRROR = "DARKROOM_WEIGHTS_MIRROR"
 """Environment variable with the URL of a folder that contains torchvision's files."""
 MAX_BYTES = 10_000_000_000
-OFFLINE = "Without network access, use backbones/cifar10_backbone, which is part of the project, or train from scratch"
+OFFLINE = "Without network access, use efficientnet_lite0, whose weights are installed, or backbones/cifar10_backbone"
 
 
 def have(settings: TransferSettings, out: Path) -> bool:
@@ -53,9 +54,15 @@ def fetch(settings: TransferSettings, backbones: Path, downloads: Path, out: Pat
     """
     if settings.from_candidate:
         return _describe(settings, _bring_candidate(settings, backbones, out), out)
+    if settings.architecture and TIMM.fullmatch(settings.architecture):
+        from darkroom.training.transfer import timm_networks
+
+        timm_networks.traits(settings.architecture)  # so that a wrong name is an error before any training
     suffix = Path(urlsplit(settings.weights).path).suffix if settings.weights != IMAGENET else ".pth"
     target = out / f"weights{'.safetensors' if suffix == '.safetensors' else '.pth'}"
-    if settings.weights == IMAGENET:
+    if settings.architecture in packaged.PACKAGES and settings.weights == IMAGENET:
+        _copy_packaged(settings, target)
+    elif settings.weights == IMAGENET:
         _bring_published(settings, backbones, downloads, target)
     elif settings.from_address:
         checksum = Checksum("sha256", settings.sha256 or "")
@@ -110,6 +117,17 @@ def _copy(path: Path, settings: TransferSettings, backbones: Path, target: Path)
 def _is_in_git(path: Path, backbones: Path) -> bool:
     """Return whether `path` is in a folder of `backbones`; git and DVC ignore single files next to those folders."""
     return backbones.resolve() in path.resolve().parent.parents
+
+
+def _copy_packaged(settings: TransferSettings, target: Path) -> None:
+    assert settings.architecture is not None
+    path = packaged.find(settings.architecture)
+    if settings.sha256 not in (None, found := packaged.PACKAGES[settings.architecture].sha256):
+        raise DarkroomError(
+            f"the installed weights of {settings.architecture} have SHA-256 {found}, not {settings.sha256}: remove "
+            "sha256 from params.yaml, or set weights to the file that is meant"
+        )
+    shutil.copyfile(path, target)
 
 
 def _bring_published(settings: TransferSettings, backbones: Path, downloads: Path, target: Path) -> None:

@@ -1,11 +1,12 @@
 """Parameters of the training stages."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
-from darkroom.foundations import naming
+from darkroom.foundations import naming, params
 from darkroom.foundations.params import Section
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -14,7 +15,7 @@ Architecture = Literal[
     "lab_cnn", "wic_cnn", "vgg1", "vgg2", "vgg3", "vgg3_bn", "vgg3_dropout", "vgg_light", "resnet9", "airbench"
 ]
 """The names of `models.ZOO`, repeated here because validating the parameters must not import torch."""
-Backbone = Literal[
+TorchvisionName = Literal[
     "resnet18",
     "resnet34",
     "resnet50",
@@ -32,13 +33,36 @@ Backbone = Literal[
     "inception_v3",
 ]
 """torchvision networks that `backbones` can split into features and head."""
+LiteName = Literal["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
+"""Networks whose ImageNet weights are installed with the environment, see `transfer/packaged.py`."""
+BACKBONES: tuple[str, ...] = (*get_args(TorchvisionName), *get_args(LiteName))
+TIMM = re.compile(r"timm/[a-z0-9_]+")
+"""Any network of timm, by its name there, which `pretrained` looks up: validating the parameters imports no timm."""
+
+
+def _known(name: str) -> str:
+    if name not in BACKBONES and not TIMM.fullmatch(name):
+        raise ValueError(
+            f"it is neither timm/NAME nor one of these networks. {params.choices(name, list(BACKBONES))[:-1]}"
+        )
+    return name
+
+
+Backbone = Annotated[
+    str,
+    AfterValidator(_known),
+    WithJsonSchema({"anyOf": [{"enum": list(BACKBONES)}, {"pattern": f"^{TIMM.pattern}$"}]}),
+]
+"""A pretrained network: one of `BACKBONES`, or timm/NAME."""
 Method = Literal["auto", "probe", "finetune", "probe+finetune"]
 IMAGENET = "imagenet"
 WEIGHT_FILES = (".pth", ".pt", ".safetensors")
-SMALLEST_INPUT: dict[Backbone, int] = {"inception_v3": 75}
+SMALLEST_INPUT: dict[str, int] = {"inception_v3": 75}
 """Smallest input side in pixels of torchvision networks that need more than 32."""
-ONLY_INPUT: dict[Backbone, int] = {"vit_b_16": 224}
+ONLY_INPUT: dict[str, int] = {"vit_b_16": 224}
 """Input side in pixels of networks that accept only one size; images are resized to it."""
+OWN_INPUT: dict[str, int] = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}
+"""Input side in pixels at which the weights of these networks were trained; the default of `input_size`."""
 SMALLEST_IMAGE: dict[Architecture, int] = {"wic_cnn": 16, "airbench": 12}
 """Smallest image side in pixels of networks that need more than 8, the minimum of `pack.image_size`."""
 
@@ -161,15 +185,15 @@ class TransferSettings(RecipeSettings):
     """One model that starts from pretrained weights."""
 
     architecture: Backbone | None = None
-    """A torchvision network; omitted if `weights` is a candidate, whose card names its network."""
+    """A network of docs/transfer.md, or `timm/NAME`; omitted if `weights` is a candidate, whose card names it."""
     weights: str = IMAGENET
-    """`imagenet` (torchvision's weights), a `.pth` or `.safetensors` file, its URL, or the folder of a candidate."""
+    """`imagenet` (the published ones), a `.pth` or `.safetensors` file, its URL, or the folder of a candidate."""
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     """SHA-256 of the weights file; required for a URL and for files that git does not track."""
     method: Method = "auto"
     """`probe` fits only a new last layer, `finetune` then trains all layers, `probe+finetune` keeps the better one."""
     input_size: Annotated[int, Field(ge=32, le=1024)] | None = None
-    """Side that images are resized to inside a torchvision network; by default their own side, but at least 64."""
+    """Side that images are resized to inside the network; the default depends on the network, see docs/transfer.md."""
     # At 0.01 the loss of mobilenet_v2 on 204 photographs rose from 0.08 to 0.6 before it fell.
     learning_rate: Annotated[float, Field(gt=0)] = 0.003
     """Peak learning rate of the last layer."""
@@ -193,6 +217,11 @@ class TransferSettings(RecipeSettings):
         return "://" in self.weights
 
     @property
+    def downloaded(self) -> bool:
+        """Whether the weights come from the network, and not from this machine."""
+        return self.from_address or (self.weights == IMAGENET and self.architecture not in get_args(LiteName))
+
+    @property
     def weights_shown(self) -> str:
         """`weights` as reports show it: a URL without user, password and query.
 
@@ -212,7 +241,14 @@ class TransferSettings(RecipeSettings):
                 f"omit architecture, or give a file that ends in {', '.join(WEIGHT_FILES)}"
             )
         if not self.from_candidate and not self.architecture:
-            raise ValueError(f"weights {self.weights_shown!r} need their architecture: {', '.join(get_args(Backbone))}")
+            raise ValueError(
+                f"weights {self.weights_shown!r} need their architecture: {', '.join(BACKBONES)}, or timm/NAME"
+            )
+        if self.weights == IMAGENET and self.architecture and TIMM.fullmatch(self.architecture):
+            raise ValueError(
+                f"architecture: {self.architecture} needs a file of weights: {IMAGENET} is for the networks that "
+                f"docs/transfer.md lists, so set weights to a file that ends in {', '.join(WEIGHT_FILES)}"
+            )
         if self.optimizer == "muon":
             raise ValueError(
                 "optimizer: muon rescales every filter, which destroys pretrained weights: set it to sgd, adam or adamw"
@@ -224,8 +260,8 @@ class TransferSettings(RecipeSettings):
         return self
 
 
-def misfit(name: Backbone, input_size: int | None, small_start: float) -> str:
-    """Return why a torchvision network cannot be trained at these sizes, or an empty string."""
+def misfit(name: str, input_size: int | None, small_start: float) -> str:
+    """Return why a pretrained network cannot be trained at these sizes, or an empty string."""
     if small_start < 1:
         return f"small_start: {small_start} is for networks of the zoo, which {name} is not; set input_size instead"
     if input_size and input_size < (smallest := SMALLEST_INPUT.get(name, 32)):

@@ -1,6 +1,7 @@
-"""Networks of torchvision by name, each as `features` and a new `head`.
+"""Pretrained networks by name, each as `features` and a new `head`.
 
 The only module that imports torchvision, and only when one of these networks is used, because that takes 3.4 s.
+Networks of timm are in `timm_networks.py`.
 """
 
 from collections import OrderedDict
@@ -8,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, get_args
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import torch
@@ -16,15 +17,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from darkroom.foundations.errors import DarkroomError
-from darkroom.training.settings import ONLY_INPUT, SMALLEST_INPUT, Backbone
+from darkroom.training.settings import BACKBONES, ONLY_INPUT, SMALLEST_INPUT
+from darkroom.training.transfer import timm_networks
 
-NAMES: tuple[Backbone, ...] = get_args(Backbone)
+NAMES = BACKBONES
 COMFORTABLE = 64
 """Side in pixels to which smaller images are enlarged: these networks halve the size five times, so only one pixel
 would be left of 32."""
 NETWORK = "features.network."
 """Prefix of torchvision's own names in the state of a `Pretrained`."""
-OPTIONS: dict[Backbone, dict[str, Any]] = {
+OPTIONS: dict[str, dict[str, Any]] = {
     # Without the auxiliary heads for training; random weights use the layers' defaults, because those of the papers
     # take up to a minute. The weights of these two were trained with another normalisation than torchvision's metadata;
     # transform_input converts between them.
@@ -35,7 +37,7 @@ OPTIONS: dict[Backbone, dict[str, Any]] = {
 }
 COUNTER = "num_batches_tracked"
 """Tensors that weights of older versions lack, and that no network here needs."""
-EXTRA_HEADS = ("aux1.", "aux2.", "AuxLogits.")
+EXTRA_HEADS = ("aux1", "aux2", "AuxLogits")
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Published:
         return PurePosixPath(urlsplit(self.url).path).name
 
 
-def published(name: Backbone) -> Published:
+def published(name: str) -> Published:
     """Return where torchvision publishes the ImageNet weights of a network."""
     from torchvision.models import get_model_weights
 
@@ -60,41 +62,45 @@ def published(name: Backbone) -> Published:
     return Published(url, PurePosixPath(url).stem.rpartition("-")[2])
 
 
-def recognise(state: Mapping[str, Tensor]) -> Backbone | None:
+def recognise(state: Mapping[str, Tensor]) -> str | None:
     """Return the network that fits the weights `state`, or None."""
-    from torchvision.models import get_model
-
     for name in NAMES:
-        with torch.device("meta"):
-            model = Pretrained(get_model(name, weights=None, **OPTIONS.get(name, {})), 2, COMFORTABLE)
         with suppress(DarkroomError):
-            _load(name, model, state)
+            _load(name, _random(name, COMFORTABLE, classes=2, empty=True), state)
             return name
     return None
 
 
-def normalisation(name: Backbone) -> tuple[list[float], list[float]]:
+def normalisation(name: str) -> tuple[list[float], list[float]]:
     """Return mean and standard deviation per channel, for values 0 to 1, used for training the ImageNet weights."""
+    if timm_networks.is_one(name):
+        found = timm_networks.traits(name)
+        return found.mean, found.std
     from torchvision.models import get_model_weights
 
     preset = get_model_weights(name).DEFAULT.transforms()
     return list(preset.mean), list(preset.std)
 
 
-def side(name: Backbone, image_size: int, input_size: int | None) -> int:
+def side(name: str, image_size: int, input_size: int | None) -> int:
     """Return the side in pixels at which the network receives images packed at `image_size`.
 
-    Vision transformers have a learnt embedding for each position, so the images are resized instead of the embeddings.
+    torchvision's vision transformers have a learnt embedding for each position, so the images are resized instead of
+    the embeddings. Networks of timm receive images at the size they were trained with.
     """
-    return input_size or ONLY_INPUT.get(name) or max(image_size, COMFORTABLE, SMALLEST_INPUT.get(name, 0))
+    if input_size or timm_networks.is_one(name):
+        return input_size or timm_networks.traits(name).side
+    return ONLY_INPUT.get(name) or max(image_size, COMFORTABLE, SMALLEST_INPUT.get(name, 0))
 
 
 class Resize(nn.Module):
     """Resizes images (N, 3, S, S) to `side` pixels, bilinearly; part of the network, so that it is always the same."""
 
-    def __init__(self, side: int) -> None:
+    """Brings images (N, 3, S, S) to `side` pixels; part of the network, so that all answer alike."""
+
+    def __init__(self, side: int, mode: Literal["bilinear", "bicubic"] = "bilinear") -> None:
         super().__init__()
-        self.side = side
+        self.side, self.mode = side, mode
 
     def forward(self, images: Tensor) -> Tensor:
         """Return images (N, 3, side, side)."""
@@ -102,17 +108,18 @@ class Resize(nn.Module):
             return images
         smaller = images.shape[-1] > self.side
         size = (self.side, self.side)
-        return functional.interpolate(images, size, mode="bilinear", align_corners=False, antialias=smaller)
+        return functional.interpolate(images, size, mode=self.mode, align_corners=False, antialias=smaller)
 
 
 class Pretrained(nn.Module):
-    """A network of torchvision: `features` from normalised images (N, 3, S, S) to (N, values), and a linear `head`."""
+    """`features`, a network from normalised images (N, 3, S, S) to (N, values), and a new linear `head`."""
 
-    def __init__(self, network: nn.Module, classes: int, side: int) -> None:
+    def __init__(
+        self, network: nn.Module, values: int, classes: int, resize: Resize, old_heads: tuple[str, ...]
+    ) -> None:
         super().__init__()
-        values, self.old_head = _behead(network)
-        self.side = side
-        self.features = nn.Sequential(OrderedDict(resize=Resize(side), network=network))
+        self.side, self.old_heads = resize.side, old_heads
+        self.features = nn.Sequential(OrderedDict(resize=resize, network=network))
         self.head = nn.Linear(values, classes)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -122,7 +129,7 @@ class Pretrained(nn.Module):
 
 
 def build(
-    name: Backbone,
+    name: str,
     classes: int,
     image_size: int,
     input_size: int | None = None,
@@ -131,20 +138,38 @@ def build(
 ) -> Pretrained:
     """Return a network with a random head that depends on `seed`, and the weights of `state`, or random ones without.
 
-    `state` has torchvision's names, or those of `Pretrained`; its last layer is ignored, so its number of classes does
-    not matter. Raises DarkroomError when it does not fit the network.
+    `state` has the names of its library or package, or those of `Pretrained`; its last layer is ignored, so its number
+    of classes does not matter. Raises DarkroomError when it does not fit the network.
     """
-    from torchvision.models import get_model
-
+    wanted = side(name, image_size, input_size)
+    state = None if state is None else _plain(state)
+    given = state if state and name not in NAMES and not any(key.startswith(NETWORK) for key in state) else None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        # Weights that are replaced are not initialised: this would take a second for the hundred million of vgg16.
-        with torch.device("meta") if state is not None else nullcontext():
-            network = get_model(name, weights=None, **OPTIONS.get(name, {}))
-        model = Pretrained(network, classes, side(name, image_size, input_size))
-    if state is not None:
+        model = _random(name, wanted, classes, given, empty=state is not None)
+    if state is not None and given is None:
         _load(name, model, state)
     return model.to(memory_format=torch.channels_last)
+
+
+def _random(
+    name: str, side: int, classes: int, state: Mapping[str, Tensor] | None = None, *, empty: bool = False
+) -> Pretrained:
+    """Return a network with a new head and random weights, or for one of timm the weights `state`.
+
+    With `empty`, those of torchvision are not initialised, which would take a second for the hundred million weights of
+    vgg16. Some networks of timm have constants that no state contains, so these are always initialised.
+    """
+    if timm_networks.is_one(name):
+        found = timm_networks.traits(name)
+        network, values = timm_networks.create(name, side, state)
+        return Pretrained(network, values, classes, Resize(side, found.mode), found.heads)
+    from torchvision.models import get_model
+
+    with torch.device("meta") if empty else nullcontext():
+        network = get_model(name, weights=None, **OPTIONS.get(name, {}))
+    values, old_head = _behead(network)
+    return Pretrained(network, values, classes, Resize(side), (old_head, *EXTRA_HEADS))
 
 
 def _behead(network: nn.Module) -> tuple[int, str]:
@@ -155,7 +180,7 @@ def _behead(network: nn.Module) -> tuple[int, str]:
     return (last.in_features if isinstance(last, nn.Linear) else last.in_channels), path
 
 
-def _load(name: Backbone, model: Pretrained, state: Mapping[str, Tensor]) -> None:
+def _load(name: str, model: Pretrained, state: Mapping[str, Tensor]) -> None:
     """Load the tensors of `state` into the features, with either of the two sets of names."""
     given = _of_features(model, state)
     known = model.state_dict()
@@ -172,10 +197,16 @@ def _load(name: Backbone, model: Pretrained, state: Mapping[str, Tensor]) -> Non
     model.load_state_dict(full, strict=False, assign=True)
 
 
+def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state without the names of what holds the network."""
+    return {key.removeprefix("module.").removeprefix("model."): tensor for key, tensor in state.items()}
+
+
 def _of_features(model: Pretrained, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors of `state` except those of the last layer, with the names of a `Pretrained`."""
-    named = {key.removeprefix("module.").removeprefix("model."): tensor for key, tensor in state.items()}
+    named = _plain(state)
     if not any(key.startswith(NETWORK) for key in named):
+        named = timm_networks.renamed(named, model.features.get_submodule("network"))
         named = {f"{NETWORK}{key}": tensor for key, tensor in named.items()}
-    heads = tuple(f"{NETWORK}{head}" for head in (f"{model.old_head}.", *EXTRA_HEADS))
+    heads = tuple(f"{NETWORK}{head}." for head in model.old_heads)
     return {key: tensor for key, tensor in named.items() if not key.startswith(("head.", *heads))}

@@ -111,7 +111,7 @@ class FeatureCache:
 
 def fingerprint(network: Network, compute: Compute) -> str:
     """Return the SHA-256 over the frozen layers, the normalisation, the input size, the precision and all code."""
-    versions = f"{torch.__version__} {version('torchvision')} {checkpoint.code()}"
+    versions = f"{torch.__version__} {version('torchvision')} {version('timm')} {checkpoint.code()}"
     digest = hashlib.sha256(f"{network.side} {compute.words} {versions}".encode())
     state = network.model.get_submodule("features").state_dict()
     for name, tensor in [("mean", network.mean), ("std", network.std), *sorted(state.items())]:

@@ -13,7 +13,7 @@ class Origin:
     weights: str
     """As in params.yaml; a URL without its possibly secret parts."""
     architecture: str
-    """Name of a torchvision network, or empty for a candidate."""
+    """As in params.yaml, or empty for a candidate."""
     sha256: str
     """SHA-256 of the weights file."""
     file: str

@@ -12,7 +12,7 @@ from darkroom.foundations.errors import DarkroomError
 from darkroom.training.networks import network
 from darkroom.training.networks.network import Network
 from darkroom.training.settings import IMAGENET, ONE_SIZE, TransferSettings, misfit
-from darkroom.training.transfer import backbones
+from darkroom.training.transfer import backbones, timm_networks
 from darkroom.training.transfer.origin import read_origin
 
 
@@ -30,14 +30,14 @@ def read(
         description: dict[str, Any] = {"architecture": name, "input_size": settings.input_size}
         mean, std = backbones.normalisation(name)
         words = f"{name}, from the weights {origin.weights}"
-        if origin.weights != IMAGENET:  # those have no normalisation in a file
+        if origin.weights != IMAGENET and not timm_networks.is_one(name):  # those have no normalisation in a file
             words += ", normalised as ImageNet's"
     else:
         card = candidate.read_card(folder)
         description, mean, std = dict(card.network), card.mean, card.std
         name = description["architecture"]
         words = f"{name}, width {description.get('width')}, from the weights of {card.name}".replace(", width None", "")
-    if name in backbones.NAMES:
+    if name in backbones.NAMES or timm_networks.is_one(name):
         description["input_size"] = settings.input_size or description["input_size"]
         if reason := misfit(name, description["input_size"], settings.small_start):
             raise DarkroomError(reason)
@@ -46,7 +46,7 @@ def read(
         whole.side = description["side"] = model.side
         return whole, description, words
     if settings.input_size:
-        raise DarkroomError(f"input_size is for torchvision networks, and {name} is not one: omit it")
+        raise DarkroomError(f"input_size is for networks of torchvision and timm, and {name} is not one: omit it")
     return _from_zoo(folder, description, state, settings, (mean, std), classes, image_size, seed), description, words
 
 
