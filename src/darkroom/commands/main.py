@@ -1,12 +1,14 @@
 """The `darkroom` command."""
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from darkroom.commands import guide
 from darkroom.foundations import errors, naming
 
 
@@ -47,12 +49,22 @@ def run(argv: Sequence[str] | None = None) -> None:
     command.add_argument("--to", type=Path, metavar="FOLDER", help="target for class folders (default: data/inbox)")
     command.set_defaults(run=_corrections)
 
+    _add_promote(commands)
+
     command = commands.add_parser("summary", help="summarise the last run")
+    command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(run=_summary)
+
+    _add_doctor(commands)
 
     command = commands.add_parser("mend", help="repair DVC's files after dvc was killed")
     command.set_defaults(run=_mend)
 
+    command = commands.add_parser("completion", help="print the script that completes commands in your shell")
+    command.add_argument("shell", choices=("bash", "zsh", "fish"))
+    command.set_defaults(run=lambda arguments: print(guide.completion(parser, arguments.shell)))
+
+    guide.complete(parser, commands)
     arguments = parser.parse_args(argv)
     try:
         arguments.run(arguments)
@@ -60,11 +72,24 @@ def run(argv: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-class _Parser(argparse.ArgumentParser):
+class _Parser(guide.Parser):
     """A parser that escapes arguments in its messages, such as file names that a shell inserted for `*`."""
 
     def error(self, message: str) -> NoReturn:
         super().error(naming.escape(message))
+
+
+def _add_promote(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    command = commands.add_parser("promote", help="register the model as a version, and assign it to a stage")
+    command.add_argument("version", metavar="VERSION", help="semantic version, such as 1.2.0")
+    command.add_argument("stage", metavar="STAGE", help="such as dev, staging or prod")
+    command.set_defaults(run=_promote)
+
+
+def _add_doctor(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    command = commands.add_parser("doctor", help="check this machine and project, with a remedy for what is wrong")
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.set_defaults(run=_doctor)
 
 
 def _add_model(command: argparse.ArgumentParser) -> None:
@@ -107,10 +132,26 @@ def _corrections(arguments: argparse.Namespace) -> None:
         print(naming.escape(words))
 
 
-def _summary(_: argparse.Namespace) -> None:
+def _promote(arguments: argparse.Namespace) -> None:
+    from darkroom.commands import promote
+
+    print(naming.escape_lines(promote.promote(arguments.version, arguments.stage)))
+
+
+def _summary(arguments: argparse.Namespace) -> None:
     from darkroom.commands import summary
 
-    print(naming.escape_lines(summary.summary()))
+    print(json.dumps(summary.document(), indent=2) if arguments.json else naming.escape_lines(summary.summary()))
+
+
+def _doctor(arguments: argparse.Namespace) -> None:
+    from darkroom.commands.doctor import doctor
+
+    findings = doctor.examine()
+    found = doctor.document(findings)
+    print(json.dumps(found, indent=2) if arguments.json else doctor.text(findings, *doctor.terminal()))
+    if not found["ok"]:
+        sys.exit(1)
 
 
 def _mend(_: argparse.Namespace) -> None:

@@ -71,7 +71,7 @@ def _mend_lock() -> str:
     if not LOCK.is_file():
         return ""
     committed = subprocess.run(["git", "show", f"HEAD:./{LOCK}"], capture_output=True, encoding="utf-8")
-    if _is_whole(committed.stdout):
+    if is_whole(committed.stdout):
         return ""
     LOCK.unlink()
     if committed.returncode:
@@ -80,7 +80,7 @@ def _mend_lock() -> str:
     return f"{LOCK} was incomplete: the last committed version is restored"
 
 
-def _is_whole(committed: str) -> bool:
+def is_whole(committed: str) -> bool:
     """Return whether `dvc.lock` is complete.
 
     Three of four truncated files are still valid YAML. DVC would accept them and lose the stages that are missing. A

@@ -20,11 +20,7 @@ def summary() -> str:
 
     Raises DarkroomError when the pipeline has not run yet.
     """
-    for path in (EVALUATION, DATA, BEST):
-        if not path.is_file():
-            raise DarkroomError(f"{path} is missing: run `make run` or `dvc repro` first")
-    evaluation, best = files.read_json(EVALUATION), files.read_json(BEST)
-    data = files.read_json(DATA)
+    evaluation, best, data = _read()
     counts: balance.Counts = data["per_class"]
     return "\n".join(
         [
@@ -43,6 +39,31 @@ def summary() -> str:
             "",
         ]
     )
+
+
+def document() -> dict[str, Any]:
+    """Return the same for JSON: selected candidate, test scores (fractions) of all candidates, warnings.
+
+    Raises DarkroomError when the pipeline has not run yet.
+    """
+    evaluation, best, data = _read()
+    warnings = [*_foreign(evaluation), *_few_tests(data["per_class"]), *_data(data)]
+    return {
+        "selected": best["name"],
+        "reason": best["reason"],
+        "candidates": {name: scores["test"] for name, scores in evaluation["candidates"].items()},
+        "test_hash": data.get("test_hash"),
+        "results_differ_from_commit": bool(_remade(data)),
+        "warnings": warnings,
+    }
+
+
+def _read() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Return the evaluation, the selected candidate, and the facts of the data."""
+    for path in (EVALUATION, DATA, BEST):
+        if not path.is_file():
+            raise DarkroomError(f"{path} is missing: run `make run` or `dvc repro` first")
+    return files.read_json(EVALUATION), files.read_json(BEST), files.read_json(DATA)
 
 
 def _foreign(evaluation: dict[str, Any]) -> list[str]:

@@ -51,7 +51,7 @@ export function describe(info) {
   if (keeps.pictures) storage = "Pictures and predictions are stored.";
   element("foot").append(`Model ${info.model.version}. ${storage} `, link);
 
-  const coverage = card.doubt && `confident on ${percent(card.doubt.coverage)} of the validation images`;
+  const coverage = card.thresholds && `confident on ${percent(card.thresholds.coverage)} of the validation images`;
   element("facts").append(
     list([
       ["Network", `${card.architecture}; ${count(card.parameters, "parameter", "parameters")}; ${info.precision}`],
