@@ -75,7 +75,7 @@ def test_what_nobody_could_learn_from_stays_where_it_is(place, capsys):
         "1 are already there",
         "5 skipped:",
         "it is in the data as 'dog'; move it there if that is wrong",
-        "sent as cat and as dog",
+        "corrected to cat and to dog",
         "there is no class 'frog' in the data",
         ".png: damaged image",
     ):

@@ -132,7 +132,7 @@ def test_what_none_can_read_is_an_error_beside_the_rows(place, capsys):
     ("arguments", "message"),
     [
         (["nowhere"], "nowhere does not exist: give images, or folders"),
-        (["photos/notes.txt"], r"none of the images can be read \(photos/notes.txt: not an image"),
+        (["photos/notes.txt"], r"none of the images can be read \(photos/notes.txt: not a supported image"),
         (["models/candidates/small/history"], "history: no images found"),
         (["photos", "--model", "models"], "models/model.onnx is missing: run `dvc repro` first"),
     ],

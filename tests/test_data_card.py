@@ -56,8 +56,8 @@ def test_a_clean_set():
         ({"groups": 1}, 0, "- 1 group of related images; each group is in a single split.\n"),
         ({"leaks": 1}, 0, "- 1 test image has a copy among the training images of the source. "),
         ({"conflicts": 2}, 0, "- 2 images have a copy in another class. "),
-        ({}, 1, "- 1 file could not be read and is set aside:\n\n  - a/0\\_x.png: the file is empty\n"),
-        ({}, 11, "- 11 files could not be read and are set aside, the first ten being:\n\n  - a/0"),
+        ({}, 1, "- 1 file could not be read and is excluded:\n\n  - a/0\\_x.png: the file is empty\n"),
+        ({}, 11, "- 11 files could not be read and are excluded; the first ten are:\n\n  - a/0"),
     ],
 )
 def test_what_was_set_aside_is_listed(facts, broken, expected):

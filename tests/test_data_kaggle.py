@@ -165,7 +165,7 @@ def test_a_broken_zip_is_fetched_once_more_and_then_given_up(web, tmp_path, whol
     web.files["/storage/animals.zip"] = broken
     with pytest.raises(
         DarkroomError,
-        match=r"is damaged \(translate\.py: damaged in the archive .*\): run again later, or fetch",
+        match=r"is damaged \(translate\.py: damaged in the archive .*\): run again later, or download",
     ):
         fetch(tmp_path)
     assert len(web.seen) == 2
@@ -203,7 +203,7 @@ def test_no_network_is_one_message(web, tmp_path, monkeypatch):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     with pytest.raises(
         DarkroomError,
-        match=r"Kaggle cannot be reached: check the network and the proxy, or fetch.* into data/inbox/ and run",
+        match=r"Kaggle cannot be reached: check the network and the proxy, or download.* into data/inbox/ and run",
     ):
         fetch(tmp_path)
 
@@ -233,7 +233,7 @@ def test_a_cut_that_the_client_gives_up_on_says_how_much_has_come(tmp_path):
         KaggleSource(dataset="a/b"), "b", tmp_path / "b.zip", kaggle.Ended(1, lines)
     )
     assert (problem, again) == ("the download of a/b was interrupted after 2.5 MB", False)
-    assert "continues" in remedy
+    assert "resume" in remedy
 
 
 @pytest.mark.parametrize(

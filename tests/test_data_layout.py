@@ -51,7 +51,7 @@ def test_pictures_that_cannot_be_used_are_told():
             ["1.png", "2.png"],
             "set.zip contains images but no class folders, but a classifier needs at least two classes",
         ),
-        (["cat/1.png", "cat/2.png"], "set.zip holds only the class folder 'cat'"),
+        (["cat/1.png", "cat/2.png"], "set.zip contains only the class folder 'cat'"),
     ],
 )
 def test_a_wrong_layout_says_what_to_do(names, message):

@@ -44,7 +44,7 @@ def test_columns_may_stand_in_any_order_and_lack(text, expected):
             r"line 2: 'a/9.png' does not exist \(paths are relative to the manifest's folder\)",
         ),
         ("path,label\n../1.png,cat\n", "line 2: '../1.png' does not exist"),
-        ("path,label\n,cat\n", "line 2: no path"),
+        ("path,label\n,cat\n", "line 2: the path is missing"),
         ("path,label\nnotes.txt,cat\n", r"line 2: 'notes.txt' is not an image \(\.avif, \.bmp, "),
         ("path,label\na/1.png, \n", "line 2: 'a/1.png' has no label"),
         (

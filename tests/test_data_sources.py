@@ -141,13 +141,13 @@ def _climbing(inbox):
     [
         (_nothing, "inbox contains no images: put an archive or class folders there"),
         (_two_archives, "inbox contains a.zip, b.zip: keep one archive, or only class folders"),
-        (_archive_and_folder, "inbox holds a.zip, cat, dog: leave one archive"),
+        (_archive_and_folder, "inbox contains a.zip, cat, dog: keep one archive"),
         (_link, r"cat/link.png is a link: replace it by the file or folder itself"),
         (_linked_folder, r"owl is a link: replace it by the file or folder itself"),
         (_empty_class, r"folder.tar: the class folder 'owl' contains no supported image"),
-        (_one_class, "folder.tar holds only the class folder 'cat'"),
+        (_one_class, "folder.tar contains only the class folder 'cat'"),
         (_empty_archive, "a.zip contains no images"),
-        (_climbing, r"a.tar holds '../a/1.png', a path that leads out of the archive"),
+        (_climbing, r"a.tar contains '../a/1.png', a path that leads out of the archive"),
     ],
 )
 def test_a_wrong_inbox_is_one_message_with_the_remedy(places, fill, message):
@@ -199,7 +199,9 @@ def test_a_path_that_is_not_there_and_a_wrong_checksum(places, tmp_path):
     with pytest.raises(DarkroomError, match=r"nowhere does not exist: set source\.path"):
         folder.fetch(FolderSource(path=str(tmp_path / "nowhere")), *places)
     path = write_zip(tmp_path / "set.zip", MEMBERS)
-    with pytest.raises(DarkroomError, match=f"set.zip has SHA-256 {files.sha256(path)}, not {'0' * 64}"):
+    with pytest.raises(
+        DarkroomError, match=f"set.zip has SHA-256 {files.sha256(path)}, but params.yaml has {'0' * 64}"
+    ):
         folder.fetch(FolderSource(path=str(path), sha256="0" * 64), *places)
 
 

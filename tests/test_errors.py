@@ -70,7 +70,7 @@ FULL = "could not be written, because the disk is full: free some space there or
             PermissionError(errno.EACCES, "x", "a"),
             "a: permission denied: change its permissions, or use another",
         ),
-        (PermissionError(errno.EACCES, "x", "data/.raw.partial/a.zip"), "data/raw/a.zip: permission is denied"),
+        (PermissionError(errno.EACCES, "x", "data/.raw.partial/a.zip"), "data/raw/a.zip: permission denied"),
         (OSError(errno.EROFS, "x", "a"), "a: its file system is read-only"),
         (OSError(errno.EXDEV, "x", "a", None, "b"), None),
         (OSError(errno.ENOTEMPTY, "x", "a", None, "b"), "b: the folder is not empty, or is in use"),

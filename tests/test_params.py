@@ -75,7 +75,7 @@ def test_a_document_is_typed_frozen_and_has_defaults(tmp_path):
         (
             "kind: folder",
             'kind: kaggle, dataset: a/b, title: "\\uFFFE"',
-            "title: '\\ufffe' is not allowed: it holds the",
+            "title: '\\ufffe' is not allowed: it contains the",
         ),
         ("kind: folder", "kind: folder, pth: x", "datasets.mine.source.pth: unknown key. Did you mean 'path'?"),
         (

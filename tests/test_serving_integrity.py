@@ -85,11 +85,11 @@ DAMAGED: dict[str, tuple[Callable[[Path], None], str]] = {
         edit(EXAMPLES, lambda rows: [*rows, {"file": "../card.json", "label": rows[0]["label"]}]),
         "../card.json",
     ),
-    "examples of other classes": (edit(EXAMPLES, lambda rows: [row | {"label": "x"} for row in rows]), "no class"),
+    "examples of other classes": (edit(EXAMPLES, lambda rows: [row | {"label": "x"} for row in rows]), "not a class"),
     "examples in another order": (edit(EXAMPLES, lambda rows: rows[::-1]), "not answered"),
     "reversed classes": (card(classes=lambda names: names[::-1]), "not the packaged one"),
     "one class fewer": (card(classes=lambda names: names[:-1]), "not the packaged one"),
-    "one class fewer, resealed": (resealed(card(classes=lambda names: names[:-1])), "no class"),
+    "one class fewer, resealed": (resealed(card(classes=lambda names: names[:-1])), "not a class"),
     "one class twice, resealed": (
         resealed(card(classes=lambda names: [*names, names[0]])),
         "does not match the 4 classes",

@@ -285,14 +285,14 @@ def test_facts_about_the_data_are_told_when_there_are_any(project):
         left_out=3,
     )
     markdown = written(project)
-    assert "- 1 image is an exact duplicate of another one" in markdown
+    assert "- 1 image is an exact duplicate of another image" in markdown
     assert "- 2 images have a copy in another class" in markdown
-    assert "- 3 images are in no split" in markdown
-    assert "- 4 images are near duplicates of another one" in markdown
+    assert "- 3 images are excluded" in markdown
+    assert "- 4 images are near duplicates of another image" in markdown
     assert "- 5 test images have a copy among the training images of the source" in markdown
     assert "- 6 groups of related images" in markdown
     assert "imbalanced" not in markdown
-    assert "- 1 file could not be read and is set aside:\n\n  - cat/broken.png: the file is empty" in markdown
+    assert "- 1 file could not be read and is excluded:\n\n  - cat/broken.png: the file is empty" in markdown
     assert "figures/duplicates.png" not in markdown
     shutil.copy(project / "plots" / "data" / "samples.png", project / "plots" / "data" / "duplicates.png")
     assert "(figures/duplicates.png)" in written(project)

@@ -85,7 +85,7 @@ def test_a_gpu_without_kernels_is_refused_or_passed_over_with_a_warning(capsys) 
     with pytest.raises(DarkroomError, match=rf"device 'cuda' is not available here \({reason}"):
         device.choose("cuda")
     assert device.choose("auto").device.type != "cuda"
-    assert "warning: training runs on cpu, since GeForce GTX 1080 needs kernels" in capsys.readouterr().err
+    assert "warning: training runs on cpu, because GeForce GTX 1080 needs kernels" in capsys.readouterr().err
     device.choose("auto", world=World(rank=1, size=2))
     assert not capsys.readouterr().err  # the first process has said it
 

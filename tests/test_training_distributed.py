@@ -141,7 +141,7 @@ def at_step_10(code: str) -> str:
 
 
 OTHER_FILES = "sys.argv = [part.replace({!r}, {!r}) if os.environ['RANK'] == '1' else part for part in sys.argv]"
-LOST = "error: process 0 of 2 stops, because another process or torchrun has ended.  "
+LOST = "error: process 0 of 2 stops, because another process or torchrun has ended. "
 FAILURES = {
     "exception": (at_step_10("raise ValueError('broken on purpose')"), "ValueError: broken on purpose"),
     "killed": (at_step_10("os.kill(os.getpid(), signal.SIGKILL)"), LOST),
