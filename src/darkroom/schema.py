@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
+from darkroom.commands.settings import GateSettings
 from darkroom.data.settings import PackSettings, Source, SplitSettings
 from darkroom.evaluation.settings import RobustnessSettings, SelectSettings
 from darkroom.foundations import launching, naming, params
@@ -59,6 +60,7 @@ class Document(Section):
     transfer: dict[str, TransferSettings]
     """Models that start from pretrained weights, by name."""
     select: SelectSettings
+    gate: GateSettings = GateSettings()
     robustness: RobustnessSettings
     package: PackageSettings
     serve: ServeSettings

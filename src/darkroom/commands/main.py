@@ -55,6 +55,9 @@ def run(argv: Sequence[str] | None = None) -> None:
     command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(run=_summary)
 
+    _add_review(commands)
+    _add_best(commands)
+
     _add_doctor(commands)
 
     command = commands.add_parser("mend", help="repair DVC's files after dvc was killed")
@@ -95,6 +98,29 @@ def _add_doctor(commands: "argparse._SubParsersAction[_Parser]") -> None:
 def _add_model(command: argparse.ArgumentParser) -> None:
     text = "folder of the model (default: models/served)"
     command.add_argument("--model", type=Path, default=Path("models/served"), metavar="FOLDER", help=text)
+
+
+def _add_review(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    command = commands.add_parser("review", help="review what a branch changes: data, scores, images, and the gate")
+    command.add_argument("base", nargs="?", metavar="BASE", help="revision to compare with (the main branch)")
+    command.add_argument("--output", type=Path, metavar="FILE", help="write the Markdown to this file")
+    command.add_argument("--html", type=Path, metavar="FILE", help="write a page with images as well")
+    command.add_argument("--fetch", action="store_true", help="download what is missing from the DVC remote")
+    command.add_argument("--json", action="store_true", help="print JSON instead of Markdown")
+    command.set_defaults(run=_review)
+
+
+def _add_best(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    command = commands.add_parser("best", help="rank the experiments and apply the best")
+    text = "accuracy, macro_f1 or log_loss on validation, or a metric of `dvc exp show` (what selects networks)"
+    command.add_argument("--metric", metavar="NAME", help=text)
+    direction = command.add_mutually_exclusive_group()
+    direction.add_argument("--lower", action="store_true", default=None, help="less of the metric is better")
+    direction.add_argument("--higher", dest="lower", action="store_false", help="more of the metric is better")
+    command.add_argument("--commits", type=_count, default=1, metavar="N", help="experiments of the last N commits (1)")
+    command.add_argument("--apply", action="store_true", help="apply the best experiment to the workspace")
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.set_defaults(run=_best)
 
 
 def _count(text: str) -> int:
@@ -152,6 +178,29 @@ def _doctor(arguments: argparse.Namespace) -> None:
     print(json.dumps(found, indent=2) if arguments.json else doctor.text(findings, *doctor.terminal()))
     if not found["ok"]:
         sys.exit(1)
+
+
+def _review(arguments: argparse.Namespace) -> None:
+    from darkroom.commands.review import review
+
+    found = review.review(arguments.base, html=arguments.html, fetch=arguments.fetch)
+    if arguments.output:
+        review.write(arguments.output, found)
+    if arguments.json:
+        print(json.dumps(found.summary, indent=2))
+    elif not arguments.output:
+        print(found.markdown, end="")
+    if found.verdict.exit_code:
+        sys.exit(found.verdict.exit_code)
+
+
+def _best(arguments: argparse.Namespace) -> None:
+    from darkroom.commands import best
+
+    found = best.best(arguments.metric, lower=arguments.lower, commits=arguments.commits)
+    print(json.dumps(found.plain(), indent=2) if arguments.json else "\n".join(found.lines()))
+    if arguments.apply:
+        print(best.apply(found), file=sys.stderr if arguments.json else sys.stdout)
 
 
 def _mend(_: argparse.Namespace) -> None:

@@ -1,0 +1,1 @@
+"""`darkroom review`: what a pull request changes."""

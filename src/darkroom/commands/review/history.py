@@ -1,0 +1,96 @@
+"""How often the test split has been used: the number of models that were scored on its present images."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from darkroom.commands.review import revisions
+from darkroom.commands.review.snapshots import DATA, EVALUATION, Snapshot
+
+LIMIT = 25
+"""Number of models from which on a fresh test set is due.
+
+The expected maximum of 25 independent standard normal values is 1.965, and a 95% interval reaches 1.960 standard
+errors: of 25 equally good models, the one that scores highest is expected to lie as far above its true accuracy as its
+own interval reaches. Models that agree on most images need many more (Mania et al., Model Similarity Mitigates Test Set
+Overuse, 2019).
+"""
+DIGITS = 4
+"""Digits by which models are told apart, as many as the metrics have: another processor's rounding makes no model."""
+
+
+@dataclass(frozen=True)
+class Uses:
+    """The models scored on the present test images."""
+
+    models: int
+    """Distinct models by name and rounded test scores, in the history of the head, the head itself included."""
+    commits: int
+    """Commits with scores on these images."""
+    in_experiments: int
+    """Further models in DVC experiments of this clone."""
+    is_shallow: bool
+    """Whether older commits are missing, so that the numbers are lower bounds."""
+
+    @property
+    def due(self) -> bool:
+        """Whether a fresh test set is due."""
+        return self.models + self.in_experiments >= LIMIT
+
+
+def count(head: Snapshot) -> Uses:
+    """Count the models that were scored on the test images of `head`; its workspace is included."""
+    wanted = head.data.get("test_hash")
+    models = set(_models(head.evaluation))
+    commits = 0
+    for scores in _scored(wanted, head.revision.commit):
+        models |= set(_models(scores))
+        commits += 1
+    others: set[tuple[Any, ...]] = set()
+    for scores in _scored(wanted, "--glob=refs/exps/[0-9a-f][0-9a-f]/*", f"^{head.revision.commit}"):
+        others |= set(_models(scores))
+    return Uses(len(models), commits, len(others - models), revisions.is_shallow())
+
+
+def _models(evaluation: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+    """Yield name, accuracy and macro F1 of each candidate; nothing for those that another version wrote otherwise."""
+    candidates = evaluation.get("candidates")
+    for name, scores in candidates.items() if isinstance(candidates, dict) else ():
+        if isinstance(scores, dict):
+            nested = scores.get("test")
+            earlier = nested if isinstance(nested, dict) else {}  # before scores were flat
+            values = [scores.get(f"test_{metric}", earlier.get(metric)) for metric in ("accuracy", "macro_f1")]
+            numbers = [round(value, DIGITS) for value in values if isinstance(value, int | float)]
+            if numbers:
+                yield name, *numbers
+
+
+def _scored(test_hash: str | None, *start: str) -> Iterator[dict[str, Any]]:
+    """Yield the scores of each commit that changed them and whose test images have this hash."""
+    if test_hash is None:
+        return
+    commits = revisions.git("rev-list", "--full-history", *start, "--", EVALUATION, DATA).split()
+    names = [f"{commit}:./{path}" for commit in commits for path in (DATA, EVALUATION)]
+    texts = list(_contents(names))
+    for data, evaluation in zip(texts[::2], texts[1::2], strict=True):
+        if data.get("test_hash") == test_hash and evaluation:
+            yield evaluation
+
+
+def _contents(names: list[str]) -> Iterator[dict[str, Any]]:
+    """Yield the content of JSON files in git, by one process; empty for those that are missing or not valid."""
+    process = subprocess.run(
+        ["git", "cat-file", "--batch"], input="\n".join(names).encode(), capture_output=True, check=False
+    )
+    rest = process.stdout
+    for _ in names:
+        header, _, rest = rest.partition(b"\n")
+        size = int(header.split()[-1]) if header.split()[-1:] != [b"missing"] and header else -1
+        content, rest = (rest[:size], rest[size + 1 :]) if size >= 0 else (b"", rest)
+        try:
+            found = json.loads(content)
+        except ValueError:
+            found = {}
+        yield found if isinstance(found, dict) else {}
