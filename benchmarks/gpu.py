@@ -99,7 +99,7 @@ def whole_batches(split: Split) -> Split:
     rows = split.rows("train")
     splits = split.splits.copy()
     splits[rows[len(rows) // BATCH * BATCH :]] = packed.LEFT_OUT
-    return Split(split.classes, split.labels, splits, split.leaks)
+    return Split(split.classes, split.labels, splits, split.leaks, split.groups)
 
 
 def own(folder: Path, split: Split, runs: int, compiled: bool) -> tuple[float, list[Run], list[float]]:

@@ -96,7 +96,7 @@ fi
 stage() { # OUT NAME DATASET PARAMS [PYTHON FIRST]; environment: EVERY LIMIT DATA LAUNCH CHECKPOINTS
   local kind=scratch extra=() data=${DATA:-packed} split=$W/split.csv
   case $2 in finetune|probe|both|resnet50|vgg16) kind=transfer
-    extra=(--pretrained "$W/pretrained/$2" --copies "$W/copies.csv" --features "$W/features-$1");; esac
+    extra=(--pretrained "$W/pretrained/$2" --features "$W/features-$1");; esac
   [ "$data" = packed ] || split=$W/$data.csv
   PRE=${5:-} timeout "${LIMIT:-150}" $PY ${LAUNCH:-} "$W/go.py" stages/$kind.py "$2" --params "$W/$4.yaml" \
     --dataset "$3" --packed "$W/$data" --split "$split" --checkpoints "$W/checkpoints-${CHECKPOINTS:-$1}" \

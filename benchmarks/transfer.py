@@ -159,11 +159,21 @@ def project(top: Path, weights: Path, size: int) -> None:
 def stages(top: Path) -> list[list[str]]:
     """Return the commands from pictures to a model that has evaluated the test pictures."""
     script, data = str(ROOT / "stages"), ["--dataset", "photos"]
-    split = ["--packed", "packed", "--split", "split.csv", "--copies", "copies.csv", "--pretrained", "pretrained"]
+    split = ["--packed", "packed", "--split", "split.csv", "--pretrained", "pretrained"]
     return [
         [f"{script}/download.py", *data, "--inbox", "inbox", "--downloads", "downloads", "--out", "raw"],
         [f"{script}/pack.py", *data, "--raw", "raw", "--out", "packed"],
-        [f"{script}/split.py", *data, *split[:2], "--out", "split.csv", *split[4:6], "--metrics", "data.json"],
+        [
+            f"{script}/split.py",
+            *data,
+            *split[:2],
+            "--out",
+            "split.csv",
+            "--copies",
+            "copies.csv",
+            "--metrics",
+            "data.json",
+        ],
         [
             *(f"{script}/pretrained.py", "mobilenet_v2", "--backbones", "backbones", "--downloads", "weights"),
             *("--out", "pretrained"),

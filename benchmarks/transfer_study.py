@@ -35,7 +35,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Digits by transfer against the same network from scratch.")
     parser.add_argument("--packed", type=Path, default=ROOT / "data" / "packed")
     parser.add_argument("--split", type=Path, default=ROOT / "data" / "split.csv")
-    parser.add_argument("--copies", type=Path, default=ROOT / "data" / "copies.csv")
     parser.add_argument("--pretrained", type=Path, default=ROOT / "models" / "pretrained" / "cifar10_backbone")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "studies" / "transfer_digits")
     parser.add_argument("--per-class", type=int, nargs="+", default=list(FACTORS))
@@ -64,7 +63,9 @@ def keep(source: Path, target: Path, per_class: int, seed: int) -> int:
     for label in range(len(split.classes)):
         rows = training[split.labels[training] == label]
         parts[rows[per_class or len(rows) :]] = packed.LEFT_OUT
-    summary.write_split(target, split.classes, split.labels.tolist(), parts.tolist(), split.leaks.tolist())
+    summary.write_split(
+        target, split.classes, split.labels.tolist(), parts.tolist(), split.leaks.tolist(), split.groups
+    )
     return int((parts == "train").sum())
 
 
@@ -89,7 +90,7 @@ def train(method: str, top: Path, arguments: argparse.Namespace) -> tuple[float,
     command += ["--dataset", "digits", "--params", top / "params.yaml", "--split", top / "split.csv", "--quiet"]
     command += ["--packed", arguments.packed, "--checkpoints", top / "checkpoints", "--out", top / method]
     if method != "scratch":
-        command += ["--pretrained", arguments.pretrained, "--copies", arguments.copies, "--features", top / "features"]
+        command += ["--pretrained", arguments.pretrained, "--features", top / "features"]
     result = subprocess.run([str(part) for part in command], cwd=ROOT, capture_output=True, text=True)
     if result.returncode:
         sys.exit(f"{method} failed:\n{result.stderr}")

@@ -45,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     division = splitting.divide(packed.records, copies, settings, seed, held)
     classes = sorted({record.label for record in packed.records})
     labels = [classes.index(record.label) for record in packed.records]
-    summary.write_split(arguments.out, classes, labels, division.splits, division.leaks)
+    groups = splitting.together(packed.records, copies)
+    summary.write_split(arguments.out, classes, labels, division.splits, division.leaks, groups)
     frames.write(arguments.copies, summary.list_copies(packed, copies, division))
     metrics = summary.summarise(packed, copies, division, arguments.packed, arguments.out)
     files.write_json(arguments.metrics, metrics)

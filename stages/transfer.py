@@ -1,7 +1,7 @@
 """Train a network that starts from pretrained weights.
 
     python stages transfer cifar10_backbone --dataset digits --packed data/packed --split data/split.csv \
-        --copies data/copies.csv --pretrained models/pretrained/cifar10_backbone --features .darkroom/features \
+        --pretrained models/pretrained/cifar10_backbone --features .darkroom/features \
         --checkpoints .darkroom/checkpoints --out models/candidates/cifar10_backbone
 """
 
@@ -20,13 +20,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Train one entry of `transfer`."""
     parser = jobs.parser("Train a network that starts from pretrained weights.", "transfer")
     parser.add_argument("--pretrained", type=Path, required=True)
-    parser.add_argument("--copies", type=Path, required=True)
     parser.add_argument("--features", type=Path, required=True, help="cache of computed features, kept between runs")
     arguments = parser.parse_args(argv)
     settings = params.load(arguments.params, TransferSettings, f"transfer.{arguments.name}")
     folds = params.load(arguments.params, int, "select.folds")
     job = jobs.job(arguments, "transfer", settings)
-    source = initialization.Source(arguments.pretrained, arguments.copies, arguments.features, folds)
+    source = initialization.Source(arguments.pretrained, arguments.features, folds)
     session.train(job, partial(initialization.start, source, job, settings), arguments.out)
 
 

@@ -30,17 +30,18 @@ from darkroom.serving.settings import PackageSettings, ServeSettings
 from tests import factories
 
 ROOT = Path(__file__).parents[1]
+TEMPERATURE = 1.5
 BEST = {
     "name": "small",
     "metric": "accuracy",
     "value": 0.9,
-    "temperature": 1.5,
     "reason": "highest accuracy on validation",
 }
 EVALUATION = {
     "best": {"name": "small", "selective_prediction": {"out_of_distribution": {"photographs": {"confident": 0.53}}}},
     "candidates": {
         "small": {
+            "temperature": TEMPERATURE,
             "validation": {"accuracy": 0.9},
             "test": {"accuracy": 0.88, "accuracy_low": 0.84, "accuracy_high": 0.92},
         }

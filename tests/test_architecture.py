@@ -173,6 +173,22 @@ def test_one_module_imports_what_loads_slowly(package, user):
     assert [path.name for path in users] == [user]
 
 
+def private(names: set[str]) -> set[str]:
+    """Return the libraries whose private modules are among these imported names.
+
+    DVC documents `dvc.api` alone; all else may change with any version.
+    """
+    bentoml = any(name.startswith("bentoml._") or name.split(".")[0] == "_bentoml_impl" for name in names)
+    dvc = any(name.split(".")[0] == "dvc" and not name.startswith("dvc.api") for name in names)
+    return {name for name, used in (("bentoml", bentoml), ("dvc", dvc)) if used}
+
+
+@pytest.mark.parametrize(("library", "home"), [("bentoml", "serving/internals.py"), ("dvc", "commands/mend.py")])
+def test_one_module_uses_what_a_library_keeps_private(library, home):
+    users = [path for path in [*MODULES, *STAGES] if library in private(imported_names(path))]
+    assert users == [Path("src/darkroom") / home]
+
+
 LOADER = """
 import importlib, importlib.abc, os, sys, threading
 class Blocked(importlib.abc.MetaPathFinder):
@@ -210,12 +226,13 @@ def test_what_is_served_loads_with_the_packages_of_the_service_alone(tmp_path):
         "torch,torchvision,timm,huggingface_hub,sklearn,skimage,scipy,pandas,matplotlib,dvc,dvclive,kaggle,onnx,"
         "imagehash,safetensors"
     )
-    load([wanted], heavy, tmp_path)
+    # So do the parser of the commands, and the command that answers without a server.
+    load([wanted, "darkroom.commands.main", "darkroom.commands.predict"], heavy, tmp_path)
 
 
 def test_what_trains_serves_or_predicts_reads_and_writes_tables_without_pandas():
-    predict = Path("src/darkroom/commands/predict.py")
-    light = [path for path in MODULES if room(path) in ("training", "serving") or path in (FRAMES, predict)]
+    commands = {Path(f"src/darkroom/commands/{name}.py") for name in ("predict", "summary", "mend", "corrections")}
+    light = [path for path in MODULES if room(path) in ("training", "serving") or path in {FRAMES, *commands}]
     users = [path for path in light if FRAMES in closure(path) or "pandas" in imported_names(path)]
     assert users == [FRAMES]
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import bentoml
 import numpy as np
+import pandas as pd
 import pytest
 
 from darkroom import candidate
@@ -38,6 +39,13 @@ def model(tmp_path_factory):
     reference = packaging.refer(logits(0, [1 / 3] * 3, 4.0), card)
     served.write(folder, served.Served(**{**vars(served.read(folder)), "reference": reference}))
     return folder
+
+
+def answered(labels, probabilities):
+    """Return answers of a model without thresholds."""
+    frame = pd.DataFrame({"label": labels, "probability": probabilities})
+    verdicts = pd.DataFrame(pd.NA, index=frame.index, columns=entries.VERDICTS, dtype="boolean")
+    return Entries(frame.join(verdicts))
 
 
 def answers(model, values, start=0):
@@ -106,8 +114,8 @@ def test_chance_is_taken_for_more_about_as_often_as_it_says(model):
     moved = 0
     for seed in range(60):
         lines = answers(model, logits(seed + 10, [1 / 3] * 3, 4.0, rows=200))
-        entries = Entries([line["label"] for line in lines], [line["probability"] for line in lines])
-        moved += any(found.verdict != "no drift" for found in comparing.compare(entries, reference, CLASSES))
+        made = answered([line["label"] for line in lines], [line["probability"] for line in lines])
+        moved += any(found.verdict != "no drift" for found in comparing.compare(made, reference, CLASSES))
     assert moved <= 4  # two tests, each wrong in one of a hundred: 1.2 are expected
 
 
@@ -171,10 +179,31 @@ def test_the_table_of_predict_can_be_compared_too(tmp_path, model, capsys):
 
 
 def test_labels_that_predict_keeps_from_being_formulas_are_read_as_they_are(tmp_path):
-    answered = [answering.Answer("a.png", [(label, 0.5)]) for label in ("=x", "'=x", "cat")]
+    labels = ["=x", "'=x", "cat"]
     with (tmp_path / "out.csv").open("w", encoding="utf-8", newline="") as file:
-        predict.write_csv(answered, 1, file)
-    assert entries.read(tmp_path / "out.csv", ["=x", "'=x", "cat"], "1").labels == ["=x", "'=x", "cat"]
+        predict.write_csv([answering.Answer("a.png", [(label, 0.5)]) for label in labels], 1, file)
+    assert entries.read(tmp_path / "out.csv", labels, "1").answers["label"].tolist() == labels
+
+
+def test_a_damaged_table_is_read_as_far_as_it_goes(tmp_path):
+    text = (
+        'label,probability,confident,in_distribution\ncat,0.5,true,false,more\ndog,0.25,,\ncat\n\ncat,1.5,true,true\n"d'
+    )
+    (tmp_path / "out.csv").write_text(text)
+    found = entries.read(tmp_path / "out.csv", CLASSES, "1")
+    assert found.answers[["label", "probability"]].to_numpy().tolist() == [["cat", 0.5], ["dog", 0.25]]
+    assert found.verdicts.to_numpy().tolist() == [[True, False]]
+    assert (found.unreadable, found.first) == (3, "")
+
+
+def test_lines_of_any_kind_of_value_are_no_trouble(tmp_path):
+    good = {"version": "1", "label": "cat", "probability": 0.5, "sha256": "a"}
+    odd = [{"label": None}, {"label": "None"}, {"probability": [1]}, {"probability": 10**400}, {"probability": "inf"}]
+    lone = {"label": "\ud800", "sha256": "\ud800", "time": "\ud800"}
+    log = write_log(tmp_path, [good, *({**good, "sha256": "b", **part} for part in odd), {**good, **lone}])
+    found = entries.read(log, ["cat", "\ud800"], "1")
+    assert found.answers["label"].tolist() == ["cat", "\ud800"]
+    assert (found.unreadable, found.again, found.other) == (len(odd), 0, 0)
 
 
 @pytest.mark.filterwarnings("ignore:pythonjsonlogger.jsonlogger:DeprecationWarning")  # BentoML 1.4's own
@@ -195,9 +224,9 @@ def test_what_bentoml_writes_is_read(tmp_path, model, capsys):
 
 def test_few_answers_of_a_class_and_classes_without_any_are_no_trouble():
     reference = Reference([50, 0, 1], [0.5] * 51)
-    entries = Entries(["cat"] * 60, [0.5] * 60)
-    assert [finding.verdict for finding in comparing.compare(entries, reference, CLASSES)] == ["no drift"] * 2
-    assert comparing.compare(Entries(["frog"] * 60, [0.5] * 60), reference, CLASSES)[0].verdict == "large drift"
+    cats, frogs = (answered([label] * 60, [0.5] * 60) for label in ("cat", "frog"))
+    assert [finding.verdict for finding in comparing.compare(cats, reference, CLASSES)] == ["no drift"] * 2
+    assert comparing.compare(frogs, reference, CLASSES)[0].verdict == "large drift"
 
 
 def test_the_stability_index_is_that_of_the_formula():
@@ -243,8 +272,8 @@ def test_mistakes_are_told_in_one_message(tmp_path, model, kind, message):
 def test_a_move_among_many_classes_is_seen_though_each_has_few_answers(count, answers):
     names = [f"k{number}" for number in range(count)]
     reference = Reference([100] * count, [0.5] * 100 * count)
-    half = Entries([names[number % (count // 2)] for number in range(answers)], [0.5] * answers)
+    half = answered([names[number % (count // 2)] for number in range(answers)], [0.5] * answers)
     assert comparing.compare(half, reference, names)[0].verdict == "large drift"
     random = np.random.default_rng(0)
-    alike = Entries(random.choice(names, answers).tolist(), [0.5] * answers)
+    alike = answered(random.choice(names, answers).tolist(), [0.5] * answers)
     assert comparing.compare(alike, reference, names)[0].verdict == "no drift"

@@ -50,7 +50,7 @@ def test_brightness_is_that_of_the_pictures(tmp_path):
     images = np.array([0] * 5 + [255] * 5, dtype=np.uint8)[:, None, None, None].repeat(8, 1).repeat(8, 2).repeat(3, 3)
     images[9] = (255, 0, 0)
     records = [Record(str(row), "ab"[row // 5], "", 8, 8, str(row), "0" * 16) for row in range(10)]
-    split = Split(["a", "b"], np.arange(10) // 5, np.array(["train"] * 10), np.zeros(10, dtype=bool))
+    split = Split(["a", "b"], np.arange(10) // 5, np.array(["train"] * 10), np.zeros(10, dtype=bool), np.arange(10))
     axes = figures.brightness(Packed(images, records, [], {}), split).axes[0]
     medians = axes.lines[0].get_xdata()
     assert np.allclose(medians, [0, 1])

@@ -135,6 +135,17 @@ def test_groups_stay_together_through_copies_too():
     assert Counter(division.splits)["test"] == pytest.approx(60, rel=0.3)
 
 
+def test_copies_near_copies_and_groups_connect_images():
+    groups = ["", "", "x", "x", "", "", "x"]
+    records = [record(name, "a", group=group) for name, group in zip("abcdefg", groups, strict=True)]
+    clusters = np.array([0, 0, 1, 2, 2, 3, 4])  # a and b are copies, so are d and e
+    copies = duplicates.Copies(np.arange(7), clusters, np.zeros(7, dtype=np.bool_))
+    numbers = splitting.together(records, copies).tolist()
+    assert numbers[0] == numbers[1]
+    assert len({numbers[place] for place in (2, 3, 4, 6)}) == 1
+    assert len(set(numbers)) == 3
+
+
 def test_a_group_may_grow_and_stays():
     contents = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(400)]
     groups = [record(f"{n}", "a", content, group=f"g{n % 50}") for n, content in enumerate(contents)]

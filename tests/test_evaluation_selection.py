@@ -122,7 +122,7 @@ def test_without_a_network_there_is_nothing_to_choose():
 )
 def test_uneven_classes_are_judged_by_macro_f1(metric, counts, expected):
     labels = np.repeat([0, 1], counts)
-    split = Split(["a", "b"], labels, np.array(["train"] * sum(counts)), np.zeros(sum(counts), dtype=np.bool_))
+    split = Split(["a", "b"], labels, np.array(["train"] * sum(counts)), np.zeros(sum(counts), dtype=np.bool_), labels)
     assert decide(metric, split) == expected
 
 

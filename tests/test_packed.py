@@ -20,13 +20,15 @@ def test_a_packed_folder_is_opened_as_a_memory_map(tmp_path):
 
 def test_a_split_comes_back_as_it_was(tmp_path):
     path = tmp_path / "split.csv"
-    write_split(path, ["a", "b"], [1, 0, 1, 0], ["train", "test", "left out", "train"])
+    groups = np.array([7, 3, 3, 7])
+    write_split(path, ["a", "b"], [1, 0, 1, 0], ["train", "test", "left out", "train"], groups=groups)
     split = read_split(path)
+    assert split.groups.tolist() == [0, 1, 1, 0]
     assert split.classes == ["a", "b"]
     assert split.labels.tolist() == [1, 0, 1, 0]
     assert split.rows("train").tolist() == [0, 3]
     assert split.rows("validation").tolist() == []
-    assert path.read_bytes().startswith(b"row,label,split,leak\n0,b,train,0\n")
+    assert path.read_bytes().startswith(b"row,label,split,leak,group\n0,b,train,0,0\n")
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,11 @@ def test_a_document_is_typed_frozen_and_has_defaults(tmp_path):
             "transfer: {moved: {architecture: resnet18, optimizer: muon}}",
             "transfer.moved: optimizer: muon rescales every filter",
         ),
+        (
+            "baseline: {}",
+            "baseline: {max_iterations: 500}",
+            "baseline.max_iterations: 500 has no effect, the parameter was removed: delete it; the solver takes",
+        ),
         ("lab_cnn", "lab_cnn, clip: .inf", "clip: inf is not allowed: input should be a finite number"),
     ],
 )

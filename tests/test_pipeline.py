@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,10 @@ def test_everything_is_there(place):
         assert (place / name).stat().st_size > 0, name
     best = files.read_json(place / "models" / "best.json")
     assert best["name"] in ("lab_cnn", "resnet9", "cifar10_backbone")
-    assert candidate.read_card(place / "models" / "served").temperature == best["temperature"]
+    assert "temperature" not in best
+    evaluated = files.read_json(place / "plots" / "tables" / "scores.json")["candidates"][best["name"]]
+    card = candidate.read_card(place / "models" / "served")
+    assert (card.temperature, asdict(card.thresholds)) == (evaluated["temperature"], evaluated["thresholds"])
     assert "← selected" in run(place, "darkroom", "summary")
 
 

@@ -16,7 +16,7 @@ from darkroom.serving import examples, served
 from darkroom.serving.build import packaging, readme
 from darkroom.serving.settings import PackageSettings
 from darkroom.thresholds import Thresholds
-from tests.factories_serving import BEST, EVALUATION, LIMITS, write_judged, write_served
+from tests.factories_serving import EVALUATION, LIMITS, TEMPERATURE, write_judged, write_served
 
 
 def tamper(model: Path, change: float) -> None:
@@ -46,7 +46,7 @@ def test_the_served_folder_holds_the_model_its_card_and_what_was_measured(tmp_pa
     result = package(top)
     folder, source = top / served.FOLDER, top / "models" / "candidates" / "small"
     assert (folder / "model.onnx").read_bytes() == (source / "model.onnx").read_bytes()
-    assert candidate.read_card(folder).temperature == BEST["temperature"]
+    assert candidate.read_card(folder).temperature == TEMPERATURE
     assert served.read(folder) == result
     assert result.metrics["test"]["accuracy"] == 0.88
     assert result.limits == LIMITS
@@ -78,7 +78,7 @@ def test_the_served_folder_knows_how_validation_was_answered(tmp_path: Path) -> 
     top = write_judged(tmp_path)
     reference = package(top).reference
     logits = candidate.read_predictions(top / "models" / "candidates" / "small").validation
-    probabilities = candidate.softmax(logits, BEST["temperature"])
+    probabilities = candidate.softmax(logits, TEMPERATURE)
     assert reference is not None
     assert reference.labels == np.bincount(probabilities.argmax(axis=1), minlength=3).tolist()
     assert reference.confidences == np.sort(probabilities.max(axis=1)).round(4).tolist()

@@ -25,7 +25,7 @@ from darkroom import candidate, images, packed
 from darkroom.serving import facts, guard, routes, served, service
 from darkroom.serving.journal import Journal
 from darkroom.thresholds import Thresholds
-from tests.factories_serving import BEST, EVALUATION, LIMITS, Client, in_process, picture, png, write_served
+from tests.factories_serving import EVALUATION, LIMITS, TEMPERATURE, Client, in_process, picture, png, write_served
 
 A, B, DAMAGED = picture(0), picture(1), b"\xff\xd8\xff no picture"
 LARGE = picture(2, 260, 265)  # 0.207 MB
@@ -69,7 +69,7 @@ def test_served_answers_equal_judged_ones(client: Client, project: Path) -> None
     images = packed.open_packed(project / "data" / "packed").images
     split = packed.read_split(project / "data" / "split.csv")
     logits = candidate.read_predictions(project / "models" / "candidates" / "small").validation
-    evaluated = candidate.softmax(logits, BEST["temperature"])
+    evaluated = candidate.softmax(logits, TEMPERATURE)
     for row, expected in zip(split.rows("validation"), evaluated, strict=True):
         answer = client.post("/predict", files=form(png(images[row])), data={"top_k": "3"}).json()
         served = {item["label"]: item["probability"] for item in answer["predictions"][0]["labels"]}
@@ -451,9 +451,10 @@ def test_info(client: Client, project: Path) -> None:
     assert "53% of photographs still get a confident prediction" in info["foreign"]["text"]
     assert info["model"]["name"] == info["card"]["name"] == "small"
     assert re.fullmatch("[0-9a-f]{12}", info["model"]["version"])
-    assert info["card"]["temperature"] == BEST["temperature"]
+    assert info["card"]["temperature"] == TEMPERATURE
     assert not {"seconds", "scores"} & set(info["card"]), "a served card has neither"
-    assert info["metrics"] == EVALUATION["candidates"]["small"]
+    evaluated = EVALUATION["candidates"]["small"]
+    assert info["metrics"] == {name: evaluated[name] for name in ("validation", "test")}
     assert info["limits"] == LIMITS.model_dump(exclude={"log", "log_pictures"})
     assert info["parity"]["rows"] == 24
     assert info["classes"] == info["card"]["classes"]

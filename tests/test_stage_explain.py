@@ -12,13 +12,16 @@ from tests import factories
 @pytest.mark.parametrize(("noise", "wrong"), [(1, 0), (120, 4)])
 def test_correct_and_wrong_predictions_are_drawn(tmp_path, capsys, noise, wrong):
     top = factories.write_project(tmp_path, networks=("small",), noise=noise)
-    files.write_json(top / "models" / "best.json", {"name": "small", "temperature": 0.5})
+    files.write_json(top / "models" / "best.json", {"name": "small"})
+    scores = {"candidates": {"small": {"temperature": 0.5}}}
+    files.write_json(top / "plots" / "tables" / "scores.json", scores)
     places = {
         "params": "params.yaml",
         "best": "models/best.json",
         "candidates": "models/candidates",
         "packed": "data/packed",
         "split": "data/split.csv",
+        "evaluation": "plots/tables/scores.json",
         "out": "plots/explanations",
     }
     explain.main([part for name, place in places.items() for part in (f"--{name}", str(top / place))])

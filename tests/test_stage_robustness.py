@@ -14,7 +14,7 @@ from tests.test_stage_evaluate import rows
 @pytest.fixture(scope="module")
 def top(tmp_path_factory):
     top = factories.write_project(tmp_path_factory.mktemp("project"), networks=("small",))
-    files.write_json(top / "models" / "best.json", {"name": "small", "temperature": 1.0})
+    files.write_json(top / "models" / "best.json", {"name": "small"})
     return top
 
 

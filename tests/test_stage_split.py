@@ -113,6 +113,15 @@ def test_no_copy_is_on_two_sides(planted):
     assert sum(row["conflict"] == "1" for row in rows[:20]) == 20  # conflicts come first
 
 
+def test_copies_are_one_group_and_other_images_each_their_own(planted):
+    top, plants = planted
+    packed, division = open_packed(top / "packed"), read_split(top / "split.csv")
+    groups = dict(zip([record.name for record in packed.records], division.groups.tolist(), strict=True))
+    pairs = [pair for kind in plants.values() for pair in kind]
+    assert all(groups[first] == groups[second] for first, second in pairs)
+    assert len(set(groups.values())) == len(groups) - len(pairs)
+
+
 def test_every_broken_file_is_listed_with_its_reason(planted):
     top, _ = planted
     broken = read_rows(top / "packed" / "broken.csv")

@@ -49,10 +49,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data += ["--checkpoints", f"{top}/checkpoints"]
     scratch.main(["first", "--dataset", "tiny", *data, "--out", f"{top}/first"])
     write_params(top, files.sha256(top / "first" / "weights.safetensors"))
-    factories.write_csv(top / "copies.csv", ("cluster", "name", "label", "copy", "conflict", "split"), [])
     for name in ("second", "probed"):
         fetch(name, top / "params.yaml", top / f"pretrained-{name}")
-        arguments = [name, "--dataset", "tiny", *data, "--copies", f"{top}/copies.csv", "--features", f"{top}/features"]
+        arguments = [name, "--dataset", "tiny", *data, "--features", f"{top}/features"]
         transfer.main([*arguments, "--pretrained", f"{top}/pretrained-{name}", "--out", f"{top}/{name}"])
     return top
 
@@ -130,7 +129,7 @@ def test_what_is_secret_in_an_address_is_in_no_file_of_the_candidate(place, tmp_
         path.write_text(text.replace("probed: {", "probed: {architecture: squeezenet1_0, input_size: 32, "))
         fetch("probed", path, tmp_path / "pretrained")
     arguments = ["--params", f"{path}", "--packed", f"{place}/packed", "--split", f"{place}/split.csv"]
-    arguments += ["--checkpoints", f"{tmp_path}/checkpoints", "--copies", f"{place}/copies.csv", "--dataset", "tiny"]
+    arguments += ["--checkpoints", f"{tmp_path}/checkpoints", "--dataset", "tiny"]
     arguments += ["--features", f"{tmp_path}/features", "--pretrained", f"{tmp_path}/pretrained"]
     transfer.main(["probed", *arguments, "--out", f"{tmp_path}/out"])
     assert candidate.read_card(tmp_path / "out").training["weights"] == f"{web.address}/own.safetensors"

@@ -43,7 +43,9 @@ def test_images_are_the_same_wherever_they_lie(stored, name):
 def test_what_was_copied_from_the_file_is_given_back(tmp_path):
     np.save(tmp_path / "images.npy", np.ones((10_000, 32, 32, 3), np.uint8))  # 31 MB
     images = np.load(tmp_path / "images.npy", mmap_mode="r")
-    split = packed.Split(["a"], np.zeros(10_000, np.int64), np.full(10_000, "train"), np.zeros(10_000, np.bool_))
+    split = packed.Split(
+        ["a"], np.zeros(10_000, np.int64), np.full(10_000, "train"), np.zeros(10_000, np.bool_), np.arange(10_000)
+    )
 
     def mapped() -> int:
         return int(re.findall(r"RssFile:\s+(\d+) kB", Path("/proc/self/status").read_text())[0])

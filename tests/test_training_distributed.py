@@ -79,7 +79,7 @@ def start(
     if stage.stem == "transfer":
         arguments = [name, "--params", params, "--backbones", place, "--downloads", place / "downloads"]
         pretrained.main([str(part) for part in [*arguments, "--out", place / f"pretrained-{out}"]])
-        where += ["--pretrained", place / f"pretrained-{out}", "--copies", place / "copies.csv"]
+        where += ["--pretrained", place / f"pretrained-{out}"]
         where += ["--features", place / f"features-{out}"]
     command = [*launch, script, name, *data, *where]
     path = os.pathsep.join([str(ROOT), str(ROOT / "src")])
@@ -111,7 +111,6 @@ def test_two_processes_learn_what_one_does(place, name, tolerance):
 @pytest.fixture(scope="module")
 def pretrained_place(place: Path) -> Path:
     """Return the folder with a candidate in `weights`, from which transfers start."""
-    factories.write_csv(place / "copies.csv", ("cluster", "name", "label", "copy", "conflict", "split"), [])
     process = start(place, "plain", "weights", 1, before=FLOAT32)
     _, errors = process.communicate(timeout=180)
     assert process.returncode == 0, errors

@@ -306,30 +306,6 @@ def test_folds_judge_heads_without_bias_for_layers_without_bias():
     assert folds.evaluate(*options, intercept=False).accuracy < 0.6
 
 
-def test_families_are_copies_near_copies_and_groups(tmp_path):
-    columns = ("name", "label", "split", "width", "height", "sha256", "phash", "group")
-    rows = [
-        ("a", "1", ""),
-        ("b", "1", ""),
-        ("c", "2", "x"),
-        ("d", "3", "x"),
-        ("e", "4", ""),
-        ("f", "5", ""),
-        ("g", "6", ""),
-    ]
-    lines = [(name, "cat", "", 8, 8, sha, "0", group) for name, sha, group in rows]
-    factories.write_csv(tmp_path / "index.csv", columns, lines)
-    factories.write_csv(
-        tmp_path / "copies.csv",
-        ("cluster", "name", "label", "copy", "conflict", "split"),
-        [(1, "d", "cat", "near", 0, "train"), (1, "e", "cat", "near", 0, "train")],
-    )
-    numbers = folds.families(tmp_path, tmp_path / "copies.csv").tolist()
-    assert numbers[0] == numbers[1]
-    assert numbers[2] == numbers[3] == numbers[4]
-    assert len(set(numbers)) == 4
-
-
 @pytest.mark.parametrize(
     ("method", "images", "where", "expected", "reason"),
     [

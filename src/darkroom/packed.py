@@ -108,12 +108,14 @@ class Split:
 
     labels: int64, shape (N,), indices into `classes`. splits: str, shape (N,), one of `SPLITS`, or "left out".
     leaks: bool, shape (N,), whether it is a test image with a copy among the source's training or validation images.
+    groups: int64, shape (N,), equal for copies, near copies and images of one group of the source.
     """
 
     classes: list[str]
     labels: npt.NDArray[np.int64]
     splits: npt.NDArray[np.str_]
     leaks: npt.NDArray[np.bool_]
+    groups: npt.NDArray[np.int64]
 
     def rows(self, split: SplitName) -> npt.NDArray[np.int64]:
         """Return the packed rows of a split, ascending."""
@@ -129,21 +131,28 @@ def read_split(path: Path) -> Split:
     """Read `split.csv`. Classes are its labels, sorted."""
     # Row by row, without a mapping for each row: for millions of rows, these would need gigabytes.
     numbers: dict[str, int] = {}
-    found, marks = array("q"), array("b")
+    found, marks, groups = array("q"), array("b"), array("q")
     splits: list[str] = []
     with existing(path).open(encoding="utf-8", newline="") as file:
         rows = csv.reader(file)
         header = next(rows)
-        label, split, leak = (header.index(name) for name in ("label", "split", "leak"))
+        label, split, leak, group = (header.index(name) for name in ("label", "split", "leak", "group"))
         for row in rows:
             found.append(numbers.setdefault(row[label], len(numbers)))
             splits.append(sys.intern(row[split]))
             marks.append(row[leak] == "1")
+            groups.append(int(row[group]))
     classes = sorted(numbers)
     place = np.empty(len(numbers), dtype=np.int64)
     place[[numbers[name] for name in classes]] = np.arange(len(classes))
     labels = place[np.frombuffer(found, np.int64)]
-    return Split(classes, labels, np.array(splits, dtype=np.str_), np.frombuffer(marks, np.int8).astype(np.bool_))
+    return Split(
+        classes,
+        labels,
+        np.array(splits, dtype=np.str_),
+        np.frombuffer(marks, np.int8).astype(np.bool_),
+        np.frombuffer(groups, np.int64),
+    )
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

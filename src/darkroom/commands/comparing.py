@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from scipy import stats
 
 from darkroom.commands.entries import Entries
@@ -44,36 +45,34 @@ def compare(entries: Entries, reference: Reference, classes: Sequence[str]) -> l
     before, now = np.array(reference.labels), count(entries, classes)
     shift = stability_index(before, now)
     # The reference is rounded: without rounding here as well, each 0.99998 would be less than its 1.
-    confidences = np.round(entries.probabilities, DIGITS)
+    confidences = entries.answers["probability"].round(DIGITS)
     distance = stats.ks_2samp(reference.confidences, confidences, method="asymp")
     findings = [
         _finding("classes", "population stability index", shift, _chi_square(before, now), (0.1, 0.25)),
         _finding("confidence", "Kolmogorov–Smirnov distance", distance.statistic, distance.pvalue, (0.1, 0.2)),
     ]
     for what, (old, new) in doubtful(entries, reference).items():
-        totals = sum(reference.labels), len(entries.confident)
+        totals = sum(reference.labels), len(entries.verdicts)
         findings.append(_share(what, (old, new), totals))
     return findings
 
 
 def doubtful(entries: Entries, reference: Reference) -> dict[What, tuple[int, int]]:
     """Return the numbers of low-confidence and of out-of-distribution images, on validation and now."""
-    if reference.confident is None or reference.in_distribution is None or not entries.confident:
+    verdicts = entries.verdicts
+    if reference.confident is None or reference.in_distribution is None or verdicts.empty:
         return {}
-    known = sum(entries.in_distribution)
+    confident, known = verdicts.sum().tolist()
     return {
-        "low confidence": (reference.in_distribution - reference.confident, known - sum(entries.confident)),
-        "out of distribution": (
-            sum(reference.labels) - reference.in_distribution,
-            len(entries.in_distribution) - known,
-        ),
+        "low confidence": (reference.in_distribution - reference.confident, known - confident),
+        "out of distribution": (sum(reference.labels) - reference.in_distribution, len(verdicts) - known),
     }
 
 
 def count(entries: Entries, classes: Sequence[str]) -> Counts:
     """Return the number of predictions of each class, shape (classes,)."""
-    places = {label: place for place, label in enumerate(classes)}
-    return np.bincount([places[label] for label in entries.labels], minlength=len(classes))
+    places = pd.Index(list(classes)).get_indexer(pd.Index(entries.answers["label"]))
+    return np.bincount(places, minlength=len(classes))
 
 
 def stability_index(before: Counts, now: Counts) -> float:

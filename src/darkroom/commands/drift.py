@@ -38,7 +38,7 @@ def drift(log: Path, model: Path, *, as_json: bool) -> None:
             f"{naming.shown(model)} has no summary of the predictions on validation: package it again with `dvc repro`"
         )
     found = entries.read(log, classes, facts.version)
-    enough = len(found.labels) >= NEEDED
+    enough = len(found.answers) >= NEEDED
     findings = comparing.compare(found, facts.reference, classes) if enough else []
     if as_json:
         json.dump(_plain(found, facts.reference, classes, facts.version, findings), sys.stdout, indent=2)
@@ -58,7 +58,7 @@ def _show_counts(found: Entries, reference: Reference, version: str, console: Co
     when = f", {naming.escape(found.first[:16])} to {naming.escape(found.last[:16])}" if found.first else ""
     total = sum(reference.labels)
     console.print(
-        f"{len(found.labels):,} predictions of {naming.shown(version)}{when}, compared with {total:,} on validation",
+        f"{len(found.answers):,} predictions of {naming.shown(version)}{when}, compared with {total:,} on validation",
         soft_wrap=True,
     )
     left_out = [
@@ -87,7 +87,7 @@ def _show_findings(found: Entries, reference: Reference, findings: Sequence[Find
 
 
 def _quantiles(found: Entries, reference: Reference, share: float, words: str = "") -> tuple[str, str]:
-    before, now = (np.quantile(values, share) for values in (reference.confidences, found.probabilities))
+    before, now = (np.quantile(values, share) for values in (reference.confidences, found.answers["probability"]))
     return f"{before:.1%}{words}", f"{now:.1%}{words}"
 
 
@@ -98,7 +98,7 @@ def _figures(found: Entries, reference: Reference, finding: Finding) -> tuple[st
     if finding.what == "confidence":
         return _quantiles(found, reference, 0.5, " median")
     before, now = comparing.doubtful(found, reference)[finding.what]
-    return f"{before / sum(reference.labels):.1%}", f"{now / len(found.confident):.1%}"
+    return f"{before / sum(reference.labels):.1%}", f"{now / len(found.verdicts):.1%}"
 
 
 def _size(finding: Finding) -> str:
@@ -158,9 +158,9 @@ def _plain(
     now = comparing.count(found, classes)
     return {
         "version": version,
-        "answers": len(found.labels),
+        "answers": len(found.answers),
         "validation": sum(reference.labels),
-        "enough": len(found.labels) >= NEEDED,
+        "enough": len(found.answers) >= NEEDED,
         "first": found.first or None,
         "last": found.last or None,
         "left_out": {"again": found.again, "other_versions": found.other, "without_answer": found.unreadable},

@@ -2,29 +2,30 @@
 
 import csv
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from darkroom import spreadsheets
 from darkroom.data import tree
 from darkroom.foundations import naming
 from darkroom.foundations.errors import DarkroomError
 
-VERDICTS = {"true": True, "false": False}
+COLUMNS = ["label", "probability", "confident", "in_distribution", "version", "sha256", "time"]
+VERDICTS = ["confident", "in_distribution"]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Entries:
-    """The predictions, as lists with one value per image, and the number of ignored ones."""
+    """The predictions, and the number of ignored lines."""
 
-    labels: list[str] = field(default_factory=list)
-    probabilities: list[float] = field(default_factory=list)
-    """Of `labels`, calibrated, 0 to 1."""
-    confident: list[bool] = field(default_factory=list)
-    in_distribution: list[bool] = field(default_factory=list)
-    """This and `confident` are empty if the model was evaluated without thresholds."""
+    answers: pd.DataFrame
+    """One row per image: `label`, its calibrated `probability` (0 to 1), and the nullable booleans `confident` and
+    `in_distribution`, which are missing if the model was evaluated without thresholds."""
     first: str = ""
     """Time of the earliest prediction, ISO 8601; empty for a CSV file."""
     last: str = ""
@@ -35,6 +36,11 @@ class Entries:
     unreadable: int = 0
     """Truncated or invalid lines, and images without a prediction."""
 
+    @property
+    def verdicts(self) -> pd.DataFrame:
+        """`confident` and `in_distribution` of the answers that have both."""
+        return self.answers[VERDICTS].dropna().astype(bool)
+
 
 def read(path: Path, classes: Sequence[str], version: str) -> Entries:
     """Read all predictions of the model `version`.
@@ -44,25 +50,30 @@ def read(path: Path, classes: Sequence[str], version: str) -> Entries:
 
     Raises DarkroomError when `path` is none of these, or has no predictions of this version.
     """
-    entries, known, seen = Entries(), set(classes), set[str]()
-    for row in _rows(path):
-        digest = str(row.get("sha256") or "")
-        if row.get("version", version) != version:
-            entries.other += 1
-        elif str(row.get("label")) not in known or not _is_probability(row.get("probability")):
-            entries.unreadable += 1
-        elif digest in seen:
-            entries.again += 1
-        else:
-            seen |= {digest} - {""}
-            _add(entries, row)
-    if not entries.labels:
+    # Most cells repeat those of other lines, and are kept once.
+    cells = (["" if row.get(name) is None else sys.intern(str(row[name])) for name in COLUMNS] for row in _rows(path))
+    lines = pd.DataFrame(cells, columns=COLUMNS, dtype=object)
+    ours = lines[lines["version"].isin(["", version])]
+    probabilities = pd.to_numeric(ours["probability"], errors="coerce")
+    answers = ours[ours["label"].isin(classes) & probabilities.between(0, 1)]
+    once = answers[(answers["sha256"] == "") | ~answers["sha256"].duplicated()]
+    other, unreadable = len(lines) - len(ours), len(ours) - len(answers)
+    if once.empty:
         raise DarkroomError(
             f"{naming.shown(path)} has no predictions of the model {naming.shown(version)} "
-            f"({entries.other:,} of other versions, {entries.unreadable:,} invalid lines): "
+            f"({other:,} of other versions, {unreadable:,} invalid lines): "
             "give the log of this model, or another model with --model"
         )
-    return entries
+    given = {name: once[name].str.lower().map({"true": True, "false": False}).astype("boolean") for name in VERDICTS}
+    times = once["time"][once["time"] != ""]
+    return Entries(
+        answers=once[["label"]].assign(probability=probabilities, **given),
+        first=times.min() if len(times) else "",
+        last=times.max() if len(times) else "",
+        again=len(answers) - len(once),
+        other=other,
+        unreadable=unreadable,
+    )
 
 
 def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
@@ -100,22 +111,3 @@ def _logs(path: Path) -> list[Path]:
             "`darkroom predict`"
         )
     return logs
-
-
-def _is_probability(value: Any) -> bool:
-    try:
-        return 0 <= float(value) <= 1
-    except (TypeError, ValueError, OverflowError):
-        return False
-
-
-def _add(entries: Entries, row: Mapping[str, Any]) -> None:
-    entries.labels.append(str(row["label"]))
-    entries.probabilities.append(float(row["probability"]))
-    verdicts = [VERDICTS.get(str(row.get(name)).lower()) for name in ("confident", "in_distribution")]
-    if verdicts[0] is not None and verdicts[1] is not None:
-        entries.confident.append(verdicts[0])
-        entries.in_distribution.append(verdicts[1])
-    if time := str(row.get("time") or ""):
-        entries.first = min(entries.first or time, time)
-        entries.last = max(entries.last, time)

@@ -120,7 +120,6 @@ def choice(chosen: Choice, metric: str) -> dict[str, Any]:
         "name": chosen.best.card.name,
         "metric": metric,
         "value": chosen.value,
-        "temperature": chosen.best.temperature,
         "reason": chosen.reason,
     }
     return dict(_tidy(chosen_by))

@@ -4,7 +4,7 @@ import difflib
 import types
 import typing
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, ClassVar, TypeVar, overload
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -26,6 +26,8 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
+    removed: ClassVar[dict[str, str]] = {}
+    """Parameters of earlier versions, each with what to do instead."""
 
 
 def _one_line(text: str) -> str:
@@ -104,6 +106,8 @@ def _explain(kind: Any, prefix: list[str], details: ErrorDetails) -> str:
     value = details["input"]
     if details["type"] == "extra_forbidden":
         section = _section_at(kind, details["loc"][:-1])
+        if section and (remedy := section.removed.get(str(details["loc"][-1]))):
+            return f"{where}: {_quoted(value)} has no effect, the parameter was removed: {remedy}."
         allowed = list(section.model_fields) if section else []
         return f"{where}: unknown key. {choices(str(details['loc'][-1]), allowed)}"
     if details["type"] == "missing":

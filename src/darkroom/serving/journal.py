@@ -7,7 +7,6 @@
 | `corrections/LABEL/SHA256.png` | images with the class given by a user, as class folders |
 """
 
-import contextlib
 import hashlib
 import logging
 import re
@@ -18,16 +17,13 @@ import time
 from collections.abc import Sequence
 from contextvars import Context
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import bentoml
-from bentoml._internal.configuration.containers import BentoMLContainer
-from bentoml._internal.monitoring.default import DefaultMonitor
 
 from darkroom import avif
 from darkroom.foundations.errors import DarkroomError
+from darkroom.serving import internals
 from darkroom.serving.model import Answer, Failure
 from darkroom.serving.uploads import Upload
 
@@ -49,24 +45,6 @@ _SUFFIXES = {
 _log = logging.getLogger("bentoml.darkroom")
 
 
-class _Monitor(DefaultMonitor):
-    """BentoML's monitor, but write errors are raised: Python's logging would print a traceback each time."""
-
-    def _init_logger(self) -> None:
-        super()._init_logger()
-        for name in ("data", "schema"):
-            for handler in logging.getLogger(f"bentoml_monitor_{name}").handlers:
-                # Python's documented hook for a handler's errors; mypy does not allow replacing methods.
-                handler.handleError = partial(_close_and_raise, handler)  # type: ignore[method-assign]
-
-
-def _close_and_raise(handler: logging.Handler, _: logging.LogRecord) -> None:
-    """Close the file, which the handler reopens for its next line, and raise the error being handled."""
-    with contextlib.suppress(OSError):  # closing flushes the buffer
-        handler.close()
-    raise
-
-
 class Journal:
     """Writes into one folder; safe to call from several threads."""
 
@@ -77,8 +55,7 @@ class Journal:
         self._keep_pictures = keep_pictures
         self._lock = threading.Lock()
         self._told = float("-inf")
-        chosen = BentoMLContainer.config.monitoring.type.get()
-        self._monitor: Any = _Monitor if chosen in (None, "default") else chosen
+        self._monitor = internals.monitor_class()
 
     def check(self) -> None:
         """Create the folder and check that it is writable. Raises DarkroomError."""

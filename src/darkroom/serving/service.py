@@ -13,8 +13,6 @@ from typing import Any, cast
 
 import bentoml
 import uvicorn.config
-from bentoml._internal.configuration.containers import BentoMLContainer
-from bentoml._internal.server.http.traffic import TimeoutMiddleware
 from starlette.applications import Starlette
 from starlette.datastructures import State
 from starlette.middleware.cors import CORSMiddleware
@@ -25,13 +23,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from darkroom.foundations import errors
 from darkroom.foundations.errors import DarkroomError
-from darkroom.serving import guard, openapi, routes
+from darkroom.serving import guard, internals, openapi, routes
 from darkroom.serving.guard import Guard
 from darkroom.serving.protocol import Protocol
 from darkroom.serving.uploads import RequestError
-
-SWAGGER = Path(bentoml.__file__).parent / "_internal" / "server" / "static_content"
-"""Static files of BentoML's page at /."""
 
 
 async def docs(request: Request) -> JSONResponse:
@@ -53,7 +48,7 @@ app = Starlette(
     lifespan=routes.lifespan,
 )
 OURS = {route.path for route in app.routes if isinstance(route, Route)}
-BENTOML = {"/", *guard.PROBES, *(f"/static_content/{path.name}" for path in SWAGGER.iterdir())}
+BENTOML = {"/", *guard.PROBES, *(f"/static_content/{path.name}" for path in internals.SWAGGER.iterdir())}
 
 
 def _known(path: str) -> bool:
@@ -71,25 +66,12 @@ class _Front:
         if scope["type"] == "lifespan":
             # BentoML applies a service's middleware inside its own, whose rejections and counters would bypass the
             # guard.
-            stack = Guard(_without_timers(scope["app"].middleware_stack), _known)
+            stack = Guard(internals.without_timers(scope["app"].middleware_stack), _known)
             scope["app"].middleware_stack = _shared(stack)
             _drain_on_sigterm(stack)
             send = _briefly(send)
         ours = scope["type"] == "http" and scope["path"] in OURS
         await (app if ours else self._bentoml)(scope, receive, send)
-
-
-def _without_timers(stack: Any) -> ASGIApp:
-    """Return BentoML's middleware without its timeout; the service has its own, for receiving and for processing.
-
-    BentoML keeps a timer of 0.9 KB per request until it expires, even after the response: 50 MB at 1,000 per second.
-    """
-    layer = stack
-    while hasattr(layer, "app"):
-        if isinstance(layer.app, TimeoutMiddleware):
-            layer.app = layer.app.app
-        layer = layer.app
-    return cast(ASGIApp, stack)
 
 
 def _briefly(send: Send) -> Send:
@@ -107,10 +89,8 @@ def _briefly(send: Send) -> Send:
 
 def _shared(stack: ASGIApp) -> ASGIApp:
     """Return the application with BentoML's setting `http.cors`, which BentoML applies to its own routes only."""
-    if not BentoMLContainer.http.cors.enabled.get():
-        return stack
-    options = cast(dict[str, Any], BentoMLContainer.access_control_options.get())
-    return CORSMiddleware(stack, **options)
+    options = internals.cors_options()
+    return stack if options is None else CORSMiddleware(stack, **options)
 
 
 def _drain_on_sigterm(stack: Guard) -> None:

@@ -16,6 +16,8 @@ from darkroom.training.settings import BaselineSettings
 
 SIDE = 32
 """Smaller images are enlarged to this side: gradients in cells of two pixels are noise (benchmarks/RESULTS.md)."""
+ITERATIONS = 200
+"""Largest number of iterations of the solver."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -87,7 +89,7 @@ def fit(
     best, best_loss = None, float("inf")
     for strength in settings.strengths:
         weights = "balanced" if balanced else None
-        model = LogisticRegression(C=strength, max_iter=settings.max_iterations, tol=1e-3, class_weight=weights)
+        model = LogisticRegression(C=strength, max_iter=ITERATIONS, tol=1e-3, class_weight=weights)
         model.fit(scaled, train[1])
         loss = log_loss(validation[1], model.predict_proba(evaluated), labels=range(classes))
         if loss < best_loss:

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
@@ -116,14 +116,13 @@ class TrainingSettings(Section):
 class BaselineSettings(Section):
     """The classical baseline: HOG features and logistic regression."""
 
+    removed: ClassVar[dict[str, str]] = {"max_iterations": "delete it; the solver takes at most 200 iterations"}
     orientations: Annotated[int, Field(ge=2, le=32)] = 9
     """Orientation bins of the gradient histogram."""
     cells: Annotated[int, Field(ge=2, le=32)] = 8
     """Approximate number of cells along each side of the image."""
     strengths: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)] = [0.1, 1.0, 10.0]
     """Inverse regularisation strengths C to try; the validation log loss selects one."""
-    max_iterations: Annotated[int, Field(ge=1)] = 200
-    """Largest number of iterations of the solver."""
 
 
 class RecipeSettings(Section):

@@ -11,16 +11,27 @@ import pandas as pd
 from darkroom import frames
 from darkroom.data.split.duplicates import Copies
 from darkroom.data.split.splitting import Division
+from darkroom.data.split.thumbnails import Rows
 from darkroom.packed import LEFT_OUT, SPLITS, Packed, fingerprint, read_split
 
 
 def write_split(
-    path: Path, classes: Sequence[str], labels: Sequence[int], splits: Sequence[str], leaks: Sequence[bool] = ()
+    path: Path,
+    classes: Sequence[str],
+    labels: Sequence[int],
+    splits: Sequence[str],
+    leaks: Sequence[bool] = (),
+    groups: Rows | None = None,
 ) -> None:
-    """Write `split.csv`: one line per packed row (row, class name, split, leak as 1 or 0); empty `leaks` mean none."""
+    """Write `split.csv`: one line per packed row, with its number, class name, split, leak (1 or 0) and group.
+
+    groups: equal numbers for rows that stay in the same split, shape (N,); they are written as numbers from 0 in the
+    order of the rows. Empty `leaks` mean none; without `groups`, each row is a group of its own.
+    """
     names = [classes[label] for label in labels]
     leak = np.array(leaks or [False] * len(names), dtype=int)
-    frame = pd.DataFrame({"row": range(len(names)), "label": names, "split": splits, "leak": leak})
+    group = np.arange(len(names)) if groups is None else pd.factorize(groups)[0]
+    frame = pd.DataFrame({"row": range(len(names)), "label": names, "split": splits, "leak": leak, "group": group})
     frames.write(path, frame, escape=False)
 
 

@@ -31,7 +31,6 @@ class Best:
     name: str
     metric: str
     value: float
-    temperature: float
     reason: str
 
 
@@ -53,7 +52,8 @@ def write_served(
 ) -> Served:
     """Write the served folder for the best of `candidates` and return the content of its `service.json`.
 
-    `evaluation` is `scores.json`; `seed` selects the examples, and the training images for the calibration of int8.
+    `evaluation` is `scores.json`, which contains temperature and thresholds; `seed` selects the examples, and the
+    training images for the calibration of int8.
     Raises DarkroomError when the packaged model does not give the evaluated predictions.
     """
     source = candidates / best.name
@@ -63,11 +63,12 @@ def write_served(
     shutil.copyfile(model, folder / "model.onnx")
     found = evaluation["candidates"][best.name]
     thresholds = Thresholds(**found["thresholds"]) if found.get("thresholds") else None
-    card = replace(candidate.read_card(source), temperature=best.temperature, thresholds=thresholds, seconds=0.0)
+    temperature: float = found["temperature"]
+    card = replace(candidate.read_card(source), temperature=temperature, thresholds=thresholds, seconds=0.0)
     candidate.write_card(folder, card)
     rows = split.rows("validation")
     logits = candidate.read_predictions(source).validation
-    parity = prove(Predictor(folder), packed, rows, candidate.softmax(logits, best.temperature))
+    parity = prove(Predictor(folder), packed, rows, candidate.softmax(logits, card.temperature))
     quantized = quantize(folder, settings, packed, split, seed)
     if quantized and quantized.accepted:
         logits = _logits(Predictor(folder), packed, rows)

@@ -1,15 +1,10 @@
 """Repeated cross-validation: how much a probe's accuracy depends on the validation images."""
 
-from pathlib import Path
-
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from sklearn.metrics import f1_score
 from sklearn.model_selection import StratifiedGroupKFold
 
-from darkroom import packed
 from darkroom.candidate import Folds
 from darkroom.foundations.errors import DarkroomError
 from darkroom.training.transfer import probe
@@ -24,7 +19,7 @@ def evaluate(
     plain: Features,
     others: list[Features],
     labels: Labels,
-    families: npt.NDArray[np.int64],
+    groups: npt.NDArray[np.int64],
     classes: int,
     head: probe.Head,
     count: int,
@@ -35,12 +30,12 @@ def evaluate(
     """Evaluate heads with the penalty of `head` by `count` stratified folds, repeated for about ten fits.
 
     Heads are scaled and fitted as in `probe.fit`, on all views (`plain` and the `others`), and evaluated on the plain
-    one; images of one family are always in the same fold. Without `intercept`, they have no bias, like the layer they
-    replace.
+    one; images of one of the `groups` of `packed.Split` are always in the same fold. Without `intercept`, they have no
+    bias, like the layer they replace.
 
-    Raises DarkroomError when a class has fewer families than there are folds, or all of them in one fold.
+    Raises DarkroomError when a class has fewer groups than there are folds, or all of them in one fold.
     """
-    if (fewest := min(len(np.unique(families[labels == number])) for number in range(classes))) < count:
+    if (fewest := min(len(np.unique(groups[labels == number])) for number in range(classes))) < count:
         raise DarkroomError(
             f"select.folds: {count} needs as many different training and validation images of each class (copies and "
             f"groups count as one), and one class has {fewest}: set it to {fewest if fewest > 1 else 0}"
@@ -51,7 +46,7 @@ def evaluate(
     for repeat in range(repeats):
         divider = StratifiedGroupKFold(count, shuffle=True, random_state=seed + repeat)
         logits = np.zeros((len(labels), classes), dtype=np.float32)
-        for fitted, evaluated in divider.split(plain, labels, families):
+        for fitted, evaluated in divider.split(plain, labels, groups):
             if len(np.unique(labels[fitted])) < classes:
                 raise DarkroomError(
                     f"select.folds: {count} leaves a class without training images in one fold, because copies and "
@@ -69,20 +64,3 @@ def evaluate(
         scores.append((float((guesses == labels).mean()), f1, probe.cross_entropy(logits, labels)))
     accuracy, macro_f1, loss = (round(float(value), 6) for value in np.mean(scores, axis=0))
     return Folds(count, repeats, len(labels), accuracy, macro_f1, loss, round(float(np.std(single, ddof=1)), 6))
-
-
-def families(folder: Path, copies: Path) -> npt.NDArray[np.int64]:
-    """Return equal numbers for packed rows that are copies, near copies or images of one group."""
-    records = packed.read_index(folder)
-    places: dict[tuple[str, str], int] = {}
-    links: list[tuple[int, int]] = []
-    clusters = {row["name"]: row["cluster"] for row in packed.read_sheet(copies)}
-    for row, record in enumerate(records):
-        for kind, key in (("bytes", record.sha256), ("group", record.group), ("copy", clusters.get(record.name, ""))):
-            if key:
-                links.append((row, places.setdefault((kind, key), row)))
-    ends = np.array(links, dtype=np.int64).reshape(-1, 2)
-    shape = (len(records), len(records))
-    _, numbers = connected_components(coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=shape), False)
-    result: npt.NDArray[np.int64] = numbers.astype(np.int64)
-    return result

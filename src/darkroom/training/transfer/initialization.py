@@ -29,7 +29,6 @@ class Source:
     """Paths and options of a transfer, from its stage's arguments."""
 
     pretrained: Path
-    copies: Path
     cache: Path
     """Cache folder of features."""
     folds: int
@@ -129,7 +128,7 @@ def _probe(
     if not (with_folds and source.folds):
         return head, None, seconds
     both = [np.concatenate([seen("train", view), seen("validation", view)]) for view in views]
-    numbers = folds.families(job.packed, source.copies)[np.concatenate([rows["train"], rows["validation"]])]
+    numbers = context.split.groups[np.concatenate([rows["train"], rows["validation"]])]
     truth = np.concatenate([labels["train"], labels["validation"]])
     options = (source.folds, job.seed, balanced, layer.bias is not None)
     return head, folds.evaluate(both[0], both[1:], truth, numbers, classes, head, *options), seconds
