@@ -6,7 +6,6 @@
 """
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from darkroom.foundations import params
@@ -26,7 +25,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     folds = params.load(arguments.params, int, "select.folds")
     job = jobs.job(arguments, "transfer", settings)
     source = initialization.Source(arguments.pretrained, arguments.features, folds)
-    session.train(job, partial(initialization.start, source, job, settings), arguments.out)
+    with session.opened(job) as context:
+        session.train(context, initialization.start(source, job, settings, context), arguments.out)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What stages start with: names from params.yaml, the launcher of a training, and the library of their own checkout."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from ruamel.yaml import YAML
 
 from darkroom.candidate_names import read_names
-from darkroom.foundations import launching
+from darkroom.foundations import launching, params
 from darkroom.foundations.errors import DarkroomError
 from tests.imports import ROOT
 from tests.test_pipeline import clone, run
@@ -183,3 +184,27 @@ def test_torchrun_starts_the_stage_of_this_checkout(other, tmp_path):
     assert f"--nproc-per-node=2|{other / 'stages'}|scratch|resnet9|--dataset|digits" in result.stdout
     child = start(tmp_path, *command, **found, RANK="0")  # one of its processes runs the stage itself
     assert "--nproc-per-node" not in child.stdout
+
+
+def test_a_stage_parses_its_parameters_once(tmp_path, monkeypatch, capsys):
+    """A training stage takes nine values from them, two before its own file runs."""
+    parsed, load = [], YAML.load
+    monkeypatch.setattr(YAML, "load", lambda self, stream: parsed.append(stream.name) or load(self, stream))
+    params._parse.cache_clear()
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    places = ["--packed", "packed", "--split", "split.csv", "--checkpoints", "checkpoints", "--out", "out"]
+    monkeypatch.setattr(sys, "argv", ["stages", "--launch", "scratch", "lab_cnn", "--dataset", "{dataset}", *places])
+    with pytest.raises(SystemExit):
+        launching.start(str(ROOT / "stages"))
+    assert "packed" in capsys.readouterr().err, "the stage had its parameters, and then found no images"
+    assert parsed == ["params.yaml"]
+
+
+def test_changed_parameters_are_parsed_again_and_what_a_caller_changes_stays_with_it(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("seed: 1\nscratch: {a: 1}\n")
+    params.read(path)["scratch"]["b"] = 2
+    assert params.read(path) == {"seed": 1, "scratch": {"a": 1}}
+    path.write_text("seed: 2\nscratch: {a: 1}\n")
+    assert params.load(path, int, "seed") == 2

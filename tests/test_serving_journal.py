@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from bentoml._internal.monitoring import api
 
+from darkroom.predictor import Answer
+from darkroom.serving.decoding import Failure
 from darkroom.serving.journal import Journal
-from darkroom.serving.model import Answer, Failure
 from darkroom.serving.uploads import Upload
 from tests.factories_serving import picture
 

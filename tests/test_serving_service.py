@@ -209,7 +209,7 @@ def test_an_answer_that_takes_too_long_is_given_up(client: Client, monkeypatch: 
     release = threading.Event()
     model = service.app.state.model
     monkeypatch.setattr(model, "served", replace(model.served, limits=LIMITS.model_copy(update={"max_seconds": 0.2})))
-    monkeypatch.setattr(model, "decode", lambda *_: release.wait(10))
+    monkeypatch.setattr("darkroom.serving.decoding._decode", lambda *_: release.wait(10))
     response = client.post("/predict", files=form(A))
     release.set()
     assert (response.status_code, response.json()["error"]["code"]) == (504, "timeout")
@@ -228,7 +228,7 @@ def test_the_time_counts_from_the_quick_threads_to_the_slow_ones(
     release = threading.Event()
     model = service.app.state.model
     monkeypatch.setattr(model, "served", replace(model.served, limits=LIMITS.model_copy(update={"max_seconds": 0.3})))
-    monkeypatch.setattr("darkroom.serving.model.QUICK_PIXELS", 59 * 60)
+    monkeypatch.setattr("darkroom.serving.decoding.QUICK_PIXELS", 59 * 60)
     occupy(release)
     start = time.perf_counter()
     response = client.post("/predict", files=form(A, picture(4, 60, 60)))
@@ -241,11 +241,11 @@ def test_the_time_counts_from_the_quick_threads_to_the_slow_ones(
 def test_a_request_that_costs_too_much_is_not_opened_to_its_end(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("darkroom.serving.model.COST", 0.0)
+    monkeypatch.setattr("darkroom.serving.decoding.COST", 0.0)
     predictions = client.post("/predict", files=form(*[A] * LIMITS.max_images)).json()["predictions"]
     assert "labels" in predictions[0]
     assert predictions[-1]["error"]["code"] == "too_costly"
-    monkeypatch.setattr("darkroom.serving.model.COST", -1.0)
+    monkeypatch.setattr("darkroom.serving.decoding.COST", -1.0)
     response = client.post("/predict", files=form(A))
     assert (response.status_code, response.json()["error"]["code"]) == (422, "too_costly")
 
@@ -261,7 +261,7 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         found.append(threading.current_thread().name.partition("_")[0])
         return decoded
 
-    monkeypatch.setattr("darkroom.serving.model.images.decode", decode)
+    monkeypatch.setattr("darkroom.serving.decoding.images.decode", decode)
     return found
 
 
@@ -274,7 +274,7 @@ def test_what_takes_long_keeps_to_threads_of_its_own(
     expected = client.post("/predict", files=files).json()
     assert set(threads) == {"model"}
     threads.clear()
-    monkeypatch.setattr("darkroom.serving.model.QUICK_PIXELS", 59 * 60)
+    monkeypatch.setattr("darkroom.serving.decoding.QUICK_PIXELS", 59 * 60)
     assert client.post("/predict", files=files).json() == expected
     assert sorted(threads) == ["model", "model", "slow"]
     threads.clear()
@@ -282,11 +282,12 @@ def test_what_takes_long_keeps_to_threads_of_its_own(
     assert client.post("/explain", files={"image": large}).status_code == 200
     assert client.post("/explain", files={"image": A}).status_code == 200
     assert threads == ["slow", "slow", "slow", "model", "model"]
-    monkeypatch.setattr("darkroom.serving.model.QUICK", -1.0)  # all of the request's time is used up before it begins
+    # All of the request's time is used up before it begins.
+    monkeypatch.setattr("darkroom.serving.decoding.QUICK", -1.0)
     threads.clear()
     assert client.post("/predict", files=files).json() == expected
     assert threads == ["slow"] * 3
-    monkeypatch.setattr("darkroom.serving.model.QUICK_PIXELS", 10**9)
+    monkeypatch.setattr("darkroom.serving.decoding.QUICK_PIXELS", 10**9)
     assert client.post("/predict", files=form(WIDE)).json()["error"]["message"].startswith("501 × 100 is more than")
 
 
@@ -302,7 +303,7 @@ def test_no_image_of_more_than_a_megapixel_is_opened_among_small_ones(
 
 
 def test_a_small_image_does_not_wait_for_large_ones(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("darkroom.serving.model.QUICK_PIXELS", 59 * 60)
+    monkeypatch.setattr("darkroom.serving.decoding.QUICK_PIXELS", 59 * 60)
     release = threading.Event()
     occupy(release)
     with ThreadPoolExecutor(8) as clients:
@@ -319,7 +320,7 @@ def test_answers_say_when_they_are_unsure(client: Client, project: Path, monkeyp
     logits = model.predictor.logits(images)
     largest = candidate.softmax(logits, model.card.temperature).max(axis=1)
     thresholds = Thresholds("max_probability", *np.quantile(largest, [0.3, 0.6]).tolist(), 0.4)
-    monkeypatch.setattr(model, "card", replace(model.card, thresholds=thresholds))
+    monkeypatch.setattr(model.predictor, "card", replace(model.card, thresholds=thresholds))
     known, confident = thresholds.verdicts(logits, model.card.temperature)
     assert 0 < confident.sum() < known.sum() < 40
     for place in range(0, 40, 4):

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 
 from darkroom import packed
 from darkroom.foundations.errors import DarkroomError
-from darkroom.training.engine import batches, checkpoint, device
+from darkroom.training.engine import batches, checkpoint, device, scoring
 from darkroom.training.networks import network
 from darkroom.training.networks.network import Network
 from darkroom.training.transfer import features, folds, initialization, probe
@@ -118,7 +118,7 @@ def test_nothing_is_computed_twice_and_a_broken_off_run_goes_on(place, tmp_path,
     first = features.extract(whole, half, rows[:10], "plain", kept, CPU)
     assert sum(seen) == 10
     monkeypatch.setattr(features, "EVERY", 0.0)
-    monkeypatch.setattr(features, "chunk_size", lambda size: 7)
+    monkeypatch.setattr(scoring, "chunk_size", lambda size: 7)
 
     class KilledError(Exception):
         pass

@@ -14,6 +14,7 @@ Logits are unnormalised log-probabilities: probabilities are `softmax(logits / t
 """
 
 import csv
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -177,6 +178,12 @@ def _read_curve(path: Path) -> dict[int, float]:
 def chunk_size(image_size: int) -> int:
     """Return how many images to predict at once: 512 at 32 pixels, fewer at larger sizes, for about constant memory."""
     return max(1, 512 * 32**2 // image_size**2)
+
+
+def parts(count: int, image_size: int) -> Iterator[slice]:
+    """Yield the parts, together `count` images, that are predicted one after the other: `chunk_size` images each."""
+    size = chunk_size(image_size)
+    return (slice(start, start + size) for start in range(0, count, size))
 
 
 def softmax(logits: npt.NDArray[np.float32], temperature: float = 1.0) -> npt.NDArray[np.float64]:

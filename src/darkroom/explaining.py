@@ -38,10 +38,9 @@ def occlusion(predictor: Predictor, image: npt.NDArray[np.uint8], target: int, g
     """
     masks = _patches(len(image), grid)
     difference = image.mean(axis=(0, 1), dtype=np.float32) - image
-    size = candidate.chunk_size(predictor.card.side)
     parts = [predictor.logits(image[np.newaxis])]
-    for start in range(0, len(masks), size):  # all of them at 224 pixels would take 190 MB
-        hidden = image + masks[start : start + size, ..., np.newaxis] * difference
+    for part in candidate.parts(len(masks), predictor.card.side):  # all of them at 224 pixels would take 190 MB
+        hidden = image + masks[part, ..., np.newaxis] * difference
         parts.append(predictor.logits(np.rint(hidden).astype(np.uint8)))
     probabilities = candidate.softmax(np.concatenate(parts), predictor.card.temperature)
     # 1 - probability would lose precision for a confident model.

@@ -19,10 +19,12 @@ import numpy.typing as npt
 from anyascii import anyascii
 from cycler import cycler
 from matplotlib import font_manager
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from darkroom.foundations import files
+from darkroom.mosaic import mosaic
 
 DPI = 160
 """Dots per inch: a figure as wide as a page is sharp in print and on high-resolution screens."""
@@ -63,6 +65,27 @@ def figure(width: float, height: float) -> Iterator[Figure]:
         yield drawing
 
 
+@contextmanager
+def inches(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
+    """Yield a figure like `figure`, and axes that cover it, in inches from the top left corner."""
+    with figure(width, height) as drawing:
+        drawing.set_layout_engine("none")  # every place is given
+        axes = drawing.add_axes((0, 0, 1, 1))
+        axes.axis("off")
+        yield drawing, axes
+        axes.set(xlim=(0, width), ylim=(height, 0), aspect="auto")  # last, since images change them
+
+
+def place(axes: Axes, image: npt.NDArray[np.uint8], left: float, top: float, side: float) -> None:
+    """Draw an image, uint8, shape (S, S, 3), on the axes of `inches` as a square of `side` inches."""
+    axes.imshow(image, extent=(left, left + side, top + side, top), interpolation=smoothing(len(image)))
+
+
+def smoothing(pixels: int) -> str:
+    """Return how to scale images of so many pixels: those of few stay sharp."""
+    return "nearest" if pixels < 100 else "antialiased"
+
+
 def save(drawing: Figure, path: Path) -> None:
     """Write `drawing` as a PNG atomically; equal figures give equal bytes.
 
@@ -82,14 +105,16 @@ def image_grid(rows: Sequence[tuple[str, npt.NDArray[np.uint8]]], cell: float = 
     blocks = math.ceil(len(rows) / 20)
     height = math.ceil(len(rows) / blocks)
     columns = max(len(images) for _, images in rows)
+    side = next(images.shape[1] for _, images in rows if len(images))
+    gap = max(1, round(side / 16))
+    step = side + gap
     margin = 0.2 + 0.1 * max(_text_width(shorten(title)) for title, _ in rows)
     cell = min(cell, (12 / blocks - margin) / columns)
     with figure(blocks * (columns * cell + margin), height * cell + 0.1) as drawing:
         plots = drawing.subplots(1, blocks, squeeze=False)[0]
         for block, axes in enumerate(plots):
             part = rows[block * height : (block + 1) * height]
-            canvas, step = _mosaic([images for _, images in part], height, columns)
-            axes.imshow(canvas, interpolation="nearest" if step < 100 else "antialiased")
+            axes.imshow(mosaic([images for _, images in part], height, columns, gap), interpolation=smoothing(step))
             titles = [shorten(title) for title, _ in part]
             axes.set_yticks([(row + 0.5) * step for row in range(len(part))], titles)
             axes.set_xticks([])
@@ -97,17 +122,6 @@ def image_grid(rows: Sequence[tuple[str, npt.NDArray[np.uint8]]], cell: float = 
             axes.grid(visible=False)
             axes.spines[:].set_visible(False)
     return drawing
-
-
-def _mosaic(rows: Sequence[npt.NDArray[np.uint8]], height: int, width: int) -> tuple[npt.NDArray[np.uint8], int]:
-    """Return rows of images on a white canvas of `height` × `width` cells, and the side of a cell in pixels."""
-    side = next(images.shape[1] for images in rows if len(images))
-    step = side + max(1, round(side / 16))
-    canvas = np.full((height * step, width * step, 3), 255, dtype=np.uint8)
-    for row, images in enumerate(rows):
-        for column, image in enumerate(images):
-            canvas[row * step : row * step + side, column * step : column * step + side] = image
-    return canvas, step
 
 
 def shorten(name: str, length: int = 24) -> str:

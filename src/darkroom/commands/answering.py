@@ -7,7 +7,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -78,12 +77,12 @@ def answer(predictor: Predictor, pictures: Iterator[tuple[str, Path | bytes | st
 
 
 def _answer(predictor: Predictor, share: Sequence[tuple[str, Path | bytes | str]], top_k: int) -> list[Answer]:
-    decoded = [_decode(data, predictor.card.image_size) for _, data in share]
-    pixels = [item for item in decoded if not isinstance(item, str)]
-    rows = iter(_evaluate(predictor, np.stack(pixels), top_k) if pixels else ())
+    answers = predictor.answer([_decode(data, predictor.card.image_size) for _, data in share])
     return [
-        Answer(name, [], error=item) if isinstance(item, str) else Answer(name, *next(rows))
-        for (name, _), item in zip(share, decoded, strict=True)
+        Answer(name, [], error=found)
+        if isinstance(found, str)
+        else Answer(name, found.top(predictor.card.classes, top_k), found.confident, found.in_distribution)
+        for (name, _), found in zip(share, answers, strict=True)
     ]
 
 
@@ -97,14 +96,3 @@ def _decode(data: Path | bytes | str, size: int) -> npt.NDArray[np.uint8] | str:
         return str(error)
     except OSError as error:
         return error.strerror or str(error)
-
-
-def _evaluate(predictor: Predictor, pixels: npt.NDArray[np.uint8], top_k: int) -> Iterator[tuple[Any, ...]]:
-    """Yield the fields of an `Answer` for each image of `pixels`, shape (N, S, S, 3)."""
-    card, logits = predictor.card, predictor.logits(pixels)
-    known, confident = card.thresholds.verdicts(logits, card.temperature) if card.thresholds else (None, None)
-    for row, probabilities in enumerate(candidate.softmax(logits, card.temperature)):
-        order = np.argsort(-probabilities, kind="stable")[:top_k]
-        labels = [(card.classes[index], float(probabilities[index])) for index in order]
-        verdicts = (None, None) if confident is None or known is None else (bool(confident[row]), bool(known[row]))
-        yield (labels, *verdicts)

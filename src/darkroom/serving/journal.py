@@ -23,8 +23,9 @@ import bentoml
 
 from darkroom import avif
 from darkroom.foundations.errors import DarkroomError
+from darkroom.predictor import Answer
 from darkroom.serving import internals
-from darkroom.serving.model import Answer, Failure
+from darkroom.serving.decoding import Failure
 from darkroom.serving.uploads import Upload
 
 NAME = "darkroom"

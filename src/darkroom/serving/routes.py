@@ -14,10 +14,12 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from darkroom.predictor import Answer
 from darkroom.serving import examples, facts, guard, origins, served, uploads
+from darkroom.serving.decoding import Failure
 from darkroom.serving.guard import Record
 from darkroom.serving.journal import Journal
-from darkroom.serving.model import Answer, Failure, Model
+from darkroom.serving.model import Model
 from darkroom.serving.uploads import RequestError, Upload
 
 PAGE = Path(__file__).parent / "page"
@@ -50,8 +52,7 @@ async def predict(request: Request) -> JSONResponse:
 def _plain(upload: Upload, answer: Answer | Failure, classes: list[str], top_k: int) -> dict[str, Any]:
     if isinstance(answer, Failure):
         return {"name": upload.name, "error": {"code": answer.code, "message": answer.message}}
-    order = (-answer.probabilities).argsort(kind="stable")[:top_k]
-    labels = [{"label": classes[index], "probability": float(answer.probabilities[index])} for index in order]
+    labels = [{"label": label, "probability": probability} for label, probability in answer.top(classes, top_k)]
     thresholds = {"confident": answer.confident, "in_distribution": answer.in_distribution}
     return {"name": upload.name, "labels": labels, **thresholds}
 

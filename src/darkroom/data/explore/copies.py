@@ -32,16 +32,12 @@ def draw(packed: Packed, rows: pd.DataFrame, seed: int) -> Figure | None:
     lines = _lines(clusters)
     width = max(sum(map(_breadth, line)) + GAP * (len(line) - 1) for line in lines) + 0.24
     height = len(lines) * (ABOVE + SIDE + BELOW) + 0.08
-    with plotting.figure(width, height) as figure:
-        figure.set_layout_engine("none")  # all positions are explicit
-        axes = figure.add_axes((0, 0, 1, 1))
-        axes.axis("off")
+    with plotting.inches(width, height) as (figure, axes):
         for number, line in enumerate(lines):
             left, top = 0.12, 0.08 + number * (ABOVE + SIDE + BELOW)
             for cluster in line:
                 _draw_cluster(axes, packed, places, cluster, (left, top))
                 left += _breadth(cluster) + GAP
-        axes.set(xlim=(0, width), ylim=(height, 0), aspect="auto")
     return figure
 
 
@@ -98,9 +94,7 @@ def _draw_cluster(
     top += ABOVE
     for row in few.to_dict("records"):
         colour = COLOURS["conflict" if row["conflict"] == "1" else row["copy"]]
-        image = packed.images[places[row["name"]]]
-        style = "nearest" if len(image) < 100 else "antialiased"
-        axes.imshow(image, extent=(left, left + SIDE, top + SIDE, top), interpolation=style)
+        plotting.place(axes, packed.images[places[row["name"]]], left, top, SIDE)
         axes.add_patch(Rectangle((left, top), SIDE, SIDE, fill=False, edgecolor=colour, linewidth=2.2))
         words = ((plotting.shorten(row["label"], 15), plotting.INK), (f"{row['copy']}, {row['split']}", plotting.MUTED))
         for line, (text, ink) in enumerate(words, 1):

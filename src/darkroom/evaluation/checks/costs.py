@@ -1,17 +1,13 @@
 """Cost of a network: its size and its latency on this machine."""
 
-import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from darkroom import timing
 from darkroom.predictor import Predictor
-
-LEAST, MOST = 10, 200
-"""Bounds on the number of timed predictions."""
-SECONDS = 0.5
-"""Time after which measurement stops, if at least `LEAST` predictions are timed."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +36,6 @@ def measure(folder: Path) -> Cost:
     predictor = Predictor(folder, threads=1)
     card = predictor.card
     image = np.full((1, card.image_size, card.image_size, 3), 127, dtype=np.uint8)
-    predictor.logits(image)  # the first call allocates memory
-    times: list[float] = []
-    while len(times) < LEAST or (sum(times) < SECONDS and len(times) < MOST):
-        start = time.perf_counter()
-        predictor.logits(image)
-        times.append(time.perf_counter() - start)
+    milliseconds = timing.milliseconds(partial(predictor.logits, image))
     size = (folder / "model.onnx").stat().st_size
-    return Cost(card.name, card.parameters, round(size / 1e6, 3), card.seconds, round(float(np.median(times)) * 1e3, 3))
+    return Cost(card.name, card.parameters, round(size / 1e6, 3), card.seconds, round(milliseconds, 3))

@@ -32,15 +32,10 @@ def captioned(images: Sequence[Images], captions: Sequence[Sequence[str]], colum
     gap = 0.06 * cell
     height = cell - gap + lines * LINE + 0.1
     rows = -(-len(images) // columns)
-    with plotting.figure(width, rows * height) as drawing:
-        drawing.set_layout_engine("none")
-        axes = drawing.add_axes((0, 0, 1, 1))
-        axes.set(xlim=(0, width), ylim=(rows * height, 0))
-        axes.axis("off")
+    with plotting.inches(width, rows * height) as (drawing, axes):
         for place, (image, caption) in enumerate(zip(images, captions, strict=True)):
             left, top = place % columns * cell + gap / 2, place // columns * height
-            extent = (left, left + cell - gap, top + cell - gap, top)
-            axes.imshow(image, extent=extent, interpolation="nearest" if len(image) < 100 else "antialiased")
+            plotting.place(axes, image, left, top, cell - gap)
             for number, line in enumerate(caption):
                 axes.text(
                     left + (cell - gap) / 2,
@@ -51,7 +46,6 @@ def captioned(images: Sequence[Images], captions: Sequence[Sequence[str]], colum
                     fontsize=7.5,
                     color=plotting.INK if number == 0 else plotting.MUTED,
                 )
-        axes.set(xlim=(0, width), ylim=(rows * height, 0), aspect="auto")
     return drawing
 
 

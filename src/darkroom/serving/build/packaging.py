@@ -13,7 +13,7 @@ from darkroom.candidate import Card
 from darkroom.foundations import files
 from darkroom.foundations.errors import DarkroomError
 from darkroom.packed import Packed, Split
-from darkroom.predictor import Predictor
+from darkroom.predictor import Predictor, interpret
 from darkroom.serving import examples, integrity, served
 from darkroom.serving.build.quantization import quantize
 from darkroom.serving.served import DIGITS, REFERENCES, Parity, Reference, Served
@@ -71,7 +71,7 @@ def write_served(
     parity = prove(Predictor(folder), packed, rows, candidate.softmax(logits, card.temperature))
     quantized = quantize(folder, settings, packed, split, seed)
     if quantized and quantized.accepted:
-        logits = _logits(Predictor(folder), packed, rows)
+        logits = Predictor(folder).logits_in_parts(packed.images, rows)
     _write_examples(folder, packed, split, seed)
     result = Served(
         version=served.version(folder),
@@ -111,26 +111,15 @@ def prove(
             f"{name} was evaluated on {evaluated.shape} rows and classes, but its card and the split have {expected}: "
             "run `dvc repro` so that all of them are from one run"
         )
-    largest = 0.0
-    size = candidate.chunk_size(predictor.card.side)
-    for start in range(0, len(rows), size):
-        batch = slice(start, start + size)
-        answered = predictor.probabilities(packed.images[rows[batch]])
-        # NaN must fail too, so it is replaced by the largest possible difference.
-        difference = np.nan_to_num(np.abs(answered - evaluated[batch]), nan=1.0)
-        largest = max(largest, float(difference.max()))
+    # NaN must fail too, so it is replaced by the largest possible difference.
+    difference = np.nan_to_num(np.abs(predictor.probabilities(packed.images, rows) - evaluated), nan=1.0)
+    largest = float(difference.max())
     if largest > TOLERANCE:
         raise DarkroomError(
             f"{name}'s model.onnx differs from its evaluated predictions by up to {largest:.2g} in a probability "
             f"({TOLERANCE:g} is allowed), so it is not the evaluated model: train it again with `dvc repro --force`"
         )
     return Parity(len(rows), largest)
-
-
-def _logits(predictor: Predictor, packed: Packed, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-    size = candidate.chunk_size(predictor.card.side)
-    chunks = (rows[start : start + size] for start in range(0, len(rows), size))
-    return np.concatenate([predictor.logits(packed.images[chunk]) for chunk in chunks])
 
 
 def _write_examples(folder: Path, packed: Packed, split: Split, seed: int) -> None:
@@ -141,14 +130,14 @@ def _write_examples(folder: Path, packed: Packed, split: Split, seed: int) -> No
 
 def refer(logits: npt.NDArray[np.float32], card: Card) -> Reference:
     """Return a summary of the predictions `logits`, shape (rows, classes), of the model that `card` describes."""
-    probabilities = candidate.softmax(logits, card.temperature)
+    answers = interpret(logits, card)
+    probabilities = np.stack([answer.probabilities for answer in answers])
     largest = np.sort(probabilities.max(axis=1))
     kept = np.linspace(0, len(largest) - 1, min(len(largest), REFERENCES)).round().astype(np.int64)
     labels = np.bincount(probabilities.argmax(axis=1), minlength=len(card.classes))
-    known, confident = card.thresholds.verdicts(logits, card.temperature) if card.thresholds else (None, None)
     return Reference(
         labels.tolist(),
         largest[kept].round(DIGITS).tolist(),
-        None if confident is None else int(confident.sum()),
-        None if known is None else int(known.sum()),
+        sum(answer.confident is True for answer in answers) if card.thresholds else None,
+        sum(answer.in_distribution is True for answer in answers) if card.thresholds else None,
     )

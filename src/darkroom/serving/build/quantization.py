@@ -4,9 +4,9 @@ Weights and activations become 8-bit integers, with a scale for each tensor or c
 Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference, 2018). Implemented by onnxruntime.
 """
 
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from darkroom import candidate
+from darkroom import candidate, timing
 from darkroom.foundations import files
 from darkroom.packed import Packed, Split
 from darkroom.predictor import Predictor
@@ -22,8 +22,6 @@ from darkroom.serving.settings import PackageSettings
 
 CALIBRATION = 256
 """Largest number of training images for calibrating the ranges of activations."""
-CALLS = 50
-"""Number of timed calls with one image, of which the median is reported."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +77,12 @@ def quantize(folder: Path, settings: PackageSettings, packed: Packed, split: Spl
         images = _some(packed, split.rows("train"), seed)
         _convert(model, trial / "model.onnx", images)
         before, after = Predictor(folder, threads=1), Predictor(trial, threads=1)
-        answers = [_probabilities(predictor, packed, rows) for predictor in (before, after)]
+        answers = [predictor.probabilities(packed.images, rows) for predictor in (before, after)]
         sides = [
             Side(
                 accuracy=float((answer.argmax(axis=1) == split.labels[rows]).mean()),
                 bytes=(where / "model.onnx").stat().st_size,
-                milliseconds=_time(predictor, packed.images[rows[:1]]),
+                milliseconds=timing.milliseconds(partial(predictor.probabilities, packed.images[rows[:1]])),
             )
             for answer, where, predictor in zip(answers, (folder, trial), (before, after), strict=True)
         ]
@@ -152,18 +150,3 @@ class _Reader:
     def get_next(self) -> dict[str, Any] | None:
         """Return the next batch as the network's input, None after the last."""
         return next(self, None)
-
-
-def _probabilities(predictor: Predictor, packed: Packed, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    size = candidate.chunk_size(predictor.card.side)
-    chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
-    return np.concatenate([predictor.probabilities(packed.images[chunk]) for chunk in chunks])
-
-
-def _time(predictor: Predictor, image: npt.NDArray[np.uint8]) -> float:
-    seconds = []
-    for _ in range(CALLS):
-        begin = time.perf_counter()
-        predictor.probabilities(image)
-        seconds.append(time.perf_counter() - begin)
-    return float(np.median(seconds)) * 1000

@@ -91,10 +91,6 @@ class Data:
         torch.cuda.empty_cache()
         return True
 
-    def chunks(self, size: int) -> Iterator[Tensor]:
-        """Yield all images in order, in batches of `size`, on the device."""
-        yield from self.batches(torch.split(torch.arange(len(self)), size))
-
     def batches(self, places: Sequence[Tensor]) -> Iterator[Tensor]:
         """Yield the images of each batch of `places`; read ahead if they are not on the device."""
         if self.rows is None and self.resident:

@@ -1,7 +1,8 @@
 """One training run, from packed images to a complete candidate folder, for networks from scratch and by transfer."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,17 @@ from darkroom.training.networks.network import Network
 
 @dataclass(frozen=True)
 class Context:
-    """What a training run starts from: data, device and processes."""
+    """What a training run starts from: parameters, data, device and processes."""
 
+    job: Job
     training: Data
     validation: Data
+    test: Data
     split: Split
+    place: Place
+    """Where the images lie."""
+    fingerprint: str
+    """SHA-256 over the packed images and the split."""
     compute: Compute
     world: World
 
@@ -62,25 +69,23 @@ class Start:
     """Validation accuracy of the initial network; None if its weights are random."""
 
 
-Begin = Callable[[Context], Start]
-"""Returns the initial network for a context."""
+@contextmanager
+def opened(job: Job) -> Iterator[Context]:
+    """Yield what a training run starts from, in the only process or in one of several.
 
-
-def train(job: Job, begin: Begin, out: Path) -> None:
-    """Train a network and write the candidate `out` atomically, as the only process or as one of several.
-
-    Raises DarkroomError when the device is not available, memory is full or training diverges.
+    Raises DarkroomError when the device is not available or memory is full, and for an error in the block that says so.
+    With several processes none goes on behind the block.
     """
     world = distributed.launched()
     compute = device.choose(job.device, job.deterministic, world)
     identity = device.identity(compute.device)
     with distributed.joined(world, compute.device, identity) as world, device.memory_refused(compute.device):
-        _train(job, begin, out, world, compute)
+        yield _context(job, world, compute)
     if world.size > 1:
         distributed.leave()
 
 
-def _train(job: Job, begin: Begin, out: Path, world: World, compute: Compute) -> None:
+def _context(job: Job, world: World, compute: Compute) -> Context:
     images, split = packed.open_images(job.packed), packed.read_split(job.split)
     if len(split.labels) != len(images):
         raise DarkroomError(
@@ -91,12 +96,18 @@ def _train(job: Job, begin: Begin, out: Path, world: World, compute: Compute) ->
     _agree(job, fingerprint, world)
     place = batches.place(images.nbytes, compute.device, world.local_size)
     training, validation, test = (batches.load(images, split, name, compute.device, place) for name in SPLITS)
-    context = Context(training, validation, split, compute, world)
-    start = begin(context)
-    start.network.to(compute.device)
+    return Context(job, training, validation, test, split, place, fingerprint, compute, world)
+
+
+def train(context: Context, start: Start, out: Path) -> None:
+    """Train the network of `start` and write the candidate `out`, whole or not at all.
+
+    Raises DarkroomError when training diverges.
+    """
+    job, training, world = context.job, context.training, context.world
+    start.network.to(context.compute.device)
     plan = _plan(job, len(training), world)
-    key = _key(job, plan, start, len(training), fingerprint, compute, world)
-    checkpointer = Checkpointer(job.checkpoints / f"{job.name}.pt", key, job.every)
+    checkpointer = Checkpointer(job.checkpoints / f"{job.name}.pt", _key(plan, start, context), job.every)
     checkpoint.clean(job.checkpoints, job.models)
     trainer = _trainer(start, context, plan) if start.epochs else None
     if not world.is_main:
@@ -108,16 +119,16 @@ def _train(job: Job, begin: Begin, out: Path, world: World, compute: Compute) ->
         if trainer:
             _write_augmented(folder, training, plan)
             if not job.quiet:
-                print(_start_message(plan, job.batch_size, training, place, compute, world), flush=True)
+                print(_start_message(plan, context), flush=True)
             done = _run(job, trainer, checkpointer, start, folder)
         network = start.network
-        logits = [scoring.predict(network, part).numpy() for part in (validation, test)]
+        logits = [scoring.predict(network, part).numpy() for part in (context.validation, context.test)]
         candidate.write_predictions(folder, Predictions(*logits))
         export.write_weights(folder / "weights.safetensors", network)
-        export.write_onnx(folder / "model.onnx", network, images.shape[1])
+        export.write_onnx(folder / "model.onnx", network, training.size)
         for name, content in start.extras.items():
             files.write_json(folder / name, content)
-        candidate.write_card(folder, _card(job, plan, start, context, done, fingerprint))
+        candidate.write_card(folder, _card(plan, start, context, done))
     checkpointer.clear()
 
 
@@ -162,16 +173,17 @@ def _plan(job: Job, count: int, world: World) -> Plan:
     return Plan(job.settings, job.augment, job.training, epochs, batch_size, job.seed)
 
 
-def _key(job: Job, plan: Plan, start: Start, count: int, fingerprint: str, compute: Compute, world: World) -> Key:
+def _key(plan: Plan, start: Start, context: Context) -> Key:
     """Return the key that a checkpoint must match to be resumed.
 
     With few images, batch size and steps depend on the number of processes, so they are part of the parameters.
     """
-    steps = batches.steps(count, plan.batch_size, batches.smallest(world.size))
+    processes = context.world.size
+    steps = batches.steps(len(context.training), plan.batch_size, batches.smallest(processes))
     sizes = [plan.batch_size, steps]
-    parameters = json.dumps([start.facts.get("weights_sha256"), job.parameters, sizes], sort_keys=True)
-    machine = ", ".join([*device.describe(compute).values(), f"{world.size} processes"])
-    return Key(checkpoint.digest(parameters), fingerprint, checkpoint.code(), machine)
+    parameters = json.dumps([start.facts.get("weights_sha256"), context.job.parameters, sizes], sort_keys=True)
+    machine = ", ".join([*device.describe(context.compute).values(), f"{processes} processes"])
+    return Key(checkpoint.digest(parameters), context.fingerprint, checkpoint.code(), machine)
 
 
 def _agree(job: Job, fingerprint: str, world: World) -> None:
@@ -185,19 +197,20 @@ def _agree(job: Job, fingerprint: str, world: World) -> None:
             )
 
 
-def _start_message(plan: Plan, asked: int, training: Data, place: Place, compute: Compute, world: World) -> str:
+def _start_message(plan: Plan, context: Context) -> str:
     """Return the start message."""
+    training, compute, asked = context.training, context.compute, context.job.batch_size
     where = {"device": f"from the memory of {compute.device.type}", "memory": "from memory", "file": "from the file"}
-    processes = f", {world.size} processes" if world.size > 1 else ""
+    processes = f", {context.world.size} processes" if context.world.size > 1 else ""
     fewer = f" instead of {asked} (few images)" if plan.batch_size < asked else ""
     return (
-        f"{len(training):,} images of {training.size} pixels {where[place]}, batches of {plan.batch_size}{fewer}, "
-        f"{compute.words}{processes}"
+        f"{len(training):,} images of {training.size} pixels {where[context.place]}, "
+        f"batches of {plan.batch_size}{fewer}, {compute.words}{processes}"
     )
 
 
-def _card(job: Job, plan: Plan, start: Start, context: Context, done: Done, fingerprint: str) -> Card:
-    network = start.network
+def _card(plan: Plan, start: Start, context: Context, done: Done) -> Card:
+    job, network = context.job, start.network
     return Card(
         name=job.name,
         kind=job.kind,
@@ -205,7 +218,7 @@ def _card(job: Job, plan: Plan, start: Start, context: Context, done: Done, fing
         classes=context.split.classes,
         image_size=context.training.size,
         parameters=sum(parameter.numel() for parameter in network.parameters()),
-        data=fingerprint,
+        data=context.fingerprint,
         training={**(_recipe(job, plan) if start.epochs else _probe_recipe(job)), "seed": job.seed, **start.facts},
         seconds=round(done.seconds, 2),
         epochs=done.epochs,

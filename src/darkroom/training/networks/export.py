@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import onnx_ir
 import torch
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from darkroom.mosaic import mosaic
 
 
 def write_weights(path: Path, network: nn.Module) -> None:
@@ -76,11 +77,7 @@ def write_montage(path: Path, images: Tensor, columns: int = 8) -> None:
     size = tiles.shape[1]
     rows = -(-len(tiles) // columns)
     gap = max(2, size // 16)
-    canvas = np.full((rows * (size + gap) + gap, columns * (size + gap) + gap, 3), 255, dtype=np.uint8)
-    for number, tile in enumerate(tiles):
-        top = gap + number // columns * (size + gap)
-        left = gap + number % columns * (size + gap)
-        canvas[top : top + size, left : left + size] = tile
+    parts = [tiles[row * columns : (row + 1) * columns] for row in range(rows)]
     factor = max(1, -(-64 // size))
-    picture = Image.fromarray(canvas)
+    picture = Image.fromarray(mosaic(parts, rows, columns, gap, border=gap))
     picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST).save(path)

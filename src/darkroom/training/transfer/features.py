@@ -17,10 +17,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from darkroom.candidate import chunk_size
 from darkroom.foundations import files
 from darkroom.progress import progress
-from darkroom.training.engine import checkpoint
+from darkroom.training.engine import checkpoint, scoring
 from darkroom.training.engine.batches import Data
 from darkroom.training.engine.checkpoint import EVERY
 from darkroom.training.engine.device import Compute
@@ -134,11 +133,10 @@ def extract(
         return result
     network.eval()
     layers = network.model.get_submodule("features")
-    chunks = torch.split(torch.from_numpy(missing), chunk_size(max(data.size, network.side)))
     waiting: list[Tensor] = []
     saved, done, clock = 0, 0, time.perf_counter()
     with progress(f"features, {view}", len(missing), "images") as bar:
-        for images in data.batches(chunks):
+        for images in scoring.parts(network, data, torch.from_numpy(missing)):
             with compute.autocast():
                 values = layers(network.normalise(images.flip(2) if view == "mirrored" else images))
             waiting.append(values.float().clamp(-HALF, HALF).half().cpu())
