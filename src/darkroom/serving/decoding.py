@@ -47,8 +47,8 @@ class Decoder:
     def decode(self, upload: Upload, quick: bool, side: int | None = None) -> Opened:
         """Return the pixels of an upload, or why there are none.
 
-        quick: do not decode a large image, but return its number of pixels. side: of the square, in pixels, instead of the
-        model's.
+        quick: do not decode a large image, but return its number of pixels. side: of the square, in pixels; by default
+        the model's.
         """
         if self.seconds > COST:
             return Failure(422, "too_costly", "these images take too long to decode: send fewer or smaller images")
