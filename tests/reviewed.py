@@ -36,7 +36,7 @@ stages:
   evaluate:
     cmd: 'true'
     params: [seed, scratch]
-    outs: [models/best.json, plots/confusion.csv: {cache: false}]
+    outs: [models/best.json, plots/tables, plots/confusion.csv: {cache: false}]
     metrics: [metrics/evaluation.json: {cache: false}]
 """
 PARAMETERS = """
@@ -71,7 +71,7 @@ def start(top: Path) -> None:
     Repo.init(str(top)).close()
     files.write_text(top / "dvc.yaml", PIPELINE)
     files.write_text(top / "params.yaml", PARAMETERS)
-    files.write_text(top / ".gitignore", "/data/packed\n/data/split.csv\n/data/copies.csv\n/models\n")
+    files.write_text(top / ".gitignore", "/data/packed\n/data/split.csv\n/data/copies.csv\n/models\n/plots/tables\n")
 
 
 def write_data(top: Path, per_class: int = PER_CLASS) -> None:
@@ -131,10 +131,10 @@ def write_candidate(top: Path, test: Sequence[int], wrong: Collection[int]) -> N
         "name": "net",
         "metric": "accuracy",
         "value": accuracy,
-        "temperature": 1.0,
         "reason": "It is the only network.",
     }
     files.write_json(top / "models" / "best.json", best)
+    files.write_json(top / "plots" / "tables" / "scores.json", {"candidates": {"net": {"temperature": 1.0}}})
 
 
 def set_learning_rate(top: Path, value: float) -> None:

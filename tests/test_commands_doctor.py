@@ -12,7 +12,7 @@ import pytest
 from dvc.lock import Lock
 from ruamel.yaml import YAML
 
-from darkroom.commands import main, mend
+from darkroom.commands import dvc_internals, main, mend
 from darkroom.commands.doctor import access, assets, doctor, environment, machine, project
 from darkroom.commands.doctor.finding import error, ok, warning
 from tests.imports import ROOT
@@ -326,7 +326,7 @@ def test_the_remote_is_reported_without_its_secrets(place, config, status, part)
 
 
 def test_a_remote_needs_credentials_and_none_of_them_is_shown(place, monkeypatch):
-    monkeypatch.setattr(access, "_package", lambda kind: "dvc")
+    monkeypatch.setattr(dvc_internals, "remote_package", lambda kind: "dvc")
     config = "[core]\n    remote = a\n['remote \"a\"']\n    url = s3://bucket/x\n"
     for name in access.HOME_FILES["s3"][0].split():
         monkeypatch.delenv(name, raising=False)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from darkroom.commands import ranking
+from darkroom.commands import dvc_internals, ranking
 from darkroom.commands.ranking import METRICS, Experiment, Row, Validation, ValidationMetric
 from darkroom.commands.review import revisions
 from darkroom.commands.review.revisions import Revision
@@ -73,10 +73,6 @@ def apply(found: Ranking) -> str:
 
     Raises DarkroomError if there are uncommitted changes, which would be lost, or DVC fails.
     """
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-    from dvc.scm import SCMError
-
     winner = found.rows[0].experiment
     name = naming.shown(winner.name)
     if winner.is_commit:
@@ -86,24 +82,17 @@ def apply(found: Ranking) -> str:
             f"{naming.listed([line[3:] for line in changed], most=5)} have uncommitted changes: commit or stash them "
             f"before {name} is applied"
         )
-    try:
-        with Repo() as repo:
-            repo.experiments.apply(winner.name)
-    except (DvcException, SCMError) as error:
-        raise DarkroomError(f"DVC cannot apply {name}: {error}") from None
+    with dvc_internals.repository(f"DVC cannot apply {name}") as repo:
+        repo.experiments.apply(winner.name)
     return f"{name} is in the workspace: commit it to keep it (git add --update && git commit)."
 
 
 def _experiments(commits: int) -> dict[Experiment, dict[str, Any]]:
     """Return the experiments with what `dvc exp show` says about them."""
     import dvc.api
-    from dvc.exceptions import DvcException
-    from dvc.scm import SCMError
 
-    try:
+    with dvc_internals.reported("DVC cannot list the experiments"):
         rows = dvc.api.exp_show(num=commits)
-    except (DvcException, SCMError) as error:
-        raise DarkroomError(f"DVC cannot list the experiments: {error}") from None
     found: dict[Experiment, dict[str, Any]] = {}
     for row in rows:
         if row["rev"] == "workspace" or row["State"] in ("Queued", "Running", "Failed"):

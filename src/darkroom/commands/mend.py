@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from darkroom.commands import dvc_internals
 from darkroom.foundations import files
 from darkroom.foundations.errors import DarkroomError
 
@@ -23,24 +24,14 @@ def mend() -> list[str]:
     Raises DarkroomError while another DVC process is writing, and if DVC cannot run because git is missing.
     """
     _refuse_without_git()
-    # Imported here, because the service's environment has no DVC.
-    from dvc.lock import Lock, LockError
-
     if not GUARD.parent.is_dir():
         return []  # DVC has not run here
-    try:
-        with Lock(str(GUARD)):
-            return [words for words in (_mend_paths(), _mend_lock()) if words]
-    except LockError:
-        raise DarkroomError(
-            f"another DVC process is running here ({GUARD} is locked): wait for it, or stop it"
-        ) from None
+    with dvc_internals.locked(GUARD):
+        return [words for words in (_mend_paths(), _mend_lock()) if words]
 
 
 def _refuse_without_git() -> None:
     """Raise DarkroomError for a source tree without git, such as an unpacked archive; DVC's own message is terse."""
-    from dvc.config import Config
-
     command = ["git", "rev-parse", "--git-dir"]
     if shutil.which("git") is None:
         raise DarkroomError("git is not installed, and DVC needs it: install git")
@@ -48,7 +39,7 @@ def _refuse_without_git() -> None:
     found = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", env=environment)
     if not PIPELINE.is_file() or "not a git repository" not in found.stderr:
         return
-    if not Config(".dvc", validate=False).get("core", {}).get("no_scm"):
+    if not dvc_internals.config().get("core", {}).get("no_scm"):
         raise DarkroomError(
             f"{Path.cwd()} is not a git repository, which DVC needs: clone the project with git, create a repository "
             "here (git init && git add . && git commit -m start), or turn git off (dvc config --local core.no_scm true)"
@@ -87,25 +78,11 @@ def is_whole(committed: str) -> bool:
     file therefore also counts as truncated if its last line has no newline, or if it lacks a committed stage that is
     still in `dvc.yaml`.
     """
-    from dvc.exceptions import DvcException
-    from dvc.schema import COMPILED_LOCKFILE_SCHEMA
-    from dvc.utils import strictyaml
-
     if not LOCK.read_bytes().endswith(b"\n"):
         return False
-    try:
-        stages = strictyaml.load(str(LOCK), COMPILED_LOCKFILE_SCHEMA)[0]["stages"]
-    except DvcException:
+    stages = dvc_internals.locked_stages(LOCK)
+    if stages is None:
         return False
-    defined = _stages(PIPELINE.read_text(encoding="utf-8")) if PIPELINE.is_file() else set()
-    return not {name for name in _stages(committed) - set(stages) if name.partition("@")[0] in defined}
-
-
-def _stages(text: str) -> set[str]:
-    """Return the names of the stages in the text of a `dvc.yaml` or `dvc.lock`; none if it is not valid."""
-    from dvc.utils.serialize import YAMLError, parse_yaml
-
-    try:
-        return set(parse_yaml(text, path="")["stages"])
-    except (YAMLError, KeyError, TypeError):
-        return set()
+    names = dvc_internals.stage_names
+    defined = names(PIPELINE.read_text(encoding="utf-8")) if PIPELINE.is_file() else set()
+    return not {name for name in names(committed) - stages if name.partition("@")[0] in defined}

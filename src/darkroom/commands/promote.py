@@ -10,14 +10,11 @@ import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
+from darkroom.commands import dvc_internals
 from darkroom.foundations import naming
 from darkroom.foundations.errors import DarkroomError
-
-if TYPE_CHECKING:
-    from dvc.output import Output
-    from dvc.repo import Repo
 
 PIPELINE = "dvc.yaml"
 VERSION = re.compile(r"v?((?:0|[1-9]\d*)\.(?:0|[1-9]\d*)\.(?:0|[1-9]\d*)(?:-[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?)")
@@ -34,23 +31,16 @@ def promote(version: str, stage: str) -> str:
     that is missing, that this commit does not build or that is not on the remote.
     """
     number, stage = _check_names(version, stage)
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-    from scmrepo.exceptions import SCMError
-
     _check_repository()
     logging.getLogger("dvc").setLevel(logging.CRITICAL)  # its report on every stage that did not change
-    try:
-        with Repo() as repo:
-            paths = {name: artifact.path for name, artifact in repo.artifacts.read().get(PIPELINE, {}).items()}
-            if not paths:
-                raise DarkroomError(f"{PIPELINE} has no artifacts: add the section, see docs/registry.md")
-            local = not repo.config["core"].get("remote")
-            if fresh := _is_new(list(paths), number):
-                _check_unregistered(list(paths), stage)
-                _check_commit(repo, paths, local)
-    except (DvcException, SCMError) as error:
-        raise DarkroomError(f"DVC reports: {naming.shown(error)}; darkroom doctor checks the project") from None
+    with dvc_internals.repository("DVC reports an error, and `darkroom doctor` checks the project") as repo:
+        paths = {name: artifact.path for name, artifact in repo.artifacts.read().get(PIPELINE, {}).items()}
+        if not paths:
+            raise DarkroomError(f"{PIPELINE} has no artifacts: add the section, see docs/registry.md")
+        local = not repo.config["core"].get("remote")
+        if fresh := _is_new(list(paths), number):
+            _check_unregistered(list(paths), stage)
+            _check_commit(repo, paths, local)
     return "\n".join(_tag(list(paths), number, stage, fresh) + _next_steps(local, fresh, stage))
 
 
@@ -95,7 +85,7 @@ def _check_unregistered(names: Sequence[str], stage: str) -> None:
             raise DarkroomError(f"this commit is version {number} already: darkroom promote {number} {stage}")
 
 
-def _check_commit(repo: "Repo", paths: dict[str, str], local: bool) -> None:
+def _check_commit(repo: Any, paths: dict[str, str], local: bool) -> None:
     """Raise DarkroomError if the current commit is not what the model was built from, or others could not get it."""
     if changed := _git("status", "--porcelain", "--untracked-files=no"):
         files = naming.listed([line[3:] for line in changed.splitlines()], most=5)
@@ -112,12 +102,13 @@ def _check_commit(repo: "Repo", paths: dict[str, str], local: bool) -> None:
     _check_files(repo, paths, outs, local)
 
 
-def _check_files(repo: "Repo", paths: dict[str, str], outs: dict[str, list["Output"]], local: bool) -> None:
+def _check_files(repo: Any, paths: dict[str, str], outs: dict[str, list[Any]], local: bool) -> None:
     """Raise DarkroomError if the default remote lacks an artifact; without a remote, if DVC's cache lacks it."""
     lost = [paths[name] for name, found in outs.items() if any(out.changed_cache() for out in found)]
     if not local:
         try:
-            absent = [paths[name] for name, found in outs.items() if not all(_is_pushed(repo, out) for out in found)]
+            pushed = dvc_internals.is_pushed
+            absent = [paths[name] for name, found in outs.items() if not all(pushed(repo, out) for out in found)]
         # Each kind of storage has exceptions of its own, for no network, a wrong key or a missing bucket.
         except Exception as error:
             remote = naming.shown(repo.config["core"]["remote"])
@@ -131,22 +122,6 @@ def _check_files(repo: "Repo", paths: dict[str, str], outs: dict[str, list["Outp
     if lost:
         remedy = "make run builds it again" + ("" if local else ", then dvc push")
         raise DarkroomError(f"DVC's cache {'' if local else 'and remote '}lack {naming.listed(lost)}: {remedy}")
-
-
-def _is_pushed(repo: "Repo", out: "Output") -> bool:
-    """Return whether all files of an output are on the default remote.
-
-    `dvc status --cloud` would believe its own list of what it has pushed, also when the remote was emptied since.
-    """
-    from dvc_data.hashfile.tree import Tree
-
-    remote = repo.cloud.get_remote_odb()
-    if not remote.exists(out.hash_info.value):
-        return False
-    if not out.hash_info.isdir:
-        return True
-    files = {entry.value for _, _, entry in Tree.load(remote, out.hash_info)}
-    return files <= set(remote.oids_exist(list(files)))
 
 
 def _tag(names: Sequence[str], version: str, stage: str, fresh: bool) -> list[str]:

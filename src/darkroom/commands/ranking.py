@@ -20,7 +20,7 @@ from darkroom.foundations import files
 ValidationMetric = Literal["accuracy", "macro_f1", "log_loss"]
 METRICS: tuple[ValidationMetric, ...] = ("accuracy", "macro_f1", "log_loss")
 Standing = Literal["best", "within noise", "worse", "not comparable"]
-BEST, SPLIT = "models/best.json", "data/split.csv"
+BEST, SCORES, SPLIT = "models/best.json", "plots/tables/scores.json", "data/split.csv"
 PREDICTIONS = "models/candidates/{name}/predictions.npz"
 SEED, DRAWS = 0, 2000
 LOWER = ("log_loss", "ece", "brier", "loss", "milliseconds", "megabytes", "seconds", "parameters")
@@ -68,10 +68,11 @@ def read_validation(revision: Revision, cache: Path) -> Validation | None:
 
     Raises DarkroomError if `dvc.lock` has no such outputs.
     """
-    best, split = revision.cached(BEST, cache), revision.cached(SPLIT, cache)
-    if best is None or split is None:
+    best, scores, split = (revision.cached(path, cache) for path in (BEST, SCORES, SPLIT))
+    if best is None or scores is None or split is None:
         return None
     chosen = files.read_json(best)
+    temperature = files.read_json(scores)["candidates"][chosen["name"]]["temperature"]
     path = revision.cached(PREDICTIONS.format(name=chosen["name"]), cache)
     if path is None:
         return None
@@ -83,7 +84,7 @@ def read_validation(revision: Revision, cache: Path) -> Validation | None:
         selected_by=chosen["metric"],
         split=files.sha256(split),
         labels=found.labels[found.rows("validation")],
-        probabilities=candidate.softmax(logits, float(chosen["temperature"])),
+        probabilities=candidate.softmax(logits, float(temperature)),
     )
 
 

@@ -8,6 +8,7 @@ from importlib import util
 from pathlib import Path
 from typing import Any
 
+from darkroom.commands import dvc_internals
 from darkroom.commands.doctor import project
 from darkroom.commands.doctor.finding import Finding, error, ok, warning
 from darkroom.foundations import naming
@@ -34,9 +35,7 @@ PORT, PORTS = 3000, 100
 
 def remote() -> Iterator[Finding]:
     """Yield DVC's remote, the package that it needs, and whether there are credentials for it."""
-    from dvc.config import Config
-
-    config = Config(".dvc", validate=False) if Path(".dvc").is_dir() else {}
+    config = dvc_internals.config() if Path(".dvc").is_dir() else {}
     remotes, name = config.get("remote", {}), config.get("core", {}).get("remote", "")
     if not remotes:
         yield ok("DVC remote", "none; results stay in this clone until you add one: dvc remote add --default NAME URL")
@@ -53,7 +52,7 @@ def remote() -> Iterator[Finding]:
         yield from _folder(name, Path(url))  # DVC has made it absolute
         return
     shown = f"{naming.shown(name)}, {naming.shown_address(url)}"
-    if (package := _package(kind)) and util.find_spec(package) is None:
+    if (package := dvc_internals.remote_package(kind)) and util.find_spec(package) is None:
         plain = package.replace("_", "-")
         yield error("DVC remote", f"{shown}: the package {plain} is missing", f"uv pip install {plain}")
     elif kind in HOME_FILES and not _has_credentials(kind, options):
@@ -74,13 +73,6 @@ def _folder(name: str, folder: Path) -> Iterator[Finding]:
         yield error("DVC remote", f"{shown}: not there", f"mount it, or: dvc remote modify {name} url PATH")
     else:
         yield ok("DVC remote", shown)
-
-
-def _package(kind: str) -> str:
-    """Return the package for a kind of remote, such as dvc_s3; empty for one that DVC does not know."""
-    from dvc_objects.fs import known_implementations
-
-    return str(known_implementations.get(kind, {}).get("class", "")).partition(".")[0]
 
 
 def _has_credentials(kind: str, options: Mapping[str, Any]) -> bool:

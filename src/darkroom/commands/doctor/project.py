@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from darkroom.commands import mend
+from darkroom.commands import dvc_internals, mend
 from darkroom.commands.doctor.finding import Finding, error, ok, warning
 from darkroom.foundations import files, naming
 from darkroom.foundations.errors import DarkroomError
@@ -74,9 +74,7 @@ def pipeline() -> Iterator[Finding]:
     if not Path(".dvc").is_dir() or not mend.PIPELINE.is_file():
         yield error("DVC", "there is no .dvc folder or no dvc.yaml", "run from the project's top folder")
         return
-    from dvc.config import Config
-
-    config = Config(".dvc", validate=False)
+    config = dvc_internals.config()
     cache = Path(config.get("cache", {}).get("dir") or ".dvc/cache")
     if cache.is_dir() and not os.access(cache, os.W_OK):
         yield error("DVC cache", f"{naming.shown(cache)} cannot be written", "get write access, or: dvc cache dir PATH")

@@ -12,6 +12,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from darkroom.commands import dvc_internals
 from darkroom.foundations import naming
 from darkroom.foundations.errors import DarkroomError
 
@@ -146,14 +147,8 @@ def git(*arguments: str) -> str:
 
 def cache_folder() -> Path:
     """Return the folder of DVC's cache. Raises DarkroomError outside a DVC repository."""
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-
-    try:
-        with Repo() as repo:
-            return Path(repo.cache.local.path)
-    except DvcException as error:
-        raise DarkroomError(f"DVC cannot be used here: {error}") from None
+    with dvc_internals.repository("DVC cannot be used here") as repo:
+        return Path(repo.cache.local.path)
 
 
 def locate(
@@ -189,16 +184,10 @@ def fetch(revisions: Sequence[Revision], paths: Sequence[str]) -> None:
 
     Raises DarkroomError if there is no remote, it cannot be reached, or it lacks a file.
     """
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-
     commits = [revision.commit for revision in revisions if not revision.workspace]
-    try:
-        with Repo() as repo:
-            workspace = any(revision.workspace for revision in revisions)
-            repo.fetch(targets=list(paths), revs=commits or None, workspace=workspace)
-    except DvcException as error:
-        raise DarkroomError(f"DVC could not download {', '.join(paths)}: {error}") from None
+    with dvc_internals.repository(f"DVC could not download {', '.join(paths)}") as repo:
+        workspace = any(revision.workspace for revision in revisions)
+        repo.fetch(targets=list(paths), revs=commits or None, workspace=workspace)
 
 
 def _object(cache: Path, digest: str) -> Path | None:
