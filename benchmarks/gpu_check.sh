@@ -71,7 +71,8 @@ if [ -n "$DRY" ]; then
   $PY - "$W/exact.yaml" <<'P' || exit 1
 import sys
 from pathlib import Path
-from darkroom import packed, params
+from darkroom import packed
+from darkroom.foundations import params
 from darkroom.serving.build import packaging
 from darkroom.training.engine import jobs, session
 from darkroom.training.networks import network
@@ -89,7 +90,8 @@ else
   D="--params $W/exact.yaml --dataset digits"
   { $PY stages/download.py $D --inbox data/inbox --downloads "$W/downloads" --out "$W/raw" &&
     $PY stages/pack.py $D --raw "$W/raw" --out "$W/packed" &&
-    $PY stages/split.py $D --packed "$W/packed" --out "$W/split.csv" --copies "$W/copies.csv" --metrics "$W/data.json"
+    $PY stages/split.py $D --packed "$W/packed" --out "$W/split.csv" --copies "$W/copies.csv" \
+      --test-images "$W/test_images.json" --metrics "$W/data.json"
   } >"$W/data.log" 2>&1; ok $? "digits are packed" data
 fi
 

@@ -166,7 +166,7 @@ BOMBS = {
     "jpeg-exif-tags": (_exif(OVERLAPPING), "ok"),
     "jpeg-exif-loop": (_exif(tiff([(0x8769, 4, 1, 8), (0x8825, 4, 1, 8)], following=8)), "ok"),
     "bmp-pixels": (b"BM" + struct.pack("<IIIIiiHH6I", 54, 0, 54, 40, 60_000, 60_000, 1, 24, *[0] * 6), "more than the"),
-    "tiff-tags": (OVERLAPPING, "damaged image|not an image"),
+    "tiff-tags": (OVERLAPPING, "damaged image|not a supported image"),
     "tiff-loop": (tiff([*SMALL, *STRIP], following=8), "ok"),
     "tiff-tile": (
         tiff([*LZW, (322, 4, 1, 60_000), (323, 4, 1, 60_000), (324, 4, 1, 8), (325, 4, 1, 64)]),
@@ -175,8 +175,8 @@ BOMBS = {
     "tiff-strip": (
         tiff([*(tag for tag in LZW if tag[0] != 278), (278, 4, 1, 2**32 - 1), *STRIP]), "damaged image"
     ),
-    "tiff-samples": (tiff([*SMALL, *STRIP, (277, 3, 1, 65_535)]), "damaged image|not an image"),
-    "tiff-offsets": (tiff([*SMALL, (273, 4, 2**31, 8), (279, 4, 2**31, 8)]), "damaged image|not an image"),
+    "tiff-samples": (tiff([*SMALL, *STRIP, (277, 3, 1, 65_535)]), "damaged image|not a supported image"),
+    "tiff-offsets": (tiff([*SMALL, (273, 4, 2**31, 8), (279, 4, 2**31, 8)]), "damaged image|not a supported image"),
     "avif-frames": (encode(Image.new("L", (3000, 3000)), "AVIF", speed=10).replace(
         struct.pack(">II", 3000, 3000), struct.pack(">II", 8, 8)), "another size than its pixels"),
     "avif-pixels": (avif_header((60_000, 60_000)), "damaged image"),

@@ -245,7 +245,7 @@ def test_the_page_says_what_the_service_says_or_why_not(page: "Page", problems: 
     cards = page.locator("#results > li")
     names = [*("0.png", "1.png", "2.png"), "damaged.png", "large.png", *("3.png", "4.png", "5.png")]
     assert cards.locator("h3").all_inner_texts() == names
-    assert "Not an image that can be read" in cards.nth(3).inner_text()
+    assert "Not a supported image" in cards.nth(3).inner_text()
     assert "Larger than the limit of 0.2 MB" in cards.nth(4).inner_text()
     notes = []
     for place, content in zip([0, 1, 2, 5, 6, 7], PICTURES, strict=True):

@@ -105,7 +105,7 @@ def body(content: Any, content_type: str) -> dict[str, Any]:
 
 
 REFUSALS = {
-    "a damaged image": ({"files": form(DAMAGED)}, 422, "invalid_image", "not an image"),
+    "a damaged image": ({"files": form(DAMAGED)}, 422, "invalid_image", "not a supported image"),
     "an empty file": ({"files": form(b"")}, 422, "invalid_image", "empty"),
     "a large file": ({"files": form(LARGE)}, 413, "file_too_large", "0.2 MB allowed"),
     "too many pixels": ({"files": form(WIDE)}, 422, "invalid_image", "501 × 100"),

@@ -228,7 +228,7 @@ def test_a_class_that_the_test_split_lacks(tmp_path):
 def test_if_a_candidate_cannot_be_evaluated_nothing_is_written(tmp_path):
     top = factories.write_project(tmp_path)
     (top / "models" / "candidates" / "large" / "card.json").unlink()
-    with pytest.raises(DarkroomError, match="large holds no candidate"):
+    with pytest.raises(DarkroomError, match="large contains no candidate"):
         run(top)
     assert not (top / "models" / "best.json").exists()
     assert not (top / "plots" / "evaluation").exists()

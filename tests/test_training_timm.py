@@ -174,7 +174,12 @@ def test_a_candidate_of_timm_is_where_another_training_starts(tmp_path):
         ("timm/resnet19", None, None, "has no network for images of the name resnet19: did you mean timm/resnet1"),
         ("timm/resnet18", 64, {"a": torch.zeros(1)}, r"cannot be built for 64 pixels with these weights .*Missing key"),
         ("timm/vit_tiny_patch16_224", 64, {"a": torch.zeros(1)}, "with these weights .* set input_size to its own 224"),
-        (LITE[0], 64, {"_conv_stem.weight": torch.zeros(1)}, f"these do not fit {LITE[0]}: .* tensors are missing"),
+        (
+            LITE[0],
+            64,
+            {"_conv_stem.weight": torch.zeros(1)},
+            f"these weights do not fit {LITE[0]}: .* tensors are missing",
+        ),
     ],
 )
 def test_what_does_not_fit_is_one_message(name, size, state, message):

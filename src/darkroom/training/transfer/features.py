@@ -6,6 +6,7 @@ run resumes.
 """
 
 import hashlib
+import sys
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -110,7 +111,8 @@ class FeatureCache:
 
 def fingerprint(network: Network, compute: Compute) -> str:
     """Return the SHA-256 over the frozen layers, the normalisation, the input size, the precision and all code."""
-    versions = f"{torch.__version__} {version('torchvision')} {version('timm')} {checkpoint.code()}"
+    built_with = [f"{name} {version(name)}" for name in ("torchvision", "timm") if name in sys.modules]
+    versions = " ".join([torch.__version__, *built_with, checkpoint.code()])
     digest = hashlib.sha256(f"{network.side} {compute.words} {versions}".encode())
     state = network.model.get_submodule("features").state_dict()
     for name, tensor in [("mean", network.mean), ("std", network.std), *sorted(state.items())]:
