@@ -117,9 +117,10 @@ def _data(data: dict[str, Any]) -> list[str]:
             "so the scores are not comparable."
         ]
     if before["hash"] != data["hash"]:
+        counts = f" ({before['images']:,} images then, {data['images']:,} now)" * (before["images"] != data["images"])
         return [
-            f"The data differ from those of the last commit ({before['images']:,} images then, {data['images']:,} "
-            "now). The test images are the same, so the scores are comparable: see `dvc metrics diff`."
+            f"The images or their splits differ from those of the last commit{counts}. The test images are the same, "
+            "so the scores are comparable: see `dvc metrics diff`."
         ]
     return []
 
