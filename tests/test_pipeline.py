@@ -25,7 +25,7 @@ from darkroom.packed import open_packed
 from tests.factories_serving import serving
 from tests.imports import ROOT
 from tests.kaggle_server import Kaggle, KaggleHandler, point_client_to
-from tests.pictures import class_folders, write_folder, write_zip
+from tests.pictures import class_folders, encode, pixels, write_folder, write_zip
 from tests.web import serve
 
 pytestmark = pytest.mark.slow
@@ -318,21 +318,30 @@ def test_another_clone_gives_the_same_figures(place, tmp_path):
         assert (place / name).read_bytes() == (other / name).read_bytes(), name
 
 
-def test_a_folder_of_photos_with_odd_names_goes_all_the_way(tmp_path):
-    folder = clone(tmp_path / "clone", quick_folder)
+def test_photos_with_odd_names_go_all_the_way_with_the_commands_of_the_readme(tmp_path):
+    """From pretrained weights, without network access."""
+    init, repro = readme_commands("Recipe 1: your own photos")
+    folder, photos = clone(tmp_path / "clone", lambda parameters: None), tmp_path / "photos"
     names = ("été", "5 $ note", "日本語")
-    members = class_folders(dict.fromkeys(names, 12), "JPEG")
-    broken = {"été/cut short.jpg": members["été/000.jpeg"][:80], "été/phone.heic": b"x", "cover.png": b"x"}
-    write_folder(folder / "data" / "inbox", {**members, **broken})
-    stages = ran(run(folder, "dvc", "repro"))
-    assert stages == set(STAGES) - {"scratch@resnet9"}
+    members = {
+        f"{name}/{number:02}.jpeg": encode(pixels(100 * place + number, 150, 130), "JPEG")
+        for place, name in enumerate(names)
+        for number in range(12)
+    }
+    broken = {"été/cut short.jpg": members["été/00.jpeg"][:80], "été/phone.heic": b"x", "cover.png": b"x"}
+    write_folder(photos, {**members, **broken})
+    run(folder, *shell(f"{init} --yes", {"~/photos": photos}))
+    stages = ran(run(folder, *shell(repro, {})))
+    transfer = {"pretrained@efficientnet_lite0", "transfer@efficientnet_lite0"}
+    assert stages == {"validate", "download", "pack", "split", "explore", "baseline", *transfer, *AFTER_TRAINING}
     packed = open_packed(folder / "data" / "packed")
     assert {record.label for record in packed.records} == set(names)
     assert {item.name for item in packed.broken} == set(broken)
     data = files.read_json(folder / "metrics" / "data.json")
     assert (data["images"], data["broken"], data["unlabelled"], data["classes"]) == (36, 2, 1, 3)
     assert "日本語" in (folder / "reports" / "report.html").read_text(encoding="utf-8")
-    assert candidate.read_card(folder / "models" / "served").classes == sorted(names)
+    card = candidate.read_card(folder / "models" / "served")
+    assert (card.name, card.classes) == ("efficientnet_lite0", sorted(names))
 
 
 def test_an_experiment_brings_animals_from_kaggle_all_the_way(tmp_path, monkeypatch):

@@ -34,6 +34,14 @@ def test_links_lead_somewhere(name):
         assert target.startswith("https://") or (path.parent / target).exists(), target
 
 
+def test_each_section_with_commands_is_one_that_is_run():
+    """`.ci/run` runs the first, tests/test_pipeline.py the others, which it finds by these headings."""
+    sections = [section.partition("\n")[0] for section in TEXT.split("\n## ") if "\n```sh\n" in section]
+    assert [name.partition(":")[0] for name in sections] == [
+        "Two commands", "Recipe 1", "Recipe 2", "Recipe 3", "Sharing", "Serving",
+    ]  # fmt: skip
+
+
 def test_every_make_target_that_is_named_is_there():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):.*## ", makefile, re.M))

@@ -1,4 +1,6 @@
-"""All that the commands use of DVC's undocumented modules: look here first after an update of DVC.
+"""All imports of DVC's undocumented modules: check here first after updating DVC.
+
+The methods of its repository class are also called in `best.py`, `promote.py` and `review/revisions.py`.
 
 Imports are inside the functions: DVC's repository class takes most of a second to load, and not every command needs it.
 """

@@ -1,4 +1,4 @@
-"""Pretrained weights for `darkroom init`: recognise a given file, and check that published ones are to be had."""
+"""Pretrained weights for `darkroom init`: recognise a given file, and check that published weights are available."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ def look(path: Path) -> Weights:
 
 
 def check(entries: Mapping[str, TransferSettings]) -> None:
-    """Raise DarkroomError when published weights of entries of `transfer` are neither here nor to be downloaded."""
+    """Raise DarkroomError when published weights of entries of `transfer` are neither present nor downloadable."""
     for name, settings in entries.items():
         if settings.weights != IMAGENET or pretrained.have(settings, PRETRAINED / name):
             continue

@@ -43,7 +43,7 @@ class Protocol(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._size = 0  # of the head and the trailers so far
-        self._unreported = 0  # bytes since the parser's last call: it keeps an incomplete header to itself
+        self._unreported = 0  # bytes since the parser's last callback; it reports a header when it is complete
         self._in_head = False
         self._refusal: RequestError | None = None
         self._running: RequestResponseCycle | None = None  # uvicorn's `cycle` is the last one that arrived

@@ -72,7 +72,9 @@ async def read(
     given = request.query_params
     if unknown := [name for name in given if name not in options]:
         allowed = " and ".join(options)
-        raise RequestError(422, "unknown_field", f"unknown query parameter {unknown[0][:50]!r}: allowed is {allowed}")
+        raise RequestError(
+            422, "unknown_field", f"unknown query parameter {unknown[0][:50]!r}: the allowed ones are {allowed}"
+        )
     values: dict[str, Any] = {name: check(given[name]) for name, check in options.items() if name in given}
     try:
         async with asyncio.timeout(limits.max_seconds):
@@ -96,7 +98,7 @@ async def _form(request: Request, limits: ServeSettings, max_files: int) -> Form
     charset = parse_options_header(request.headers["content-type"])[1].get(b"charset", b"utf-8").decode("latin-1")
     if charset.lower() not in ("utf-8", "us-ascii"):
         # RFC 7578 allows no other charset, and some of Python's codecs fail or produce text that JSON cannot represent.
-        raise RequestError(400, "bad_form", f"the form's charset is {charset[:50]!r}: write names in utf-8")
+        raise RequestError(400, "bad_form", f"the form's charset is {charset[:50]!r}: encode the form as UTF-8")
     try:
         parser = _Parser(request.headers, _limited(request, limits), max_files=max_files, max_fields=8)
         return await parser.parse()

@@ -45,7 +45,7 @@ def python() -> Iterator[Finding]:
 
 
 def install() -> str:
-    """Return how to get the packages: the environment of the project is entered if it is there and not in use."""
+    """Return the command for getting the packages: activate the project's environment, or create it."""
     return f"source {OWN}" if OWN.is_file() and Path(sys.prefix).resolve() != Path(".venv").resolve() else "make env"
 
 
@@ -91,7 +91,7 @@ def pinned(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _applies(marker: str) -> bool:
-    """Return whether a requirement is for this system; also true where `packaging`, which knows, is missing."""
+    """Return whether a requirement is for this system; or True if `packaging`, which evaluates the marker, is missing."""
     if not marker:
         return True
     try:

@@ -59,7 +59,7 @@ def judge(asked: GateSettings, head: Snapshot, common: Common) -> Verdict:
     if not checks:
         checks = [("passes", "gate.minimum and gate.max_loss are both null, so nothing is required.")]
     outcomes = [outcome for outcome, _ in checks]
-    # Results of other parameters decide nothing; otherwise one failed check is enough.
+    # Results made with other parameters cannot settle the outcome. Otherwise, one failed check is enough to fail.
     order: tuple[Outcome, ...] = ("undecided", "fails") if head.stale else ("fails", "undecided")
     outcome: Outcome = next((outcome for outcome in order if outcome in outcomes), "passes")
     return Verdict(outcome, metric, [reason for _, reason in checks])

@@ -196,7 +196,7 @@ def _object(cache: Path, digest: str) -> Path | None:
 
 
 def _main_branch() -> str:
-    """Return the branch that the remote calls its main one, or the first of the usual names."""
+    """Return `main` if it exists, else the default branch of the remote, else another usual name that exists."""
     named = _run("symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD").stdout.strip()
     for name in (*MAINS[:1], *([named] if named else []), *MAINS[1:]):
         if _commit(name):

@@ -26,7 +26,7 @@ _PART = re.compile("train|valid|test")
 _CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _UNLABELLED = re.compile(r"pred(ict(ions?)?)?|unlabel+ed|inference|submission|unknown", re.IGNORECASE)
 REPEATED = 2
-"""Number of equal names from which on the folders inside two folders may be the classes."""
+"""If two folders share at least this many names of subfolders, the subfolders may be the classes."""
 
 Parts = tuple[str, ...]
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 SIGNIFICANCE = 0.05
-"""Significance level: a difference with a smaller p-value counts as one."""
+"""Significance level: a difference with a smaller p-value is called significant."""
 
 Verdict = Literal["better", "worse", "within noise"]
 

