@@ -91,7 +91,7 @@ def pinned(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _applies(marker: str) -> bool:
-    """Return whether a requirement is for this system; or True if `packaging`, which evaluates the marker, is missing."""
+    """Return whether a requirement is for this system, and True if `packaging`, which could tell, is missing."""
     if not marker:
         return True
     try:

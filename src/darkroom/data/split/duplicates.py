@@ -34,8 +34,8 @@ FAMILY, FAMILY_SHARE = 20, 0.25
 """Number of images, and fraction of a class, above which a cluster may be a family."""
 DEVIATION, COPIES_SHARE = 0.35, 0.9
 """A cluster is not a family if one of its images differs from at least `COPIES_SHARE` of them by at most `DEVIATION` in
-every pixel (see `Thumbnails.copies_share`). Measured: half of 60 modified copies of a photograph differ by 0.18 or less from one of
-them, half of the coins at random angles by 0.49 or more."""
+every pixel (see `Thumbnails.copies_share`). Measured: half of 60 modified copies of a photograph differ by 0.18 or
+less from one of them, half of the coins at random angles by 0.49 or more."""
 BLOCK = 64
 """Number of rows compared with all others at once, which bounds memory."""
 
