@@ -177,7 +177,7 @@ def test_training(tmp_path):
             seconds *= 0.9 if ended else 1
         run(folder, "darkroom", "mend")
         output = run(folder, "dvc", "repro", stage)
-        continued += "resumes from a checkpoint" in output
+        continued += "resuming from a checkpoint" in output
         assert result() == expected, output
         assert not any((folder / ".darkroom").rglob("*.pt*"))
     print(f"{KILLS} runs were killed within {seconds:.1f} s, {continued} went on from a checkpoint")

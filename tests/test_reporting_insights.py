@@ -126,7 +126,7 @@ def test_other_networks_suit_the_size_of_the_images(size, tried, installed, expe
     given.data["image_size"] = size
     words, command = insights.next_steps(given)[-1]
     assert command == expected
-    assert installed is None or words.endswith("installed already" if installed else "downloaded once")
+    assert installed is None or words.endswith("already installed" if installed else "downloaded once")
 
 
 def test_a_mention_keeps_its_verb_where_the_first_figure_is_missing():

@@ -187,7 +187,7 @@ def test_a_training_whose_process_died_resumes_and_also_with_fewer_processes(pla
     for processes in (2, 1):
         process = start(place, "plain", "dies", processes, epochs=10_000)
         assert process.stdout is not None
-        assert any("resumes from a checkpoint" in line for line in process.stdout)
+        assert any("resuming from a checkpoint" in line for line in process.stdout)
         process.terminate()
         _, errors = process.communicate(timeout=60)
         assert ("written on a different kind of machine" in errors) is (processes == 1)

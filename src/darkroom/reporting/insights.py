@@ -1,7 +1,7 @@
 """Findings and suggestions for the next run: each sentence appears only if the results support it."""
 
 from darkroom import balance
-from darkroom.reporting import sentences
+from darkroom.reporting import sentences, wording
 from darkroom.reporting.facts import Entry, Facts, SliceRow
 from darkroom.reporting.wording import chance, count, listing, percent, points, times
 
@@ -71,7 +71,7 @@ def _weakest_slice(facts: Facts) -> list[str]:
     row = min(weak, key=lambda each: each.p_value)
     return [
         f"Slices: accuracy on {_kind(row)} is lower than on the other test images: {percent(row.accuracy)} of "
-        f"{count(row.images, 'image')} ({sentences.interval(vars(row), 'accuracy')}; Fisher's exact test with Holm's "
+        f"{count(row.images, 'image')} ({wording.interval(vars(row), 'accuracy')}; Fisher's exact test with Holm's "
         f"correction, {chance(row.p_value)})."
     ]
 
@@ -164,7 +164,7 @@ def next_steps(facts: Facts) -> list[tuple[str, str]]:
     if few or width > 0.05:
         some = few and len(few) < len(facts.classes)
         classes = f", especially of {listing(few[: sentences.MAX_NAMES])}" if some else ""
-        collect = f"Collect more images{classes}; four times as many test images halve the confidence intervals"
+        collect = f"Collect more images{classes}; four times as many test images about halve the intervals"
         steps.append((collect, ""))
     if 0 < facts.label_issues <= (data["validation"] + data["test"]) / 10:  # more than that are mistakes of the model
         labels = count(facts.label_issues, "label", "labels")
@@ -194,5 +194,5 @@ def _other_networks(facts: Facts) -> tuple[str, str]:
     if other is None:
         return "Try other pretrained networks, described in docs/transfer.md", ""
     command = f"dvc exp run -S '+transfer.{other}={{architecture: {other}}}'"
-    source = "installed already" if other in INSTALLED else "downloaded once"
+    source = "already installed" if other in INSTALLED else "downloaded once"
     return f"Try another pretrained network, whose weights are {source}", command

@@ -2,7 +2,7 @@
 
 from darkroom import balance
 from darkroom.reporting.facts import Confusion, Entry, Facts
-from darkroom.reporting.wording import chance, count, duration, listing, numeral, percent, points
+from darkroom.reporting.wording import chance, count, duration, interval, listing, numeral, percent, points
 from darkroom.thresholds import describe
 from darkroom.thresholds import kind_name as kind_name
 
@@ -72,11 +72,6 @@ def majority(facts: Facts) -> str:
     return f"always predicting {facts.majority.name}"
 
 
-def interval(scores: dict[str, float], name: str) -> str:
-    """Return the 95% confidence interval of a proportion as text."""
-    return f"95% confidence interval {percent(scores[f'{name}_low'])} to {percent(scores[f'{name}_high'])}"
-
-
 def verdict(facts: Facts) -> str:
     """State whether the best network outperforms the baseline, according to McNemar's test."""
     versus = facts.versus
@@ -84,6 +79,8 @@ def verdict(facts: Facts) -> str:
     test = f"McNemar's exact test{corrected}, {chance(versus['p_value'])}"
     reached = percent(facts.bar.test["accuracy"])
     macro = f" The baseline's macro F1 is {facts.bar.test['macro_f1']:.3f}." if facts.uneven else ""
+    if not versus["difference"]:
+        return f"The baseline reaches the same accuracy.{macro}"
     if versus["verdict"] == "within noise":
         return (
             f"The baseline reaches an accuracy of {reached}; the difference is not statistically significant "
@@ -162,11 +159,13 @@ def abstention(facts: Facts) -> list[str]:
     fitted, selective = facts.best.thresholds, facts.selective
     if not fitted or not selective:
         return []
-    score = {"energy": "the energy of the logits", "max_probability": "the largest probability"}[fitted["score"]]
+    both = fitted["score"] == "max_probability"  # so both thresholds apply to the same probability
+    least = max(fitted["confident"], fitted["known"]) if both else fitted["confident"]
+    unless = "" if both else ", unless the energy of its logits indicates that the image shows none of the classes"
     lines = [
-        f"A prediction counts as confident if its probability is at least {percent(fitted['confident'])}, unless "
-        f"{score} indicates that the image shows none of the classes. Both thresholds were set on the validation "
-        f"images, where {percent(fitted['coverage'])} of the predictions are confident."
+        f"A prediction counts as confident if its probability is at least {percent(least)}{unless}. This was set on "
+        "the validation images and on out-of-distribution images generated from them; "
+        f"{percent(fitted['coverage'])} of the predictions on validation are confident."
     ]
     if "confident_accuracy" in selective:
         accuracy = percent(selective["confident_accuracy"])

@@ -7,7 +7,7 @@ from pptx.util import Inches, Pt
 
 from darkroom.foundations import naming
 from darkroom.reporting import deck as look
-from darkroom.reporting import insights, sentences
+from darkroom.reporting import insights, sentences, wording
 from darkroom.reporting.deck import BLUE, HEIGHT, INK, LEFT, MUTED, TOP, Deck
 from darkroom.reporting.facts import Entry, Facts
 from darkroom.reporting.rendering import TEMPLATES
@@ -55,7 +55,7 @@ def _opening(deck: Deck, facts: Facts) -> None:
     big = slide.shapes.add_textbox(LEFT, TOP, Inches(2.9), HEIGHT).text_frame
     big.word_wrap, big.vertical_anchor = True, MSO_ANCHOR.MIDDLE
     label = f"accuracy on {count(facts.data['test'], 'test image')}"
-    interval = (sentences.interval(best.test, "accuracy"), 12, MUTED, False)
+    interval = (wording.interval(best.test, "accuracy"), 12, MUTED, False)
     parts = [(percent(best.test["accuracy"]), 48, BLUE, True), (label, 16, INK, False), interval]
     if facts.uneven:
         parts = [

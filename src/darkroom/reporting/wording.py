@@ -73,3 +73,8 @@ def recipe(parameters: Mapping[str, Any], prefix: str = "") -> list[tuple[str, s
         elif value not in (None, False, 0, "", "none"):
             pairs.append((prefix + key, value if isinstance(value, str) else json.dumps(value)))
     return pairs
+
+
+def interval(scores: dict[str, float], name: str) -> str:
+    """Return the 95% confidence interval of a proportion as text."""
+    return f"95% confidence interval {percent(scores[f'{name}_low'])} to {percent(scores[f'{name}_high'])}"
