@@ -167,7 +167,9 @@ async def attack(service: Service, findings: Findings, count: int, seed: int) ->
     listed = ", ".join(f"{number} × {status or 'closed'}" for status, number in sorted(statuses.items()))
     findings.tell(f"{count:,} malformed requests, {seconds:.0f} s", listed)
     findings.tell("answers of 500 and more", str(len(failures)), wrong=bool(failures))
-    findings.tell("hanging over 5 s (slowest)", f"{len(hanging)} ({slowest:.1f} s)", wrong=bool(hanging))
+    findings.tell(
+        f"hanging over {malformed.PATIENCE:.0f} s (slowest)", f"{len(hanging)} ({slowest:.1f} s)", wrong=bool(hanging)
+    )
     for data in [*failures, *hanging][:5]:
         print(f"  {data[:300]!r}", file=sys.stderr)
     replies = [await send(service.port, [service.good(number)], end=False) for number in range(len(service.pictures))]

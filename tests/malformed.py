@@ -12,7 +12,7 @@ from PIL import Image
 from tests.pictures import encode
 from tests.test_images_limits import BOMBS, SEEDS, jpeg_passes
 
-PATIENCE = 5.0
+PATIENCE = 10.0
 """Seconds after which an answer that has not come counts as hanging."""
 TYPES = ("image/png", "image/jpeg", "image/*", "application/octet-stream", "image/svg+xml", "IMAGE/PNG; q=\xe4")
 COSTLY = (encode(Image.new("RGB", (4000, 4000)), "WEBP", lossless=True, method=0), jpeg_passes(85))

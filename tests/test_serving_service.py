@@ -129,7 +129,7 @@ REFUSALS = {
     "pickle": (body(b"x", "application/vnd.bentoml+pickle"), 415, "unsupported_media_type", "pickle"),
     "no content type": ({"content": b"x"}, 415, "unsupported_media_type", "multipart/form-data"),
     "a form without boundary": (body(b"x", "multipart/form-data"), 400, "bad_form", "boundary"),
-    "another charset": (body(b"x", "multipart/form-data; boundary=b; charset=undefined"), 400, "bad_form", "utf-8"),
+    "another charset": (body(b"x", "multipart/form-data; boundary=b; charset=undefined"), 400, "bad_form", "UTF-8"),
     "a broken form": (body(b"--b\r\nx", "multipart/form-data; boundary=c"), 400, "bad_form", "Invalid"),
 }
 
