@@ -51,7 +51,7 @@ def test_validation_decides_and_what_cannot_be_told_apart_is_named(capsys):
     ]
     assert [" ".join(row[5:]) for row in rows[:2]] == ["best", "within noise (p = 0.500)"]
     assert [row[5] for row in rows[2:]] == ["worse", "worse"]
-    assert "good is the best, but cannot be told apart on 56 validation images from close." in lines
+    assert "good is the best on 56 validation images, but within noise of close." in lines
     assert lines[-1] == "Apply it: darkroom best --apply, or dvc exp apply good"
 
 

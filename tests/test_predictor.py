@@ -80,7 +80,7 @@ def test_commands_and_the_service_have_no_second_way_from_logits_to_an_answer() 
 
 
 def test_onnxruntime_keeps_no_record_to_report(small: Path, tmp_path: Path) -> None:
-    """Its telemetry, on unless it is told otherwise, begins with a file in the home."""
+    """Unless its telemetry is turned off, it creates a file in the home folder."""
     home = tmp_path / "home"
     home.mkdir()
     kept = {name: value for name, value in os.environ.items() if name not in ("ORT_DISABLE_TELEMETRY", "CI")}

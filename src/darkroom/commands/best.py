@@ -167,7 +167,7 @@ def _remarks(rows: Sequence[Row], where: str, skipped: Sequence[str]) -> list[st
     tied = [row.experiment.name for row in rows if row.standing == "within noise"]
     name = naming.shown(rows[0].experiment.name)
     if tied:
-        lines = [f"{name} is the best, but cannot be told apart {where} from {naming.listed(tied)}."]
+        lines = [f"{name} is the best {where}, but within noise of {naming.listed(tied)}."]
     else:
         lines = [f"{name} is the best {where}." if len(rows) > 1 else f"{name} is the only one with results."]
     if skipped:

@@ -84,6 +84,7 @@ def completion(parser: argparse.ArgumentParser, shell: str) -> str:
 
     for action in [each for command in _subparsers(parser) for each in command._actions]:
         if action.type is Path:
+            # The attribute that shtab documents for its completions; typeshed's Action does not have it.
             action.complete = shtab.FILE  # type: ignore[attr-defined]
     return shtab.complete(parser, shell)
 

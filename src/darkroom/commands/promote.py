@@ -109,8 +109,7 @@ def _check_files(repo: Any, paths: dict[str, str], outs: dict[str, list[Any]], l
         try:
             pushed = dvc_internals.is_pushed
             absent = [paths[name] for name, found in outs.items() if not all(pushed(repo, out) for out in found)]
-        # Each kind of storage has exceptions of its own, for no network, a wrong key or a missing bucket.
-        except Exception as error:
+        except Exception as error:  # each kind of storage has its own for no network, a wrong key or a missing bucket
             remote = naming.shown(repo.config["core"]["remote"])
             raise DarkroomError(
                 f"the DVC remote {remote} cannot be used ({naming.shown(error)}): darkroom doctor checks its settings"

@@ -1,4 +1,4 @@
-"""Experiments ranked by a metric, with what cannot be told apart from the best."""
+"""Experiments ranked by a metric, and those that do not differ significantly from the best."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -127,7 +127,7 @@ def on_validation(found: Mapping[Experiment, Validation], metric: ValidationMetr
 def by_value(
     found: Mapping[Experiment, tuple[float, Interval | None]], metric: str, *, lower: bool | None = None
 ) -> list[Row]:
-    """Rank experiments by any metric; those whose interval contains the best value cannot be told apart from it.
+    """Rank experiments by any metric; those whose interval contains the best value are within noise of it.
 
     lower: whether less is better; None decides by the metric's name.
     """

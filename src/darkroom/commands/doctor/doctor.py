@@ -57,8 +57,7 @@ def _guarded(subject: str, check: Check) -> Iterator[Finding]:
     except ModuleNotFoundError as problem:
         name = naming.shown(problem.name or problem)
         yield warning(subject, f"not checked: the package {name} is missing", environment.install())
-    # Any failure is what this command is there to report: a damaged package raises what it likes.
-    except Exception as problem:
+    except Exception as problem:  # a damaged package can raise anything, and reporting it is this command's purpose
         text = errors.explain(problem) or f"{type(problem).__name__}: {problem}"
         yield error(subject, f"not checked: {naming.shown(' '.join(text.split()))}", "fix this, and run it again")
 

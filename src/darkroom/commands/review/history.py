@@ -18,7 +18,7 @@ own interval reaches. Models that agree on most images need many more (Mania et 
 Overuse, 2019).
 """
 DIGITS = 4
-"""Digits by which models are told apart, as many as the metrics have: another processor's rounding makes no model."""
+"""Digits of the metrics that distinguish two models; rounding on another processor must not count as a new model."""
 
 
 @dataclass(frozen=True)
