@@ -125,7 +125,8 @@ def start(stack: ExitStack) -> Service:
     bento.build(project / served.FOLDER, ROOT / "bentofile.yaml", ROOT / "requirements-serve.txt", folder)
     predictor = Predictor(project / served.FOLDER)
     pictures = [picture(seed) for seed in range(16)]
-    decoded = np.stack([images.decode(data, predictor.card.image_size).pixels for data in pictures])
+    side, fit = predictor.card.image_size, predictor.card.fit
+    decoded = np.stack([images.decode(data, side, fit=fit).pixels for data in pictures])
     expected = [
         dict(zip(predictor.card.classes, row.tolist(), strict=True)) for row in predictor.probabilities(decoded)
     ]

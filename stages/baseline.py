@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         architecture=f"histograms of oriented gradients and logistic regression, C = {model.strength:g}",
         classes=split.classes,
         image_size=int(data.images.shape[1]),
+        fit=data.fit,
         parameters=model.weights.size + model.bias.size,
         data=packed.fingerprint(arguments.packed, arguments.split),
         training={**settings.model_dump(), "balance": balance},

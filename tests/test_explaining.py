@@ -101,7 +101,7 @@ def test_a_sure_answer_is_explained_although_its_probability_does_not_move():
 def test_an_explanation_is_enlarged_and_has_a_scale():
     heat = np.zeros((8, 8), dtype=np.float32)
     heat[:4] = 2.0
-    large = enlarge(heat, 300)
+    large = enlarge(heat, (300, 300))
     assert (large.shape, large.dtype) == ((300, 300), np.float32)
     assert (large[:100].min(), large[-100:].max()) == (2.0, 0.0)
     overlaid = overlay(np.full((300, 300, 3), 128, np.uint8), large)

@@ -42,6 +42,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder in which all training stages have run."""
     top = tmp_path_factory.mktemp("training")
     factories.write_packed(top / "packed", per_class=60, noise=20)
+    packed.write_fit(top / "packed", "pad")
     factories.write_split(top / "split.csv", top / "packed")
     write_params(top)
     data = ["--params", f"{top}/params.yaml", "--packed", f"{top}/packed", "--split", f"{top}/split.csv"]
@@ -82,6 +83,7 @@ def test_a_stage_leaves_a_whole_candidate(place, name):
     assert card.name == name
     assert card.kind == {"baseline": "baseline", "first": "scratch"}.get(name, "transfer")
     assert card.classes == list(factories.CLASSES)
+    assert card.fit == "pad"  # as in the packed folder
     assert card.data == packed.fingerprint(place / "packed", place / "split.csv")
     assert card.parameters > 0
     assert card.seconds > 0

@@ -22,7 +22,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from darkroom.foundations import files
+from darkroom import framing
+from darkroom.foundations import files, naming
+from darkroom.framing import Fit
 from darkroom.thresholds import Thresholds
 
 Kind = Literal["baseline", "scratch", "transfer"]
@@ -79,6 +81,8 @@ class Card:
     """Thresholds for confident predictions; fitted on validation, set in the served card."""
     layers: list[Layer] = field(default_factory=list)
     """The network from input to output; empty for the baseline."""
+    fit: Fit = framing.DEFAULT
+    """How images of any proportions became squares in its training data, and become squares for its predictions."""
 
     @property
     def side(self) -> int:
@@ -117,8 +121,9 @@ def write_card(folder: Path, card: Card) -> None:
 
 
 def read_card(folder: Path) -> Card:
-    """Read `card.json`."""
+    """Read `card.json`. Raises DarkroomError when it names a fit that this version does not have."""
     fields = files.read_json(folder / "card.json")
+    fields["fit"] = framing.read(fields, naming.shown(folder / "card.json"))
     thresholds, layers = fields.pop("thresholds", None), fields.pop("layers", [])
     return Card(
         **fields,

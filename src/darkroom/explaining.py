@@ -15,6 +15,8 @@ from darkroom.predictor import Predictor
 
 FLAT = 0.1
 """Change of the log-odds (about 10% of the odds) below which a map does not reach its full colours."""
+LETTERS = 5
+"""Smallest size in pixels of letters that can be read."""
 FALLS, RISES = (213, 94, 0), (0, 114, 178)
 """Orange and blue, a colour-blind-safe pair."""
 
@@ -52,31 +54,38 @@ def occlusion(predictor: Predictor, image: npt.NDArray[np.uint8], target: int, g
     return Occlusion(heat, float(np.abs(probabilities[0, target] - probabilities[1:, target]).max()))
 
 
-def enlarge(heat: npt.NDArray[np.float32], side: int) -> npt.NDArray[np.float32]:
-    """Resize `heat`, shape (S, S), to an image of side × side pixels."""
-    return np.asarray(Image.fromarray(heat).resize((side, side), Image.Resampling.BILINEAR), dtype=np.float32)
+def enlarge(heat: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """Resize `heat`, shape (H, W), to an image of `size` pixels, which is (width, height)."""
+    return np.asarray(Image.fromarray(heat).resize(size, Image.Resampling.BILINEAR), dtype=np.float32)
 
 
 def with_scale(overlaid: npt.NDArray[np.uint8], strongest: float) -> Image.Image:
-    """Return an overlay, shape (S, S, 3), above its colour scale, which ends at log-odds of ±`strongest`."""
-    side, height = len(overlaid), max(16, len(overlaid) // 12)
+    """Return an overlay, shape (H, W, 3), above its colour scale, which ends at log-odds of ±`strongest`.
+
+    A narrow one has small letters on its scale, or none that could not be read.
+    """
+    width = overlaid.shape[1]
+    height = max(16, width // 12)
     full = max(strongest, FLAT)
-    bar = np.broadcast_to(np.linspace(-full, full, side, dtype=np.float32), (height, side))
-    white = np.full((height, side, 3), 255, np.uint8)
+    bar = np.broadcast_to(np.linspace(-full, full, width, dtype=np.float32), (height, width))
+    white = np.full((height, width, 3), 255, np.uint8)
     image = Image.fromarray(np.concatenate([overlaid, overlay(white, bar)]))
-    draw, font = ImageDraw.Draw(image), ImageFont.load_default(height * 0.6)
+    letters = min(height * 0.6, width / 20)
+    if letters < LETTERS:
+        return image
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(letters)
     factor = f"{np.exp(full):.1f}" if full < np.log(10) else f"{np.exp(min(full, 20)):,.0f}"
-    middle = side + height / 2
+    middle = len(overlaid) + height / 2
     # Pillow's default font has no multiplication or division signs.
     draw.text((3, middle), f"odds {factor}x higher", "black", font, "lm")
-    draw.text((side - 3, middle), f"odds {factor}x lower", "black", font, "rm")
+    draw.text((width - 3, middle), f"odds {factor}x lower", "black", font, "rm")
     return image
 
 
 def overlay(image: npt.NDArray[np.uint8], heat: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """Return the image in pale grey under its map, uint8, shape (S, S, 3): orange supports the class, blue opposes it.
+    """Return the image in pale grey under its map, uint8, shape (H, W, 3): orange supports the class, blue opposes it.
 
-    image: uint8, shape (S, S, 3); heat: float, shape (S, S), as in `Occlusion`. The strongest position has full
+    image: uint8, shape (H, W, 3); heat: float, shape (H, W), as in `Occlusion`. The strongest position has full
     colour, unless its change is below `FLAT`.
     """
     grey = image @ np.array([0.299, 0.587, 0.114])  # ITU-R BT.601

@@ -1,8 +1,8 @@
 """Decoding of images: bytes to pixels, for both training and the service.
 
-An image is cropped to its central square, resized, rotated according to its EXIF orientation, converted from its
-embedded profile to sRGB, composited on white, and scaled to 8 bits. All code calls `decode`, so that a served model
-receives the same pixels as in training.
+An image is cropped to its central square if `fit` is crop, resized, rotated according to its EXIF orientation,
+converted from its embedded profile to sRGB, composited on white, scaled to 8 bits, and padded if `fit` is pad (see
+`framing`). All code calls `decode`, so that a served model receives the same pixels as in training.
 """
 
 import io
@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError, features
 
-from darkroom import avif
+from darkroom import avif, framing
 from darkroom.colours import to_rgb, white_of
 from darkroom.foundations.errors import DarkroomError
+from darkroom.framing import Fit
 from darkroom.quiet import silence
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
@@ -99,12 +100,12 @@ class Decoded:
     height: int
 
 
-def decode(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> Decoded:
+def decode(data: bytes, size: int, max_pixels: int = MAX_PIXELS, *, fit: Fit = "crop") -> Decoded:
     """Return the image in `data` as an upright uint8 RGB square of shape (size, size, 3), values 0 to 255.
 
-    The central square is resized with Pillow's antialiased bicubic filter. The first frame of an animation or page of a
-    document is used. Needs less than a gigabyte of memory, and emits no output and no warnings. Only one image at a
-    time may need more than `LARGE` bytes; other threads wait.
+    The central square or, unless `fit` is crop, the whole image is resized with Pillow's antialiased bicubic filter.
+    The first frame of an animation or page of a document is used. Needs less than a gigabyte of memory, and emits no
+    output and no warnings. Only one image at a time may need more than `LARGE` bytes; other threads wait.
 
     Raises ImageError when `data` is not an image in one of `FORMATS`, is damaged or truncated, or needs too much
     memory, and its subclass TooManyPixelsError when it has more than `max_pixels` pixels; no other exception.
@@ -115,11 +116,12 @@ def decode(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> Decoded:
     try:
         with _open(data) as image:
             width, height = image.size
-            square, white, orientation = _square(image, data, size, max_pixels)
+            small, white, orientation = _resized(image, data, size, max_pixels, fit)
         if orientation in _TURNS:
-            square = square.transpose(_TURNS[orientation])
+            small = small.transpose(_TURNS[orientation])
             width, height = (height, width) if orientation >= 5 else (width, height)
-        return Decoded(np.asarray(to_rgb(square, white), dtype=np.uint8), width, height)
+        pixels = np.asarray(to_rgb(small, white), dtype=np.uint8)
+        return Decoded(framing.pad(pixels, size), width, height)
     except ImageError:
         raise
     except Image.DecompressionBombError:
@@ -132,10 +134,10 @@ def decode(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> Decoded:
         raise ImageError(f"damaged image ({_plain(error)})") from None
 
 
-def shorter_side(data: bytes) -> int:
-    """Return the shorter side in pixels of an image that `decode` can read."""
+def sides(data: bytes) -> tuple[int, int]:
+    """Return the shorter and the longer side in pixels of an image that `decode` can read, from its header."""
     with _open(data) as image:
-        return min(image.size)
+        return min(image.size), max(image.size)
 
 
 def _open(data: bytes) -> ImageFile.ImageFile:
@@ -149,21 +151,27 @@ def _open(data: bytes) -> ImageFile.ImageFile:
     return Image.open(io.BytesIO(data), formats=FORMATS)
 
 
-def _square(image: ImageFile.ImageFile, data: bytes, size: int, max_pixels: int) -> tuple[Image.Image, float, int]:
-    """Return the central square at its final size in the image's own colours, its white value, and its orientation.
+def _resized(
+    image: ImageFile.ImageFile, data: bytes, size: int, max_pixels: int, fit: Fit
+) -> tuple[Image.Image, float, int]:
+    """Return the image at its final size, without bars, in its own colours, its white value, and its orientation.
 
-    Colours are converted later: on a small square that is cheap and needs no second copy of a large image.
+    Colours are converted later: on a small image that is cheap and needs no second copy of a large one.
     """
     if image.width * image.height > max_pixels:
         raise TooManyPixelsError(_too_large(image.size, max_pixels), image.width * image.height)
-    shrink = next((shrink for shrink in (8, 4, 2) if min(image.size) >= shrink * KEEP * size), 1)
+    # The sides are divided by different factors if stretched: the smaller factor counts.
+    across, down = framing.content(*image.size, size, fit).size
+    factor = (max if fit == "pad" else min)(image.size) / size
+    shrink = next((shrink for shrink in (8, 4, 2) if factor >= shrink * KEEP), 1)
     stored, bands = image.size, len(image.getbands())
     extent: tuple[float, ...] = stored
     if image.format in ("JPEG", "MPO"):  # MPO is a JPEG followed by others, as some cameras write
         area = stored[0] * stored[1]
         if area * len(data) / 10 > MAX_SCANNED and area * data.count(_SCAN) > MAX_SCANNED:
             raise ImageError("it has too many scans: save the image again")
-        if shrink > 1 and (drafted := image.draft(None, (stored[0] // shrink, stored[1] // shrink))):
+        wanted = (max(1, stored[0] // shrink), max(1, stored[1] // shrink))
+        if shrink > 1 and (drafted := image.draft(None, wanted)):
             extent = drafted[1][2:]
     if isinstance(image, TiffImagePlugin.TiffImageFile) and int(image.tag_v2.get(_SUBFILE, 0)) & 1:
         raise ImageError("its first page is a preview, as in a camera's raw files: convert it to JPEG or PNG")
@@ -173,18 +181,18 @@ def _square(image: ImageFile.ImageFile, data: bytes, size: int, max_pixels: int)
     with _large_lock if stored[0] * stored[1] * per_pixel > LARGE else nullcontext():
         image.load()
         orientation, white = _orientation(image), white_of(image)
-        square = _cut(image, extent, size)
+        small = _resize(image, extent, (across, down), fit)
         image.close()  # frees its pixels before the next large image is decoded
-    return square, white, orientation
+    return small, white, orientation
 
 
-def _cut(image: Image.Image, extent: tuple[float, ...], size: int) -> Image.Image:
-    """Return the central square of the `extent` of an image, resized."""
+def _resize(image: Image.Image, extent: tuple[float, ...], size: tuple[int, int], fit: Fit) -> Image.Image:
+    """Return the `extent` of an image, or its central square, resized to `size`, which is (width, height)."""
     smooth = _smooth(image)
-    side = min(extent)
-    left, top = (extent[0] - side) / 2, (extent[1] - side) / 2
-    box = (left, top, min(left + side, smooth.width), min(top + side, smooth.height))
-    return smooth.resize((size, size), Image.Resampling.BICUBIC, box=box, reducing_gap=GAP)
+    width, height = (min(extent), min(extent)) if fit == "crop" else extent
+    left, top = (extent[0] - width) / 2, (extent[1] - height) / 2
+    box = (left, top, min(left + width, smooth.width), min(top + height, smooth.height))
+    return smooth.resize(size, Image.Resampling.BICUBIC, box=box, reducing_gap=GAP)
 
 
 def _memory(image: Image.Image, data: bytes, bands: int, shrink: int) -> int:

@@ -1,8 +1,9 @@
 """The packed data set: every readable image as one row of one array, and the split of each row.
 
 A packed folder contains `images.npy` (uint8, N×S×S×3, opened as a memory map), `index.csv` (row i describes
-images[i]), `broken.csv` (the excluded images with the reasons), `source.json` (a description of the source), and two
-files that save other stages from reading all pixels: `moments.npy` and `checksums.json`.
+images[i]), `broken.csv` (the excluded images with the reasons), `source.json` (a description of the source),
+`packing.json` (how images became squares), and two files that save other stages from reading all pixels: `moments.npy`
+and `checksums.json`.
 """
 
 import csv
@@ -16,9 +17,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from darkroom import spreadsheets
-from darkroom.foundations import files
+from darkroom import framing, spreadsheets
+from darkroom.foundations import files, naming
 from darkroom.foundations.errors import DarkroomError
+from darkroom.framing import Fit
 
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
@@ -69,13 +71,25 @@ class Packed:
     records: list[Record]
     broken: list[Broken]
     source: dict[str, Any]
+    fit: Fit = framing.DEFAULT
 
 
 def open_packed(folder: Path) -> Packed:
     """Open a packed folder; pixels are read from disk when they are accessed."""
     images, records = open_images(folder), read_index(folder)
     broken = [Broken(**row) for row in read_sheet(folder / "broken.csv")]
-    return Packed(images, records, broken, files.read_json(folder / "source.json"))
+    return Packed(images, records, broken, files.read_json(folder / "source.json"), read_fit(folder))
+
+
+def write_fit(folder: Path, fit: Fit) -> None:
+    """Write `packing.json`."""
+    files.write_json(folder / "packing.json", {"fit": fit})
+
+
+def read_fit(folder: Path) -> Fit:
+    """Return how the images of a packed folder became squares. Raises DarkroomError when this version cannot do it."""
+    path = folder / "packing.json"
+    return framing.read(files.read_json(path) if path.is_file() else {}, naming.shown(path))
 
 
 def open_images(folder: Path) -> npt.NDArray[np.uint8]:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from darkroom import candidate, images
+from darkroom.candidate import Card
 from darkroom.data import tree
 from darkroom.data.archives import archive, layout
 from darkroom.foundations import naming
@@ -77,7 +78,7 @@ def answer(predictor: Predictor, pictures: Iterator[tuple[str, Path | bytes | st
 
 
 def _answer(predictor: Predictor, share: Sequence[tuple[str, Path | bytes | str]], top_k: int) -> list[Answer]:
-    answers = predictor.answer([_decode(data, predictor.card.image_size) for _, data in share])
+    answers = predictor.answer([_decode(data, predictor.card) for _, data in share])
     return [
         Answer(name, [], error=found)
         if isinstance(found, str)
@@ -86,12 +87,13 @@ def _answer(predictor: Predictor, share: Sequence[tuple[str, Path | bytes | str]
     ]
 
 
-def _decode(data: Path | bytes | str, size: int) -> npt.NDArray[np.uint8] | str:
+def _decode(data: Path | bytes | str, card: Card) -> npt.NDArray[np.uint8] | str:
     """Return the pixels of an image, or why it cannot be decoded."""
     if isinstance(data, str):
         return data
     try:
-        return images.decode(data if isinstance(data, bytes) else data.read_bytes(), size).pixels
+        content = data if isinstance(data, bytes) else data.read_bytes()
+        return images.decode(content, card.image_size, fit=card.fit).pixels
     except images.ImageError as error:
         return str(error)
     except OSError as error:

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from darkroom.foundations import naming
 from darkroom.foundations.params import ONE_LINE, Section
+from darkroom.framing import Fit
 
 
 def _class_name(name: str) -> str:
@@ -103,5 +104,8 @@ class PackSettings(Section):
 
     image_size: Annotated[int, Field(ge=8, le=1024)] = 64
     """Side length in pixels of the squares that images are resized to."""
+    fit: Fit = "crop"
+    """How images become squares: `crop` keeps the central square; `pad` keeps the whole image, between bars of its mean
+    colour; `stretch` keeps it with other proportions. The served model does the same."""
     limit_per_class: Annotated[int, Field(ge=4)] | None = None
     """Largest number of images per class and split, for quick runs."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jinja2
 
+from darkroom import framing
 from darkroom.reporting import insights, sentences, wording
 from darkroom.reporting.facts import Facts
 from darkroom.reporting.numbering import Form, Numbering
@@ -99,6 +100,7 @@ def _environment() -> jinja2.Environment:
         wording.listing,
         wording.recipe,
         wording.text,
+        framing.framed,
     ):
         environment.filters[function.__name__] = function
     return environment

@@ -3,10 +3,9 @@
 import time
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
 from darkroom import images
+from darkroom.candidate import Card
+from darkroom.images import Decoded
 from darkroom.serving.settings import ServeSettings
 from darkroom.serving.uploads import MEGABYTE, Upload
 
@@ -29,50 +28,52 @@ class Failure:
     message: str
 
 
-Opened = npt.NDArray[np.uint8] | Failure | int
-"""Pixels of shape (S, S, 3), or a failure, or the number of pixels of an image that is decoded later."""
+Opened = Decoded | Failure | int
+"""An image, or a failure, or the number of pixels of an image that is decoded later."""
 
 
 class Decoder:
     """Decodes the images of one request and measures their CPU time, over all threads.
 
-    side: of the square that the model takes, in pixels.
+    card: of the model, for the side of the square that it takes, and for what of an image is in it.
     """
 
-    def __init__(self, side: int, limits: ServeSettings) -> None:
-        self.side, self.limits = side, limits
+    def __init__(self, card: Card, limits: ServeSettings) -> None:
+        self.card, self.limits = card, limits
         self.seconds = 0.0
         self.begin = time.monotonic()
 
-    def decode(self, upload: Upload, quick: bool, side: int | None = None) -> Opened:
-        """Return the pixels of an upload, or why there are none.
+    def decode(self, upload: Upload, quick: bool, shown: int | None = None) -> Opened:
+        """Return an upload as the model takes it, or why that is not possible.
 
-        quick: do not decode a large image, but return its number of pixels. side: of the square, in pixels; by default
-        the model's.
+        quick: do not decode a large image, but return its number of pixels. shown: return what the model sees for
+        people instead, in its own proportions, as a square with this side in pixels: cropped, or else padded.
         """
         if self.seconds > COST:
             return Failure(422, "too_costly", "these images take too long to decode: send fewer or smaller images")
         most = None if not quick else 0 if self.seconds > QUICK else QUICK_PIXELS
         start = time.thread_time()  # of this thread only: waiting for others does not count
         try:
-            return _decode(upload, side or self.side, self.limits, most)
+            return self._decode(upload, most, shown)
         finally:
             self.seconds += time.thread_time() - start
 
-
-def _decode(upload: Upload, side: int, limits: ServeSettings, most_pixels: int | None) -> Opened:
-    if len(upload.data) > limits.max_megabytes * MEGABYTE:
-        size = f"{len(upload.data) / MEGABYTE:.1f} MB"
-        reason = f"{size} is more than the {limits.max_megabytes:g} MB allowed: make the image smaller"
-        return Failure(413, "file_too_large", reason)
-    allowed = int(limits.max_megapixels * 1_000_000)
-    try:
+    def _decode(self, upload: Upload, most_pixels: int | None, shown: int | None) -> Opened:
+        limits, side, fit = self.limits, shown or self.card.image_size, self.card.fit
+        if shown and fit != "crop":
+            fit = "pad"
+        if len(upload.data) > limits.max_megabytes * MEGABYTE:
+            size = f"{len(upload.data) / MEGABYTE:.1f} MB"
+            reason = f"{size} is more than the {limits.max_megabytes:g} MB allowed: make the image smaller"
+            return Failure(413, "file_too_large", reason)
+        allowed = int(limits.max_megapixels * 1_000_000)
         try:
-            most = allowed if most_pixels is None else min(most_pixels, allowed)
-            return images.decode(upload.data, side, most).pixels
-        except images.TooManyPixelsError as error:
-            if most < error.pixels <= allowed:
-                return error.pixels
-            return images.decode(upload.data, side, allowed).pixels  # its error gives the limit
-    except images.ImageError as error:
-        return Failure(422, "invalid_image", str(error))
+            try:
+                most = allowed if most_pixels is None else min(most_pixels, allowed)
+                return images.decode(upload.data, side, most, fit=fit)
+            except images.TooManyPixelsError as error:
+                if most < error.pixels <= allowed:
+                    return error.pixels
+                return images.decode(upload.data, side, allowed, fit=fit)  # its error gives the limit
+        except images.ImageError as error:
+            return Failure(422, "invalid_image", str(error))

@@ -54,12 +54,12 @@ def answer_example(folder: Path, predictor: Predictor) -> list[float] | None:
             raise DarkroomError(f"{path} is missing: {REMEDY}")
         if example.label not in predictor.card.classes:
             raise DarkroomError(f"{path} shows {example.label!r}, which is not a class of the model: {REMEDY}")
-    side = predictor.card.image_size
+    side, fit = predictor.card.image_size, predictor.card.fit
     pixels = np.zeros((side, side, 3), np.uint8)
     if listed:
         path = folder / examples.FOLDER / listed[0].file
         try:
-            pixels = images.decode(path.read_bytes(), side).pixels
+            pixels = images.decode(path.read_bytes(), side, fit=fit).pixels
         except images.ImageError as error:
             raise DarkroomError(f"{path}: {error}: {REMEDY}") from None
     row = predictor.probabilities(pixels[np.newaxis])[0]

@@ -14,7 +14,8 @@ from typing import TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from darkroom import explaining, images
+from darkroom import explaining, framing, images
+from darkroom.images import Decoded
 from darkroom.predictor import Answer
 from darkroom.serving import integrity, served
 from darkroom.serving.decoding import Decoder, Failure, Opened
@@ -23,7 +24,7 @@ from darkroom.serving.uploads import RequestError, Upload
 
 Result = TypeVar("Result")
 SHOWN = (256, 768)
-"""Smallest and largest side in pixels of an explained image."""
+"""Smallest and largest side in pixels of an explained image: of its square, or its longer side if all of it is seen."""
 PIXELS = 25_000_000
 """Total pixels of larger images that are decoded at the same time, unless a single image has more."""
 
@@ -36,7 +37,8 @@ class Explanation:
     strongest: float
     """Largest change of the class's probability, 0 to 1, when a region is hidden."""
     png: bytes
-    """The image's central square at its original size (within `SHOWN`) with the heat map over it, above a scale."""
+    """What the model sees of the image, the central square or all of it, at its original size (within `SHOWN`) and
+    proportions, with the heat map over it, above a scale."""
 
 
 class Model:
@@ -63,7 +65,7 @@ class Model:
 
     def _decoder(self) -> Decoder:
         """Return what opens the images of one request."""
-        return Decoder(self.card.image_size, self.served.limits)
+        return Decoder(self.card, self.served.limits)
 
     @asynccontextmanager
     async def _in_time(self) -> AsyncIterator[None]:
@@ -90,7 +92,7 @@ class Model:
     async def open(self, upload: Upload) -> npt.NDArray[np.uint8]:
         """Return the pixels of an upload, shape (S, S, 3). Raises RequestError when it is not an image."""
         async with self._in_time():
-            return await self._open(upload, self._decoder())
+            return (await self._open(upload, self._decoder())).pixels
 
     async def explain(self, upload: Upload, label: str | None) -> Explanation:
         """Explain why an image is predicted as `label`, or as its most probable class.
@@ -99,25 +101,27 @@ class Model:
         """
         async with self._in_time():
             decoder = self._decoder()
-            pixels = await self._open(upload, decoder)
+            seen = await self._open(upload, decoder)
             least, largest = SHOWN
-            shown = await self._open(upload, decoder, min(max(images.shorter_side(upload.data), least), largest))
-            return await _run(self._explainer, self._explain, pixels, shown, label)
+            shorter, longer = images.sides(upload.data)
+            side = shorter if self.card.fit == "crop" else longer
+            shown = await self._open(upload, decoder, min(max(side, least), largest))
+            return await _run(self._explainer, self._explain, seen, shown, label)
 
-    async def _open(self, upload: Upload, decoder: Decoder, side: int | None = None) -> npt.NDArray[np.uint8]:
-        opened = await _run(self._pool, decoder.decode, upload, True, side)
+    async def _open(self, upload: Upload, decoder: Decoder, shown: int | None = None) -> Decoded:
+        opened = await _run(self._pool, decoder.decode, upload, True, shown)
         if isinstance(opened, int):
-            opened = await self._open_later(upload, opened, decoder, side)
+            opened = await self._open_later(upload, opened, decoder, shown)
         if isinstance(opened, Failure):
             raise RequestError(opened.status, opened.code, opened.message)
         return opened
 
     async def _open_later(
-        self, upload: Upload, size: int, decoder: Decoder, side: int | None = None
-    ) -> npt.NDArray[np.uint8] | Failure:
+        self, upload: Upload, size: int, decoder: Decoder, shown: int | None = None
+    ) -> Decoded | Failure:
         """Decode an upload of `size` pixels when it is admitted."""
         async with self._turns.turn(size, decoder.begin):
-            opened = await _run(self._slow, decoder.decode, upload, False, side)
+            opened = await _run(self._slow, decoder.decode, upload, False, shown)
         assert not isinstance(opened, int)
         return opened
 
@@ -149,7 +153,7 @@ class Model:
             await self._open_later(upload, item, decoder) if isinstance(item, int) else item
             for upload, item in zip(uploads, opened, strict=True)
         ]
-        return await _run(self._pool, self.predictor.answer, decoded)
+        return await _run(self._pool, self._predict, decoded)
 
     def _answer(
         self, uploads: Sequence[Upload], decoder: Decoder
@@ -157,15 +161,22 @@ class Model:
         """Return what the uploads are when opened, and the answers, which are None where some are left for later."""
         opened = [decoder.decode(upload, quick=True) for upload in uploads]
         decoded = [item for item in opened if not isinstance(item, int)]
-        return opened, self.predictor.answer(decoded) if len(decoded) == len(opened) else None
+        return opened, self._predict(decoded) if len(decoded) == len(opened) else None
 
-    def _explain(self, pixels: npt.NDArray[np.uint8], shown: npt.NDArray[np.uint8], label: str | None) -> Explanation:
+    def _predict(self, decoded: Sequence[Decoded | Failure]) -> list[Answer | Failure]:
+        return self.predictor.answer([item.pixels if isinstance(item, Decoded) else item for item in decoded])
+
+    def _explain(self, seen: Decoded, shown: Decoded, label: str | None) -> Explanation:
         if label is None:
-            label = self.card.classes[int(self.predictor.logits(pixels[np.newaxis]).argmax())]
-        found = explaining.occlusion(self.predictor, pixels, self.card.classes.index(label))
-        overlaid = explaining.overlay(shown, explaining.enlarge(found.heat, len(shown)))
+            label = self.card.classes[int(self.predictor.logits(seen.pixels[np.newaxis]).argmax())]
+        found = explaining.occlusion(self.predictor, seen.pixels, self.card.classes.index(label))
+        # Back from the model's square to the image: without bars, and in the image's proportions.
+        size, fit = (seen.width, seen.height), self.card.fit
+        heat = framing.content(*size, len(found.heat), fit).cut(found.heat)
+        picture = framing.content(*size, len(shown.pixels), "crop" if fit == "crop" else "pad").cut(shown.pixels)
+        overlaid = explaining.overlay(picture, explaining.enlarge(heat, (picture.shape[1], picture.shape[0])))
         file = io.BytesIO()
-        explaining.with_scale(overlaid, float(np.abs(found.heat).max())).save(file, "PNG")
+        explaining.with_scale(overlaid, float(np.abs(heat).max())).save(file, "PNG")
         return Explanation(label, found.strongest, file.getvalue())
 
 

@@ -126,7 +126,8 @@ def describe(specification: Json, version: str, limits: ServeSettings, classes: 
         "/explain": _post(
             "explain",
             "Show which regions of an image support a class",
-            "Returns a PNG of the image's central square, 256 to 768 pixels wide, above a colour scale. Hiding an "
+            "Returns a PNG of what the model sees of the image, above a colour scale: its central square, or the whole "
+            "image if the `fit` of the `card` in `/info` is not crop, 256 to 768 pixels on the longer side. Hiding an "
             "orange region makes `label` less probable, hiding a blue one more probable. By default, the most probable "
             "class is explained; the header `X-Label` contains it, percent-encoded. `X-Strongest` is the largest "
             "change of the probability, 0 to 1.",

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from darkroom import framing
 from darkroom.foundations import naming
 from darkroom.markdown import count, text
 from darkroom.packed import Broken, Packed, Record
@@ -23,7 +24,7 @@ def describe(packed: Packed, metrics: dict[str, Any]) -> str:
         f"resized to {size} × {size} pixels. {_balance(packed.records)} Source: {text(metrics['source'])}."
         + (f" Licence: {text(metrics['licence'])}." if metrics["licence"] else ""),
         f"{_sizes(packed.records)} All images were rotated according to their EXIF orientation, converted to sRGB, "
-        "composited on white where transparent, cropped to the central square and resized with an antialiased bicubic "
+        f"composited on white where transparent, {framing.framed(packed.fit)} and resized with an antialiased bicubic "
         "filter; animations are represented by their first frame.",
         _set_aside(packed.broken, metrics),
     ]

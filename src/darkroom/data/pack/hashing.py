@@ -10,7 +10,7 @@ _FREQUENCIES = 2 * np.cos(np.pi / (2 * SIDE) * np.outer(np.arange(LOW), 2 * np.a
 
 
 def perceptual_hash(pixels: npt.NDArray[np.uint8]) -> str:
-    """Return the 64-bit hash of uint8 RGB pixels, shape (S, S, 3), as 16 hexadecimal digits.
+    """Return the 64-bit hash of uint8 RGB pixels, shape (H, W, 3), as 16 hexadecimal digits.
 
     One bit for each of the 8×8 lowest frequencies of the grey 32×32 image: set if it is above their median (Christoph
     Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions, 2010, section 3.2.1). The result equals

@@ -15,9 +15,10 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from darkroom import images
+from darkroom import framing, images
 from darkroom.data.pack.hashing import perceptual_hash
 from darkroom.foundations.errors import DarkroomError
+from darkroom.framing import Fit
 
 FEW, LITTLE = 4_000, 16_000_000
 """Up to this many images and bytes, one process is faster than starting others, which takes half a second."""
@@ -43,7 +44,7 @@ Chunk = list[tuple[str, bytes | str]]
 
 
 def open_all(
-    members: Iterable[tuple[str, bytes | str]], size: int, workers: int | None = None
+    members: Iterable[tuple[str, bytes | str]], size: int, workers: int | None = None, fit: Fit = framing.DEFAULT
 ) -> Iterator[tuple[str, Opened]]:
     """Yield (name, opened) for each (name, bytes) of `members`, in input order, with pixels of shape (size, size, 3).
     If a member has a reason instead of bytes, the reason is passed on.
@@ -60,9 +61,9 @@ def open_all(
         chunks = chain(ahead, chunks)
         processes = processes if more else 1
     if processes > 1:
-        yield from _open_in_workers(chunks, size, processes)
+        yield from _open_in_workers(chunks, size, fit, processes)
     else:
-        yield from ((name, _open_one(data, size)) for chunk in chunks for name, data in chunk)
+        yield from ((name, _open_one(data, size, fit)) for chunk in chunks for name, data in chunk)
 
 
 def _chunks(members: Iterable[tuple[str, bytes | str]], most: int) -> Iterator[Chunk]:
@@ -91,7 +92,7 @@ def _read_ahead(chunks: Iterator[Chunk]) -> tuple[list[Chunk], bool]:
     return ahead, False
 
 
-def _open_in_workers(chunks: Iterator[Chunk], size: int, processes: int) -> Iterator[tuple[str, Opened]]:
+def _open_in_workers(chunks: Iterator[Chunk], size: int, fit: Fit, processes: int) -> Iterator[tuple[str, Opened]]:
     """Decode chunks in `processes` - 1 others and, while no result is ready, in this one."""
     # Spawned, not forked: a child of a threaded parent may deadlock, and every system has spawn.
     context = multiprocessing.get_context("spawn")
@@ -100,12 +101,12 @@ def _open_in_workers(chunks: Iterator[Chunk], size: int, processes: int) -> Iter
     try:
         while True:
             while _busy(waiting) < 2 * (processes - 1) and _has_room(waiting, size) and (chunk := next(chunks, None)):
-                waiting.append((chunk, pool.submit(_open_chunk, [data for _, data in chunk], size)))
+                waiting.append((chunk, pool.submit(_open_chunk, [data for _, data in chunk], size, fit)))
             if not waiting:
                 return
             if not waiting[0][1].done() and _has_room(waiting, size) and (chunk := next(chunks, None)):
                 waiting.append((chunk, Future()))
-                waiting[-1][1].set_result(_open_chunk([data for _, data in chunk], size))
+                waiting[-1][1].set_result(_open_chunk([data for _, data in chunk], size, fit))
             else:
                 chunk, future = waiting.popleft()
                 yield from ((name, opened) for (name, _), opened in zip(chunk, future.result(), strict=True))
@@ -135,19 +136,21 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _open_chunk(chunk: list[bytes | str], size: int) -> list[Opened]:
-    return [_open_one(data, size) for data in chunk]
+def _open_chunk(chunk: list[bytes | str], size: int, fit: Fit) -> list[Opened]:
+    return [_open_one(data, size, fit) for data in chunk]
 
 
-def _open_one(data: bytes | str, size: int) -> Opened:
+def _open_one(data: bytes | str, size: int, fit: Fit) -> Opened:
     if isinstance(data, str):
         return Opened(None, reason=data)
     try:
-        decoded = images.decode(data, size)
+        decoded = images.decode(data, size, fit=fit)
     except images.ImageError as error:
         return Opened(None, reason=str(error))
     digest = hashlib.sha256(data).hexdigest()
-    return Opened(decoded.pixels, decoded.width, decoded.height, digest, perceptual_hash(decoded.pixels))
+    # Without bars, which images of the same proportions have in common.
+    shown = framing.content(decoded.width, decoded.height, size, fit).cut(decoded.pixels)
+    return Opened(decoded.pixels, decoded.width, decoded.height, digest, perceptual_hash(shown))
 
 
 def _weight(chunk: Chunk) -> int:

@@ -14,7 +14,7 @@ from darkroom.data.archives import layout
 from darkroom.data.pack import opening
 from darkroom.data.pack.contents import open_contents
 from darkroom.data.settings import PackSettings
-from darkroom.packed import Broken, PixelSummary, Record
+from darkroom.packed import Broken, PixelSummary, Record, write_fit
 from darkroom.progress import progress
 
 
@@ -35,7 +35,7 @@ def pack(raw: Path, settings: PackSettings, out: Path, workers: int | None = Non
     summary = PixelSummary()
     with (out / "images.npy").open("wb") as file, progress("pack", len(items), "images") as advance:
         _write_header(file, len(items), settings.image_size)
-        for name, opened in opening.open_all(contents.read(by_name), settings.image_size, workers):
+        for name, opened in opening.open_all(contents.read(by_name), settings.image_size, workers, settings.fit):
             item = by_name[name]
             if opened.pixels is None:
                 broken.append(Broken(name, item.label, opened.reason))
@@ -55,6 +55,7 @@ def pack(raw: Path, settings: PackSettings, out: Path, workers: int | None = Non
     frames.write(out / "broken.csv", aside.sort_values("name", kind="stable", ignore_index=True))
     summary.write(out)
     shutil.copyfile(raw / "source.json", out / "source.json")
+    write_fit(out, settings.fit)
     return len(records), broken
 
 

@@ -10,6 +10,13 @@ const SHARES = {
   ece: "Expected calibration error",
 };
 
+// What the model sees of a picture.
+const SEEN = {
+  crop: "the central square",
+  pad: "the whole picture between bars of its mean colour",
+  stretch: "the whole picture, stretched to a square",
+};
+
 const element = (id) => document.getElementById(id);
 
 function build(tag, text, ...children) {
@@ -55,7 +62,7 @@ export function describe(info) {
   element("facts").append(
     list([
       ["Network", `${card.architecture}; ${count(card.parameters, "parameter", "parameters")}; ${info.precision}`],
-      ["Input", `the central square, ${card.image_size} × ${card.image_size} pixels`],
+      ["Input", `${SEEN[card.fit]}, ${card.image_size} × ${card.image_size} pixels`],
       ["Selected because", info.reason],
       ["Coverage", coverage],
       ["Out-of-distribution images", info.foreign?.text],

@@ -88,6 +88,7 @@ async function explain(card, file, label) {
     heat.alt = `Regions of ${file.name} that support ${label}`;
     const answer = await ask("explain", form);
     heat.src = URL.createObjectURL(await answer.blob());
+    fitOver(card.querySelector("img"), heat);
     card.querySelector(".thumb").append(heat);
     const strongest = Number(answer.headers.get("X-Strongest"));
     legend.replaceChildren("Orange regions support ", isolated(label), ", blue regions contradict it.");
@@ -99,6 +100,18 @@ async function explain(card, file, label) {
     legend.textContent = sentence(error.message);
   }
   button.disabled = false;
+}
+
+// If the model sees the whole picture, the thumbnail shows all of it. The heat map, which has a scale below, covers it
+// exactly.
+function fitOver(image, heat) {
+  const { naturalWidth: width, naturalHeight: height } = image;
+  if ((state.info?.card.fit ?? "crop") === "crop" || !width) return;
+  const longer = Math.max(width, height);
+  heat.style.width = `${100 * width / longer}%`;
+  heat.style.height = `${100 * height / longer}%`;
+  heat.style.margin = "auto";
+  heat.style.objectFit = "cover";
 }
 
 // A class name inside a sentence, isolated so that right-to-left text in it does not reorder the rest.
@@ -251,6 +264,7 @@ element("clear").addEventListener("click", () => {
 try {
   state.info = await (await ask("info")).json();
   describe(state.info);
+  document.body.dataset.fit = state.info.card.fit;
   showExamples(state.info.examples);
 } catch (error) {
   element("about").textContent = sentence(error.message);

@@ -217,6 +217,7 @@ def _card(plan: Plan, start: Start, context: Context, done: Done) -> Card:
         architecture=start.architecture,
         classes=context.split.classes,
         image_size=context.training.size,
+        fit=packed.read_fit(job.packed),
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         data=context.fingerprint,
         training={**(_recipe(job, plan) if start.epochs else _probe_recipe(job)), "seed": job.seed, **start.facts},
