@@ -1,7 +1,7 @@
 """Split the packed images into train, validation and test.
 
 python stages split --dataset digits --packed data/packed --test-images data/test_images.json
-    --out data/split.csv --copies data/copies.csv --metrics metrics/data.json
+    --out data/split.csv --copies data/copies.csv --metrics metrics/data.json --counts metrics/images.json
 """
 
 import argparse
@@ -32,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--test-images", type=Path, required=True, help="file that keeps them between runs")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--copies", type=Path, required=True)
-    parser.add_argument("--metrics", type=Path, required=True)
+    parser.add_argument("--metrics", type=Path, required=True, help="all facts about the data")
+    parser.add_argument("--counts", type=Path, help="the few that `dvc metrics diff` compares")
     arguments = parser.parse_args(argv)
     settings = params.load(arguments.params, SplitSettings, f"datasets.{arguments.dataset}.split")
     seed = params.load(arguments.params, int, "seed")
@@ -50,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     frames.write(arguments.copies, summary.list_copies(packed, copies, division))
     metrics = summary.summarise(packed, copies, division, arguments.packed, arguments.out)
     files.write_json(arguments.metrics, metrics)
+    if arguments.counts:
+        files.write_json(arguments.counts, {name: metrics[name] for name in summary.COMPARED})
     # Last, so that the previous test images are still known if anything fails.
     holdout.write(arguments.test_images, terms, held, packed.records, division)
     print(", ".join(f"{metrics[split]:,} {split}" for split in ("train", "validation", "test")))

@@ -280,15 +280,22 @@ def test_git_without_an_author_or_a_commit_or_a_repository(place, monkeypatch):
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     for name in ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL"):
         monkeypatch.delenv(name, raising=False)
-    status, _, remedy = found(project.git, "git author")
+    status, _, remedy = found(project.repository, "git author")
     assert (status, remedy) == ("warning", "git config user.name NAME && git config user.email ADDRESS")
     commit("config", "user.name", "a")
     commit("config", "user.email", "a@b")
-    assert [each.status for each in project.git()] == ["ok"]
+    assert [each.status for each in project.repository()] == ["ok"]
     commit("checkout", "--quiet", "--orphan", "empty")
-    assert found(project.git, "git")[:2] == ("error", "the repository has no commit yet")
+    assert found(project.repository, "git")[:2] == ("error", "the repository has no commit yet")
     monkeypatch.setenv("GIT_DIR", str(place / "nothing"))
-    assert "is not in a git repository" in found(project.git, "git")[1]
+    assert "is not a git repository" in found(project.repository, "git")[1]
+
+
+@pytest.mark.parametrize(("dataset", "command"), [("digits", "make run"), ("folder", "dvc repro"), ("[", "make run")])
+def test_the_next_command_is_that_of_the_readme_or_of_init(place, dataset, command):
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    project.PARAMS.write_text(text.replace("dataset: digits", f"dataset: {dataset}"), encoding="utf-8")
+    assert doctor.text([ok("git", "fine")], None, colour=False).endswith(f"\nEverything is ready: {command}")
 
 
 def test_invalid_parameters_are_a_line(place):

@@ -1,6 +1,7 @@
 import re
 
 import pytest
+from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
 
 from darkroom.commands.editing import edit
@@ -32,6 +33,28 @@ def test_one_value_changes_one_line():
     ]
 
 
+@pytest.mark.parametrize(
+    ("override", "old", "new"),
+    [
+        ("seed=1", "seed: 0 ", "seed: 1 "),
+        ("dataset=folder", "dataset: digits   #", "dataset: folder   #"),
+        ("scratch.resnet9.learning_rate=0.2", "32\n    optimizer: sgd\n    learning_rate: 0.1",
+         "32\n    optimizer: sgd\n    learning_rate: 0.2"),
+        ("datasets.animals10.pack.image_size=96", "{image_size: 64, limit_per_class: null}  #",
+         "{image_size: 96, limit_per_class: null}  #"),
+        ("gate.minimum=0.95", "minimum:          #", "minimum: 0.95     #"),
+        ("report.title=Pets", "title: ''", "title: Pets"),
+        ("serve.log=null", "", ""),
+        ("baseline.strengths=[1.0]", "  - 0.1\n  - 1.0\n  - 10.0\n", "  - 1.0\n"),
+    ],
+)  # fmt: skip
+def test_dvc_changes_only_the_value_that_it_sets(tmp_path, override, old, new):
+    path = tmp_path / "params.yaml"
+    path.write_text(PARAMS, encoding="utf-8")
+    apply_overrides(path, [override])  # what `dvc exp run -S` does
+    assert path.read_text(encoding="utf-8") == PARAMS.replace(old, new)
+
+
 TEXT = """\
 # The head.
 
@@ -55,7 +78,7 @@ last: 3   # the end
         ({"last": 4}, "last: 3   #", "last: 4   #"),
         ({"first.two.a": 5}, "{a: 1, b: 2}   #", "{a: 5, b: 2}   #"),
         ({"first.two.e": None}, "b: 2}   #", "b: 2, e: null}   #"),
-        ({"last": None}, "last: 3   #", "last: null   #"),
+        ({"last": None}, "last: 3   #", "last:    #"),
         ({"first.zero": "a b"}, "  one: 1", "  zero: a b\n  one: 1"),
         ({"first.more": {"x": 1, "y": {"z": 2}}}, "  one: 1", "  more:\n    x: 1\n    y: {z: 2}\n  one: 1"),
     ],

@@ -1,5 +1,6 @@
 import builtins
 import io
+import re
 import shutil
 import sys
 from contextlib import nullcontext
@@ -15,7 +16,7 @@ from ruamel.yaml import YAML
 from darkroom import fetching, packed, schema
 from darkroom.commands import init, main, proposal
 from darkroom.data.archives.origin import Origin, write_origin
-from darkroom.data.pack import packing
+from darkroom.data.pack import contents, packing
 from darkroom.data.settings import FolderSource, PackSettings, SplitSettings
 from darkroom.data.sources import folder
 from darkroom.data.split import duplicates, holdout, splitting
@@ -93,7 +94,7 @@ def test_init_tells_what_it_found_and_fits_the_parameters_to_it(place, capsys):
         "excluded: 2 with a copy in another class",
         "2 images have a copy in another class and are excluded: cat/000.png, dog/stolen.png",
         "Classes with fewer than 30 images, so unreliable: cat (27), dog (14)",
-        "2 cannot be read and are excluded:\n  dog/[bold]cut[/bold].jpg: damaged image",
+        "2 images cannot be read and are excluded:\n  dog/[bold]cut[/bold].jpg: damaged image",
         "dog/raw.heic: not a supported image (JPEG, PNG",
         "the largest class has 1.9 times the images of the smallest",
         "-dataset: digits   # one entry of datasets\n+dataset: folder   # one entry of datasets",
@@ -176,6 +177,99 @@ def test_init_says_where_each_split_comes_from_and_why_pictures_are_in_none(plac
     ):
         assert part in printed
     assert "cannot be read" not in printed
+
+
+def test_one_image_is_not_several(place, capsys):
+    members = {f"{label}/{n}.png": encode(pixels(n + ord(label), 12)) for label in "ab" for n in range(4)}
+    members |= {"a/again.png": members["a/0.png"], "b/damaged.png": b"x", "a/more.zip": b"x", "a/notes.txt": b"x"}
+    members["b/stolen.png"] = encode(LARGE[:12, :12])
+    members["a/stolen.png"] = members["b/stolen.png"]
+    main.run(["init", str(write_folder(place / "photos", members)), "--yes"])
+    printed = capsys.readouterr().out
+    assert "Shorter side: 12 pixels\n" in printed
+    assert "1 image cannot be read and is excluded:" in printed
+    assert "1 nested archive, which is not opened (a/more.zip)" in printed
+    assert "ignored 1 file in class folders" in printed
+    assert not re.search(
+        r"\b1 (images|files|classes|copies|pixels)\b|\b([02-9]|\d\d+) (image|file|class|copy|pixel)\b", printed
+    )
+
+
+def test_a_folder_without_labels_becomes_a_class_only_if_the_parameters_say_so(place, capsys):
+    photos = write_folder(place / "photos", class_folders({"cat": 4, "dog": 4, "to_label": 5}))
+    main.run(["init", str(photos), "--yes"])
+    printed = capsys.readouterr().out
+    assert "8 images in 2 classes" in printed
+    assert "will be ignored: 5 in to_label; its name says so. If it is a class, add to_label: to_label to" in printed
+    settings = schema.load(place / "params.yaml").datasets["folder"].source
+    raw = place / "raw"
+    raw.mkdir()
+    write_origin(raw, folder.fetch(settings, Path("inbox"), Path("downloads"), raw))
+    assert {item.label for item in contents.open_contents(raw).items} == {"cat", "dog"}
+
+    text = (place / "params.yaml").read_text()
+    (place / "params.yaml").write_text(text.replace("classes: {}", "classes: {to_label: mixed}", 1))
+    capsys.readouterr()
+    main.run(["init", str(photos), "--yes"])
+    assert "13 images in 3 classes" in capsys.readouterr().out
+    settings = schema.load(place / "params.yaml").datasets["folder"].source
+    assert settings.classes == {"to_label": "mixed"}
+    write_origin(raw, folder.fetch(settings, Path("inbox"), Path("downloads"), raw))
+    assert {item.label for item in contents.open_contents(raw).items} == {"cat", "dog", "mixed"}
+
+
+def flat(values, start=""):
+    """Return dotted key -> value."""
+    parts = (
+        flat(value, f"{start}{key}.") if isinstance(value, dict) else {start + key: value}
+        for key, value in values.items()
+    )
+    return {key: value for part in parts for key, value in part.items()}
+
+
+def run_init(place, capsys, *arguments):
+    """Run `init`; return the dotted keys that changed, and the table of reasons."""
+    path = place / "params.yaml"
+    before, _ = flat(YAML(typ="safe").load(path)), capsys.readouterr()
+    main.run(["init", *map(str, arguments), "--yes"])
+    after = flat(YAML(typ="safe").load(path))
+    reasons = capsys.readouterr().out.partition("with reasons:")[2].partition("\n@@")[0]
+    return {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}, reasons
+
+
+def test_every_value_that_init_changes_has_a_reason(place, capsys):
+    shutil.copyfile(ROOT / "params.yaml", place / "params.yaml")
+    uneven = {"cat": 4, "dog": 12}
+    small = write_folder(place / "small", class_folders(uneven))
+    even = write_folder(place / "even", class_folders({"left": 8, "right": 8}))
+    large = {name: encode(pixels(n, 120, 110)) for n, name in enumerate(class_folders(uneven))}
+    large = write_folder(place / "large", large)
+    seen = set()
+    for arguments in (
+        [small],
+        [large],
+        [large, "--offline"],
+        [even],
+        [small, "--name", "mine"],
+        [large, "--name", "mine"],
+        [even, "--name", "mine"],
+    ):
+        changed, reasons = run_init(place, capsys, *arguments)
+        seen |= changed
+        for key in changed:
+            section, name, *_ = [*key.split("."), ""]
+            words = {"source": "path", "split": "split"}.get(
+                key.split(".")[2] if key.count(".") > 2 else "", key.split(".")[-1]
+            )
+            if section in ("scratch", "zoo", "transfer"):
+                words = rf"(no other networks|(no|scratch|transfer) {name})"
+            assert re.search(rf"^ *{words}\b", reasons, re.MULTILINE), f"{arguments}: no reason for {key} in\n{reasons}"
+    wanted = {
+        "dataset",
+        "select.folds",
+        *(f"datasets.folder.{key}" for key in ("source.path", "augment.flip", "augment.shift")),
+    }
+    assert wanted | {"datasets.mine.split.test", "datasets.folder.training.balance"} <= seen
 
 
 @pytest.mark.parametrize("grow", ["train", "all"])

@@ -169,13 +169,96 @@ def test_beside_one_split_only_a_telling_name_is_left_out():
         layout.arrange([*names, "owl/1.png"], "photos")
 
 
+SETS = {
+    "class folders": [f"{label}/1.png" for label in ("cat", "dog")],
+    "in one folder": [f"photos/{label}/1.png" for label in ("cat", "dog")],
+    "splits": [f"{split}/{label}/1.png" for split in ("train", "test") for label in ("cat", "dog")],
+}
+UNLABELLED = [
+    *(
+        "unlabelled",
+        "Unlabeled",
+        "un-labelled images",
+        "predict",
+        "my_predictions",
+        "to_label",
+        "toLabel",
+        "to be labelled",
+    ),
+    *(
+        "unsorted",
+        "UNSORTED-2024",
+        "to sort",
+        "to_classify",
+        "unclassified",
+        "not yet/unannotated",
+        "no_label",
+        "submission",
+    ),
+]
+
+
+@pytest.mark.parametrize("names", SETS.values(), ids=list(SETS))
+@pytest.mark.parametrize("beside", UNLABELLED)
+def test_a_folder_whose_name_says_that_it_has_no_class_is_named_and_left_out(names, beside):
+    inside = "photos/" * names[0].startswith("photos")
+    found = layout.arrange([*names, *(f"{inside}{beside}/{number}.png" for number in range(7))], "set")
+    assert {item.label for item in found.items} == {"cat", "dog"}
+    assert [item.name for item in found.set_aside] == [f"{inside}{beside}/{number}.png" for number in range(7)]
+    (warning,) = found.warnings
+    assert warning.startswith(f"set: 7 images are not in a class folder and will be ignored: 7 in {inside}{beside}")
+    name = beside.rpartition("/")[2]
+    override = f"; its name says so. If it is a class, add {name}: {name} to source.classes in params.yaml"
+    assert warning.endswith(override) is not names[0].startswith("train"), "beside splits nothing is a class"
+
+
+@pytest.mark.parametrize("names", SETS.values(), ids=list(SETS))
+@pytest.mark.parametrize(
+    "name", ["predator", "unknown", "label", "sorted", "Tomato", "together", "unpredictable", "pre"]
+)
+def test_a_class_whose_name_only_resembles_that_stays_a_class(names, name):
+    more = [path.replace("cat", name) for path in names if "cat" in path]
+    assert {item.label for item in layout.arrange([*names, *more], "set").items} == {"cat", "dog", name}
+
+
+def test_a_folder_without_labels_is_found_outside_of_what_holds_the_classes():
+    found = layout.arrange(["all/cat/1.png", "all/dog/1.png", "to_label/1.png", "to_label/2024/1.png"], "set")
+    assert [(item.name, item.label) for item in found.items] == [("all/cat/1.png", "cat"), ("all/dog/1.png", "dog")]
+    assert str(layout.class_folder(["all/cat/1.png", "all/dog/1.png", "to_label/a/1.png"], "set")) == "all"
+
+
+def test_folders_without_labels_inside_a_split_are_no_class_and_an_empty_one_is_no_error():
+    names = [*SETS["splits"], "train/unsorted/1.png", "test/to_label/1.png", "unlabelled/", "train/pred/"]
+    found = layout.arrange(names, "set")
+    assert {item.label for item in found.items} == {"cat", "dog"}
+    assert found.warnings == [
+        "set: 2 images are not in a class folder and will be ignored: 1 in test/to_label, 1 in train/unsorted; their "
+        "names say so. If they are classes, add to_label: to_label, unsorted: unsorted to source.classes in params.yaml"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "classes", "expected"),
+    [
+        (["cat/1.png", "dog/1.png", "unsorted/1.png"], {"unsorted": "mixed"}, {"cat", "dog", "unsorted"}),
+        (["cat/1.png", "dog/1.png", "unsorted/1.png"], {"cat": "kitten"}, {"cat", "dog"}),
+        (["sorted/1.png", "unsorted/1.png"], {}, {"sorted", "unsorted"}),
+        (["to_label/cat/1.png", "to_label/dog/1.png"], {}, {"cat", "dog"}),
+        (["cat/1.png", "dog/1.png", "unsorted/cat/1.png"], {}, {"cat", "dog", "unsorted"}),
+    ],
+    ids=["listed", "another listed", "too few others", "around all", "a class inside"],
+)
+def test_what_may_be_a_class_after_all_stays_one(names, classes, expected):
+    assert {item.label for item in layout.arrange(names, "set", classes).items} == expected
+
+
 def test_an_archive_inside_is_named():
     with pytest.raises(
         DarkroomError, match=r"set\.zip contains no images, only a/inner\.ZIP, and nested archives are not"
     ):
         layout.arrange(["a/inner.ZIP", "read.me"], "set.zip")
     assert layout.arrange(["cat/1.png", "dog/1.png", "more.tar.gz"], "set.zip").warnings == [
-        "set.zip contains the archive more.tar.gz; it is not opened: unpack what belongs to the data set"
+        "set.zip contains 1 nested archive, which is not opened (more.tar.gz): unpack what belongs to the data set"
     ]
 
 

@@ -65,7 +65,7 @@ def test_what_would_run_the_library_of_another_checkout_is_refused(other, comman
     *_, line = result.stdout.splitlines()
     assert "Traceback" not in result.stdout
     assert line.startswith(f"error: {other} is a separate checkout, and this would run the library in {ROOT}")
-    assert "python stages NAME" in line
+    assert line.index("run `make env` there") < line.index("python stages NAME") < line.index("PYTHONPATH=src")
 
 
 def test_an_unknown_stage_is_refused(other):

@@ -10,6 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from darkroom.candidate import Predictions, read_predictions, write_predictions
+from darkroom.data.split import summary
 from darkroom.foundations import files
 from stages import cost, robustness
 from tests import factories
@@ -24,8 +25,16 @@ def call(folder: Path, *command: str) -> str:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
 
 
+def write_counts(top: Path, **more: object) -> None:
+    """Write the counts as the stage split does; `more` replaces facts about the data."""
+    data = {**files.read_json(top / "metrics" / "data.json"), **more}
+    files.write_json(top / "metrics" / "data.json", data)
+    files.write_json(top / "metrics" / "images.json", {name: data[name] for name in summary.COMPARED})
+
+
 def run_stages(top: Path) -> None:
     """Run the stages that write metrics after training."""
+    write_counts(top)
     evaluate(top)
     places = {name: top / place for name, place in {"params": "params.yaml", "candidates": "models/candidates"}.items()}
     evaluated = {
@@ -73,9 +82,22 @@ def test_a_change_of_every_network_prints_few_rows_all_worth_reading(project):
     for row in rows:
         assert row[-1] not in ("0.0", "-0.0"), row
     shown = json.loads(call(project, sys.executable, "-m", "dvc", "metrics", "diff", "--json", "--all"))
-    leaves = [key for path, keys in shown.items() if path != "metrics/data.json" for key in keys]
+    leaves = [key for path, keys in shown.items() if path != "metrics/images.json" for key in keys]
     assert len(leaves) <= MOST
+    assert "metrics/data.json" not in shown
     assert not any("seconds" in key.removesuffix("milliseconds") for key in leaves)
+
+
+def test_added_images_are_a_few_more_rows_and_no_hash(project):
+    """Uses the networks of the test above, which all differ from the commit."""
+    data = files.read_json(project / "metrics" / "data.json")
+    counts = {"images": data["images"] + 10, "train": data["train"] + 8, "validation": data["validation"] + 2}
+    write_counts(project, **counts, hash="0" * 64, test_hash="1" * 64, title="Other", per_class={})
+    printed = call(project, sys.executable, "-m", "dvc", "metrics", "diff").strip().splitlines()
+    rows = [line.split() for line in printed[1:]]
+    assert 11 <= len(rows) <= MOST, "\n".join(printed)
+    assert {row[1] for row in rows if row[0].endswith("images.json")} == set(counts)
+    assert max(map(len, printed)) <= 120
 
 
 def test_another_processors_rounding_does_not_show(project):

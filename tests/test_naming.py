@@ -63,3 +63,17 @@ def test_a_list_ends_after_some_names():
     assert naming.listed([]) == ""
     assert naming.listed(["a", "b\n"]) == "a, b\\n"
     assert naming.listed([str(number) for number in range(1200)], most=2) == "0, 1 and 1,198 more"
+
+
+def test_one_is_not_several():
+    assert [naming.count(number, "image") for number in (0, 1, 2, 1797)] == [
+        "0 images",
+        "1 image",
+        "2 images",
+        "1,797 images",
+    ]
+    assert naming.count(1, "image is", "images are") == "1 image is"
+    assert naming.count(2, "copy", "copies") == "2 copies"
+    assert naming.span(225, 225, "pixel") == "225 pixels"
+    assert naming.span(1, 1, "pixel") == "1 pixel"
+    assert naming.span(1, 1225, "pixel") == "1 to 1,225 pixels"

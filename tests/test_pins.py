@@ -72,4 +72,4 @@ def test_the_base_image_is_pinned_by_digest():
     docker = YAML(typ="safe").load(ROOT / "bentofile.yaml")["docker"]
     image = re.fullmatch(r"python:(\d+\.\d+)\.\d+-slim-\w+@sha256:[0-9a-f]{64}", docker["base_image"])
     assert image
-    assert image[1] == docker["python_version"], "uv would fetch a Python of its own into the image"
+    assert "python_version" not in docker, "BentoML warns at each start; the version comes from the image's name"

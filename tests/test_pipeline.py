@@ -102,7 +102,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_everything_is_there(place):
     for name in (
         "reports/report.html", "reports/report.pdf", "reports/report.md", "reports/slides.pptx",
-        "metrics/data.json", "metrics/evaluation.json", "plots/confusion.csv", "plots/learning_curves.csv",
+        "metrics/data.json", "metrics/images.json", "metrics/evaluation.json", "plots/confusion.csv",
+        "plots/learning_curves.csv",
         "plots/data/samples.png", "plots/evaluation/confusion.png", "metrics/robustness.json", "metrics/cost.json",
         "plots/tables/slices.csv", "plots/robustness/robustness.png", "plots/explanations/explanations.png",
         "plots/cost/cost.png", "models/served/model.onnx", "models/served/model_card.md", "dist/darkroom.bento",

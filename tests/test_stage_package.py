@@ -73,6 +73,15 @@ def test_the_image_is_small_runs_as_a_user_and_finds_what_it_copies(project: Pat
     assert (bento_folder / entry).read_text(encoding="utf-8").startswith("#!")
     manifest = YAML(typ="safe").load(bento_folder / "bento.yaml")
     assert manifest["image"]["commands"] == []
+    assert manifest["image"]["python_version"] == "3.12"
+
+
+def test_no_file_is_executable_because_dvc_would_report_it_as_modified_after_each_checkout(project: Path) -> None:
+    bento_folder = project / "dist" / "darkroom.bento"
+    modes = {(path.is_dir(), path.stat().st_mode & 0o777) for path in [bento_folder, *bento_folder.rglob("*")]}
+    assert modes == {(True, 0o755), (False, 0o644)}
+    text = (bento_folder / "env" / "docker" / "Dockerfile").read_text(encoding="utf-8")
+    assert "RUN chmod +x /home/bentoml/bento/env/docker/entrypoint.sh" in text
 
 
 def test_the_bento_says_what_it_is_and_how_to_run_it(project: Path) -> None:

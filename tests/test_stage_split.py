@@ -82,7 +82,18 @@ def run(top):
     common = ["--params", f"{top}/params.yaml", "--dataset", "mine"]
     pack.main([*common, "--raw", f"{top}/raw", "--out", f"{top}/packed"])
     outputs = ["--test-images", f"{top}/test_images.json", "--out", f"{top}/split.csv", "--copies", f"{top}/copies.csv"]
-    split.main([*common, "--packed", f"{top}/packed", *outputs, "--metrics", f"{top}/data.json"])
+    split.main(
+        [
+            *common,
+            "--packed",
+            f"{top}/packed",
+            *outputs,
+            "--metrics",
+            f"{top}/data.json",
+            "--counts",
+            f"{top}/images.json",
+        ]
+    )
 
 
 def test_every_planted_copy_is_found_and_nothing_else(planted):

@@ -1,13 +1,9 @@
-"""Counts with nouns, and text escaped for Markdown, for all packages that write parts of the report."""
+"""Text escaped for Markdown, and counts with nouns, for all packages that write parts of the report."""
 
 import re
 
 from darkroom.foundations import naming
-
-
-def count(number: int, noun: str, plural: str = "") -> str:
-    """Return "1 image" or "1,797 images"; `plural` is for irregular nouns."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+from darkroom.foundations.naming import count as count
 
 
 def text(value: object) -> str:

@@ -1,7 +1,8 @@
 """The commit at which results were produced, and the tracked files that differ from it."""
 
-import subprocess
 from pathlib import Path
+
+from darkroom import git
 
 INPUTS = ("src", "stages", "params.yaml", "dvc.yaml", "requirements.txt")
 """What determines the results, apart from the data."""
@@ -11,32 +12,29 @@ RESULTS = ("metrics", "plots")
 
 def commit() -> str:
     """Return the current commit, or an empty string if there is none."""
-    return _git("rev-parse", "HEAD")
+    return git.attempt("rev-parse", "--verify", "HEAD") or ""
 
 
 def changed() -> list[str]:
     """Return the files that determine the results and differ from the commit."""
-    return _changed("--", *INPUTS)
+    return _changed(*INPUTS, untracked=True)
 
 
 def remade() -> list[str]:
     """Return the tracked results that differ from the commit."""
-    return _changed("--untracked-files=no", "--", *RESULTS)
+    return _changed(*RESULTS)
 
 
 def committed(path: Path) -> str:
     """Return the text of a file in this folder at the last commit, or an empty string if it has none."""
-    return _git("show", f"HEAD:./{path.as_posix()}")
-
-
-def _changed(*arguments: str) -> list[str]:
-    return [line[3:] for line in _git("status", "--porcelain", *arguments).splitlines()]
-
-
-def _git(*arguments: str) -> str:
-    """Return the output of git, or an empty string if there is no git or no repository."""
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, encoding="utf-8", check=False)
-    except OSError:
+        return git.read("HEAD", path.as_posix()) or ""
+    except git.GitError:
         return ""
-    return done.stdout.rstrip() if done.returncode == 0 else ""
+
+
+def _changed(*paths: str, untracked: bool = False) -> list[str]:
+    try:
+        return git.changed(*paths, untracked=untracked)
+    except git.GitError:
+        return []

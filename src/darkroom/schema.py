@@ -1,11 +1,11 @@
 """The whole of `params.yaml`: its sections, validation across sections, and its JSON schema."""
 
-import subprocess
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
+from darkroom import git
 from darkroom.commands.settings import GateSettings
 from darkroom.data.settings import PackSettings, Source, SplitSettings
 from darkroom.evaluation.settings import RobustnessSettings, SelectSettings
@@ -113,12 +113,10 @@ def how_to_undo(path: Path) -> str:
 
     `dvc exp run -S` edits the file and does not restore it when the run fails.
     """
-    command = ["git", "status", "--porcelain", "--untracked-files=no", "--", path.name]
     try:
-        found = subprocess.run(command, cwd=path.parent, capture_output=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    if found.returncode or not found.stdout:
+        if not git.changed(path.name, folder=path.parent):
+            return ""
+    except git.GitError:
         return ""
     name = naming.shown(path)
     return (

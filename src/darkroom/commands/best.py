@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from darkroom import git
 from darkroom.commands import dvc_internals, ranking
 from darkroom.commands.ranking import METRICS, Experiment, Row, Validation, ValidationMetric
 from darkroom.commands.review import revisions
@@ -77,10 +78,9 @@ def apply(found: Ranking) -> str:
     name = naming.shown(winner.name)
     if winner.is_commit:
         return f"{name} is a commit, not an experiment: nothing is applied."
-    if changed := revisions.git("status", "--porcelain", "--untracked-files=no").splitlines():
+    if changed := git.changed():
         raise DarkroomError(
-            f"{naming.listed([line[3:] for line in changed], most=5)} have uncommitted changes: commit or stash them "
-            f"before {name} is applied"
+            f"{naming.listed(changed, most=5)} have uncommitted changes: commit or stash them before {name} is applied"
         )
     with dvc_internals.repository(f"DVC cannot apply {name}") as repo:
         repo.experiments.apply(winner.name)
@@ -98,7 +98,7 @@ def _experiments(commits: int) -> dict[Experiment, dict[str, Any]]:
         if row["rev"] == "workspace" or row["State"] in ("Queued", "Running", "Failed"):
             continue
         is_commit = row["typ"] == "baseline"
-        commit = revisions.git("rev-parse", "--verify", "--end-of-options", f"{row['rev']}^{{commit}}").strip()
+        commit = git.commit(row["rev"])
         found[Experiment(str(row["Experiment"] or row["rev"]), commit, is_commit)] = row
     if all(experiment.is_commit for experiment in found):
         raise DarkroomError("there are no finished experiments of the last commit: run some with `dvc exp run -S …`")
@@ -128,7 +128,7 @@ def _by_validation(experiments: Sequence[Experiment], metric: str | None) -> Ran
     chosen: ValidationMetric = next((name for name in METRICS if name == metric), found[next(iter(found))].selected_by)
     rows = ranking.on_validation(found, chosen)
     images = len(found[rows[0].experiment].labels)
-    remarks = _remarks(rows, f"on {images:,} validation images", skipped)
+    remarks = _remarks(rows, f"on {naming.count(images, 'validation image')}", skipped)
     if any(row.standing == "not comparable" for row in rows):
         remarks.append("Not comparable: experiments with another split than the best.")
     return Ranking(f"validation {NAMES[chosen]}", rows, skipped, remarks)

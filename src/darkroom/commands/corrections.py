@@ -119,9 +119,9 @@ def _words(target: Path, copied: Counter[str], there: int, refused: list[str]) -
     lines = []
     if copied:
         listed = naming.listed([f"{label} {count:,}" for label, count in sorted(copied.items())])
-        lines.append(f"{copied.total():,} images copied to {naming.shown(target)}: {listed}")
+        lines.append(f"{naming.count(copied.total(), 'image')} copied to {naming.shown(target)}: {listed}")
     if there:
-        lines.append(f"{there:,} are already there")
+        lines.append(f"{naming.count(there, 'is', 'are')} already there")
     if refused:
         lines.append(f"{len(refused):,} skipped:")
         lines += [f"  {words}" for words in refused[:SHOWN]]

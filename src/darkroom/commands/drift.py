@@ -57,8 +57,9 @@ def drift(log: Path, model: Path, *, as_json: bool) -> None:
 def _show_counts(found: Entries, reference: Reference, version: str, console: Console) -> None:
     when = f", {naming.escape(found.first[:16])} to {naming.escape(found.last[:16])}" if found.first else ""
     total = sum(reference.labels)
+    predictions = naming.count(len(found.answers), "prediction")
     console.print(
-        f"{len(found.answers):,} predictions of {naming.shown(version)}{when}, compared with {total:,} on validation",
+        f"{predictions} of {naming.shown(version)}{when}, compared with {total:,} on validation",
         soft_wrap=True,
     )
     left_out = [
@@ -131,7 +132,7 @@ def _show_classes(found: Entries, reference: Reference, classes: Sequence[str], 
     console.print()
     console.print(table)
     if len(classes) > MOST_CLASSES:
-        console.print(f"and {len(classes) - MOST_CLASSES:,} classes with smaller changes")
+        console.print(f"and {naming.count(len(classes) - MOST_CLASSES, 'class', 'classes')} with smaller changes")
 
 
 def _shares(counts: Counts) -> Any:

@@ -1,6 +1,7 @@
 """Edits of a YAML file that preserve all other values, their order and the comments.
 
-ruamel.yaml may normalise the layout: indents, spaces inside braces, columns of comments.
+ruamel.yaml may normalise the layout: indents, spaces inside braces, columns of comments. DVC writes with it too, so
+`dvc exp run -S` and `darkroom init` leave the same layout: nothing for null, and lists with one item per line.
 """
 
 import io
@@ -10,18 +11,6 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
-from ruamel.yaml.nodes import ScalarNode
-from ruamel.yaml.representer import RoundTripRepresenter
-
-
-class _Representer(RoundTripRepresenter):
-    """Writes null where ruamel.yaml would write nothing."""
-
-    def represent_none(self, data: None) -> ScalarNode:
-        return self.represent_scalar("tag:yaml.org,2002:null", "null")
-
-
-_Representer.add_representer(type(None), _Representer.represent_none)
 
 
 def edit(text: str, values: Mapping[str, Any], moves: Mapping[str, str | None] | None = None) -> str:
@@ -31,7 +20,6 @@ def edit(text: str, values: Mapping[str, Any], moves: Mapping[str, str | None] |
     the top of their section; missing sections are created.
     """
     yaml = YAML()
-    yaml.Representer = _Representer
     yaml.preserve_quotes = True
     yaml.width = 10_000  # never wrap lines
     document = yaml.load(text)

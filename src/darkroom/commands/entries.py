@@ -61,7 +61,7 @@ def read(path: Path, classes: Sequence[str], version: str) -> Entries:
     if once.empty:
         raise DarkroomError(
             f"{naming.shown(path)} has no predictions of the model {naming.shown(version)} "
-            f"({other:,} of other versions, {unreadable:,} invalid lines): "
+            f"({other:,} of other versions, {naming.count(unreadable, 'invalid line')}): "
             "give the log of this model, or another model with --model"
         )
     given = {name: once[name].str.lower().map({"true": True, "false": False}).astype("boolean") for name in VERDICTS}

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from darkroom import packed, schema
 from darkroom.commands import editing, proposal, weights
-from darkroom.data.settings import SplitSettings
+from darkroom.data.settings import FolderSource, SplitSettings
 from darkroom.data.split import holdout, splitting
 from darkroom.data.surveying import Survey, survey
 from darkroom.foundations import files, launching, naming
@@ -42,8 +42,10 @@ def init(photos: Path, entry: str, file: Path | None, *, yes: bool, offline: boo
     start = weights.look(file) if file else None
     if not photos.exists():
         raise DarkroomError(f"{naming.shown(photos)} does not exist: give a folder or an archive of your images")
-    settings = current.datasets[entry].split if entry in current.datasets else SplitSettings()
-    found = survey(photos, settings.near_copies)
+    known = current.datasets.get(entry)
+    settings = known.split if known else SplitSettings()
+    classes = known.source.classes if known and isinstance(known.source, FolderSource) else {}
+    found = survey(photos, settings.near_copies, classes)
     console = Console(highlight=False, markup=False, emoji=False)
     show(found, console)
     held = _test_images(entry, current)
@@ -75,9 +77,11 @@ def show(found: Survey, console: Console) -> None:
     counts = Counter(record.label for record in found.records)
     sides = sorted(found.short_sides.tolist())
     grey = f", {found.greyscale:,} of them greyscale" if found.greyscale else ""
-    console.print(f"{len(found.records):,} images in {len(counts):,} classes{grey}")
-    middle = int(np.median(sides))
-    console.print(f"Shorter side: {sides[0]:,} to {sides[-1]:,} pixels, median {middle:,}\n")
+    console.print(
+        f"{naming.count(len(found.records), 'image')} in {naming.count(len(counts), 'class', 'classes')}{grey}"
+    )
+    median = f", median {int(np.median(sides)):,}" if sides[0] < sides[-1] else ""
+    console.print(f"Shorter side: {naming.span(sides[0], sides[-1], 'pixel')}{median}\n")
     console.print(_chart(counts))
     for words in _remarks(found, counts):
         console.print(words, soft_wrap=True)
@@ -93,7 +97,7 @@ def _chart(counts: Counter[str]) -> Table:
         table.add_row(Text(naming.shown(label)), f"{count:,}", Bar(largest, 0, count, color="cyan"))
     if len(counts) > MOST_CLASSES:
         rest = counts.most_common()[MOST_CLASSES:]
-        table.add_row(Text(f"and {len(rest):,} more"), f"{rest[-1][1]:,} to {rest[0][1]:,}", "")
+        table.add_row(Text(f"and {len(rest):,} more"), naming.span(rest[-1][1], rest[0][1], "image"), "")
     return table
 
 
@@ -103,16 +107,23 @@ def _remarks(found: Survey, counts: Counter[str]) -> list[str]:
     different, clusters = len(np.unique(found.copies.exact)), len(np.unique(found.copies.clusters))
     exact, near = len(found.records) - different, different - clusters
     if exact or near:
-        lines.append(f"{exact:,} exact and {near:,} near copies; copies stay in the same split")
+        lines.append(
+            f"{exact:,} exact and {naming.count(near, 'near copy', 'near copies')}; copies stay in the same split"
+        )
     if conflicts := int(found.copies.conflicts.sum()):
         names = [record.name for record, bad in zip(found.records, found.copies.conflicts, strict=True) if bad]
         lines.append(
-            f"{conflicts:,} images have a copy in another class and are excluded: {naming.listed(names, most=3)}"
+            naming.count(
+                conflicts, "image has a copy in another class and is", "images have a copy in another class and are"
+            )
+            + f" excluded: {naming.listed(names, most=3)}"
         )
     if few := [f"{label} ({count})" for label, count in counts.items() if count < 30]:
         lines.append(f"Classes with fewer than 30 images, so unreliable: {naming.listed(few, most=3)}")
     if broken := [item for item in found.broken if item.label]:
-        lines.append(f"{len(broken):,} cannot be read and are excluded:")
+        lines.append(
+            f"{naming.count(len(broken), 'image cannot be read and is', 'images cannot be read and are')} excluded:"
+        )
         lines += [f"  {naming.shown(item.name)}: {naming.shown(item.reason)}" for item in broken[:MOST_BROKEN]]
         if len(broken) > MOST_BROKEN:
             lines.append(f"  and {len(broken) - MOST_BROKEN:,} more")
@@ -150,7 +161,7 @@ def _divided(found: Survey, splits: Sequence[str], settings: SplitSettings, held
         parts = [f"{conflicts:,} with a copy in another class"] * bool(conflicts)
         if copies := number - conflicts:
             groups = " or images of its group" * any(record.group for record in found.records if held)
-            parts.append(f"{copies:,} copies of a validation or test image{groups}")
+            parts.append(f"{naming.count(copies, 'copy', 'copies')} of a validation or test image{groups}")
         lines.append(f"{number:,} excluded: {' and '.join(parts)}")
     return lines
 

@@ -1,11 +1,9 @@
 """Repair of DVC's own files, which may be incomplete after DVC was killed, because DVC writes them in place."""
 
 import json
-import os
-import shutil
-import subprocess
 from pathlib import Path
 
+from darkroom import git, revision
 from darkroom.commands import dvc_internals
 from darkroom.foundations import files
 from darkroom.foundations.errors import DarkroomError
@@ -32,18 +30,15 @@ def mend() -> list[str]:
 
 def _refuse_without_git() -> None:
     """Raise DarkroomError for a source tree without git, such as an unpacked archive; DVC's own message is terse."""
-    command = ["git", "rev-parse", "--git-dir"]
-    if shutil.which("git") is None:
-        raise DarkroomError("git is not installed, and DVC needs it: install git")
-    environment = {**os.environ, "LC_ALL": "C"}
-    found = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", env=environment)
-    if not PIPELINE.is_file() or "not a git repository" not in found.stderr:
-        return
-    if not dvc_internals.config().get("core", {}).get("no_scm"):
-        raise DarkroomError(
-            f"{Path.cwd()} is not a git repository, which DVC needs: clone the project with git, create a repository "
-            "here (git init && git add . && git commit -m start), or turn git off (dvc config --local core.no_scm true)"
-        )
+    try:
+        git.run("rev-parse", "--git-dir")
+    except git.GitMissingError:
+        raise
+    except git.NotARepositoryError as error:
+        if PIPELINE.is_file() and not dvc_internals.config().get("core", {}).get("no_scm"):
+            raise DarkroomError(f"{error}; or turn git off: dvc config --local core.no_scm true") from None
+    except git.GitError:
+        return  # git's own objections, such as to a folder of another user, are not DVC's
 
 
 def _mend_paths() -> str:
@@ -61,13 +56,13 @@ def _mend_lock() -> str:
     """Replace a truncated `dvc.lock` by the last committed one; DVC restores later runs from its run cache."""
     if not LOCK.is_file():
         return ""
-    committed = subprocess.run(["git", "show", f"HEAD:./{LOCK}"], capture_output=True, encoding="utf-8")
-    if is_whole(committed.stdout):
+    committed = revision.committed(LOCK)
+    if is_whole(committed):
         return ""
     LOCK.unlink()
-    if committed.returncode:
+    if not committed:
         return f"{LOCK} was incomplete: removed"
-    files.write_text(LOCK, committed.stdout)
+    files.write_text(LOCK, committed)
     return f"{LOCK} was incomplete: the last committed version is restored"
 
 

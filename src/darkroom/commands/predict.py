@@ -124,7 +124,7 @@ class Tally:
 
     def words(self) -> str:
         """Return the counts as one line."""
-        parts = [f"{self.answered:,} of {self.answered + self.failed:,} images predicted"]
+        parts = [f"{self.answered:,} of {naming.count(self.answered + self.failed, 'image')} predicted"]
         parts += [f"{self.unsure:,} of them with low confidence"] * bool(self.unsure)
         parts += [f"{self.unknown:,} out of distribution"] * bool(self.unknown)
         parts += [f"{self.failed:,} cannot be read"] * bool(self.failed)

@@ -7,11 +7,11 @@
 import contextlib
 import logging
 import re
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from darkroom import git
 from darkroom.commands import dvc_internals
 from darkroom.foundations import naming
 from darkroom.foundations.errors import DarkroomError
@@ -57,9 +57,8 @@ def _check_names(version: str, stage: str) -> tuple[str, str]:
 def _check_repository() -> None:
     if not Path(PIPELINE).is_file():
         raise DarkroomError(f"{PIPELINE} is missing: run from the project's top folder")
-    if _git("rev-parse", "--verify", "--quiet", "HEAD") is None:
-        raise DarkroomError("a version is a tag of a git commit, and there is none here: clone the project with git")
-    if not (_git("config", "user.name") and _git("config", "user.email")):
+    git.commit()
+    if not (git.attempt("config", "user.name") and git.attempt("config", "user.email")):
         raise DarkroomError(
             "a tag has an author, and git knows none: git config user.name NAME && git config user.email ADDRESS"
         )
@@ -68,7 +67,7 @@ def _check_repository() -> None:
 def _is_new(names: Sequence[str], version: str) -> bool:
     """Return whether no artifact has this version; raises DarkroomError if only some have it."""
     tags = [f"{name}@{version}" for name in names]
-    there = [tag for tag in tags if _git("rev-parse", "--verify", "--quiet", f"refs/tags/{tag}") is not None]
+    there = [tag for tag in tags if git.exists(f"refs/tags/{tag}")]
     if there and there != tags:
         raise DarkroomError(
             f"only {naming.listed(there)} of {naming.listed(tags)} exists: git fetch --tags, or remove it "
@@ -80,15 +79,15 @@ def _is_new(names: Sequence[str], version: str) -> bool:
 def _check_unregistered(names: Sequence[str], stage: str) -> None:
     """Raise DarkroomError if the current commit is a version already: GTO allows one per commit."""
     for name in names:
-        if found := _git("tag", "--points-at", "HEAD", "--list", f"{name}@v*"):
+        if found := git.run("tag", "--points-at", "HEAD", "--list", f"{name}@v*"):
             number = found.splitlines()[0].partition("@v")[2]
             raise DarkroomError(f"this commit is version {number} already: darkroom promote {number} {stage}")
 
 
 def _check_commit(repo: Any, paths: dict[str, str], local: bool) -> None:
     """Raise DarkroomError if the current commit is not what the model was built from, or others could not get it."""
-    if changed := _git("status", "--porcelain", "--untracked-files=no"):
-        files = naming.listed([line[3:] for line in changed.splitlines()], most=5)
+    if changed := git.changed():
+        files = naming.listed(changed, most=5)
         raise DarkroomError(f"a version is a commit, and these files differ from it: {files}. Commit or restore them")
     outs = {name: repo.find_outs_by_path(str(Path(path).absolute())) for name, path in paths.items()}
     if absent := [paths[name] for name, found in outs.items() if not all(out.hash_info for out in found)]:
@@ -142,11 +141,11 @@ def _tag(names: Sequence[str], version: str, stage: str, fresh: bool) -> list[st
                 made.append(assignment.tag)
     except (GTOException, SCMError) as error:
         for tag in made:
-            _git("tag", "--delete", tag)
+            git.attempt("tag", "--delete", tag)
         raise DarkroomError(
             f"{version} cannot be tagged: {naming.shown(str(error.__cause__ or error).strip())}"
         ) from None
-    commit = (_git("rev-parse", "--short", f"{names[0]}@{version}^{{commit}}") or "").strip()
+    commit = git.run("rev-parse", "--short", f"{names[0]}@{version}^{{commit}}")
     listed = " and ".join(names)
     lines = [f"{listed} {version}: registered at commit {commit}"] if fresh else []
     if not made:
@@ -169,7 +168,7 @@ def _in_stage(name: str, stage: str) -> str:
 
 
 def _next_steps(local: bool, fresh: bool, stage: str) -> list[str]:
-    origin = _git("remote", "get-url", "origin")
+    origin = git.attempt("remote", "get-url", "origin")
     lines = [""]
     if local and fresh:
         lines += [
@@ -179,12 +178,3 @@ def _next_steps(local: bool, fresh: bool, stage: str) -> list[str]:
     where = naming.shown_address(origin) if origin else str(Path.cwd())
     fetch = f"dvc artifacts get {where} bento --stage {stage} --out darkroom.bento"
     return [*lines, f"  Publish  {publish}", f"  Fetch    {fetch}"]
-
-
-def _git(*arguments: str) -> str | None:
-    """Return the output of git, None if it failed or is not installed."""
-    try:
-        done = subprocess.run(["git", *arguments], capture_output=True, encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    return done.stdout.rstrip("\n") if done.returncode == 0 else None

@@ -80,9 +80,10 @@ def propose(
         "augment": {"flip": flip, "shift": size // 16},
         "training": {"balance": balance},
     }
-    result = Proposal({"dataset": entry})
+    result = Proposal({"dataset": entry}, reasons=_why_data(current, entry, path))
     if known and isinstance(known.source, FolderSource) and not known.source.classes.keys() <= counts.keys():
-        settings["source"]["classes"] = {}  # those of other images
+        settings["source"]["classes"] = {}
+        result.reasons.append(("classes {}", "the folders that it renames are not among these images"))
     if known:
         parts = {f"{section}.{key}": value for section, part in settings.items() for key, value in part.items()}
         result.values |= {f"datasets.{entry}.{key}": value for key, value in parts.items()}
@@ -90,23 +91,39 @@ def propose(
         split = SplitSettings().model_dump()
         settings = {"source": settings.pop("source"), "pack": settings.pop("pack"), "split": split, **settings}
         result.values[f"datasets.{entry}"] = settings
-    result.reasons = [
+        result.reasons.append(("split", "the usual fractions of the images for validation and test"))
+    result.reasons += [
         (f"image_size {size}", _why_size(side, size)),
         (f"flip {str(bool(flip)).lower()}", _why_flip(one_way)),
+        (f"shift {size // 16}", "objects are not always in the same place; up to 1/16 of image_size, in pixels"),
     ]
-    if balance != "none":
+    if balance != "none" or known is None or known.training.balance != balance:
         reason = f"the largest class has {ratio:.1f} times the images of the smallest"
         result.reasons.append((f"balance {balance}", reason))
     _propose_models(result, current, found, splits, start, offline=offline)
     return result
 
 
+def _why_data(current: Document, entry: str, path: str | None) -> list[tuple[str, str]]:
+    known = current.datasets.get(entry)
+    source = known.source if known and isinstance(known.source, FolderSource) else None
+    reasons = []
+    if current.dataset != entry:
+        reasons.append((f"dataset {entry}", "the pipeline uses this entry of datasets"))
+    if source is None or source.path != path or source.url or source.sha256:
+        where = "the images are in that folder or archive" if path else "the images are in data/inbox"
+        others = (
+            f", so {'url' if source.url else 'sha256'} is removed" if source and (source.url or source.sha256) else ""
+        )
+        reasons.append((f"path {naming.shown(path) if path else 'null'}", f"{where}{others}"))
+    return reasons
+
+
 def _why_size(side: int, size: int) -> str:
-    if size >= min(SIZES):
-        return f"the median shorter side is {side:,} pixels"
-    if side > size:
-        return f"training from random weights is slow on larger images; the median shorter side is {side:,} pixels"
-    return f"the median shorter side is {side:,} pixels"
+    median = f"the median shorter side is {naming.count(side, 'pixel')}"
+    if side > size and size < min(SIZES):
+        return f"training from random weights is slow on larger images; {median}"
+    return median
 
 
 def _why_flip(one_way: Sequence[str]) -> str:
@@ -129,7 +146,9 @@ def _propose_models(
                 result.values[f"transfer.{start.name}.method"] = "auto"
                 result.reasons.append(("method auto", "the method in params.yaml was chosen for other images"))
         origin = f"the weights are {start.weights}" if start.sha256 else "the weights are installed already"
-        reason = f"pretrained on photographs, so {sizes['train']:,} training images may be enough; {origin}"
+        reason = (
+            f"pretrained on photographs, so {naming.count(sizes['train'], 'training image')} may be enough; {origin}"
+        )
         result.reasons.append((f"transfer {start.name}", reason))
         result.moves = {f"scratch.{name}": "zoo" for name in current.scratch}
         small = [name for name, other in current.transfer.items() if not other.architecture and name != start.name]
@@ -138,12 +157,17 @@ def _propose_models(
             reason = "networks for small images would be slower and less accurate; those in scratch are moved to zoo"
             result.reasons.append(("no other networks", reason))
     far = [name for name, other in current.transfer.items() if offline and other.downloaded]
-    result.moves |= {f"transfer.{name}": None for name in far if not (start and name == start.name)}
+    far = [name for name in far if not (start and name == start.name) and f"transfer.{name}" not in result.moves]
+    if far:
+        result.moves |= {f"transfer.{name}": None for name in far}
+        result.reasons.append((f"no {naming.listed(far)}", "the weights must be downloaded, and --offline is given"))
     if not start:
         if current.transfer.get(BACKBONE) == TransferSettings(architecture=BACKBONE):
-            result.moves[f"transfer.{BACKBONE}"] = None  # proposed for other images
+            result.moves[f"transfer.{BACKBONE}"] = None
+            result.reasons.append((f"no {BACKBONE}", "it was proposed for photographs, and these images are too small"))
         if not current.scratch and SCRATCH in current.zoo:
             result.moves[f"zoo.{SCRATCH}"] = "scratch"
+            result.reasons.append((f"scratch {SCRATCH}", "a network for small images"))
     families = splitting.together(found.records, found.copies).tolist()
     rows = zip(found.records, families, splits, strict=True)
     # Images of one family stay in one fold, so a class can have at most as many folds as families.
@@ -152,6 +176,9 @@ def _propose_models(
     folds = folds if folds > 1 else 0
     if folds != current.select.folds:
         result.values["select.folds"] = folds
+    images = naming.count(sizes["validation"], "validation image is", "validation images are")
+    enough = f"{images} enough" if start else "folds are only for pretrained networks"
     if folds:
-        reason = f"{sizes['validation']} validation images are too few to select a model reliably"
-        result.reasons.append((f"folds {folds}", reason))
+        result.reasons.append((f"folds {folds}", f"{images} too few to select a model reliably"))
+    elif current.select.folds:
+        result.reasons.append((f"folds {folds}", enough))

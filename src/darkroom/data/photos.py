@@ -12,15 +12,17 @@ from darkroom.foundations import naming
 from darkroom.foundations.errors import DarkroomError
 
 
-def open_photos(place: Path) -> Contents:
+def open_photos(place: Path, classes: Collection[str] = ()) -> Contents:
     """List the images of a folder or an archive in the same way as the stages `download` and `pack`.
+
+    classes: folders that are classes whatever their names, as in `source.classes`.
 
     Raises DarkroomError when there are none, no classes, a wrong manifest, or a damaged archive.
     """
     try:
         found = folder.locate(place)
         if found.is_file():
-            arrangement = manifest.arrange(found)
+            arrangement = manifest.arrange(found, classes=classes)
             return Contents(
                 naming.shown(found.name),
                 arrangement.items,
@@ -37,7 +39,7 @@ def open_photos(place: Path) -> Contents:
     title = naming.shown(place)
     for name in names:
         archive.refuse_name(title, name)
-    arrangement = manifest.arrange_names(names, title, lambda name: (found / name).read_bytes())
+    arrangement = manifest.arrange_names(names, title, lambda name: (found / name).read_bytes(), classes)
     read = partial(_read, found)
     return Contents(title, arrangement.items, arrangement.set_aside, read, arrangement.warnings, arrangement.splits)
 

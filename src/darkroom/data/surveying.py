@@ -1,6 +1,6 @@
 """Inspection of a folder of images before the pipeline runs, without copying anything."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,14 +43,15 @@ class Survey:
         return np.array([min(record.width, record.height) for record in self.records], dtype=np.int64)
 
 
-def survey(place: Path, near_copies: int) -> Survey:
+def survey(place: Path, near_copies: int, classes: Collection[str] = ()) -> Survey:
     """Read every image in the folder or archive `place` in the same way as the pipeline.
 
     near_copies: number of bits, of 64, in which perceptual hashes of near copies may differ.
+    classes: folders that are classes whatever their names, as in `source.classes`.
 
     Raises DarkroomError as `open_photos` does, and when a class has no image that can be read.
     """
-    contents = open_photos(place)
+    contents = open_photos(place, classes)
     by_name = {item.name: item for item in contents.items}
     records: list[Record] = []
     pixels: list[npt.NDArray[np.uint8]] = []

@@ -102,9 +102,9 @@ def check_checkout(folder: Path) -> None:
     own = folder / "src" / "darkroom"
     if (own / "__init__.py").is_file() and not own.samefile(LIBRARY):
         raise DarkroomError(
-            f"{folder} is a separate checkout, and this would run the library in {LIBRARY}: start stages with "
-            "`python stages NAME`, and other commands with PYTHONPATH=src, or install this checkout "
-            "(pip install --no-deps --editable .)"
+            f"{folder} is a separate checkout, and this would run the library in {LIBRARY}: run `make env` there and "
+            "`source .venv/bin/activate`; to share this environment instead, start stages with `python stages NAME` "
+            "and other commands with PYTHONPATH=src"
         )
 
 

@@ -42,6 +42,16 @@ def shown(name: object) -> str:
     return escape(text)
 
 
+def count(number: int, noun: str, plural: str = "") -> str:
+    """Return "1 image" or "1,797 images"; `plural` is for irregular nouns, and for words that follow ("images are")."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def span(smallest: int, largest: int, noun: str) -> str:
+    """Return "225 pixels" or "225 to 300 pixels"."""
+    return count(largest, noun) if smallest == largest else f"{smallest:,} to {count(largest, noun)}"
+
+
 def listed(names: Collection[object], most: int = LISTED) -> str:
     """Return at most `most` names separated by commas, and the number of further ones."""
     few = ", ".join(map(shown, islice(names, most)))

@@ -75,7 +75,6 @@ def load(path: Path, kind: Any, key: str = "") -> Any: ...  # unions and literal
 def load(path: Path, kind: Any, key: str = "") -> Any:
     """Return the part of `path` under the dotted `key` (the whole document when empty) as a `kind`.
 
-    Raises DarkroomError that names every wrong key with its value, what is allowed, and the nearest
     Raises DarkroomError that lists every wrong key with its value, the allowed values, and the nearest valid
     name.
     """

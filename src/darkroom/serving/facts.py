@@ -2,12 +2,11 @@
 
 import os
 import platform
-import subprocess
 from dataclasses import asdict
 from importlib import metadata
 from typing import Any
 
-from darkroom import thresholds
+from darkroom import git, thresholds
 from darkroom.serving import examples
 from darkroom.serving.model import Model
 
@@ -61,10 +60,5 @@ def commit() -> str | None:
     """
     if named := os.environ.get("DARKROOM_COMMIT"):
         return named
-    try:
-        command = ["git", "rev-parse", "--show-prefix", "HEAD"]
-        output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout
-        prefix, head, *_ = output.split("\n")
-        return None if prefix else head
-    except (OSError, subprocess.SubprocessError):
-        return None
+    prefix, _, head = (git.attempt("rev-parse", "--show-prefix", "HEAD") or "").partition("\n")
+    return None if prefix else head or None

@@ -19,7 +19,7 @@ CHECKS: dict[str, Check] = {
     "GPU": machine.gpu,
     "memory": machine.memory,
     "disk": machine.disk,
-    "git": project.git,
+    "git": project.repository,
     "params.yaml": project.parameters,
     "DVC": project.pipeline,
     "DVC remote": access.remote,
@@ -84,8 +84,8 @@ def text(findings: Sequence[Finding], width: int | None, colour: bool) -> str:
         if each.remedy:
             lines.append(_wrap(each.remedy, width, " " * (9 + subjects) + "  → "))
     counts = {status: sum(each.status == status for each in findings) for status in ("error", "warning")}
-    found = [f"{number} {status}{'s' if number > 1 else ''}" for status, number in counts.items() if number]
-    return "\n".join([*lines, "", ", ".join(found) if found else "Everything is ready: make run"])
+    found = [naming.count(number, status) for status, number in counts.items() if number]
+    return "\n".join([*lines, "", ", ".join(found) if found else f"Everything is ready: {project.command()}"])
 
 
 def _wrap(words: str, width: int | None, lead: str) -> str:

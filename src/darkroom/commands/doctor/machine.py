@@ -36,7 +36,7 @@ def processor() -> Iterator[Finding]:
     """Yield the cores that may be used, the instructions that determine their speed, and a limit that slows them."""
     cores, allowed = os.cpu_count() or 1, usable()
     quota = _quota()
-    text = f"{allowed} of {cores} cores" if allowed < cores else f"{cores} {'core' if cores == 1 else 'cores'}"
+    text = f"{allowed} of {naming.count(cores, 'core')}" if allowed < cores else naming.count(cores, "core")
     flags = _flags()
     yield from _instructions(f"{_model()}, {text}", flags)
     threads = environment.threads()
@@ -47,7 +47,7 @@ def processor() -> Iterator[Finding]:
             f"export OMP_NUM_THREADS={max(1, int(quota))}",
         )
     elif threads is not None and threads < allowed and (quota is None or threads < int(quota)):
-        yield ok("core limit", f"OMP_NUM_THREADS={threads}: training uses at most {threads} threads")
+        yield ok("core limit", f"OMP_NUM_THREADS={threads}: training uses at most {naming.count(threads, 'thread')}")
 
 
 def _instructions(text: str, flags: set[str]) -> Iterator[Finding]:

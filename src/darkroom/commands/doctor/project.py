@@ -3,13 +3,13 @@
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from darkroom import git, revision
 from darkroom.commands import dvc_internals, mend
 from darkroom.commands.doctor.finding import Finding, error, ok, warning
-from darkroom.foundations import files, naming
+from darkroom.foundations import files, naming, params
 from darkroom.foundations.errors import DarkroomError
 
 PARAMS = Path("params.yaml")
@@ -22,22 +22,23 @@ def is_here() -> bool:
     return mend.PIPELINE.is_file() or PARAMS.is_file()
 
 
-def git() -> Iterator[Finding]:
+def command() -> str:
+    """Return the command that runs the pipeline, as the README and `darkroom init` name it."""
+    try:
+        return "make run" if params.read(PARAMS).get("dataset") == "digits" else "dvc repro"
+    except DarkroomError:
+        return "make run"
+
+
+def repository() -> Iterator[Finding]:
     """Yield whether this is a git repository with a commit and an author's name, as DVC's experiments need."""
-    if shutil.which("git") is None:
-        yield error("git", "git is not installed, and DVC needs it", "install git")
+    try:
+        head = git.run("rev-parse", "--short", git.commit())
+        changed = git.changed()
+    except git.GitError as failed:
+        yield error("git", failed.problem, failed.remedy)
         return
-    status, head = _git("rev-parse", "--short", "HEAD")
-    if status:
-        inside = _git("rev-parse", "--git-dir")[0] == 0
-        if inside:
-            yield error("git", "the repository has no commit yet", "git add . && git commit -m start")
-        else:
-            remedy = "clone the project with git, or: git init && git add . && git commit -m start"
-            yield error("git", f"{naming.shown(Path.cwd())} is not in a git repository", remedy)
-        return
-    changed = _git("status", "--porcelain", "--untracked-files=no")[1].splitlines()
-    edited = f", {len(changed)} tracked {'file' if len(changed) == 1 else 'files'} changed" if changed else ""
+    edited = f", {naming.count(len(changed), 'tracked file')} changed" if changed else ""
     yield ok("git", f"commit {head}{edited}")
     if absent := [name for name in ("user.name", "user.email") if not _author(name)]:
         yield warning(
@@ -49,7 +50,7 @@ def git() -> Iterator[Finding]:
 
 def _author(name: str) -> bool:
     variable = {"user.name": "GIT_AUTHOR_NAME", "user.email": "GIT_AUTHOR_EMAIL"}[name]
-    return bool(os.environ.get(variable) or _git("config", "--get", name)[1])
+    return bool(os.environ.get(variable) or git.attempt("config", "--get", name))
 
 
 def parameters() -> Iterator[Finding]:
@@ -66,7 +67,7 @@ def parameters() -> Iterator[Finding]:
         yield error("params.yaml", text, remedy or "python stages validate --schema params.schema.json lists all")
     else:
         models = 1 + len(document.scratch) + len(document.transfer)
-        yield ok("params.yaml", f"valid: data set {document.dataset}, {models} candidates")
+        yield ok("params.yaml", f"valid: data set {document.dataset}, {naming.count(models, 'candidate')}")
 
 
 def pipeline() -> Iterator[Finding]:
@@ -88,7 +89,7 @@ def pipeline() -> Iterator[Finding]:
     if SERVED.is_file():
         yield ok("model", f"{SERVED.parent} is there: make serve")
     else:
-        yield ok("model", f"{SERVED.parent} is not there yet: make run builds it, dvc pull fetches it from a remote")
+        yield ok("model", f"{SERVED.parent} is not there yet: {command()} builds it, dvc pull fetches it from a remote")
 
 
 def _processes() -> Iterator[Finding]:
@@ -141,23 +142,13 @@ def _lock() -> Iterator[Finding]:
     if not mend.LOCK.is_file():
         yield ok("dvc.lock", "not there yet: the first run writes it")
         return
-    if not _git("status", "--porcelain", "--", str(mend.LOCK))[1] and _git("ls-files", "--", str(mend.LOCK))[1]:
+    committed = revision.committed(mend.LOCK)
+    if committed and not git.changed(str(mend.LOCK)):
         yield ok("dvc.lock", "complete and committed")
-        return
-    status, committed = _git("show", f"HEAD:./{mend.LOCK}")
-    if not mend.is_whole(committed):  # takes a second: DVC's schema is loaded
+    elif not mend.is_whole(committed):  # takes a second: DVC's schema is loaded
         yield error("dvc.lock", "incomplete: DVC was killed while writing it", "darkroom mend")
-    elif status:
+    elif not committed:
         yield warning("dvc.lock", "not in git, so no commit says which results it has", "git add dvc.lock, and commit")
     else:
         remedy = "git commit -a keeps the results; git checkout . && dvc checkout goes back to the committed ones"
         yield warning("dvc.lock", "differs from the commit: a run has not been committed", remedy)
-
-
-def _git(*arguments: str) -> tuple[int, str]:
-    """Return the status and the output of git; 127 if it is not installed."""
-    try:
-        done = subprocess.run(["git", *arguments], capture_output=True, encoding="utf-8", errors="replace")
-    except OSError:
-        return 127, ""
-    return done.returncode, done.stdout.strip() if arguments[0] != "show" else done.stdout

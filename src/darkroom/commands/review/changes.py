@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from darkroom.commands.review import revisions
+from darkroom import git
 from darkroom.commands.review.revisions import Pair
 from darkroom.commands.review.snapshots import Snapshot, flatten
 from darkroom.packed import SPLITS
@@ -72,7 +72,7 @@ def parameters(base: Snapshot, head: Snapshot) -> list[Changed]:
 def code(pair: Pair) -> list[str]:
     """Return the files of code that differ."""
     head = [] if pair.head.workspace else [pair.head.commit]
-    return revisions.git("diff", "--name-only", "--relative", pair.base.commit, *head, "--", *CODE).splitlines()
+    return git.run("diff", "--name-only", "--relative", pair.base.commit, *head, "--", *CODE).splitlines()
 
 
 def data(base: Snapshot, head: Snapshot) -> DataChanges:
@@ -101,7 +101,8 @@ def data(base: Snapshot, head: Snapshot) -> DataChanges:
 
 
 def _listed(images: pd.DataFrame, *more: str) -> pd.DataFrame:
-    found = images[["name", "label", "split", "row", *more]].reset_index(drop=True)
+    """Return images by class and name."""
+    found = images[["name", "label", "split", "row", *more]].sort_values(["label", "name"], ignore_index=True)
     return found.assign(row=found["row"].astype(int))
 
 
@@ -131,4 +132,4 @@ def _copies(base: Snapshot, head: Snapshot) -> pd.DataFrame:
     new = [pair not in known for pair in zip(head.copies["name"], head.copies["conflict"], strict=True)]
     rows = head.images.reset_index(names="row")[["name", "row"]]
     found = head.copies[pd.Series(new, index=head.copies.index, dtype=bool)].merge(rows, on="name")
-    return _listed(found.sort_values("conflict", ascending=False, kind="stable"), "copy", "conflict")
+    return _listed(found, "copy", "conflict").sort_values("conflict", ascending=False, kind="stable", ignore_index=True)

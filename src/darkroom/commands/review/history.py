@@ -1,11 +1,11 @@
 """How often the test split has been used: the number of models that were scored on its present images."""
 
 import json
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from darkroom import git
 from darkroom.commands.review import revisions
 from darkroom.commands.review.snapshots import DATA, EVALUATION, Snapshot
 
@@ -71,7 +71,7 @@ def _scored(test_hash: str | None, *start: str) -> Iterator[dict[str, Any]]:
     """Yield the scores of each commit that changed them and whose test images have this hash."""
     if test_hash is None:
         return
-    commits = revisions.git("rev-list", "--full-history", *start, "--", EVALUATION, DATA).split()
+    commits = git.run("rev-list", "--full-history", *start, "--", EVALUATION, DATA).split()
     names = [f"{commit}:./{path}" for commit in commits for path in (DATA, EVALUATION)]
     texts = list(_contents(names))
     for data, evaluation in zip(texts[::2], texts[1::2], strict=True):
@@ -80,17 +80,10 @@ def _scored(test_hash: str | None, *start: str) -> Iterator[dict[str, Any]]:
 
 
 def _contents(names: list[str]) -> Iterator[dict[str, Any]]:
-    """Yield the content of JSON files in git, by one process; empty for those that are missing or not valid."""
-    process = subprocess.run(
-        ["git", "cat-file", "--batch"], input="\n".join(names).encode(), capture_output=True, check=False
-    )
-    rest = process.stdout
-    for _ in names:
-        header, _, rest = rest.partition(b"\n")
-        size = int(header.split()[-1]) if header.split()[-1:] != [b"missing"] and header else -1
-        content, rest = (rest[:size], rest[size + 1 :]) if size >= 0 else (b"", rest)
+    """Yield the content of JSON files in git; empty for those that are missing or not valid."""
+    for text in git.read_all(names):
         try:
-            found = json.loads(content)
+            found = json.loads(text or "")
         except ValueError:
             found = {}
         yield found if isinstance(found, dict) else {}

@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +11,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from darkroom import git
 from darkroom.commands import dvc_internals
 from darkroom.foundations import naming
 from darkroom.foundations.errors import DarkroomError
@@ -35,8 +35,7 @@ class Revision:
         """Return the text of a file that git tracks, None if there is none; `path` is relative to this folder."""
         if self.workspace:
             return Path(path).read_text(encoding="utf-8") if Path(path).is_file() else None
-        found = _run("show", f"{self.commit}:./{path}")
-        return found.stdout if found.returncode == 0 else None
+        return git.read(self.commit, path)
 
     def read_json(self, path: str) -> Any:
         """Return the content of a JSON file, None if there is none.
@@ -103,27 +102,24 @@ def resolve(base: str | None) -> Pair:
 
     Raises DarkroomError if there is no such revision, no common history with the main branch, or nothing to compare.
     """
-    head = _commit("HEAD")
-    if head is None:
-        raise DarkroomError(f"{Path.cwd()} is not a git repository with a commit: run this in the project's top folder")
+    head = git.commit()
     name = base or _main_branch()
-    commit = _commit(name)
-    if commit is None:
-        raise DarkroomError(
-            f"git knows no revision {naming.shown(name)}: name a commit, branch or tag; in a fresh clone, "
-            f"`git fetch origin {shlex.quote(naming.shown(name)).removeprefix('origin/')}` first"
-        )
-    found = _run("merge-base", commit, head)
+    try:
+        commit = git.commit(name)
+    except git.NoRevisionError as error:
+        fetch = f"git fetch origin {shlex.quote(naming.shown(name)).removeprefix('origin/')}"
+        raise DarkroomError(f"{error}; in a fresh clone, `{fetch}` first") from None
+    found = git.attempt("merge-base", commit, head)
     described = f"the merge base with {name}"
-    if found.returncode:
+    if found is None:
         if base is None or is_shallow():
             remedy = "`git fetch --unshallow`" if is_shallow() else "name the revision to compare with"
             raise DarkroomError(f"{name} and {head[:SHORT]} have no common history here: {remedy}")
         described = f"{name}, which has no common history with it"
     else:
-        described = name if found.stdout.strip() == commit and base else described
-        commit = found.stdout.strip()
-    uncommitted = [line[3:] for line in git("status", "--porcelain", "--untracked-files=no", "--", ".").splitlines()]
+        described = name if found == commit and base else described
+        commit = found
+    uncommitted = git.changed(".")
     if commit == head and not uncommitted:
         raise DarkroomError(
             f"there is nothing to review: the last commit ({head[:SHORT]}) is part of {naming.shown(name)}. "
@@ -134,15 +130,7 @@ def resolve(base: str | None) -> Pair:
 
 def is_shallow() -> bool:
     """Return whether the clone lacks older commits."""
-    return _run("rev-parse", "--is-shallow-repository").stdout.strip() == "true"
-
-
-def git(*arguments: str) -> str:
-    """Return the output of git. Raises DarkroomError with git's message if it fails."""
-    done = _run(*arguments)
-    if done.returncode:
-        raise DarkroomError(f"git {arguments[0]} failed: {done.stderr.strip()}")
-    return done.stdout
+    return git.run("rev-parse", "--is-shallow-repository") == "true"
 
 
 def cache_folder() -> Path:
@@ -169,7 +157,7 @@ def locate(
     for revision, places in zip(revisions, found, strict=True):
         if missing := [path for path, place in places.items() if place is None]:
             command = f"dvc fetch {' '.join(missing)}"
-            if not revision.workspace and revision.commit != _commit("HEAD"):
+            if not revision.workspace and revision.commit != git.commit():
                 command = f"git switch --detach {revision.commit[:SHORT]} && {command} && git switch -"
             lines.append(f"  {revision.name}: {command}")
     if lines:
@@ -197,24 +185,11 @@ def _object(cache: Path, digest: str) -> Path | None:
 
 def _main_branch() -> str:
     """Return `main` if it exists, else the default branch of the remote, else another usual name that exists."""
-    named = _run("symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD").stdout.strip()
+    named = git.attempt("symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD")
     for name in (*MAINS[:1], *([named] if named else []), *MAINS[1:]):
-        if _commit(name):
+        if git.exists(name):
             return name
     raise DarkroomError(
         f"there is no branch to compare with (tried {', '.join(MAINS)}): name a revision, such as "
         "`darkroom review HEAD~1`"
     )
-
-
-def _commit(name: str) -> str | None:
-    """Return the commit that `name` stands for, None if there is none."""
-    found = _run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
-    return found.stdout.strip() or None
-
-
-def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(["git", *arguments], capture_output=True, encoding="utf-8", errors="replace", check=False)
-    except FileNotFoundError:
-        raise DarkroomError("git is not installed, and this command reads the history: install git") from None

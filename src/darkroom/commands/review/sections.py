@@ -7,7 +7,7 @@ from darkroom.commands.review.paired import Common, Metric, Mover
 from darkroom.commands.review.snapshots import BENTO, SERVED, Snapshot
 from darkroom.evaluation.figures import scores as figures
 from darkroom.evaluation.scores.intervals import Interval
-from darkroom.markdown import count
+from darkroom.foundations.naming import count
 
 MOST_CLASSES = 12
 """Rows of a table of classes or of confused pairs."""
@@ -137,7 +137,7 @@ def uses(found: Uses, head: Snapshot) -> Section:
     """Return how often the test images were used, and when a fresh test set is due."""
     tests = head.data["test"]
     lead = (
-        f"{count(found.models, 'distinct model')} {'was' if found.models == 1 else 'were'} scored on the present "
+        f"{count(found.models, 'distinct model was', 'distinct models were')} scored on the present "
         f"{count(tests, 'test image')} in {count(found.commits, 'commit')} of this history"
     )
     if found.in_experiments:
@@ -157,10 +157,11 @@ def uses(found: Uses, head: Snapshot) -> Section:
 def _other_tests(common: Common) -> str:
     if common.images.empty:
         return "The revisions share no test image: none of their scores can be compared."
+    shared = count(len(common.images), "is", "are")
     return (
-        f"The test images differ: {len(common.images):,} are in both revisions, {common.only_before:,} only in the "
-        f"base, and {common.only_after:,} only in the later one; an image with another class than before counts as "
-        "both. The models are compared on the common images. Scores on all test images are not comparable."
+        f"The test images differ: {shared} in both revisions, {common.only_before:,} only in the base, and "
+        f"{common.only_after:,} only in the later one; an image with another class than before counts as both. "
+        "The models are compared on the common images. Scores on all test images are not comparable."
     )
 
 

@@ -9,7 +9,7 @@ from darkroom.commands.review.changes import Changed, DataChanges
 from darkroom.commands.review.sections import MOST_CLASSES, MOST_IMAGES
 from darkroom.commands.review.snapshots import Snapshot
 from darkroom.foundations import naming
-from darkroom.markdown import count
+from darkroom.foundations.naming import count
 from darkroom.packed import SPLITS
 
 MOST_PARAMETERS = 40
@@ -26,7 +26,9 @@ def parameters(changed: list[Changed], code: list[str]) -> Section:
     else:
         section.blocks.append("No parameter differs.")
     if code:
-        section.blocks.append(f"{count(len(code), 'file')} of code differ: {naming.listed(code)}.")
+        section.blocks.append(
+            f"{count(len(code), 'file of code differs', 'files of code differ')}: {naming.listed(code)}."
+        )
     return section
 
 

@@ -64,8 +64,9 @@ def list_members(path: Path) -> Listing:
         guessed += [name] * encoding_is_guessed
     if not guessed:
         return Listing(found, [])
+    names = naming.count(len(guessed), "name")
     warning = (
-        f"{path.name} does not define the encoding of {len(guessed):,} names, such as {guessed[0]!r}: if that looks "
+        f"{path.name} does not define the encoding of {names}, such as {guessed[0]!r}: if that looks "
         "wrong, create the archive again with a program that writes UTF-8, such as 7-Zip"
     )
     return Listing(found, [warning])

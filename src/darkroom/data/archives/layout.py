@@ -4,7 +4,7 @@ import hashlib
 import sys
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
@@ -61,12 +61,12 @@ class Arrangement:
     """Folder -> the split that it defines."""
 
 
-def arrange(names: Iterable[str], archive: str) -> Arrangement:
+def arrange(names: Iterable[str], archive: str, classes: Collection[str] = ()) -> Arrangement:
     """Return the images among `names` with class and split, sorted by name.
 
     `structure.read` determines which folders are splits and which are classes. Hidden files, system files and files
     without an image suffix are ignored. Names that end in a slash are folders. `archive` is the name of the archive in
-    messages.
+    messages; `classes` are folders that are classes even if their names do not sound like it.
 
     Raises DarkroomError when there are fewer than two class folders, when one has no image, when there are other
     folders next to train and test, when it is not clear which folders are the classes, or when a class has a name
@@ -82,7 +82,7 @@ def arrange(names: Iterable[str], archive: str) -> Arrangement:
             )
         raise DarkroomError(f"{archive} contains no images ({', '.join(sorted(images.SUFFIXES))}): {EXAMPLE}")
     paths = [PurePosixPath(name).parts for name in pictures]
-    found = structure.read(paths, archive)
+    found = structure.read(paths, archive, classes)
     items, set_aside = [], []
     for name, path in zip(pictures, paths, strict=True):
         split, rest = found.place(path)
@@ -92,10 +92,14 @@ def arrange(names: Iterable[str], archive: str) -> Arrangement:
             items.append(Item(name, label, split))
         else:
             set_aside.append(Broken(name, "", "not in a class folder"))
-    folders = [found.place(PurePosixPath(name).parts)[1] for name in visible if name.endswith("/")]
+    folders = [
+        found.place((*path.parts, ""))[1][:-1]
+        for path in (PurePosixPath(name) for name in visible if name.endswith("/"))
+        if path.name in classes or not structure.is_unlabelled(path.name)
+    ]
     labels = {unicodedata.normalize("NFC", parts[0]) for parts in folders if parts}
     _refuse_classes(items, labels, archive)
-    unlabelled = structure.unlabelled_words([item.name for item in set_aside], archive)
+    unlabelled = structure.unlabelled_words([item.name for item in set_aside], found, archive)
     splits = {found.folder(name, paths): split for name, (_, split) in sorted(found.splits.items())}
     return Arrangement(items, set_aside, [*unlabelled, *_passed_over(visible, found, archive)], splits)
 
@@ -107,7 +111,7 @@ def class_folder(names: Iterable[str], archive: str) -> PurePosixPath:
     """
     paths = [PurePosixPath(name).parts for name in names if is_image(name)]
     found = structure.read(paths, archive)
-    inside = [path for path in paths if len(path) >= found.depth + 2]
+    inside = [path for path in paths if len(found.place(path)[1]) >= 2]
     trained = [name for name, (_, split) in found.splits.items() if split == "train"]
     if trained:
         depth = found.splits[trained[0]][0]
@@ -204,17 +208,15 @@ def _passed_over(visible: Sequence[str], found: Structure, archive: str) -> list
     inner = _archives(visible)
     warnings = []
     if inner:
-        what = "the archive" if len(inner) == 1 else f"{len(inner):,} archives:"
-        remedy = "it is not opened" if len(inner) == 1 else "they are not opened"
-        warnings = [
-            f"{archive} contains {what} {naming.listed(inner, most=3)}; {remedy}: unpack what belongs to the data set"
-        ]
+        what = naming.count(len(inner), "nested archive, which is", "nested archives, which are")
+        shown = naming.listed(inner, most=3)
+        warnings = [f"{archive} contains {what} not opened ({shown}): unpack what belongs to the data set"]
     others = (name for name in visible if not name.endswith("/") and not is_image(name) and name not in inner)
     names = [name for name in others if len(found.place(PurePosixPath(name).parts)[1]) > 1]
     if not names:
         return warnings
     more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    files = "a file" if len(names) == 1 else f"{len(names):,} files"
+    files = naming.count(len(names), "file")
     shown = ", ".join(map(repr, names[:SHOWN]))  # quoted, so that no escape sequence reaches a terminal
     return [*warnings, f"{archive}: ignored {files} in class folders without an image suffix: {shown}{more}"]
 

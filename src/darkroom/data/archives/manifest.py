@@ -20,28 +20,31 @@ SHOWN = 5
 """Largest number of errors that a message lists."""
 
 
-def arrange(path: Path, left_out: Sequence[str] = ()) -> Arrangement:
+def arrange(path: Path, left_out: Sequence[str] = (), classes: Collection[str] = ()) -> Arrangement:
     """Return the images of the archive `path`, sorted by name, from its manifest or else from its class folders.
 
     Images that are not in the manifest are ignored. `left_out` are the names of files that were not added to the
-    archive, for warnings.
+    archive, for warnings; `classes` are folders that are classes whatever their names.
 
     Raises DarkroomError when the archive is damaged, when its manifest is invalid (with the line numbers), or when it
     has neither a manifest nor class folders.
     """
     title, listing = naming.shown(path.name), archive.list_members(path)
-    arrangement = arrange_names([*listing.names, *left_out], title, lambda name: dict(archive.read(path, {name}))[name])
+    names = [*listing.names, *left_out]
+    arrangement = arrange_names(names, title, lambda name: dict(archive.read(path, {name}))[name], classes)
     return replace(arrangement, warnings=[*listing.warnings, *arrangement.warnings])
 
 
-def arrange_names(names: Sequence[str], title: str, read: Callable[[str], bytes | str]) -> Arrangement:
+def arrange_names(
+    names: Sequence[str], title: str, read: Callable[[str], bytes | str], classes: Collection[str] = ()
+) -> Arrangement:
     """Return the same for files with these `names` anywhere.
 
     `title` is the name of the place in messages; `read` returns the content of a file, or why it cannot be read.
     """
     place = _find(names)
     if place is None:
-        arrangement = layout.arrange(names, title)
+        arrangement = layout.arrange(names, title, classes)
     elif isinstance(data := read(place), str):
         raise DarkroomError(f"{title}: {place} cannot be read ({data}): download or create it again")
     else:

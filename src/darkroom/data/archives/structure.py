@@ -24,7 +24,12 @@ _WORD = re.compile(rf"(?<![a-z])({'|'.join(SPLIT_NAMES)})(?:sets?|data|images|im
 _PART = re.compile("train|valid|test")
 """A split anywhere in a name, which counts only if the folders inside agree."""
 _CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
-_UNLABELLED = re.compile(r"pred(ict(ions?)?)?|unlabel+ed|inference|submission|unknown", re.IGNORECASE)
+_UNLABELLED = re.compile(
+    r"(?<![a-z])(un[-_ ]?(labell?ed|sorted|classified|annotated|tagged)|no[-_ ]labels?|without[-_ ]labels?"
+    r"|to[-_ ]?(be[-_ ]?)?(label|sort|classif|annotat|tag|predict|review)[a-z]*"
+    r"|pred|predict|predicted|predictions?|inference|submissions?)(?![a-z])"
+)
+"""A folder whose images have no class yet. Whole words only: a predator is a class, and so is "unknown"."""
 REPEATED = 2
 """If two folders share at least this many names of subfolders, the subfolders may be the classes."""
 
@@ -37,6 +42,11 @@ def split_of(name: str) -> str:
     return found.pop() if len(found) == 1 else ""
 
 
+def is_unlabelled(name: str) -> bool:
+    """Return whether a folder's name says that its images have no class, such as to_label or Unsorted."""
+    return bool(_UNLABELLED.search(_CAPITAL.sub("_", name).lower()))
+
+
 @dataclass(frozen=True)
 class Structure:
     """Location of the class folders."""
@@ -47,9 +57,13 @@ class Structure:
     """Folder directly below these -> the number of levels above its class folders, and its split."""
     splits_inside: bool = False
     """Whether each class folder contains one folder per split."""
+    unlabelled: frozenset[Parts] = frozenset()
+    """Folders whose names say that their images have no class."""
 
     def place(self, path: Parts) -> tuple[str, Parts]:
         """Return the split of a path, and the part of it from the class folder on; empty if it is in none."""
+        if self.unlabelled and _is_inside(path, self.unlabelled):
+            return "", ()
         rest = path[self.depth :]
         if not self.splits:
             return split_of(rest[1]) if self.splits_inside and len(rest) > 2 else "", rest
@@ -61,18 +75,23 @@ class Structure:
     def folder(self, name: str, paths: Collection[Parts]) -> str:
         """Return the folder of the split, relative to the folders that contain everything."""
         depth, _ = self.splits[name]
-        return next("/".join(path[self.depth : depth]) for path in paths if path[self.depth] == name)
+        return next(
+            "/".join(path[self.depth : depth]) for path in paths if path[self.depth : self.depth + 1] == (name,)
+        )
 
 
-def read(paths: Sequence[Parts], archive: str) -> Structure:
+def read(paths: Sequence[Parts], archive: str, classes: Collection[str] = ()) -> Structure:
     """Return where the class folders are, from the paths of all images; `archive` is its name in messages.
 
     Folders that contain everything are skipped. The outermost remaining ones are splits if their names, or the names of
-    the only folders inside them, say so. A folder of unlabelled images may be next to them.
+    the only folders inside them, say so. A folder of unlabelled images may be next to them, or next to the class
+    folders if its name says what it is and is not one of `classes`.
 
     Raises DarkroomError when class folders are next to splits, or when both the outer and the inner folders may be the
     classes.
     """
+    unlabelled = _unlabelled(paths, classes)
+    paths = [path for path in paths if not _is_inside(path, unlabelled)]
     depth = wrappers(paths)
     branches: dict[str, list[Parts]] = defaultdict(list)
     for path in paths:
@@ -80,14 +99,37 @@ def read(paths: Sequence[Parts], archive: str) -> Structure:
             branches[path[depth]].append(path[depth:])
     splits = _splits(branches)
     if splits:
-        classes = {path[splits[name][0]] for name in splits for path in branches[name] if len(path) > splits[name][0]}
-        _refuse_others(branches, splits, classes, archive)
-        return Structure(depth, {name: (depth + levels, split) for name, (levels, split) in splits.items()})
+        inner = {path[splits[name][0]] for name in splits for path in branches[name] if len(path) > splits[name][0]}
+        _refuse_others(branches, splits, inner, archive)
+        places = {name: (depth + levels, split) for name, (levels, split) in splits.items()}
+        return Structure(depth, places, unlabelled=unlabelled)
     inside = _inside(branches)
     if inside and all(inside.values()) and all(split_of(name) for names in inside.values() for name in names):
-        return Structure(depth, {}, splits_inside=True)
+        return Structure(depth, {}, splits_inside=True, unlabelled=unlabelled)
     _refuse_repeated(inside, archive)
-    return Structure(depth, {})
+    return Structure(depth, {}, unlabelled=unlabelled)
+
+
+def _unlabelled(paths: Sequence[Parts], classes: Collection[str]) -> frozenset[Parts]:
+    """Return the folders whose names say that their images have no class.
+
+    None is returned if fewer than two class folders would be left (sorted and unsorted mail), nor one that contains a
+    folder with the name of a class: it may be sorted after all.
+    """
+    inside: dict[Parts, set[str]] = defaultdict(set)
+    others = set()
+    for path in paths:
+        levels = (level for level, name in enumerate(path[:-1]) if name not in classes and is_unlabelled(name))
+        if (level := next(levels, None)) is None:
+            others |= set(path[-2:-1])
+        else:
+            inside[path[: level + 1]] |= set(path[level + 1 : -1])
+    found = frozenset(folder for folder, names in inside.items() if not names & others)
+    return found if len(others) >= 2 else frozenset()
+
+
+def _is_inside(path: Parts, folders: Collection[Parts]) -> bool:
+    return any(path[:level] in folders for level in range(1, len(path)))
 
 
 def wrappers(paths: Sequence[Parts]) -> int:
@@ -150,7 +192,7 @@ def _refuse_others(
     others = []
     for name in sorted(set(branches) - set(splits)):
         folders = {folder for path in branches[name] for folder in path[1:-1]}
-        is_expected = several or _UNLABELLED.search(name) or split_of(name)
+        is_expected = several or is_unlabelled(name) or split_of(name)
         if folders & classes or len(folders) > 1 or not is_expected:
             others.append(name)
     if others:
@@ -186,7 +228,7 @@ def _refuse_repeated(inside: Mapping[str, set[str]], archive: str) -> None:
     )
 
 
-def unlabelled_words(names: Sequence[str], archive: str) -> list[str]:
+def unlabelled_words(names: Sequence[str], found: Structure, archive: str) -> list[str]:
     """Return a warning that lists the folders of images outside class folders, if there are any."""
     if not names:
         return []
@@ -194,5 +236,18 @@ def unlabelled_words(names: Sequence[str], archive: str) -> list[str]:
     for name in names:
         counts[str(PurePosixPath(name).parent)] += 1
     places = [f"{count:,} {'at the top' if place == '.' else f'in {place}'}" for place, count in sorted(counts.items())]
-    images = "1 image is" if len(names) == 1 else f"{len(names):,} images are"
-    return [f"{archive}: {images} not in a class folder and will be ignored: {naming.listed(places, most=3)}"]
+    images = naming.count(len(names), "image is", "images are")
+    where = naming.listed(places, most=3)
+    return [f"{archive}: {images} not in a class folder and will be ignored: {where}{_override(found)}"]
+
+
+def _override(found: Structure) -> str:
+    """Return how folders become classes that were left out because of their names; next to splits, none can."""
+    inside = [folder for folder in found.unlabelled if not found.splits or folder[found.depth] in found.splits]
+    if not (names := sorted({folder[-1] for folder in inside})):
+        return ""
+    reason, them = (
+        ("its name says so", "it is a class") if len(names) == 1 else ("their names say so", "they are classes")
+    )
+    entries = ", ".join(f"{naming.shown(name)}: {naming.shown(name)}" for name in names[:3])
+    return f"; {reason}. If {them}, add {entries} to source.classes in params.yaml"

@@ -8,7 +8,8 @@ import numpy as np
 
 from darkroom import framing
 from darkroom.foundations import naming
-from darkroom.markdown import count, text
+from darkroom.foundations.naming import count
+from darkroom.markdown import text
 from darkroom.packed import Broken, Packed, Record
 
 MOST_BROKEN = 10
@@ -88,7 +89,7 @@ def _set_aside(broken: Sequence[Broken], metrics: dict[str, Any]) -> str:
     broken = [item for item in broken if item.label]
     if number := len(broken):
         first = "; the first ten are" if number > MOST_BROKEN else ""
-        are = "is" if number == 1 else "are"
+        files = count(number, "file could not be read and is", "files could not be read and are")
         names = [f"  - {text(naming.shown(item.name))}: {text(item.reason)}" for item in broken[:MOST_BROKEN]]
-        lines += [f"- {count(number, 'file')} could not be read and {are} excluded{first}:", "", *names]
+        lines += [f"- {files} excluded{first}:", "", *names]
     return "\n".join(lines) or "All files could be read, and no duplicates were found."

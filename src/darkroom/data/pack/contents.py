@@ -39,6 +39,6 @@ def open_contents(raw: Path) -> Contents:
     title = naming.shown(path.name)
     if origin.form == "cifar10":
         return Contents(title, cifar.items(path), [], partial(cifar.read, path))
-    arrangement = manifest.arrange(path)
+    arrangement = manifest.arrange(path, classes=origin.classes)
     items = layout.rename(arrangement.items, origin.classes, title)
     return Contents(title, items, arrangement.set_aside, partial(archive.read, path))

@@ -41,7 +41,9 @@ def fetch(settings: FolderSource, inbox: Path, downloads: Path, out: Path) -> Or
                 f"{naming.shown(place)} has SHA-256 {digest}, but params.yaml has {settings.sha256}: "
                 "check which one is correct"
             )
-    arrangement = manifest.arrange(path, left_out)  # reports a wrong layout before anything is written
+    arrangement = manifest.arrange(
+        path, left_out, settings.classes
+    )  # reports a wrong layout before anything is written
     layout.rename(arrangement.items, settings.classes, naming.shown(path.name))
     layout.warn(arrangement.warnings)
     title = Path(urlsplit(settings.url).path if settings.url else settings.path or "").name

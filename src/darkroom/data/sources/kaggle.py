@@ -68,7 +68,7 @@ def fetch(settings: KaggleSource, entry: str, downloads: Path, out: Path) -> Ori
     path.parent.mkdir(parents=True, exist_ok=True)
     _download(settings, entry, path)
     # Report a wrong layout before any image is decoded.
-    arrangement = manifest.arrange(path)
+    arrangement = manifest.arrange(path, classes=settings.classes)
     layout.rename(arrangement.items, settings.classes, path.name)
     layout.warn(arrangement.warnings)
     fetching.place(path, out / path.name)

@@ -1,4 +1,4 @@
-"""Outputs of the split: `data/split.csv`, `data/copies.csv` and the counts in `metrics/data.json`."""
+"""Outputs of the split: `data/split.csv`, `data/copies.csv` and the counts in `metrics/`."""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,6 +13,9 @@ from darkroom.data.split.duplicates import Copies
 from darkroom.data.split.splitting import Division
 from darkroom.data.split.thumbnails import Rows
 from darkroom.packed import LEFT_OUT, SPLITS, Packed, fingerprint, read_split
+
+COMPARED = ("images", "classes", *SPLITS, "left_out")
+"""The counts that `dvc metrics diff` compares: those that say whether scores rest on the same images."""
 
 
 def write_split(

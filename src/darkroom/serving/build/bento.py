@@ -7,6 +7,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,8 @@ SOURCE = Path(service.__file__).parents[2]
 """The folder that holds the package."""
 UV = "uv==0.13.9"
 """The installer inside the image; a test compares its version with requirements.txt."""
+BASE = re.compile(r"(?:^|/)python:(3\.\d+)")
+"""An image of Python with its version."""
 NO_TIME = "1970-01-01T00:00:00+00:00"
 
 
@@ -45,6 +48,7 @@ def build(served_folder: Path, bentofile: Path, requirements: Path, out: Path) -
         with files.whole_directory(out) as partial:
             shutil.copytree(built, partial, dirs_exist_ok=True)
             _settle(partial, requirements.read_text(encoding="utf-8"))
+            _level(partial)
             files.write_text(partial / "README.md", readme.readme(served_folder, version))
     return version
 
@@ -98,10 +102,11 @@ def _run_bentoml(stage: Path, home: Path, version: str) -> None:
 
 
 def _settle(folder: Path, requirements: str) -> None:
-    """Remove the time, BentoML's addition to the locked requirements, and the image's compilers; pin uv.
+    """Remove the time, BentoML's addition to the locked requirements, and the image's compilers; pin uv and Python.
 
     Every locked package has a wheel for the image's Python, so nothing is compiled there: without BentoML's default
-    system packages (a compiler, git) the image is several hundred megabytes smaller.
+    system packages (a compiler, git) the image is several hundred megabytes smaller. The image's Python is that of its
+    base; BentoML would take the Python that builds the Bento, or warn at each start about one in `bentofile.yaml`.
     """
     yaml = YAML(typ="safe", pure=True)
     manifest, dockerfile = folder / "bento.yaml", folder / "env" / "docker" / "Dockerfile"
@@ -110,6 +115,9 @@ def _settle(folder: Path, requirements: str) -> None:
     for command in content["image"]["commands"]:
         text = text.replace(f"RUN {command}\n", "")
     text = text.replace("pip install uv\n", f"pip install {UV}\n")
+    if based := BASE.search(content["image"]["base_image"]):
+        text = text.replace(f"--python {content['image']['python_version']} ", f"--python {based[1]} ")
+        content["image"]["python_version"] = based[1]
     files.write_text(dockerfile, text)
     content["creation_time"] = NO_TIME
     content["image"] |= {"commands": [], "python_requirements": requirements}
@@ -117,3 +125,14 @@ def _settle(folder: Path, requirements: str) -> None:
         yaml.dump(content, file)
     for name in ("requirements.txt", "requirements.in"):
         files.write_text(folder / "env" / "python" / name, requirements)
+
+
+def _level(folder: Path) -> None:
+    """Give all files and folders the usual permissions.
+
+    DVC does not keep that a file in a folder is executable, and would report the Bento as modified after each checkout.
+    The Dockerfile makes its script executable itself.
+    """
+    folder.chmod(0o755)
+    for path in folder.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
