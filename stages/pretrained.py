@@ -35,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         origin = pretrained.fetch(settings, arguments.backbones, arguments.downloads, out)
         size = (out / origin.file).stat().st_size
     shutil.rmtree(arguments.downloads, ignore_errors=True)
-    print(f"{arguments.name}: {naming.shown(origin.architecture or origin.weights)}, {size / 1e6:.1f} MB")
+    named = "" if origin.architecture == arguments.name else f"{naming.shown(origin.architecture or origin.weights)}, "
+    print(f"{arguments.name}: {named}{size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

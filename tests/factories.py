@@ -244,7 +244,7 @@ def write_data_report(
     files.write_json(metrics, summary | facts)
     files.write_text(card_path, describe(opened, summary | facts))
     figures.mkdir(parents=True, exist_ok=True)
-    for name in ("samples", "classes", "sizes", "brightness"):
+    for name in ("samples", "classes", "brightness"):  # all originals have one size
         Image.fromarray(np.concatenate(list(opened.images[:10]), axis=1)).resize((800, 80)).save(
             figures / f"{name}.png"
         )

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from darkroom.foundations import files
 from tests import factories
 from tests.test_stage_evaluate import run as evaluate
 
@@ -20,8 +21,20 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
+ROBUSTNESS = {
+    "images": 20,
+    "clean_accuracy": 0.95,
+    "corruptions": {"JPEG": 0.9, "blur": 0.55},
+    "mean_corruption_accuracy": 0.725,
+    "mean_corruption_accuracy_low": 0.6,
+    "mean_corruption_accuracy_high": 0.8,
+}
+
+
 def write(top: Path, case: str) -> Path:
     """Write the project of a case with its evaluation; return `top`."""
     factories.write_project(top, **CASES[case])
+    if case != "tiny":  # as with `robustness.images: 0`
+        files.write_json(top / "plots" / "robustness" / "summary.json", ROBUSTNESS)
     evaluate(top)
     return top

@@ -47,6 +47,21 @@ def test_the_summary_names_the_best_its_interval_and_the_next_steps(tmp_path, mo
         assert part in printed
 
 
+@pytest.mark.parametrize(("bar", "told"), [(0.95, True), (0.9, False)])
+def test_a_baseline_that_leads_is_followed_by_advice(tmp_path, monkeypatch, bar, told):
+    monkeypatch.chdir(tmp_path)
+    candidates = {"net": scores(0.9, 0.85, 0.94), "baseline": scores(bar, 0.85, 0.99)}
+    files.write_json(summary.EVALUATION, {"candidates": candidates})
+    files.write_json(summary.DATA, counts(cat=40, dog=40))
+    files.write_json(summary.BEST, {"name": "net", "reason": "It is the best."})
+    advised = [line for line in summary.summary().splitlines() if "Try to improve net" in line]
+    assert len(advised) == told
+    assert advised == [line for line in summary.document()["warnings"] if "Try to improve net" in line]
+    for line in advised:
+        for fact in ("95.0% on test, compared with 90.0%", "docs/experiments.md"):
+            assert fact in line
+
+
 def test_macro_figures_and_the_majority_share_stand_there_where_classes_are_uneven(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     candidates = {"net": scores(0.97, 0.96, 0.98, 0.95), "blind": scores(0.98, 0.97, 0.99, 0.5)}

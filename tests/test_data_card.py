@@ -38,6 +38,7 @@ def test_a_clean_set():
             0,
             "- 3 images are excluded: they have a copy in another class, or duplicate a test image.\n",
         ),
+        ({"left_out": 1}, 0, "- 1 image is excluded: it has a copy in another class, or duplicates a test image.\n"),
         (
             {"left_out": 3, "groups": 5},
             0,

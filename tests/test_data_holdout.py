@@ -41,10 +41,10 @@ def test_the_file_holds_the_test_images_that_are_there(tmp_path, held, splits, s
 @pytest.mark.parametrize(
     ("key", "value", "told"),
     [
-        ("dataset", "other", 'dataset "mine" (now "other")'),
-        ("seed", 1, "seed 0 (now 1)"),
-        ("test", 0.3, "test 0.2 (now 0.3)"),
-        ("limit_per_class", 40, "limit_per_class null (now 40)"),
+        ("dataset", "other", 'dataset "mine" instead of "other"'),
+        ("seed", 1, "seed 0 instead of 1"),
+        ("test", 0.3, "test 0.2 instead of 0.3"),
+        ("limit_per_class", 40, "limit_per_class null instead of 40"),
     ],
 )
 def test_drawn_from_something_else_they_are_others(tmp_path, key, value, told):

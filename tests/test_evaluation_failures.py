@@ -54,28 +54,35 @@ def test_no_label_is_an_issue_where_all_agree_and_absent_classes_are_never_meant
 
 
 def test_slices_hold_every_image_once_and_equal_ones_stay_together():
-    images = np.zeros((9, 8, 8, 3), dtype=np.uint8)
-    images[:] = np.arange(0, 90, 10).reshape(9, 1, 1, 1)
-    images[8, ::2] = 255
-    rows = np.arange(9)
-    records = [record(20, 20)] * 6 + [record(40, 10)] * 2 + [record(90, 90)]
+    images = np.zeros((45, 8, 8, 3), dtype=np.uint8)
+    images[:] = np.arange(0, 225, 5).reshape(45, 1, 1, 1)
+    images[44, ::2] = 255
+    rows = np.arange(45)
+    records = [record(20, 20)] * 34 + [record(90, 90)] * 11
     measured = measures(images, rows, records)
-    assert measured["brightness"][:8] == pytest.approx(np.arange(0, 80, 10) / 255, abs=1e-6)
-    assert measured["sharpness"].argmax() == measured["contrast"].argmax() == 8
-    found = slices(measured, rows < 8, rows < 4, np.zeros(9, dtype=np.bool_))
+    assert measured["brightness"][:44] == pytest.approx(np.arange(0, 220, 5) / 255, abs=1e-6)
+    assert measured["sharpness"].argmax() == measured["contrast"].argmax() == 44
+    none = np.zeros(45, dtype=np.bool_)
+    found = slices(measured, rows < 34, rows < 17, none)
     by_size = [each for each in found if each.measure == "size"]
-    assert [(each.kind, each.images, each.accuracy) for each in by_size] == [("20", 8, 1.0), ("90", 1, 0.0)]
+    assert [(each.kind, each.images, each.accuracy) for each in by_size] == [("20", 34, 1.0), ("90", 11, 0.0)]
     assert [each.majority for each in by_size] == [0.5, 0]
-    assert [each.images for each in found if each.measure == "brightness"] == [3, 3, 3]
-    assert slices({"size": np.full(9, 8.0)}, rows < 8, rows < 4, np.zeros(9, dtype=np.bool_)) == []
-    own = slices({}, rows < 8, rows < 4, rows < 0, ["wet", "dry", ""] * 3)
-    assert [(each.measure, each.kind, each.images, each.accuracy) for each in own] == [
-        ("slice", "dry", 3, 1.0), ("slice", "wet", 3, 1.0)
-    ]  # fmt: skip
-    assert [each.majority for each in own] == [1 / 3, 2 / 3]
-    leaking = slices({}, rows < 8, rows < 4, rows > 6)
-    assert [each.majority for each in leaking] == [4 / 7, 0]
-    assert [(each.kind, each.images, each.accuracy) for each in leaking] == [("no", 7, 1.0), ("yes", 2, 0.5)]
+    assert [each.images for each in found if each.measure == "brightness"] == [15, 15, 15]
+    assert slices({"size": np.full(45, 8.0)}, rows < 34, rows < 17, none) == []
+    own = slices({}, rows < 40, rows < 20, rows < 0, ["wet", "dry", ""] * 15)
+    assert [(each.measure, each.kind, each.images) for each in own] == [("slice", "dry", 15), ("slice", "wet", 15)]
+    assert [each.accuracy for each in own] == [13 / 15, 14 / 15]
+    assert [each.majority for each in own] == [7 / 15, 7 / 15]
+    leaking = slices({}, rows < 40, rows < 20, rows > 34)
+    assert [each.majority for each in leaking] == [20 / 35, 0]
+    assert [(each.kind, each.images, each.accuracy) for each in leaking] == [("no", 35, 1.0), ("yes", 10, 0.5)]
+
+
+@pytest.mark.parametrize(("rows", "sizes"), [(9, []), (19, []), (20, [10, 10]), (30, [10, 10, 10])])
+def test_a_measure_has_only_slices_of_at_least_ten_images(rows, sizes):
+    right = np.arange(rows) > 3
+    found = slices({"size": np.arange(float(rows))}, right, right, np.zeros(rows, dtype=np.bool_))
+    assert [each.images for each in found] == sizes
 
 
 def test_slices_are_tested_against_the_other_images_and_corrected_for_their_number():

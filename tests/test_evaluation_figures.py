@@ -4,10 +4,11 @@ from PIL import Image
 
 from darkroom import plotting
 from darkroom.candidate import Epoch
-from darkroom.evaluation.figures import scores
+from darkroom.evaluation.figures import curves, scores
 from darkroom.evaluation.figures.cost import accuracy_by_cost
 from darkroom.evaluation.scores.calibration import Bin
 from darkroom.evaluation.scores.metrics import Scores
+from darkroom.evaluation.scores.ranking import RECALLS
 
 
 def texts(axes) -> list[str]:
@@ -73,7 +74,7 @@ def test_accuracies_stand_in_order_with_the_best_and_the_bar_marked(tmp_path):
     }
     drawing = scores.accuracies(test_scores, "a", "baseline")
     axes = drawing.axes[0]
-    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["c", "baseline", "b", "a (best)"]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["c", "baseline", "b", "a (selected)"]
     assert texts(axes) == ["70.0%", "80.0%", "90.0%", "90.0%"]
     size(drawing, tmp_path / "accuracy.png")
 
@@ -96,7 +97,23 @@ def test_reliability_is_drawn_for_few_and_many(tmp_path, bins):
 def test_labels_of_networks_with_similar_latency_do_not_overlap(latencies):
     drawing = accuracy_by_cost(latencies, dict.fromkeys(latencies, (0.9, 0.85, 0.93)), next(iter(latencies)))
     axes = drawing.axes[0]
-    assert sorted(texts(axes)) == sorted([f"{next(iter(latencies))} (best)", *list(latencies)[1:]])
+    assert sorted(texts(axes)) == sorted([f"{next(iter(latencies))} (selected)", *list(latencies)[1:]])
     boxes = [label.get_window_extent() for label in axes.texts]
     assert not any(box.count_overlaps(boxes[:place]) for place, box in enumerate(boxes))
     assert len(axes.get_xticks()) == len(set(axes.get_xticks())) >= 1
+
+
+@pytest.mark.parametrize(
+    ("areas", "expected"),
+    [
+        ([0.5, 1.0], ["0 (0.500)", "1 (1.000)", "mean of 2 classes (0.750)"]),
+        ([0.5, *[1.0] * 8], ["0 (0.500)", "mean of 9 classes (0.944)", "8 other classes"]),
+        ([1.0] * 9, ["mean of 9 classes (1.000)", "each class"]),
+        ([0.99987], ["0 (0.9999)"]),
+    ],
+)
+def test_precision_recall_names_only_classes_that_are_worse(areas, expected):
+    names = [str(place) for place in range(len(areas))]
+    lines = {name: np.full(len(RECALLS), area) for name, area in zip(names, areas, strict=True)}
+    drawing = curves.precision_recall(lines, dict(zip(names, areas, strict=True)))
+    assert [text.get_text() for text in drawing.legends[0].get_texts()] == expected

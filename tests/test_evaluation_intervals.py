@@ -12,6 +12,7 @@ from darkroom.evaluation.scores.intervals import (
     jackknife_interval,
     unless_perfect,
 )
+from darkroom.evaluation.scores.macro import macro_intervals
 from darkroom.evaluation.scores.ranking import rank_classes
 
 TRIALS, ROWS, CLASSES = 1000, 250, 3
@@ -76,6 +77,7 @@ def test_a_mean_over_classes_counts_as_many_rows_as_its_small_classes_bear(count
     assert effective_rows(labels) == rows
     perfect = np.eye(max(2, len(counts)))[labels]
     scores = score_in_detail(perfect, labels, rank_classes(perfect, labels), Bootstrap(len(labels), 0, draws=5))
+    assert ("macro_f1" in scores.intervals) == (np.median([count for count in counts if count]) >= 5)
     for name in {"macro_recall", "macro_f1", "roc_auc", "average_precision"} & set(scores.intervals):
         assert scores.intervals[name] == accuracy_interval(rows, rows)
 
@@ -108,3 +110,34 @@ def test_the_interval_of_a_share_is_wilsons(right, total):
     truth = binomtest(right, total).proportion_ci(confidence_level=0.95, method="wilson")
     assert (low, high) == (pytest.approx(truth.low, abs=1e-14), pytest.approx(truth.high, abs=1e-14))
     assert 0 <= low <= right / total <= high <= 1
+
+
+@pytest.mark.parametrize(
+    ("counts", "f1"), [((1,) * 60, False), ((3, 3, 3), False), ((5,) * 60, True), ((80, 12, 4), True), ((40, 8), True)]
+)
+def test_macro_intervals_hold_the_truth_for_classes_with_few_images(counts, f1):
+    """Bootstrap intervals of the last two hold it in less than 80 of 100 draws."""
+    random = np.random.default_rng(0)
+    labels = np.repeat(np.arange(len(counts)), counts)
+    share = np.array(counts) / sum(counts)
+    mistakes = (1 - np.eye(len(counts))) * share
+    mistakes /= mistakes.sum(axis=1, keepdims=True)
+    held = {"macro_recall": 0, "macro_f1": 0}
+    for _ in range(300):
+        rates = random.beta(5, 0.6, len(counts))  # the true recall of each class
+        matrix = mistakes * (1 - rates[:, np.newaxis]) + np.diag(rates)
+        truth = {"macro_recall": rates.mean(), "macro_f1": (2 * share * rates / (share + share @ matrix)).mean()}
+        predicted = (random.random((len(labels), 1)) > matrix.cumsum(axis=1)[labels][:, :-1]).sum(axis=1)
+        found = macro_intervals(predicted, labels, len(counts))
+        assert ("macro_f1" in found) == f1
+        for name, (low, high) in found.items():
+            held[name] += low <= truth[name] <= high
+    assert held["macro_recall"] >= 0.88 * 300
+    assert held["macro_f1"] >= 0.88 * 300 or not f1
+
+
+def test_a_class_that_is_only_predicted_changes_no_interval():
+    labels = np.repeat([0, 1], [30, 10])
+    predicted = np.where(np.arange(40) % 7 == 0, 2, labels)
+    few, many = (macro_intervals(predicted, labels, classes) for classes in (3, 9))
+    assert few == many

@@ -62,39 +62,40 @@ def test_a_baseline_between_the_networks_is_better_than_the_chosen_one_alone():
             "accuracy",
             [network("a", accuracy=0.9, test=0.99), network("b", accuracy=0.91, test=0.1)],
             "b",
-            "Of 2 networks, b has the highest validation accuracy (91.00%).",
+            "Of the two networks, b has the higher validation accuracy (91.00%).",
         ),
         (
             "log_loss",
             [network("a", log_loss=0.3), network("b", log_loss=0.2), network("c", log_loss=0.4)],
             "b",
-            "Of 3 networks, b has the lowest validation log loss (0.2000).",
+            "Of the three networks, b has the lowest validation log loss (0.2000).",
         ),
         (
             "macro_f1",
             [network("a", macro_f1=0.5), network("b", macro_f1=0.25)],
             "a",
-            "Of 2 networks, a has the highest validation macro F1 (0.5000).",
+            "Of the two networks, a has the higher validation macro F1 (0.5000).",
         ),
         (
             "accuracy",
             [network("a", log_loss=0.3), network("b", log_loss=0.1), network("c", accuracy=0.1)],
             "b",
-            "2 of 3 networks share the highest validation accuracy (90.00%); "
+            "Two of the three networks share the highest validation accuracy (90.00%); "
             "b is selected for its lower log loss (0.1000).",
         ),
         (
             "accuracy",
             [network("a", parameters=2000), network("b", parameters=1500)],
             "b",
-            "2 of 2 networks share the highest validation accuracy (90.00%); "
+            "Both networks have the same validation accuracy (90.00%); "
             "b is selected for having fewer parameters (1,500).",
         ),
         (
             "log_loss",
             [network("b"), network("a")],
             "a",
-            "2 of 2 networks share the lowest validation log loss (0.2000); a is selected for coming first by name.",
+            "Both networks have the same validation log loss (0.2000); "
+            "a is selected for the alphabetical order of the names.",
         ),
     ],
 )
@@ -137,7 +138,7 @@ def test_the_cheapest_of_those_within_noise_is_taken_where_it_is_preferred():
         assert chosen.best is small
         assert chosen.value == 0.91
         assert "top has the highest validation accuracy (95.00%)" in chosen.reason
-        assert "small is within noise" in chosen.reason
+        assert "small is not significantly worse" in chosen.reason
         assert "(1,000 instead of 3,000)" in chosen.reason
         assert choose(order, BAR, "accuracy").best is top
     assert choose([top, smaller, large], BAR, "accuracy", "cheapest_within_noise").best is top
@@ -180,9 +181,11 @@ def test_folds_choose_if_all_networks_were_evaluated_by_them():
     first, second = network("a", accuracy=0.95), network("b", accuracy=0.90)
     chosen = choose([evaluated(first, 0.85), evaluated(second, 0.88)], BAR, "accuracy")
     assert (chosen.best.card.name, chosen.value) == ("b", 0.88)
-    assert chosen.reason == "Of 2 networks, b has the highest accuracy on 5 folds, repeated 2 times (88.00%)."
+    assert chosen.reason == (
+        "Of the two networks, b has the higher accuracy in 5-fold cross-validation, repeated twice (88.00%)."
+    )
     chosen = choose([evaluated(first, 0.85), second], BAR, "accuracy")
-    assert chosen.reason == "Of 2 networks, a has the highest validation accuracy (95.00%)."
+    assert chosen.reason == "Of the two networks, a has the higher validation accuracy (95.00%)."
 
 
 @pytest.mark.parametrize(
@@ -191,8 +194,8 @@ def test_folds_choose_if_all_networks_were_evaluated_by_them():
         ([network("a")], ""),
         ([evaluated(network("a"), 0.9), evaluated(network("b"), 0.9)], ""),
         ([evaluated(network("a"), None), evaluated(network("b"), None)], "select.folds: 5"),
-        ([network("a"), network("b")], "a larger split.validation"),
-        ([network("a"), evaluated(network("b"), 0.9)], "do not cover a."),
+        ([network("a"), network("b")], "A larger split.validation"),
+        ([network("a"), evaluated(network("b"), 0.9)], "unlike a."),
     ],
 )
 def test_a_choice_on_few_images_says_so(networks, sentence):
@@ -207,7 +210,7 @@ def test_a_choice_on_few_images_says_so(networks, sentence):
 def test_folds_that_choose_do_not_show_what_is_within_noise():
     networks = [evaluated(network("a"), 0.9), evaluated(network("b"), 0.9)]
     warning = caution(networks, "cheapest_within_noise")
-    for fact in ("100 validation images", "folds do not show", "split.validation", "select.prefer: best"):
+    for fact in ("100 validation images", "Folds do not show", "split.validation", "select.prefer: best"):
         assert fact in warning
     many = [dataclasses.replace(each, validation_right=np.ones(300, dtype=bool)) for each in networks]
     assert caution(many, "cheapest_within_noise") == ""

@@ -41,11 +41,15 @@ def test_training_by_epochs_is_described_for_networks_that_had_any(case):
     assert ("Best epoch" in training) == bool(facts.trained)
     for entry in facts.probes:
         assert re.search(
-            rf"^Only the last layer of \W*{re.escape(entry.card.name).replace('_', '._')}\W* ", training, re.M
+            rf"^Only the last layers? of .*\b{re.escape(entry.card.name).replace('_', '._')} \(", training, re.M
         )
         (line,) = re.findall(rf"^- \*\*{re.escape(entry.card.name).replace('_', '._')}\*\*: .*$", report, re.M)
         assert not re.search(r"optimizer|schedule|batch|epochs|shift|learning", line)
-    assert ('"start" means' in training) == any(not entry.card.best_epoch for entry in facts.trained)
+    improved = [entry for entry in facts.trained if entry.card.best_epoch]
+    assert ('"start" means' in training) == (0 < len(improved) < len(facts.trained))
+    assert ("weights of the best epoch" in training) == bool(improved)
+    assert ("pretrained weights" in training) == any(entry.card.kind == "transfer" for entry in facts.trained)
+    assert ("random weights" in training) == any(entry.card.kind == "scratch" for entry in facts.trained)
     assert ("were augmented" in training) == bool(facts.best.card.epochs)
 
 
@@ -58,7 +62,7 @@ def test_what_the_validation_images_are_for_is_what_they_did(case):
             len(facts.networks) > 1 and facts.by_folds
         )
     assert ("were not used for this selection" in report) == (len(facts.networks) > 1)
-    assert "highest validation" not in report or not facts.by_folds
+    assert not facts.by_folds or "er validation accuracy" not in report
 
 
 def test_the_majority_share_stands_beside_accuracy_where_classes_are_uneven(case):
@@ -88,14 +92,15 @@ def test_the_majority_share_stands_in_every_table_and_sentence_about_accuracy(ca
     for part in ("validation", "test"):
         sizes = [splits[part] for splits in facts.data["per_class"].values()]
         share[part] = max(sizes) / sum(sizes)
-    integers, kinds = (section(report, title) for title in ("Quantisation", "Accuracy by slice"))
+    integers = section(report, "Quantisation")
+    kinds = section(report, "Accuracy by slice") if facts.slices else ""
     assert (f"| always predicting cat | {share['validation']:.1%} | | | |" in integers) == facts.uneven
     assert ("| Always predicting cat |" in kinds) == facts.uneven
     sentence = f"Always predicting cat would reach {share['test']:.1%} on all test images."
     for text in (section(report, "Robustness"), card):
         assert (sentence in text) == facts.uneven
     rows = [line.strip("|").split("|") for line in kinds.splitlines() if line.startswith("|")]
-    assert {len(row) for row in rows} == {6 if facts.uneven else 5}
+    assert {len(row) for row in rows} <= {6 if facts.uneven else 5}
     if facts.uneven:
         thirds = [(int(row[2].replace(",", "")), row[5]) for row in rows[2:] if row[0].strip() == "brightness"]
         cats = sum(images * float(cell.strip(" %")) / 100 for images, cell in thirds)
@@ -109,12 +114,13 @@ def test_every_class_with_few_test_images_is_named_or_counted(case):
     assert len(lines) == bool(small)
     for line in lines:
         assert line in card
-        named = re.findall(r"([\w ]+?) \((\d+)\)", line.split(": ")[1].replace(" and ", ", "))
+        named = re.findall(r"([\w ]+?) \((\d+)\)", line.split(": ")[-1].replace(" and ", ", "))
         supports = {row.name: row.support for row in facts.classes}
         assert all(supports[name.strip()] == int(images) for name, images in named)
         rest = re.search(r"and ([\d,]+) more", line)
-        assert len(named) + int(rest[1] if rest else 0) == len(small)
-        assert line.startswith("All classes") == (len(small) == len(facts.classes))
+        assert len(named) + int(rest[1] if rest else 0) in (len(small), 0)
+        assert named or f"All {len(small)} classes" in line
+        assert line.startswith("All ") == (len(small) == len(facts.classes))
 
 
 def test_answers_are_called_correct_or_wrong_if_there_are_any(case):
@@ -127,15 +133,72 @@ def test_answers_are_called_correct_or_wrong_if_there_are_any(case):
 def test_what_is_advised_suits_the_case(case):
     _, facts, report, _ = case
     advice = section(report, "Next steps")
-    assert ("scratch=${zoo}" in advice) == (facts.data["image_size"] <= 64)
+    scratch = any(entry.card.kind == "scratch" for entry in facts.networks)
+    assert ("scratch=${zoo}" in advice) == (scratch and facts.data["image_size"] <= 64)
+    assert ("+transfer." in advice) != ("scratch=${zoo}" in advice)
+    key = "macro_f1" if facts.uneven else "accuracy"
+    leads = any(getattr(facts.bar, part)[key] > getattr(facts.best, part)[key] for part in ("validation", "test"))
+    assert ("Try to improve" in advice) == leads
     assert "luck of training" not in report
 
 
 def test_intervals_are_said_to_come_from_where_they_come_from(case):
     _, facts, report, _ = case
-    assert ("jackknife" in report) == ("roc_auc_low" in facts.best.test)
-    perfect = facts.best.test["macro_recall"] in (0, 1) or facts.best.test.get("roc_auc") == 1
-    assert ("resampling shows no variation" in report) == perfect
+    test = facts.best.test
+    areas = [test[name] for name in ("roc_auc", "average_precision") if f"{name}_low" in test]
+    assert ("jackknife" in report) == any(value not in (0, 1) for value in areas)
+    assert ("ROC AUC and average precision have no interval" in report) == ("roc_auc_low" not in test)
+    assert ("Macro F1 has no interval" in report) == ("macro_f1_low" not in test)
+    few = sum(row.support < 5 for row in facts.classes)
+    assert ("macro_f1_low" not in test) == (few > len(facts.classes) / 2)
+
+
+def test_what_is_compared_and_selected_is_named_truly(case):
+    _, facts, report, card = case
+    name = facts.best.card.name.replace("_", "\\_")
+    for text in (report, card):
+        assert "is the only network" not in text
+        assert f"{name} {name}" not in text
+        assert ("of the two networks" in text.lower() or "both networks" in text.lower()) == (not facts.single)
+    assert f"Compared with {name} |" in report
+    assert "the best |" not in report
+    assert ("### Mistakes" in report) == ("mistakes are orange" in report) == bool(facts.confusions)
+    single = all(item.count == 1 for item in facts.confusions)
+    assert ("most frequent mistake" in report) == (bool(facts.confusions) and not single)
+    assert ("The diagrams show" in report) == (len(facts.architectures) > 1)
+    assert not re.search(r"\b1 (networks|files|images)\b", report)
+    assert not [line for line in report.splitlines() if ", Figure" in line and " and Figure" not in line]
+
+
+def test_the_temperature_and_the_mean_confidence_do_not_contradict_each_other(case):
+    _, facts, report, card = case
+    best = facts.best
+    against = abs(best.overconfidence) > sentences.TOLERANCE and (best.overconfidence > 0) != (best.temperature > 1)
+    for text in (report, card):
+        assert ("raises its confidence" in text) == (best.temperature < 0.995)
+        assert ("lowers its confidence" in text) == (best.temperature >= 1.005)
+        assert ("nonetheless" in text) == against
+
+
+def test_scores_are_not_rounded_to_perfection_and_slices_are_not_tiny(case):
+    _, facts, report, card = case
+    for text in (report, card):
+        for label, key in (("ROC AUC, one-vs-rest", "roc_auc"), ("macro F1", "macro_f1"), ("Cohen's kappa", "kappa")):
+            (value,) = re.findall(rf"^\| {label} \| (\S+) \|", text, re.M)
+            assert (value == "1.000") == (facts.best.test[key] == 1)
+            assert "-" not in value
+    slices = section(report, "Accuracy by slice") if "### Accuracy by slice" in report else ""
+    counts = [int(line.split("|")[3]) for line in slices.splitlines() if re.match(r"\| (bright|contr|sharp)", line)]
+    assert all(count >= 10 for count in counts)
+    assert bool(counts) == (facts.data["test"] >= 20)
+
+
+def test_only_scores_that_can_be_lower_are_expected_to_be(case):
+    _, facts, report, card = case
+    for text in (report, card):
+        assert ("lower scores should be expected" in text) == (
+            facts.best.test["accuracy_low"] > facts.majority.accuracy
+        )
 
 
 @pytest.mark.parametrize(

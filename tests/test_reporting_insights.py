@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from darkroom.candidate import Card, Epoch
-from darkroom.reporting import insights
+from darkroom.reporting import advice, insights
 from darkroom.reporting.facts import ClassRow, Confusion, Entry, Facts, SliceRow
 from darkroom.reporting.numbering import Numbering
 
@@ -88,16 +88,41 @@ def test_a_weak_slice_is_named(measure, name, words):
     assert "70.0% of 300 images" in line
 
 
-@pytest.mark.parametrize(("f1", "told"), [((0.8, 0.9), True), ((0.8, 0.8), False)])
-def test_the_hardest_class_is_named_unless_two_are(f1, told):
-    classes = [ClassRow(name, 500, 0.9, 0.9, value) for name, value in zip("ab", f1, strict=True)]
+@pytest.mark.parametrize(("p_value", "recall", "told"), [(0.01, 0.8, True), (0.2, 0.8, False), (0.01, 0.95, False)])
+def test_a_class_is_named_as_hard_only_if_it_is_significantly_below_the_others(p_value, recall, told):
+    classes = [ClassRow("a", 500, 0.9, recall, 0.8, p_value), ClassRow("b", 500, 0.9, 0.9, 0.9, 1.0)]
     lines = insights.findings(facts(confusions=pairs(3), classes=classes))
-    assert [("a" in line, "0.800 on 500 test images" in line) for line in lines] == ([(True, True)] if told else [])
+    lines = [line for line in lines if line.startswith("Classes")]
+    assert len(lines) == told
+    for line in lines:
+        for fact in ("images of a ", "80.0% of 500 images", "compared with 100.0%", "0.01"):
+            assert fact in line
+
+
+@pytest.mark.parametrize(
+    ("network", "baseline", "uneven", "expected"),
+    [
+        ((0.9, 0.9), (0.9, 0.9), False, ()),
+        ((0.9, 0.8), (0.8, 0.85), False, ("accuracy", "85.0% on test, compared with 80.0%")),
+        ((0.8, 0.9), (0.9, 0.8), False, ("90.0% on validation",)),
+        ((0.8, 0.7), (0.9, 0.8), True, ("macro F1", "0.900 on validation", "0.800 on test, compared with 0.700")),
+    ],
+)
+def test_advice_is_given_where_the_baseline_leads(network, baseline, uneven, expected):
+    def scores(pair):
+        key = "macro_f1" if uneven else "accuracy"
+        return {split: {key: value} for split, value in zip(("validation", "test"), pair, strict=True)}
+
+    text = advice.behind("net", scores(network), scores(baseline), uneven)
+    assert bool(text) == bool(expected)
+    assert not text or "net" in text
+    for fact in expected:
+        assert fact in text
 
 
 @pytest.mark.parametrize(("accuracies", "told"), [([0.5, 0.6, 0.7, 0.8], True), ([0.5, 0.8, 0.8, 0.8], False)])
 def test_longer_training_is_advised_only_where_it_still_helped(accuracies, told):
-    classes = [ClassRow(name, 500, 0.9, 0.9, 0.9) for name in "ab"]
+    classes = [ClassRow(name, 500, 0.9, 0.9, 0.9, 1.0) for name in "ab"]
     steps = dict(insights.next_steps(facts(entry(accuracies), classes=classes)))
     assert ("Train longer" in steps) == told
 
@@ -105,7 +130,7 @@ def test_longer_training_is_advised_only_where_it_still_helped(accuracies, told)
 def test_longer_training_counts_from_what_the_data_set_asked_for():
     best = entry([0.5, 0.6, 0.7, 0.8])
     best.card.training.update(epochs=40, epochs_factor=4)
-    classes = [ClassRow(name, 500, 0.9, 0.9, 0.9) for name in "ab"]
+    classes = [ClassRow(name, 500, 0.9, 0.9, 0.9, 1.0) for name in "ab"]
     assert dict(insights.next_steps(facts(best, classes=classes)))["Train longer"].endswith("training.epochs=20")
 
 
@@ -121,7 +146,7 @@ def test_other_networks_suit_the_size_of_the_images(size, tried, installed, expe
     networks = [entry() for _ in tried]
     for network, name in zip(networks, tried, strict=True):
         network.card.network["architecture"] = name
-    given = facts(networks[0], classes=[ClassRow(name, 500, 0.9, 0.9, 0.9) for name in "ab"])
+    given = facts(networks[0], classes=[ClassRow(name, 500, 0.9, 0.9, 0.9, 1.0) for name in "ab"])
     given.entries[1:] = networks
     given.data["image_size"] = size
     words, command = insights.next_steps(given)[-1]
@@ -132,5 +157,5 @@ def test_other_networks_suit_the_size_of_the_images(size, tried, installed, expe
 def test_a_mention_keeps_its_verb_where_the_first_figure_is_missing():
     shown = [("samples", "images"), ("classes", "how many there are"), ("sizes", "their sizes")]
     number = Numbering("github", {"classes", "sizes"}, {"Figure classes": "1", "Figure sizes": "2"})
-    assert number.mention(shown) == "Figure\u00a01 shows how many there are, Figure\u00a02 their sizes."
+    assert number.mention(shown) == "Figure\u00a01 shows how many there are and Figure\u00a02 their sizes."
     assert Numbering("github", set()).mention(shown) == ""

@@ -212,9 +212,9 @@ def divided(top, folder):
         ("", True, "The test images are unchanged"),
         ("validation: 0.15 → validation: 0.2", True, "The test images are unchanged"),
         ("test: 0.2 → test: 0.2, grow: all", False, ""),
-        ("seed: 0 → seed: 1", False, "are for seed 0 (now 1)."),
-        ("test: 0.2 → test: 0.3", False, "are for test 0.2 (now 0.3)."),
-        ("size: 32 → size: 32, limit_per_class: 50", False, "are for limit_per_class null (now 50)."),
+        ("seed: 0 → seed: 1", False, "are for seed 0 instead of 1."),
+        ("test: 0.2 → test: 0.3", False, "are for test 0.2 instead of 0.3."),
+        ("size: 32 → size: 32, limit_per_class: 50", False, "are for limit_per_class null instead of 50."),
     ],
 )
 def test_images_added_later_are_no_test_images(grown, tmp_path, capsys, change, keeps, told):

@@ -75,7 +75,9 @@ def describe(shares: Mapping[str, float]) -> str:
     if not shares:
         return ""
     named = sorted((kind_name(kind), share) for kind, share in shares.items())
-    confident = [f"{share:.0%} of {name}" for name, share in sorted(named, key=lambda item: -item[1]) if share > 0]
+    confident = [
+        f"{_percent(share)} of {name}" for name, share in sorted(named, key=lambda item: -item[1]) if share > 0
+    ]
     if not confident:
         names = _listing([name for name, _ in named])
         return f"Of images that show none of the classes ({names}), none gets a confident prediction."
@@ -83,6 +85,14 @@ def describe(shares: Mapping[str, float]) -> str:
     if misleads(shares):
         text = f"Warning: a confident prediction does not mean that the image shows one of the classes. {text}"
     return text
+
+
+def _percent(share: float) -> str:
+    """Return a fraction as a whole percentage, halves rounded up; only 0 and 1 themselves are shown as 0% and 100%."""
+    whole = int(share * 100 + 0.5 + 1e-9)
+    if whole in (0, 100) and share not in (0, 1):
+        return "under 1%" if whole == 0 else "over 99%"
+    return f"{whole}%"
 
 
 def _listing(parts: list[str]) -> str:

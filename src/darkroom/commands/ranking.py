@@ -12,8 +12,8 @@ from scipy.sparse import csc_array
 from darkroom import candidate, packed
 from darkroom.commands.review.revisions import Revision
 from darkroom.evaluation.scores.comparison import SIGNIFICANCE, compare_each
-from darkroom.evaluation.scores.detail import macro_draws
 from darkroom.evaluation.scores.intervals import Bootstrap, Interval, accuracy_interval, percentile_interval
+from darkroom.evaluation.scores.macro import macro_draws
 from darkroom.evaluation.scores.metrics import log_losses, score
 from darkroom.foundations import files
 

@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from darkroom import balance, revision, thresholds
+from darkroom.candidate_names import BASELINE
 from darkroom.foundations import files, naming
 from darkroom.foundations.errors import DarkroomError
+from darkroom.markdown import percent, score
+from darkroom.reporting import advice
 
 # Outputs of the stages; a test compares them with dvc.yaml.
 EVALUATION = Path("plots/tables/scores.json")
@@ -28,6 +31,7 @@ def summary() -> str:
             *_scores(evaluation["candidates"], best["name"], counts),
             "",
             best["reason"],
+            *_behind(evaluation["candidates"], best["name"], counts),
             *_foreign(evaluation),
             *_few_tests(counts),
             *_data(data),
@@ -47,7 +51,9 @@ def document() -> dict[str, Any]:
     Raises DarkroomError when the pipeline has not run yet.
     """
     evaluation, best, data = _read()
-    warnings = [*_foreign(evaluation), *_few_tests(data["per_class"]), *_data(data)]
+    counts = data["per_class"]
+    advised = _behind(evaluation["candidates"], best["name"], counts)
+    warnings = [*advised, *_foreign(evaluation), *_few_tests(counts), *_data(data)]
     return {
         "selected": best["name"],
         "reason": best["reason"],
@@ -64,6 +70,14 @@ def _read() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         if not path.is_file():
             raise DarkroomError(f"{path} is missing: run `make run` or `dvc repro` first")
     return files.read_json(EVALUATION), files.read_json(BEST), files.read_json(DATA)
+
+
+def _behind(candidates: dict[str, Any], chosen: str, counts: balance.Counts) -> list[str]:
+    """Return what to do if the baseline scores higher than the selected network."""
+    if not (bar := candidates.get(BASELINE)):
+        return []
+    text = advice.behind(naming.shown(chosen), candidates[chosen], bar, balance.are_uneven(counts))
+    return [f"{text}; docs/experiments.md shows how."] if text else []
 
 
 def _foreign(evaluation: dict[str, Any]) -> list[str]:
@@ -88,12 +102,12 @@ def _scores(candidates: dict[str, Any], chosen: str, counts: balance.Counts) -> 
         lines = ["Test accuracy with its 95% confidence interval"]
     for name, scores in sorted(candidates.items(), key=lambda item: -item[1]["test"][lead]):
         test = scores["test"]
-        macro = f"{test['macro_f1']:.3f}   " if uneven else ""
-        interval = f"{test['accuracy_low']:.2%} to {test['accuracy_high']:.2%}"
+        macro = f"{score(test['macro_f1']):<6}  " if uneven else ""
+        interval = f"{percent(test['accuracy_low'], 2)} to {percent(test['accuracy_high'], 2)}"
         mark = "  ← selected" if name == chosen else ""
-        lines.append(f"  {name:<{width}}  {macro}{test['accuracy']:7.2%}   {interval}{mark}")
+        lines.append(f"  {name:<{width}}  {macro}{percent(test['accuracy'], 2):>7}   {interval}{mark}")
     if uneven:
-        lines.append(f"  {majority:<{width}}  {always.macro_f1:.3f}   {always.accuracy:7.2%}")
+        lines.append(f"  {majority:<{width}}  {score(always.macro_f1):<6}  {percent(always.accuracy, 2):>7}")
     return lines
 
 

@@ -11,10 +11,11 @@ from scipy.sparse import csc_array
 from darkroom import candidate
 from darkroom.evaluation.evaluate import Evaluated
 from darkroom.evaluation.scores.comparison import SIGNIFICANCE, compare_each
-from darkroom.evaluation.scores.detail import macro_draws
 from darkroom.evaluation.scores.intervals import Bootstrap
+from darkroom.evaluation.scores.macro import macro_draws
 from darkroom.evaluation.scores.metrics import log_losses
 from darkroom.foundations.errors import DarkroomError
+from darkroom.markdown import numeral, percent, rounded
 from darkroom.packed import UNEVEN, Split
 
 Metric = Literal["accuracy", "macro_f1", "log_loss"]
@@ -25,6 +26,12 @@ wide."""
 DRAWS = 2000
 """Resamples for the difference of two networks; corrected significance levels need well-sampled tails."""
 WORDS: dict[Metric, str] = {"accuracy": "accuracy", "macro_f1": "macro F1", "log_loss": "log loss"}
+COMPARED: dict[Metric, tuple[str, str]] = {
+    "accuracy": ("higher", "highest"),
+    "macro_f1": ("higher", "highest"),
+    "log_loss": ("lower", "lowest"),
+}
+"""How the best metric of two networks, and of more, is called."""
 
 
 @dataclass(frozen=True)
@@ -83,20 +90,23 @@ def choose(
     value = measured(best)
     name, count = best.card.name, len(ranked)
     shown = _shown(value, metric)
-    where = f"{WORDS[metric]} on {_splits(best)}" if by_folds else f"validation {WORDS[metric]}"
-    score = f"the {'lowest' if metric == 'log_loss' else 'highest'} {where} ({shown})"
+    where = f"{WORDS[metric]} in {_cross_validation(best)}" if by_folds else f"validation {WORDS[metric]}"
+    comparison = COMPARED[metric][0 if count == 2 else 1]
     tied = [network for network in ranked if measured(network) == value]
     if count == 1:
         reason = f"{name} is the only network."
     elif len(tied) == 1:
-        reason = f"Of {count} networks, {name} has {score}."
+        reason = f"Of the {numeral(count)} networks, {name} has the {comparison} {where} ({shown})."
     else:
-        reason = f"{len(tied)} of {count} networks share {score}; {name} is selected for {_advantage(*tied[:2])}."
+        share = f"have the same {where}" if len(tied) == count else f"share the {comparison} {where}"
+        those = {2: "Both", 3: "All three"}.get(count, f"All {count}") if len(tied) == count else ""
+        those = those or f"{numeral(len(tied)).capitalize()} of the {numeral(count)}"
+        reason = f"{those} networks {share} ({shown}); {name} is selected for {_advantage(*tied[:2])}."
     if prefer == "cheapest_within_noise":
         cheapest = min([best, *_within_noise(ranked, metric, labels, seed)], key=lambda each: each.card.parameters)
         if cheapest is not best:
             reason += (
-                f" {cheapest.card.name} is within noise of it on validation and is preferred because it has fewer "
+                f" {cheapest.card.name} is not significantly worse on validation and is preferred because it has fewer "
                 f"parameters ({cheapest.card.parameters:,} instead of {best.card.parameters:,})."
             )
             best, value = cheapest, measured(cheapest)
@@ -126,22 +136,24 @@ def caution(networks: Sequence[Evaluated], prefer: Prefer = "best") -> str:
     by_folds = evaluated_by_folds(networks)
     if len(networks) == 1 or images >= FEW or (by_folds and prefer == "best"):
         return ""
-    remedy = "a larger split.validation makes the selection more reliable"
+    remedy = "A larger split.validation would make it more reliable."
     if by_folds:
-        remedy = "folds do not show what is within noise; use a larger split.validation or select.prefer: best"
-    elif trained := [network.card.name for network in networks if network.card.training.get("method") != "probe"]:
-        if any(network.folds for network in networks):
-            remedy = f"folds could not be used, because they do not cover {', '.join(trained)}"
-    else:
-        remedy = "set select.folds: 5 to select by cross-validation"
-    return f"With only {images} validation images, this selection may be due to chance: {remedy}."
+        remedy = "Folds do not show what is within noise: use a larger split.validation or select.prefer: best."
+    elif not (trained := [network.card.name for network in networks if network.card.training.get("method") != "probe"]):
+        remedy = "Set select.folds: 5 to select by cross-validation."
+    elif any(network.folds for network in networks):
+        names = f"{', '.join(trained[:-1])} and {trained[-1]}".removeprefix(" and ")
+        remedy += " Cross-validation could not be used: it is for networks of which only the last layer is trained, "
+        remedy += f"unlike {names}."
+    return f"With only {images} validation images, this selection may be due to chance. {remedy}"
 
 
-def _splits(network: Evaluated) -> str:
+def _cross_validation(network: Evaluated) -> str:
+    """Return "5-fold cross-validation, repeated twice"."""
     assert network.folds is not None
-    return f"{network.folds.folds} folds" + (
-        f", repeated {network.folds.repeats} times" if network.folds.repeats > 1 else ""
-    )
+    repeats = network.folds.repeats
+    often = {1: "", 2: ", repeated twice"}.get(repeats, f", repeated {numeral(repeats)} times")
+    return f"{network.folds.folds}-fold cross-validation{often}"
 
 
 def _within_noise(
@@ -174,13 +186,13 @@ def _resampled(
 
 
 def _shown(value: float, metric: Metric) -> str:
-    return f"{value:.2%}" if metric == "accuracy" else f"{value:.4f}"
+    return percent(value, 2) if metric == "accuracy" else rounded(value, 4)
 
 
 def _advantage(first: Evaluated, second: Evaluated) -> str:
     """Return the reason why `first` ranks before `second`, which has the same score."""
     if first.validation.log_loss != second.validation.log_loss:
-        return f"its lower log loss ({first.validation.log_loss:.4f})"
+        return f"its lower log loss ({rounded(first.validation.log_loss, 4)})"
     if first.card.parameters != second.card.parameters:
         return f"having fewer parameters ({first.card.parameters:,})"
-    return "coming first by name"
+    return "the alphabetical order of the names"

@@ -71,7 +71,7 @@ def headline(scores: Mapping[str, Any]) -> dict[str, Any]:
     bounded = [f"{name}{bound}" for name in ("accuracy", "macro_f1") for bound in ("", "_low", "_high")]
     lead = {
         "name": best["name"],
-        **{f"test_{name}": test[name] for name in (*bounded, "log_loss", "ece")},
+        **{f"test_{name}": test[name] for name in (*bounded, "log_loss", "ece") if name in test},
         "confident": best["selective_prediction"]["confident"],
         "versus_baseline": best["versus_baseline"]["verdict"],
     }
@@ -144,7 +144,7 @@ def per_class(evaluated: Sequence[Evaluated], labels: npt.NDArray[np.int64]) -> 
         for each in evaluated
         for scores in score_classes(each.predicted, labels, each.card.classes, each.rankings)
     ]
-    scores = ("support", "precision", "recall", "f1", "roc_auc", "average_precision")
+    scores = ("support", "precision", "recall", "f1", "roc_auc", "average_precision", "p_value")
     return pd.DataFrame(rows, columns=("candidate", "class", *scores))
 
 

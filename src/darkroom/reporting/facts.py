@@ -60,6 +60,8 @@ class ClassRow:
     precision: float
     recall: float
     f1: float
+    p_value: float
+    """Of the difference of its recall from that of the other test images."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,11 @@ class Facts:
     def bar(self) -> Entry:
         """The baseline."""
         return self.entries[0]
+
+    @property
+    def single(self) -> bool:
+        """Whether there is only one network, so that none was selected."""
+        return len(self.networks) == 1
 
     @property
     def uneven(self) -> bool:

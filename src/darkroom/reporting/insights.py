@@ -1,7 +1,7 @@
 """Findings and suggestions for the next run: each sentence appears only if the results support it."""
 
 from darkroom import balance
-from darkroom.reporting import sentences, wording
+from darkroom.reporting import advice, sentences, wording
 from darkroom.reporting.facts import Entry, Facts, SliceRow
 from darkroom.reporting.wording import chance, count, listing, percent, points, times
 
@@ -9,6 +9,8 @@ SMALL = 64
 """Largest image side in pixels for which networks of the zoo can be trained from scratch in reasonable time."""
 SIGNIFICANCE = 0.05
 """Significance level: a difference with a smaller p-value counts as one."""
+TRIED = 5
+"""Number of networks trained from scratch from which on the whole zoo has probably been tried."""
 INSTALLED = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 """Pretrained networks to suggest whose weights are installed with the environment, the cheapest first."""
 DOWNLOADED = ("mobilenet_v2", "resnet18", "efficientnet_b0", "resnet50")
@@ -104,7 +106,7 @@ def _pretraining(facts: Facts) -> list[str]:
 def _training_course(best: Entry) -> list[str]:
     """Describe what the learning curves of the best network show."""
     if best.card.epochs and not best.card.best_epoch:
-        return [f"Training: no epoch improved {best.card.name} over its pretrained weights."]
+        return [f"Training: no epoch of {best.card.name} improved on the weights at the start, which were kept."]
     losses = [epoch.validation_loss for epoch in best.history]
     if len(losses) < 3:
         return []
@@ -137,17 +139,22 @@ def improving(entry: Entry) -> bool:
 
 
 def _hardest_class(facts: Facts) -> list[str]:
-    """Name the class with the lowest F1 and whether it has few training images; nothing on a tie."""
-    if len(facts.classes) < 2 or not facts.confusions:
+    """Name the class with the most significantly lower recall than the other images, if there is any."""
+    accuracy = facts.best.test["accuracy"]
+    weak = [row for row in facts.classes if row.p_value < SIGNIFICANCE and row.recall < accuracy]
+    if not weak:
         return []
-    row, second = sorted(facts.classes, key=lambda each: each.f1)[:2]
-    if row.f1 == second.f1:
-        return []
+    row = min(weak, key=lambda each: (each.p_value, each.recall))
+    total = sum(each.support for each in facts.classes)
+    others = (accuracy * total - row.recall * row.support) / (total - row.support)
     trained = {name: counts["train"] for name, counts in facts.data["per_class"].items()}
     middle = sorted(trained.values())[len(trained) // 2]
-    few = f"; it has only {count(trained[row.name], 'training image')}" if trained[row.name] < middle / 2 else ""
-    tests = count(row.support, "test image")
-    return [f"Classes: {row.name} has the lowest F1, {row.f1:.3f} on {tests}{few}."]
+    few = f" It has only {count(trained[row.name], 'training image')}." if trained[row.name] < middle / 2 else ""
+    return [
+        f"Classes: accuracy on images of {row.name} is lower than on the other test images: {percent(row.recall)} of "
+        f"{count(row.support, 'image')}, compared with {percent(others)} (Fisher's exact test with Holm's correction, "
+        f"{chance(row.p_value)}).{few}"
+    ]
 
 
 def next_steps(facts: Facts) -> list[tuple[str, str]]:
@@ -155,6 +162,8 @@ def next_steps(facts: Facts) -> list[tuple[str, str]]:
     best, data = facts.best, facts.data
     section = f"datasets.{facts.dataset}"
     steps: list[tuple[str, str]] = []
+    if behind := advice.behind(best.card.name, vars(best), vars(facts.bar), facts.uneven):
+        steps.append((behind.rstrip("."), ""))
     few = [row.name for row in facts.classes if row.support < balance.FEW]
     if facts.uneven and best.card.training.get("balance", "none") == "none":
         steps.append(("Give small classes more weight", f"dvc exp run -S {section}.training.balance=weights"))
@@ -164,7 +173,7 @@ def next_steps(facts: Facts) -> list[tuple[str, str]]:
     if few or width > 0.05:
         some = few and len(few) < len(facts.classes)
         classes = f", especially of {listing(few[: sentences.MAX_NAMES])}" if some else ""
-        collect = f"Collect more images{classes}; four times as many test images about halve the intervals"
+        collect = f"Collect more images{classes}; four times as many test images roughly halve the width of an interval"
         steps.append((collect, ""))
     if 0 < facts.label_issues <= (data["validation"] + data["test"]) / 10:  # more than that are mistakes of the model
         labels = count(facts.label_issues, "label", "labels")
@@ -172,7 +181,8 @@ def next_steps(facts: Facts) -> list[tuple[str, str]]:
     if data["conflicts"]:
         steps.append(("Decide which class is right for copies in two classes, listed in data/copies.csv", ""))
     if data["broken"]:
-        steps.append(("Replace the files that could not be read, listed in data/packed/broken.csv", ""))
+        files = "the file" if data["broken"] == 1 else "the files"
+        steps.append((f"Replace {files} that could not be read, listed in data/packed/broken.csv", ""))
     steps.append(("Measure how much the scores vary with another seed", f"dvc exp run -S seed={facts.seed + 1}"))
     return [*steps, _other_networks(facts)]
 
@@ -184,8 +194,9 @@ def _configured_epochs(entry: Entry) -> int:
 
 
 def _other_networks(facts: Facts) -> tuple[str, str]:
-    """Suggest other networks that suit the images; those of the zoo are made for small images."""
-    if facts.data["image_size"] <= SMALL:
+    """Suggest other networks of the kind that was trained; those of the zoo are made for small images."""
+    scratch = [entry for entry in facts.networks if entry.card.kind == "scratch"]
+    if scratch and len(scratch) < TRIED and facts.data["image_size"] <= SMALL:
         return "Try other networks", "dvc exp run -S 'scratch=${zoo}'"
     tried = {entry.card.network.get("architecture") for entry in facts.networks} | {
         entry.card.name for entry in facts.networks

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Literal
 
-from darkroom.reporting.wording import text
+from darkroom.reporting.wording import listing, text
 
 Form = Literal["github", "pandoc"]
 """`github`: Markdown as GitHub renders it; `pandoc`: with captions and anchors, for the web page and the PDF."""
@@ -66,10 +66,10 @@ class Numbering:
         return words if self.form == "github" else f"[{words}](#{kind.lower()}-{name})"
 
     def mention(self, shown: list[tuple[str, str]]) -> str:
-        """Return "Figure 1 shows this, Figure 2 that." for pairs of name and words; missing figures are skipped."""
+        """Return "Figure 1 shows this and Figure 2 that." for pairs of name and words; missing figures are skipped."""
         present = [(self.see("Figure", name), words) for name, words in shown if name in self.figures]
         parts = [f"{figure} {words if place else f'shows {words}'}" for place, (figure, words) in enumerate(present)]
-        return f"{', '.join(parts)}." if parts else ""
+        return f"{listing(parts)}." if parts else ""
 
     def cite(self, work: str) -> str:
         """Return a citation such as "[3]", the number of a work in the list of references."""

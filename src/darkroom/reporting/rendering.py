@@ -1,15 +1,18 @@
 """From facts to Markdown: the report and the model card."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import jinja2
 
 from darkroom import framing
-from darkroom.reporting import insights, sentences, wording
+from darkroom.reporting import course, insights, methods, sentences, wording
 from darkroom.reporting.facts import Facts
 from darkroom.reporting.numbering import Form, Numbering
 
+COLOURED = 6
+"""Largest number of classes whose precision-recall curves are all in colour, as in `evaluation/figures/curves.py`."""
 TEMPLATES = Path(__file__).parent / "templates"
 
 SCORES = (
@@ -24,12 +27,13 @@ SCORES = (
     ("average precision, one-vs-rest", "average_precision", ""),
     ("Cohen's kappa", "kappa", ""),
     ("Matthews correlation coefficient", "mcc", ""),
-    ("log loss, lower is better", "log_loss", ""),
-    ("Brier score, lower is better", "brier", ""),
+    ("log loss, lower is better", "log_loss", "loss"),
+    ("Brier score, lower is better", "brier", "loss"),
 )
-"""Scores listed for the best model, if present: label, key, and whether they are shown as percentages."""
+"""Scores listed for the best model, if present: label, key, and how they are shown, a key of `SHOWN`."""
+SHOWN: dict[str, Callable[[float], str]] = {"%": wording.percent, "": wording.score, "loss": wording.loss}
 FAILURES = (
-    ("precision_recall", "Precision and recall by class", "precision and recall"),
+    ("precision_recall", "", "precision and recall"),
     (
         "mistakes",
         "The most confident mistakes: predicted class and label, with probabilities",
@@ -37,7 +41,8 @@ FAILURES = (
     ),
     ("label_issues", "Validation and test images whose label may be wrong", "images whose label may be wrong"),
 )
-"""Figures about mistakes, shown if present: name, caption, and the words that refer to it."""
+"""Figures about mistakes, shown if present: name, caption (of the first, see `curves`), and the words that refer to it.
+"""
 
 
 def render(facts: Facts, figures: set[str], form: Form) -> str:
@@ -51,19 +56,29 @@ def render(facts: Facts, figures: set[str], form: Form) -> str:
             facts=facts,
             number=number,
             sentences=sentences,
+            course=course,
+            methods=methods,
             insights=insights,
             scores=score_rows(facts),
-            failures=[(name, caption) for name, caption, _ in FAILURES],
+            failures=[(name, caption or curves(facts)) for name, caption, _ in FAILURES],
             mentions=[(name, words) for name, _, words in FAILURES],
         )
         known = number.numbers
     return _collapse_blank_lines(rendered)
 
 
+def curves(facts: Facts) -> str:
+    """Return the caption of the precision-recall curves."""
+    some = len(facts.classes) > COLOURED and facts.best.test.get("average_precision", 1) < 1
+    return f"Precision and recall by class{'; the lowest average precisions are in colour' if some else ''}"
+
+
 def render_model_card(facts: Facts) -> str:
     """Return the card of the best model as Markdown; it is independent of the time and place of writing."""
     template = _environment().get_template("model_card.md.j2")
-    return _collapse_blank_lines(template.render(facts=facts, sentences=sentences, scores=score_rows(facts)))
+    return _collapse_blank_lines(
+        template.render(facts=facts, sentences=sentences, course=course, scores=score_rows(facts))
+    )
 
 
 def score_rows(facts: Facts) -> list[tuple[str, str, str]]:
@@ -75,7 +90,7 @@ def score_rows(facts: Facts) -> list[tuple[str, str, str]]:
     for label, key, style in sorted(SCORES, key=lambda score: facts.uneven and not score[1].startswith("macro")):
         if key not in test:
             continue
-        shown = wording.percent if style == "%" else "{:.3f}".format
+        shown = SHOWN[style]
         bounds = [shown(test[f"{key}_{side}"]) for side in ("low", "high") if f"{key}_{side}" in test]
         rows.append((label, shown(test[key]), " – ".join(bounds)))
         if key == "accuracy" and facts.uneven:
@@ -97,6 +112,9 @@ def _environment() -> jinja2.Environment:
         wording.duration,
         wording.megabytes,
         wording.milliseconds,
+        wording.loss,
+        wording.score,
+        wording.numeral,
         wording.listing,
         wording.recipe,
         wording.text,

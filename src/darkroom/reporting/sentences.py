@@ -1,8 +1,8 @@
 """Sentences about the results, shared by the report, the slides and the model card: plain text, true for any data."""
 
 from darkroom import balance
-from darkroom.reporting.facts import Confusion, Entry, Facts
-from darkroom.reporting.wording import chance, count, duration, interval, listing, numeral, percent, points
+from darkroom.reporting.facts import Confusion, Facts
+from darkroom.reporting.wording import chance, count, interval, listing, numeral, percent, points, rounded, score
 from darkroom.thresholds import describe
 from darkroom.thresholds import kind_name as kind_name
 
@@ -13,45 +13,25 @@ TOLERANCE = 0.01
 
 
 def summary(facts: Facts) -> list[str]:
-    """Return five statements: the task, the choice, the score, the comparison with the baseline, and the caveat."""
-    data = facts.data
-    networks = f"{numeral(len(facts.networks)).lower()} {'network' if len(facts.networks) == 1 else 'networks'}"
+    """Return five statements: the task, the choice, the score, the comparison with the baseline, and the caveat.
+
+    With a single network, there is no choice to report, and the second is empty unless the baseline is better.
+    """
+    data, networks = facts.data, facts.networks
+    network = f"the network {facts.best.card.name}" if facts.single else f"{numeral(len(networks))} networks"
     task = (
-        f"{numeral(len(facts.entries))} models were trained to distinguish "
+        f"{numeral(len(facts.entries)).capitalize()} models were trained to distinguish "
         f"{count(data['classes'], 'class', 'classes')} on {count(data['train'], 'image')} of {data['dataset']}: "
-        f"a classical baseline and {networks}."
+        f"a classical baseline and {network}."
     )
     return [task, choice(facts), headline(facts), verdict(facts), caveat(facts)]
 
 
 def choice(facts: Facts) -> str:
-    """State which network is the best and why and, if there were several, that the test images were not used for it."""
-    only = len(facts.networks) == 1
-    return facts.reason if only else f"{facts.reason} The test images were not used for this selection."
-
-
-def validation_use(facts: Facts) -> str:
-    """List the uses of the validation images, as verbs that follow "to"."""
-    several = len(facts.networks) > 1
-    uses = ["select the best network"] if several and not facts.by_folds else []
-    if facts.trained:
-        uses.append("select the epoch to keep")
-    uses.append("tune the regularisation of linear classifiers")  # the baseline is one, and a probe's last layer
-    uses += ["calibrate the probabilities", "set the confidence thresholds"]
-    if several and facts.by_folds:
-        return f"{', '.join(uses)} and, in folds with the training images, select the best network"
-    return listing(uses)
-
-
-def training(entry: Entry) -> str:
-    """State how long a network was trained and which weights were kept."""
-    card, time = entry.card, duration(entry.card.seconds)
-    if not card.epochs:
-        return f"{card.name}: only the last layer was fitted, in {time}"
-    kept = "no epoch improved on the initial weights, which were kept"
-    if card.best_epoch:
-        kept = f"the weights of epoch {card.best_epoch} were kept"
-    return f"{card.name}: {count(card.epochs, 'epoch')} in {time}; {kept}"
+    """State which network was selected and why; of a single network only whether the baseline is better, or nothing."""
+    if facts.single:
+        return facts.reason.removeprefix(f"{facts.best.card.name} is the only network.").strip()
+    return f"{facts.reason} The test images were not used for this selection."
 
 
 def headline(facts: Facts) -> str:
@@ -60,10 +40,13 @@ def headline(facts: Facts) -> str:
     accuracy, images = percent(test["accuracy"]), count(facts.data["test"], "test image")
     if not facts.uneven:
         return f"{name} reaches an accuracy of {accuracy} on {images} ({interval(test, 'accuracy')})."
+    bounds = ""
+    if "macro_f1_low" in test:
+        bounds = f" (95% confidence interval {score(test['macro_f1_low'])} to {score(test['macro_f1_high'])})"
     return (
-        f"{name} reaches a macro F1 of {test['macro_f1']:.3f} (95% confidence interval {test['macro_f1_low']:.3f} to "
-        f"{test['macro_f1_high']:.3f}), which gives every class equal weight. Its accuracy on {images} is {accuracy} "
-        f"({interval(test, 'accuracy')}); {majority(facts)} would reach {percent(facts.majority.accuracy)}."
+        f"{name} reaches a macro F1 of {score(test['macro_f1'])}{bounds}, which gives every class equal weight. Its "
+        f"accuracy on {images} is {accuracy} ({interval(test, 'accuracy')}); {majority(facts)} would reach "
+        f"{percent(facts.majority.accuracy)}."
     )
 
 
@@ -78,7 +61,7 @@ def verdict(facts: Facts) -> str:
     corrected = " with Holm's correction" if len(facts.entries) > 2 else ""
     test = f"McNemar's exact test{corrected}, {chance(versus['p_value'])}"
     reached = percent(facts.bar.test["accuracy"])
-    macro = f" The baseline's macro F1 is {facts.bar.test['macro_f1']:.3f}." if facts.uneven else ""
+    macro = f" The baseline's macro F1 is {score(facts.bar.test['macro_f1'])}." if facts.uneven else ""
     if not versus["difference"]:
         return f"The baseline reaches the same accuracy.{macro}"
     if versus["verdict"] == "within noise":
@@ -88,21 +71,27 @@ def verdict(facts: Facts) -> str:
         )
     relation = "above" if versus["verdict"] == "better" else "below"
     return (
-        f"Its accuracy is {points(versus['difference'])} {relation} that of the baseline, which reaches {reached}; the "
-        f"difference is statistically significant ({test}).{macro}"
+        f"The accuracy of {facts.best.card.name} is {points(versus['difference'])} {relation} that of the baseline, "
+        f"which reaches {reached}; the difference is statistically significant ({test}).{macro}"
     )
 
 
 def caveat(facts: Facts) -> str:
     """Name the most frequent mistake, if there is any, and the calibration error."""
-    gap = f"On average, its confidence and its accuracy differ by {points(facts.best.test['ece'])}."
+    name = facts.best.card.name
+    error = points(facts.best.test["ece"])
+    gap = f"On average, its confidence differs from its accuracy by {error} (expected calibration error)."
     if not facts.confusions:
-        return f"It makes no mistake on the test images. {gap}"
+        return f"{name} makes no mistakes on the test images. {gap}"
     first, *others = facts.confusions
+    if first.count == 1 and others:
+        return (
+            f"{name} makes {count(len(facts.confusions), 'mistake')} on the test images, no two of the same kind. {gap}"
+        )
     tied = others and others[0].count == first.count
-    only = "Its only mistake is" if first.count == 1 else "All its mistakes are of one kind:"
-    which = ("One of its most frequent mistakes is" if tied else "Its most frequent mistake is") if others else only
-    return f"{which} classifying {mistake(facts, first)}. {gap}"
+    only = f"The only mistake of {name} is" if first.count == 1 else f"All mistakes of {name} are of one kind:"
+    frequent = f"One of the most frequent mistakes of {name} is" if tied else f"The most frequent mistake of {name} is"
+    return f"{frequent if others else only} classifying {mistake(facts, first)}. {gap}"
 
 
 def mistake(facts: Facts, item: Confusion) -> str:
@@ -131,27 +120,25 @@ def leaks(facts: Facts) -> str:
 
 
 def calibration(facts: Facts) -> str:
-    """Give the temperature of the best network, what it means, and its effect on the test images."""
-    best = facts.best
-    if best.overconfidence > TOLERANCE:
-        meaning = "the network was overconfident"
-    elif best.overconfidence < -TOLERANCE:
-        meaning = "the network was underconfident"
-    else:
-        meaning = "its mean confidence was close to its accuracy"
-    before = best.uncalibrated["ece"] if best.uncalibrated else None
-    after = points(best.test["ece"])
+    """Give the temperature of the best network, what it changes, and its effect on the test images."""
+    best, gap = facts.best, facts.best.overconfidence
+    lowers = best.temperature > 1
+    change = "lowers" if lowers else "raises"
+    side = "above" if gap > 0 else "below"
+    before = f"{points(gap)} {side}" if abs(gap) > TOLERANCE else "close to"
     text = (
-        f"The logits of {best.card.name} are divided by a temperature of {best.temperature:.2f}, fitted on the "
-        f"validation images. Without this scaling, {meaning} on them."
+        f"The logits of {best.card.name} are divided by a temperature of {rounded(best.temperature, 2)}, fitted on the "
+        f"validation images, which {change} its confidence. Before this scaling, the mean confidence "
+        f"on these images was {before} the accuracy"
     )
-    if before is None:
-        return f"{text} The expected calibration error on the test images is {after}."
-    without = "as much" if points(before) == after else f"by {points(before)}"
-    return (
-        f"{text} On the test images, confidence and accuracy differ by {after} on average (expected calibration "
-        f"error); without the scaling, they would differ {without}."
-    )
+    if 0.995 <= best.temperature < 1.005:
+        text = text.replace(f"which {change} its confidence", "which hardly changes its confidence")
+    elif (gap > TOLERANCE and not lowers) or (gap < -TOLERANCE and lowers):
+        # The log loss of a few confident mistakes, and the prior of `fit_temperature`, outweigh the mean.
+        text += f"; the temperature nonetheless {change} it, because it minimises the log loss and not this difference"
+    text += f". On the test images, the expected calibration error is {points(best.test['ece'])}"
+    without = f"; without the scaling, it would be {points(best.uncalibrated['ece'])}" if best.uncalibrated else ""
+    return f"{text}{without}."
 
 
 def abstention(facts: Facts) -> list[str]:
@@ -215,11 +202,13 @@ def letters(facts: Facts) -> str:
 
 def limits(facts: Facts) -> list[str]:
     """Return the limitations of the results, a sentence each."""
+    same = "The test images come from the same source as the training images, so the scores apply to similar images."
+    if facts.best.test["accuracy_low"] > facts.majority.accuracy:  # below that, other images can hardly be worse
+        same += " On other kinds of images, lower scores should be expected."
     lines = [
         "The confidence intervals account only for the limited number of test images, not for other sources of "
         "variation, such as the random seed.",
-        "The test images come from the same source as the training images. Lower scores should be expected on other "
-        "kinds of images.",
+        same,
     ]
     lines += few_tests(facts)
     if facts.robustness and facts.robustness["mean_corruption_accuracy"] < 0.9 * facts.robustness["clean_accuracy"]:
@@ -238,14 +227,22 @@ def few_tests(facts: Facts) -> list[str]:
     small = [each for each in balance.with_few_tests(facts.data["per_class"]) if each[1]]
     if not small:
         return []
+    fewest, most = small[0][1], small[-1][1]
     named = [f"{name} ({images:,})" for name, images in small[:MAX_NAMES]]
     if rest := len(small) - len(named):
         named.append(f"{rest:,} more")
     scores = "its scores are" if len(small) == 1 else "their scores are"
-    which = "One class has" if len(small) == 1 else f"{numeral(len(small))} classes have"
+    which = "One class has" if len(small) == 1 else f"{numeral(len(small)).capitalize()} classes have"
+    shown = f": {listing(named)}"
+    if len(small) == len(facts.classes) > MAX_NAMES:
+        each = f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"
+        return [
+            f"All {len(small):,} classes have fewer than {balance.FEW} test images ({each} each), so their scores are "
+            "unreliable."
+        ]
     if len(small) == len(facts.classes) > 1:
         which = "All classes have"
-    return [f"{which} fewer than {balance.FEW} test images, so {scores} unreliable: {listing(named)}."]
+    return [f"{which} fewer than {balance.FEW} test images, so {scores} unreliable{shown}."]
 
 
 REPEATS = (
@@ -288,8 +285,7 @@ def quantization(facts: Facts) -> str:
     size, time = after["bytes"] / before["bytes"], after["milliseconds"] / before["milliseconds"]
     loss = before["accuracy"] - after["accuracy"]
     change = "keeps its accuracy" if not loss else f"{'loses' if loss > 0 else 'gains'} {points(loss)} of accuracy"
-    change_of_time = percent(abs(1 - time))
-    takes = f"{change_of_time} {'less' if time < 1 else 'more'}" if change_of_time != "0.0%" else "the same"
+    takes = f"{percent(abs(1 - time))} {'less' if time < 1 else 'more'}" if abs(1 - time) >= 0.0005 else "the same"
     return (
         f"Quantised to 8-bit integers, {facts.best.card.name} {change} on "
         f"{count(facts.data['validation'], 'validation image')}, has {percent(size)} of its original size and takes "

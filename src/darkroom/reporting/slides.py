@@ -6,8 +6,8 @@ from pptx.enum.text import MSO_ANCHOR
 from pptx.util import Inches, Pt
 
 from darkroom.foundations import naming
+from darkroom.reporting import course, insights, sentences, wording
 from darkroom.reporting import deck as look
-from darkroom.reporting import insights, sentences, wording
 from darkroom.reporting.deck import BLUE, HEIGHT, INK, LEFT, MUTED, TOP, Deck
 from darkroom.reporting.facts import Entry, Facts
 from darkroom.reporting.rendering import TEMPLATES
@@ -47,11 +47,12 @@ def _of(facts: Facts, part: list[Entry]) -> str:
 
 def _opening(deck: Deck, facts: Facts) -> None:
     summary = sentences.summary(facts)
-    slide = deck.add(facts.title, "\n".join(summary), "Title Slide")
+    notes = "\n".join(filter(None, summary))
+    slide = deck.add(facts.title, notes, "Title Slide")
     dataset = facts.data["dataset"] if facts.data["dataset"] not in facts.title else ""
     slide.placeholders[1].text = naming.escape(" · ".join(filter(None, (dataset, facts.author))))
     best = facts.best
-    slide = deck.add("Summary", "\n".join(summary))
+    slide = deck.add("Summary", notes)
     big = slide.shapes.add_textbox(LEFT, TOP, Inches(2.9), HEIGHT).text_frame
     big.word_wrap, big.vertical_anchor = True, MSO_ANCHOR.MIDDLE
     label = f"accuracy on {count(facts.data['test'], 'test image')}"
@@ -59,7 +60,7 @@ def _opening(deck: Deck, facts: Facts) -> None:
     parts = [(percent(best.test["accuracy"]), 48, BLUE, True), (label, 16, INK, False), interval]
     if facts.uneven:
         parts = [
-            (f"{best.test['macro_f1']:.3f}", 48, BLUE, True),
+            (wording.score(best.test["macro_f1"]), 48, BLUE, True),
             ("macro F1", 16, INK, False),
             (f"{percent(best.test['accuracy'])} {label}", 16, INK, False),
             interval,
@@ -69,7 +70,7 @@ def _opening(deck: Deck, facts: Facts) -> None:
         paragraph = big.paragraphs[0] if not place else big.add_paragraph()
         run = paragraph.add_run()
         run.text, run.font.size, run.font.color.rgb, run.font.bold = naming.escape(words), Pt(size), colour, bold
-    look.text(slide, [summary[0], summary[1], summary[3], summary[4]], Inches(3.5), Inches(6.0))
+    look.text(slide, list(filter(None, [*summary[:2], *summary[3:]])), Inches(3.5), Inches(6.0))
 
 
 def _data(deck: Deck, facts: Facts) -> None:
@@ -83,7 +84,9 @@ def _data(deck: Deck, facts: Facts) -> None:
         ),
     ]
     if data["imbalance"] >= 1.05:
-        lines.append(f"The largest class has {data['imbalance']:.1f} times as many images as the smallest")
+        lines.append(
+            f"The largest class has {wording.rounded(data['imbalance'], 1)} times as many images as the smallest"
+        )
     found = [
         (
             data["copies"] + data["near_copies"],
@@ -104,7 +107,7 @@ def _data(deck: Deck, facts: Facts) -> None:
     look.text(slide, lines, Inches(5.3), Inches(4.2))
     slide = deck.add(
         "The data splits",
-        f"The training images are used to fit the weights, the validation images to {sentences.validation_use(facts)}. "
+        f"The training images are used to fit the weights, the validation images to {course.validation_use(facts)}. "
         "The test images are used only for the final evaluation of each model.",
     )
     deck.figure(slide, "classes")
@@ -113,17 +116,24 @@ def _data(deck: Deck, facts: Facts) -> None:
 def _models(deck: Deck, facts: Facts) -> None:
     _layers(deck, facts)
     training = facts.best.card.training
-    lines = [sentences.training(entry) for entry in shown(facts)[1:]]
+    lines = [course.training(entry) for entry in shown(facts)[1:]]
     notes = [f"{name} {training[key]}" for name, key in _RECIPE if key in training]
     how = ", ".join(notes) if facts.best.card.epochs and notes else "only the last layer was fitted, without epochs"
     curves = "learning_curves" in deck.figures
-    dots = " Dots mark the epochs whose weights were kept." if curves else ""
+    improved = any(entry.card.best_epoch for entry in facts.trained)
+    dots = " Dots mark the epochs whose weights were kept." if curves and improved else ""
     slide = deck.add("Training", f"{facts.best.card.name}: {how}.{dots}")
     if curves:
         deck.figure(slide, "learning_curves", LEFT, Inches(5.6), HEIGHT)
         look.text(slide, lines, Inches(6.3), Inches(3.2), 14)
     else:
         look.text(slide, lines)
+
+
+def _described(entry: Entry) -> str:
+    """Return the architecture with the name of the model, unless it begins with it."""
+    name, architecture = entry.card.name, entry.card.architecture
+    return architecture if architecture.startswith(name) else f"{name}: {architecture}"
 
 
 def _duration(entry: Entry) -> str:
@@ -170,29 +180,41 @@ def _results(deck: Deck, facts: Facts) -> None:
     deck.figure(slide, "accuracy")
     slide = deck.add(
         f"The models and their scores{_of(facts, part)}",
-        "The baseline is the reference for the networks. All models are compared with the best on the same images; "
+        f"The baseline is the reference. All models are compared with {best.card.name} on the same images; "
         '"within noise" means that the difference is not statistically significant. '
-        + ". ".join(f"{each.card.name}: {each.card.architecture}" for each in part),
+        + ". ".join(map(_described, part))
+        + ".",
     )
     rows = []
     for entry in part:
         test, versus = entry.test, entry.versus_best
-        comparison = f"{versus['verdict']}, {chance(versus['p_value'])}" if versus else "the best"
+        comparison = f"{versus['verdict']}, {chance(versus['p_value'])}" if versus else "–"
         low, high = percent(test["accuracy_low"]), percent(test["accuracy_high"])
-        scores = (f"{test['macro_f1']:.3f}", percent(test["accuracy"]), f"{low}\u00a0–\u00a0{high}", comparison)
+        scores = (wording.score(test["macro_f1"]), percent(test["accuracy"]), f"{low}\u00a0–\u00a0{high}", comparison)
         rows.append((_star(entry, facts), f"{entry.card.parameters:,}", _duration(entry), *scores))
     if facts.uneven:
         always = facts.majority
-        rows.append((f"always {always.name}", "", "", f"{always.macro_f1:.3f}", percent(always.accuracy), "", ""))
-    header = ("Model", "Parameters", "Training", "Macro F1", "Accuracy", "95% interval", "Compared with the best")
+        rows.append((f"always {always.name}", "", "", wording.score(always.macro_f1), percent(always.accuracy), "", ""))
+    header = (
+        "Model",
+        "Parameters",
+        "Training",
+        "Macro F1",
+        "Accuracy",
+        "95% interval",
+        f"Compared with {best.card.name}",
+    )
     look.table(slide, header, rows, (1.9, 1.15, 1.15, 0.95, 1.0, 1.75, 2.0))
     mistakes = [f"Classified {sentences.mistake(facts, item)}" for item in facts.confusions[:5]]
     slide = deck.add(
-        f"Mistakes of {best.card.name}",
-        "Rows are actual classes, columns predicted classes. Correct predictions are blue, mistakes orange.",
+        f"{'Mistakes' if facts.confusions else 'Predictions'} of {best.card.name}",
+        "Rows are actual classes, columns predicted classes. Correct predictions are blue"
+        + (", mistakes orange." if facts.confusions else "."),
     )
     deck.figure(slide, "confusion", LEFT, Inches(4.9), HEIGHT)
-    look.text(slide, mistakes or [f"No mistake on {count(facts.data['test'], 'test image')}"], Inches(5.7), Inches(3.8))
+    look.text(
+        slide, mistakes or [f"No mistakes on {count(facts.data['test'], 'test image')}"], Inches(5.7), Inches(3.8)
+    )
     if "mistakes" in deck.figures:
         slide = deck.add("The most confident mistakes", "Mistakes with the highest predicted probability.")
         deck.figure(slide, "mistakes")
@@ -213,8 +235,8 @@ def _confidence(deck: Deck, facts: Facts) -> None:
 
 def _closing(deck: Deck, facts: Facts) -> None:
     findings = insights.findings(facts)
-    slide = deck.add("The best model", " ".join([sentences.headline(facts), *findings]))
-    look.text(slide, [sentences.choice(facts), sentences.verdict(facts), *findings[:4]])
+    slide = deck.add("Conclusions", " ".join([sentences.headline(facts), *findings]))
+    look.text(slide, list(filter(None, [sentences.choice(facts), sentences.verdict(facts), *findings[:4]])))
     steps = [f"{step}: {command}" if command else step for step, command in insights.next_steps(facts)]
-    slide = deck.add("Limitations and next steps", " ".join(steps))
+    slide = deck.add("Limitations and next steps", f"{'. '.join(steps)}.")
     look.text(slide, [*sentences.limits(facts), *(f"Next: {step}" for step in steps[:4])])

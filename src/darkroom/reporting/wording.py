@@ -5,19 +5,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from darkroom.markdown import count as count
+from darkroom.markdown import numeral as numeral
+from darkroom.markdown import percent as percent
+from darkroom.markdown import rounded as rounded
+from darkroom.markdown import score as score
 from darkroom.markdown import text as text
-
-
-def percent(share: float) -> str:
-    """Return a fraction from 0 to 1 as "98.3%"; only 1 itself is shown as 100%."""
-    shown = f"{share:.1%}"
-    return f"{min(share, 0.9999):.2%}" if shown == "100.0%" and share < 1 else shown
 
 
 def points(difference: float) -> str:
     """Return the size of a difference between fractions as "1.3 percentage points"."""
-    shown = f"{abs(difference) * 100:.1f}"
+    share = abs(difference) * 100
+    shown = rounded(share, 1) if share >= 0.05 or not share else rounded(max(share, 0.01), 2)
     return f"{shown} percentage {'point' if shown == '1.0' else 'points'}"
+
+
+def loss(value: float) -> str:
+    """Return a loss of at least 0 with three decimals, or two significant digits if it is smaller than 0.01."""
+    return rounded(value, 3) if value >= 0.01 or not value else f"{value:.2g}"
 
 
 def chance(p_value: float) -> str:
@@ -29,7 +33,7 @@ def chance(p_value: float) -> str:
 
 def duration(seconds: float) -> str:
     """Return a time as "12 s", "3 min 5 s" or "2 h 10 min", with non-breaking spaces."""
-    whole = round(seconds)
+    whole = int(seconds + 0.5)
     minutes, rest = divmod(whole, 60)
     if whole < 60:
         words = f"{whole} s" if whole else "under 1 s"
@@ -40,7 +44,7 @@ def duration(seconds: float) -> str:
 
 def megabytes(size: float) -> str:
     """Return a size in 10⁶ bytes as "12.3 MB" or, below ten, "0.25 MB"."""
-    return f"{size:,.1f}\u00a0MB" if size >= 9.995 else f"{size:.2f}\u00a0MB"
+    return f"{rounded(size, 1 if size >= 9.995 else 2)}\u00a0MB"
 
 
 def milliseconds(time: float) -> str:
@@ -53,15 +57,9 @@ def listing(items: list[str]) -> str:
     return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
 
 
-def numeral(number: int) -> str:
-    """Return a number that starts a sentence: "Three", up to "Twelve", then digits."""
-    names = ["No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten", "Eleven", "Twelve"]
-    return names[number] if number < len(names) else f"{number:,}"
-
-
 def times(ratio: float) -> str:
     """Return "27 times" or, below ten, "1.3 times"."""
-    return f"{ratio:,.0f} times" if ratio >= 9.95 else f"{ratio:.1f} times"
+    return f"{rounded(ratio, 0 if ratio >= 9.95 else 1)} times"
 
 
 def recipe(parameters: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

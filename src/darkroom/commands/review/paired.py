@@ -11,8 +11,8 @@ import pandas as pd
 from darkroom.commands.review.snapshots import Snapshot
 from darkroom.evaluation.scores import comparison
 from darkroom.evaluation.scores.comparison import Verdict
-from darkroom.evaluation.scores.detail import macro_draws
 from darkroom.evaluation.scores.intervals import Bootstrap, Interval, accuracy_interval, percentile_interval
+from darkroom.evaluation.scores.macro import macro_draws
 from darkroom.foundations.errors import DarkroomError
 
 Metric = Literal["accuracy", "macro_f1"]

@@ -9,7 +9,7 @@ import numpy as np
 from darkroom import framing
 from darkroom.foundations import naming
 from darkroom.foundations.naming import count
-from darkroom.markdown import text
+from darkroom.markdown import rounded, text
 from darkroom.packed import Broken, Packed, Record
 
 MOST_BROKEN = 10
@@ -40,7 +40,7 @@ def _balance(records: Sequence[Record]) -> str:
         return f"Each class has {count(most, 'image')}."
     return (
         f"The largest class, {text(largest)}, has {count(most, 'image')}, the smallest, {text(smallest)}, "
-        f"{least:,}: a ratio of {most / least:.1f} to 1."
+        f"{least:,}: a ratio of {rounded(most / least, 1)} to 1."
     )
 
 
@@ -50,16 +50,16 @@ def _sizes(records: Sequence[Record]) -> str:
     if same == len(pairs):
         return f"All originals have {width} × {height} pixels."
     low, middle, high = np.percentile([min(pair) for pair in pairs], [0, 50, 100])
+    if low == high:
+        return f"The shorter sides of the originals have {low:,.0f} pixels."
     return f"The shorter sides of the originals have {low:,.0f} to {high:,.0f} pixels, with a median of {middle:,.0f}."
 
 
 def _set_aside(broken: Sequence[Broken], metrics: dict[str, Any]) -> str:
     lines = []
     if number := metrics["left_out"]:
-        groups = ", or were added later and belong to the group of a test image" if metrics["groups"] else ""
         lines.append(
-            f"- {count(number, 'image is', 'images are')} excluded: they have a copy in another class, or duplicate a "
-            f"test image{groups}."
+            f"- {count(number, 'image is', 'images are')} excluded: {_excluded(number == 1, bool(metrics['groups']))}."
         )
     if number := metrics["copies"]:
         lines.append(
@@ -93,3 +93,13 @@ def _set_aside(broken: Sequence[Broken], metrics: dict[str, Any]) -> str:
         names = [f"  - {text(naming.shown(item.name))}: {text(item.reason)}" for item in broken[:MOST_BROKEN]]
         lines += [f"- {files} excluded{first}:", "", *names]
     return "\n".join(lines) or "All files could be read, and no duplicates were found."
+
+
+def _excluded(single: bool, groups: bool) -> str:
+    """Return why images are excluded."""
+    text = "it has a copy in another class, or duplicates a test image"
+    later = ", or was added later and belongs to the group of a test image"
+    if not single:
+        text = "they have a copy in another class, or duplicate a test image"
+        later = ", or were added later and belong to the group of a test image"
+    return text + later * groups

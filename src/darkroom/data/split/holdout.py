@@ -51,7 +51,9 @@ def read(path: Path, terms: Terms) -> tuple[frozenset[str], str]:
             f"{naming.shown(path)}`, or delete it to draw new test images"
         ) from None
     before, now = written.model_dump(exclude={"images"}), terms.model_dump()
-    changed = [f"{name} {_shown(before[name])} (now {_shown(now[name])})" for name in now if before[name] != now[name]]
+    changed = [
+        f"{name} {_shown(before[name])} instead of {_shown(now[name])}" for name in now if before[name] != now[name]
+    ]
     if changed:
         return frozenset(), f"New test images are drawn, because those in {path} are for {naming.listed(changed)}."
     return frozenset(written.images), ""

@@ -33,7 +33,7 @@ def accuracy_by_cost(latencies: Mapping[str, float], scores: Mapping[str, Point]
             color, order = (plotting.BLUE, 4) if name == best else (plotting.MUTED, 3)
             bounds = [[accuracy - least], [most - accuracy]]
             axes.errorbar(latency, accuracy, bounds, color=color, marker="o", linestyle="", zorder=order)
-            label = f"{shorten(name, 20)} (best)" if name == best else shorten(name, 20)
+            label = f"{shorten(name, 20)} (selected)" if name == best else shorten(name, 20)
             point = (latency, accuracy)
             labels.append(axes.annotate(label, point, (0, 0), textcoords="offset points", fontsize=8, color=color))
         low, high = min(latencies.values()), max(latencies.values())

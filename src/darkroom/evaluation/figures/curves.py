@@ -1,6 +1,5 @@
 """Precision-recall and risk-coverage curves."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,6 +9,7 @@ from matplotlib.ticker import PercentFormatter
 
 from darkroom import plotting
 from darkroom.evaluation.scores.ranking import RECALLS
+from darkroom.markdown import score
 from darkroom.plotting import shorten
 
 HARDEST = 6
@@ -20,20 +20,26 @@ Floats = npt.NDArray[np.float64]
 
 
 def precision_recall(curves: Mapping[str, Floats], areas: Mapping[str, float]) -> Figure:
-    """Draw interpolated precision by recall: the mean over the classes and the classes with the lowest averages.
+    """Draw interpolated precision by recall: the mean over the classes and the `HARDEST` with the lowest areas.
 
     curves: precision at `ranking.RECALLS` by class; areas: the average precision by class.
     """
     hardest = sorted(curves, key=lambda name: (areas[name], name))[:HARDEST]
+    if len(curves) > HARDEST:  # of many classes, perfect ones are not worth a colour
+        hardest = [name for name in hardest if areas[name] < 1]
     with plotting.figure(6.2, 4.2) as drawing:
         axes = drawing.subplots()
         for name in [name for name in curves if name not in hardest]:
             axes.plot(RECALLS, curves[name], color=plotting.FAINT, linestyle="-", linewidth=1)
         for name in hardest if len(curves) > 1 else ():
-            axes.plot(RECALLS, curves[name], label=f"{shorten(name, 18)} ({_short(areas[name])})", linewidth=1.2)
+            axes.plot(RECALLS, curves[name], label=f"{shorten(name, 18)} ({score(areas[name])})", linewidth=1.2)
         mean = np.mean(list(curves.values()), axis=0)
         area = float(np.mean(list(areas.values())))
-        axes.plot(RECALLS, mean, color=plotting.INK, linestyle="-", label=f"mean over classes ({_short(area)})")
+        named = f"mean of {len(curves):,} classes" if len(curves) > 1 else shorten(next(iter(curves)), 18)
+        axes.plot(RECALLS, mean, color=plotting.INK, linestyle="-", label=f"{named} ({score(area)})")
+        if rest := len(curves) - len(hardest):
+            other = f"{rest:,} other {'class' if rest == 1 else 'classes'}" if hardest else "each class"
+            axes.plot([], [], color=plotting.FAINT, linestyle="-", linewidth=1, label=other)
         lowest = min(float(curve.min()) for curve in curves.values())
         bottom = max(0.0, lowest - 0.05)
         axes.set(xlim=(0, 1.01), ylim=(bottom, 1 + 0.03 * (1 - bottom)), xlabel="Recall", ylabel="Precision")
@@ -64,8 +70,3 @@ def risk_coverage(points: Sequence[Point], confident: float, risk: float | None)
         axes.xaxis.set_major_formatter(PercentFormatter(1.0))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=2 if top < 0.01 else 1 if top < 0.1 else 0))
     return drawing
-
-
-def _short(area: float) -> str:
-    """Format with three decimals, rounded down, so that only a perfect area is shown as 1.000."""
-    return f"{math.floor(area * 1000 + 1e-9) / 1000:.3f}"

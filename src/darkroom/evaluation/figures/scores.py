@@ -13,6 +13,7 @@ from darkroom.candidate import Epoch
 from darkroom.evaluation.scores.calibration import Bin
 from darkroom.evaluation.scores.intervals import accuracy_interval
 from darkroom.evaluation.scores.metrics import Scores
+from darkroom.markdown import percent
 from darkroom.plotting import shorten
 
 READABLE = 50
@@ -108,14 +109,15 @@ def accuracies(scores: Mapping[str, Scores], best: str, baseline: str, majority:
             axes.plot([score.accuracy_low, score.accuracy_high], [row, row], color=color, linestyle="-")
             axes.plot(score.accuracy, row, marker="o", color=color)
             axes.annotate(
-                f"{score.accuracy:.1%}",
+                percent(score.accuracy),
                 (score.accuracy, row),
                 (0, 5),
                 textcoords="offset points",
                 ha="center",
                 fontsize=8,
             )
-        names = [f"{name} (best)" if name == best else name for name, _ in ordered]
+        several = len(ordered) > 2  # so that one was selected
+        names = [f"{name} (selected)" if name == best and several else name for name, _ in ordered]
         axes.set_yticks(range(len(ordered)), names)
         axes.set_ylim(-0.6, len(ordered) - 0.2)
         axes.grid(visible=False, axis="y")

@@ -1,4 +1,4 @@
-"""Comparison of models on the same images: McNemar's test with Holm's correction."""
+"""Comparison of models on the same images, and of parts of the images: exact tests with Holm's correction."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -55,6 +55,14 @@ def compare_each(best: npt.NDArray[np.bool_], others: Mapping[str, npt.NDArray[n
         name: replace(each, p_value=p_value, verdict=_verdict(each.difference, p_value))
         for (name, each), p_value in zip(raw.items(), adjusted, strict=True)
     }
+
+
+def fisher(hits: int, images: int, all_hits: int, all_images: int) -> float:
+    """Return the p-value of Fisher's exact test: is the accuracy on these images that on all others?"""
+    from scipy.stats import fisher_exact  # takes a second to import and is only needed here
+
+    others, rest = all_hits - hits, all_images - images
+    return float(fisher_exact([[hits, images - hits], [others, rest - others]]).pvalue)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -18,6 +18,7 @@ from darkroom.evaluation.scores.intervals import (
     percentile_interval,
     unless_perfect,
 )
+from darkroom.evaluation.scores.macro import macro_intervals
 from darkroom.evaluation.scores.metrics import Scores, brier_scores, log_losses, score
 from darkroom.evaluation.scores.ranking import Ranking
 
@@ -104,12 +105,14 @@ def score_intervals(
 ) -> dict[str, Interval]:
     """Return the 95% intervals of all scores that are not proportions, by name; arguments as for `score_in_detail`.
 
-    Those of areas need at least two images of each class in the split. The calibration error has no interval: resamples
-    repeat rows, which biases their calibration error upwards.
+    Those of areas need at least two images of each class in the split, that of macro F1 more (`macro.LEAST`). The
+    calibration error has no interval: resamples repeat rows, which biases their calibration error upwards.
     """
     classes = probabilities.shape[1]
     losses = np.column_stack([log_losses(probabilities, labels), brier_scores(probabilities, labels)])
-    intervals = _bootstrapped(probabilities.argmax(axis=1), labels, classes, losses, bootstrap)
+    sums = bootstrap.sums(csc_array(losses)) / len(labels)
+    intervals = macro_intervals(probabilities.argmax(axis=1), labels, classes)
+    intervals |= {name: percentile_interval(sums[:, place]) for place, name in enumerate(("log_loss", "brier"))}
     ranked = [ranking for ranking in rankings if ranking is not None]
     counts = np.bincount(labels, minlength=classes)
     # From a single image, the variance cannot be estimated; the jackknife would return 0.
@@ -140,34 +143,3 @@ def _agreement(predicted: Labels, labels: Labels, classes: int) -> tuple[float, 
         float((1 - share @ share) * (1 - predicted_rate @ predicted_rate)),
     )
     return beyond / chance if chance > 1e-12 else 0.0, beyond / spread**0.5 if spread > 1e-12 else 0.0
-
-
-def _bootstrapped(
-    predicted: Labels, labels: Labels, classes: int, losses: Floats, bootstrap: Bootstrap
-) -> dict[str, Interval]:
-    """Return the bootstrap intervals of the macro scores and of the two `losses`, shape (rows, 2)."""
-    rows, effective = len(labels), effective_rows(labels)
-    recall, f1 = macro_draws(predicted, labels, classes, bootstrap)
-    sums = bootstrap.sums(csc_array(losses))
-    return {
-        "macro_recall": unless_perfect(percentile_interval(recall), effective),
-        "macro_f1": unless_perfect(percentile_interval(f1), effective),
-        "log_loss": percentile_interval(sums[:, 0] / rows),
-        "brier": percentile_interval(sums[:, 1] / rows),
-    }
-
-
-def macro_draws(predicted: Labels, labels: Labels, classes: int, bootstrap: Bootstrap) -> tuple[Floats, Floats]:
-    """Return macro recall and macro F1 of each resample, shape (draws,) each, over the classes in it."""
-    rows = len(labels)
-    every, ones = np.arange(rows), np.ones(rows)
-    # Columns: correct predictions, images and predictions, each by class.
-    values = np.concatenate([predicted == labels, ones, ones])
-    places = np.concatenate([labels, classes + labels, 2 * classes + predicted])
-    sums = bootstrap.sums(csc_array((values, (np.tile(every, 3), places)), shape=(rows, 3 * classes)))
-    true, support, answers = (sums[:, part * classes : (part + 1) * classes] for part in range(3))
-    present = support > 0
-    count = present.sum(axis=1)
-    recall = np.where(present, true / np.maximum(support, 1), 0).sum(axis=1) / count
-    f1 = np.where(present, 2 * true / np.maximum(support + answers, 1), 0).sum(axis=1) / count
-    return recall, f1

@@ -23,11 +23,16 @@ def accuracy_interval(right: int, total: int) -> Interval:
 
     Implemented here because importing scipy.stats takes longer than the measurements of `robustness`.
     """
+    return wilson_interval(right / total, total)
+
+
+def wilson_interval(share: float, rows: float) -> Interval:
+    """Return Wilson's interval of a proportion 0 to 1 of `rows`, which may be an effective number of rows."""
     squared = TWO_SIDED**2
-    middle = right + squared / 2
-    reach = TWO_SIDED * math.sqrt(right * (total - right) / total + squared / 4)
-    low = 0.0 if right == 0 else (middle - reach) / (total + squared)
-    high = 1.0 if right == total else (middle + reach) / (total + squared)
+    middle = share * rows + squared / 2
+    reach = TWO_SIDED * math.sqrt(rows * share * (1 - share) + squared / 4)
+    low = 0.0 if share == 0 else (middle - reach) / (rows + squared)
+    high = 1.0 if share == 1 else (middle + reach) / (rows + squared)
     return low, high
 
 

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from sklearn.metrics import precision_recall_fscore_support
 
 from darkroom.evaluation.scores.calibration import calibration_error, reliability
+from darkroom.evaluation.scores.comparison import fisher, holm
 from darkroom.evaluation.scores.intervals import accuracy_interval
 from darkroom.evaluation.scores.ranking import Ranking
 
@@ -45,6 +46,8 @@ class ClassScores:
     roc_auc: float | None
     """None also if the split has no images of other classes."""
     average_precision: float | None
+    p_value: float | None
+    """Of Fisher's exact test of the recall against that of all other images, with Holm's correction."""
 
 
 def score(probabilities: Floats, labels: Labels) -> Scores:
@@ -89,9 +92,23 @@ def score_classes(
             float(f1) if support else None,
             ranking.roc_auc if ranking else None,
             ranking.average_precision if ranking else None,
+            p_value,
         )
-        for name, precision, recall, f1, support, ranking in zip(classes, *columns, rankings, strict=True)
+        for name, precision, recall, f1, support, ranking, p_value in zip(
+            classes, *columns, rankings, _p_values(predicted == labels, labels, len(classes)), strict=True
+        )
     ]
+
+
+def _p_values(right: npt.NDArray[np.bool_], labels: Labels, classes: int) -> list[float | None]:
+    """Return for each class whether its recall differs from that of the other images; None without any images."""
+    support, hits = np.bincount(labels, minlength=classes), np.bincount(labels[right], minlength=classes)
+    present = np.flatnonzero(support)
+    tested = holm([fisher(hits[each], support[each], hits.sum(), support.sum()) for each in present])
+    found: list[float | None] = [None] * classes
+    for each, p_value in zip(present, tested, strict=True):
+        found[each] = round(p_value, 6)
+    return found
 
 
 def log_losses(probabilities: Floats, labels: Labels) -> Floats:

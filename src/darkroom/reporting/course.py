@@ -1,0 +1,85 @@
+"""Sentences about the training of the networks: what the images were used for, the weights at the start and the end."""
+
+from darkroom.reporting.facts import Entry, Facts
+from darkroom.reporting.wording import count, duration, listing
+
+
+def validation_use(facts: Facts) -> str:
+    """List the uses of the validation images, as verbs that follow "to"."""
+    uses = ["select the best network"] if not facts.single and not facts.by_folds else []
+    if facts.trained:
+        uses.append("select the epoch to keep")
+    layers = [entry for entry in facts.networks if "probe" in str(entry.card.training.get("method", ""))]
+    heads = "the new last layer" if len(layers) == 1 else "the new last layers"
+    uses.append(f"tune the regularisation of the baseline{f' and of {heads}' if layers else ''}")
+    uses += ["calibrate the probabilities", "set the confidence thresholds"]
+    if not facts.single and facts.by_folds:
+        return f"{', '.join(uses)} and, in folds with the training images, select the best network"
+    return listing(uses)
+
+
+def start(entry: Entry) -> str:
+    """State from which weights a network trained by epochs started."""
+    card = entry.card
+    if card.kind != "transfer":
+        return "random weights"
+    layer = "a new last layer, which had been fitted first" if "probe" in str(card.training.get("method", "")) else ""
+    return f"pretrained weights with {layer or 'a new last layer'}"
+
+
+def how(entry: Entry) -> str:
+    """State from which weights a network was trained, and for how many epochs."""
+    if not entry.card.epochs:
+        return "a new last layer was fitted to the features of a pretrained network, whose other layers did not change"
+    return f"{count(entry.card.epochs, 'epoch')}, starting from {start(entry)}"
+
+
+def starts(facts: Facts) -> list[str]:
+    """State from which weights the networks trained by epochs started, a sentence for each kind of start."""
+    kinds: dict[str, list[str]] = {}
+    for entry in facts.trained:
+        kinds.setdefault(start(entry), []).append(entry.card.name)
+    return [f"The training of {listing(names)} started from {kind}." for kind, names in kinds.items()]
+
+
+def kept(facts: Facts) -> str:
+    """State which weights of the networks trained by epochs were kept."""
+    improved = [entry for entry in facts.trained if entry.card.best_epoch]
+    if not improved:
+        return (
+            "No epoch improved on the weights at the start, as measured on the validation images, so these were kept."
+        )
+    text = "The weights of the best epoch, selected on the validation images, were kept"
+    if len(improved) < len(facts.trained):
+        return f'{text}; "start" means that no epoch improved on the weights at the start.'
+    return f"{text}."
+
+
+def training(entry: Entry) -> str:
+    """State how long a network was trained and which weights were kept."""
+    card, time = entry.card, duration(entry.card.seconds)
+    if not card.epochs:
+        return f"{card.name}: only the last layer was fitted, in {time}"
+    kept = "no epoch improved on the initial weights, which were kept"
+    if card.best_epoch:
+        kept = f"the weights of epoch {card.best_epoch} were kept"
+    pretrained = " from pretrained weights" if card.kind == "transfer" else ""
+    return f"{card.name}: {count(card.epochs, 'epoch')}{pretrained} in {time}; {kept}"
+
+
+def probes(facts: Facts) -> list[str]:
+    """State what was fitted of the networks of which only the last layer was, those with the same views together."""
+    views: dict[bool, list[Entry]] = {}
+    for entry in facts.probes:
+        views.setdefault(bool(entry.card.training.get("augment", {}).get("flip")), []).append(entry)
+    texts = []
+    for flipped, entries in views.items():
+        named = listing([f"{entry.card.name} ({duration(entry.card.seconds)})" for entry in entries])
+        single = len(entries) == 1
+        texts.append(
+            f"Only the last {'layer' if single else 'layers'} of {named} {'was' if single else 'were'} fitted: "
+            f"{'a logistic regression' if single else 'logistic regressions'} on the features that the pretrained "
+            f"layers extract from the training images{' and their mirror images' if flipped else ''}. The "
+            "regularisation was tuned on the validation images."
+        )
+    return texts
