@@ -71,8 +71,8 @@ def test_what_nobody_could_learn_from_stays_where_it_is(place, capsys):
     main.run(["corrections", "log/corrections"])
     printed = capsys.readouterr().out
     for part in (
-        "1 images copied to data/inbox: dog 1",
-        "1 are already there",
+        "1 image copied to data/inbox: dog 1",
+        "1 is already there",
         "5 skipped:",
         "it is in the data as 'dog'; move it there if that is wrong",
         "corrected to cat and to dog",
@@ -88,7 +88,7 @@ def test_a_class_is_called_as_the_data_call_it(place, capsys):
     write_folder(place / "log", sent(("a%3A b", RIGHT[2]), ("T-shirt%2Ftop", RIGHT[3]), ("%2E%2E", RIGHT[4])))
     main.run(["corrections", "log"])
     printed = capsys.readouterr().out
-    assert "1 images copied to data/inbox: a: b 1" in printed
+    assert "1 image copied to data/inbox: a: b 1" in printed
     assert printed.count("the class is not a valid folder name") == 2
     assert [name.partition("/")[0] for name in inbox(place)] == ["a: b"]
 

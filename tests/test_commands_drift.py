@@ -242,7 +242,7 @@ def test_the_stability_index_is_that_of_the_formula():
         ("empty", r"empty contains no log \(data/\*.log\): give"),
         (
             "others",
-            r"others has no predictions of the model \w{12} \(3 of other versions, 1 invalid lines\): give the log",
+            r"others has no predictions of the model \w{12} \(3 of other versions, 1 invalid line\): give the log",
         ),
         ("no reference", "has no summary of the predictions on validation: package it again"),
         ("no model", "service.json is missing: run `dvc repro` first"),

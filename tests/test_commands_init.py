@@ -87,7 +87,7 @@ def test_init_tells_what_it_found_and_fits_the_parameters_to_it(place, capsys):
     for part in (
         "41 images in 2 classes, 1 of them greyscale",
         "Shorter side: 12 to 180 pixels, median 12",
-        "2 exact and 1 near copies",
+        "2 exact and 1 near copy;",
         "train: the rest\n",
         "validation: 15% of each class\n",
         "test: 20% of each class\n",
@@ -180,7 +180,7 @@ def test_init_says_where_each_split_comes_from_and_why_pictures_are_in_none(plac
 
 
 def test_one_image_is_not_several(place, capsys):
-    members = {f"{label}/{n}.png": encode(pixels(n + ord(label), 12)) for label in "ab" for n in range(4)}
+    members = {f"{label}/{n}.png": encode(pixels(n + 50 * ord(label), 12)) for label in "ab" for n in range(4)}
     members |= {"a/again.png": members["a/0.png"], "b/damaged.png": b"x", "a/more.zip": b"x", "a/notes.txt": b"x"}
     members["b/stolen.png"] = encode(LARGE[:12, :12])
     members["a/stolen.png"] = members["b/stolen.png"]

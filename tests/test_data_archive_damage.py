@@ -299,7 +299,7 @@ def test_names_from_other_systems_are_read_or_reported(tmp_path, stored, name, i
     path = raw_zip(tmp_path / "set.zip", [stored, b"dogs/1.png"])
     listing = archive.list_members(path)
     assert listing.names == [name, "dogs/1.png"]
-    warning = f"set.zip does not define the encoding of 1 names, such as {name!r}: if that looks wrong, create"
+    warning = f"set.zip does not define the encoding of 1 name, such as {name!r}: if that looks wrong, create"
     assert [words.startswith(warning) for words in listing.warnings] == [True] * is_guessed
     assert not name.endswith("g") or dict(archive.read(path, {name}))[name] == b"x"
 

@@ -115,7 +115,7 @@ def _why_data(current: Document, entry: str, path: str | None) -> list[tuple[str
         others = (
             f", so {'url' if source.url else 'sha256'} is removed" if source and (source.url or source.sha256) else ""
         )
-        reasons.append((f"path {naming.shown(path) if path else 'null'}", f"{where}{others}"))
+        reasons.append(("path" if path else "path null", f"{where}{others}"))
     return reasons
 
 
