@@ -5,7 +5,7 @@
 
 Images are decoded by `images.decode`, as for packing and serving. Features of the plain and the mirrored image are
 computed once per network, size, fit and set. A head (the pipeline's scaling and logistic regression) is fitted in five
-repetitions of five stratified folds, and its penalty is the one of three with the lowest loss on the left-out images.
+repetitions of five stratified folds, and its penalty is the better of two by the loss on the left-out images.
 
 The second set has subjects off-centre: each photograph is extended along its longer side to twice its shorter side
 (1:2 or 2:1; longer photographs are not changed) on one side only, chosen at random, so that it lies at the left, right,
@@ -45,7 +45,7 @@ from stages import pretrained
 MOBILENET = "weights/mobilenet_v2-imagenet.pth"
 RUNS = ("mobilenet_v2@160", "mobilenet_v2@224", "efficientnet_lite0@160", "efficientnet_lite0@224")
 """Network and side of the packed images, at which it computes."""
-REPEATS, FOLDS, STRENGTHS = 5, 5, (0.1, 0.03, 0.01)
+REPEATS, FOLDS, STRENGTHS = 5, 5, (0.1, 0.03)
 SAMPLES = 10_000
 GREY = "pad, grey"
 Variant = Fit | Literal["pad, grey"]
@@ -57,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Compare pack.fit by linear probes.")
     parser.add_argument("shared", type=Path, help="the folder with real images and weights")
     parser.add_argument("--only", action="append", help="NETWORK@SIDE")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--limit", type=int, help="photographs per class, for a quick trial")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

@@ -14,7 +14,7 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from darkroom import fetching, packed, schema
-from darkroom.commands import init, main, proposal
+from darkroom.commands import init, main, proposal, weights
 from darkroom.data.archives.origin import Origin, write_origin
 from darkroom.data.pack import contents, packing
 from darkroom.data.settings import FolderSource, PackSettings, SplitSettings
@@ -559,12 +559,57 @@ def test_many_classes_are_not_all_listed(capsys, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("side", "size", "words"),
+    ("side", "network", "size", "words"),
     [
-        (400, 224, "median shorter side is 400 pixels"),
-        (400, 64, "slow on larger images; the median shorter side is 400"),
-        (30, 32, "the median shorter side is 30 pixels"),
+        (
+            400,
+            "efficientnet_lite0",
+            224,
+            "efficientnet_lite0 was trained at 224 pixels; the median shorter side is 400",
+        ),
+        (
+            400,
+            "efficientnet_lite2",
+            260,
+            "efficientnet_lite2 was trained at 260 pixels; the median shorter side is 400",
+        ),
+        (250, "efficientnet_lite2", 224, "trained at 260 pixels, but images would have to be enlarged; the median"),
+        (400, "inception_v3", 299, "inception_v3 was trained at 299 pixels; the median shorter side is 400"),
+        (200, "mobilenet_v2", 160, "trained at 224 pixels, but images would have to be enlarged; the median"),
+        (400, None, 64, "slow on larger images; the median shorter side is 400"),
+        (30, None, 32, "the median shorter side is 30 pixels"),
     ],
 )
-def test_the_size_has_a_reason_that_speaks_for_it(side, size, words):
-    assert words in proposal._why_size(side, size)
+def test_the_size_has_a_reason_that_speaks_for_it(side, network, size, words):
+    start = weights.Weights(network, network) if network else None
+    assert proposal._size(side, start) == size
+    assert words in proposal._why_size(side, size, start)
+
+
+def test_weights_of_a_candidate_have_the_size_of_most(tmp_path):
+    start = weights.Weights("mine", None, "models/candidates/mine", "0" * 64)
+    assert proposal._size(1000, start) == 224
+    assert "mine was trained" not in proposal._why_size(1000, 224, start)
+
+
+@pytest.mark.parametrize(
+    ("size", "fit", "words"),
+    [
+        ((40, 36), "crop", ""),
+        ((60, 40), "crop", "central squares show 67% of them"),
+        ((40, 60), "crop", "central squares show 67% of them"),
+        ((60, 40), "pad", ""),
+    ],
+)
+def test_of_long_images_whole_ones_are_suggested_as_well(place, capsys, size, fit, words):
+    names = [f"{label}/{number}.png" for label in "ab" for number in range(4)]
+    photos = write_folder(place / "photos", {name: encode(pixels(seed, *size)) for seed, name in enumerate(names)})
+    params = place / "params.yaml"
+    document = YAML().load(params)
+    document["datasets"]["folder"]["pack"]["fit"] = fit
+    YAML().dump(document, params)
+    main.run(["init", str(photos), "--yes"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert ("-S datasets.folder.pack.fit=stretch" in printed) is bool(words)
+    assert words in printed
+    assert schema.load(params).datasets["folder"].pack.fit == fit

@@ -422,3 +422,43 @@ def test_swagger_s_form_asks_for_real(page: "Page", address: str, tmp_path: Path
         swagger.get_by_role("button", name="Execute").click()
     assert answered.value.status == 200
     swagger.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_a_heat_map_covers_what_the_model_sees(page: "Page", problems: list[str], address: str, fit: str) -> None:
+    about = httpx.get(f"{address}/info").json()
+    about["card"]["fit"] = fit
+    heat_map = np.zeros((128 if fit != "crop" else 256, 256, 3), np.uint8)
+    with_scale = np.concatenate([heat_map, np.full((21, 256, 3), 255, np.uint8)])
+    page.route("**/info", lambda route: route.fulfill(json=about))
+    page.route(
+        "**/explain",
+        lambda route: route.fulfill(body=png(with_scale), content_type="image/png", headers={"X-Strongest": "0.5"}),
+    )
+    try:
+        page.reload()
+        page.locator("#about", has_text="small distinguishes").wait_for()
+        page.set_input_files("#files", [upload("wide.png", picture(1, 60, 30))])
+        page.get_by_role("status").get_by_text("1 picture done").wait_for()
+        page.get_by_role("button", name="Why").click()
+        page.get_by_text("blue regions contradict it").wait_for()
+        thumb, heat = (page.locator(place).bounding_box() for place in (".thumb", ".heat"))
+        assert thumb is not None
+        assert heat is not None
+        photo = page.locator(".thumb img").first
+        assert photo.evaluate("(image) => getComputedStyle(image).objectFit") == (
+            "cover" if fit == "crop" else "contain"
+        )
+        share = 1 if fit == "crop" else 0.5  # of the thumbnail's height
+        assert heat["width"] == pytest.approx(thumb["width"], abs=1)
+        assert heat["height"] == pytest.approx(share * thumb["height"], abs=1)
+        assert heat["y"] - thumb["y"] == pytest.approx((1 - share) / 2 * thumb["height"], abs=1)
+        page.get_by_role("button", name="About the model").click()
+        words = {"crop": "the central square", "pad": "between bars", "stretch": "stretched to a square"}[fit]
+        assert words in page.get_by_role("dialog").inner_text()
+        page.keyboard.press("Escape")
+        assert problems == []
+    finally:
+        page.unroute("**/info")
+        page.unroute("**/explain")

@@ -26,6 +26,8 @@ INBOX = Path("data/inbox")
 TEST_IMAGES = Path("data/test_images.json")
 MANY = 1_000
 """Images per class above which a quick first run on a subset is suggested."""
+MOSTLY = 0.8
+"""Median fraction of an image in its central square up to which a comparison with whole images is suggested."""
 MOST_CLASSES, MOST_BROKEN = 30, 5
 """Largest number of lines to print."""
 
@@ -69,7 +71,8 @@ def init(photos: Path, entry: str, file: Path | None, *, yes: bool, offline: boo
         console.print(f"\n{PARAMS} has been updated.")
     counts = Counter(record.label for record in found.records)
     several = start is not None and start.name in current.photos
-    _show_next(entry, _source(photos), counts, console, several=several)
+    seen = found.seen if schema.load(PARAMS).datasets[entry].pack.fit == "crop" else 1.0
+    _show_next(entry, _source(photos), counts, seen, console, several=several)
 
 
 def show(found: Survey, console: Console) -> None:
@@ -219,12 +222,18 @@ def _agreed(*, yes: bool) -> bool:
     return answer.strip().lower() in ("y", "yes")
 
 
-def _show_next(entry: str, source: str | None, counts: Counter[str], console: Console, *, several: bool) -> None:
+def _show_next(
+    entry: str, source: str | None, counts: Counter[str], seen: float, console: Console, *, several: bool
+) -> None:
+    """Print the next commands. seen: fraction of a typical image that the network sees."""
     lines = [("dvc repro", "train, evaluate, package and report"), ("darkroom summary", "show the results")]
     if source:
         lines.append(("dvc repro -f download && dvc repro", "the same, after a change of the images"))
     if several:
         lines.append(("dvc exp run -S 'transfer=${photos}'", "compare it with two larger pretrained networks"))
+    if seen <= MOSTLY:
+        words = f"the same with whole images; their central squares show {seen:.0%} of them"
+        lines.append((f"dvc exp run -S datasets.{entry}.pack.fit=stretch", words))
     if max(counts.values()) > MANY:
         limit = f"dvc exp run -S datasets.{entry}.pack.limit_per_class={MANY // 5}"
         lines.insert(0, (limit, "a quick first run"))

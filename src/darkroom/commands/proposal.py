@@ -18,8 +18,8 @@ from darkroom.schema import Document
 from darkroom.training.settings import TransferSettings
 
 SIZES = (224, 160, 128, 96)
-"""Input sides in pixels for a network pretrained on ImageNet, the largest being its own. Images smaller than the last
-one are not treated as photographs."""
+"""Sides in pixels for a network pretrained on ImageNet, where images are too small for its own, which is the best.
+Images smaller than the last one are not treated as photographs."""
 SMALL = 48
 """Up to this median shorter side in pixels, images are resized to 32 pixels."""
 BACKBONE = "efficientnet_lite0"
@@ -68,7 +68,7 @@ def propose(
     known = current.datasets.get(entry)
     side = int(np.median(found.short_sides))
     large = start is not None and shows_photographs(found)
-    size = next(size for size in SIZES if size <= side) if large else 32 if side <= SMALL else 64
+    size = _size(side, start if large else None)
     counts = Counter(record.label for record in found.records)
     ratio = max(counts.values()) / min(counts.values())
     balance = "weights" if ratio > packed.UNEVEN else "none"
@@ -93,7 +93,7 @@ def propose(
         result.values[f"datasets.{entry}"] = settings
         result.reasons.append(("split", "the usual fractions of the images for validation and test"))
     result.reasons += [
-        (f"image_size {size}", _why_size(side, size)),
+        (f"image_size {size}", _why_size(side, size, start if large else None)),
         (f"flip {str(bool(flip)).lower()}", _why_flip(one_way)),
         (f"shift {size // 16}", "objects are not always in the same place; up to 1/16 of image_size, in pixels"),
     ]
@@ -119,9 +119,20 @@ def _why_data(current: Document, entry: str, path: str | None) -> list[tuple[str
     return reasons
 
 
-def _why_size(side: int, size: int) -> str:
+def _size(side: int, start: Weights | None) -> int:
+    """Return the image size for a median shorter side, and for a network that starts from the weights `start`."""
+    if start is None:
+        return 32 if side <= SMALL else 64
+    return next(size for size in (start.side, *SIZES) if size <= min(side, start.side))
+
+
+def _why_size(side: int, size: int, start: Weights | None) -> str:
+    if start is not None and start.architecture:
+        own = f"{start.architecture} was trained at {start.side} pixels"
+        small = ", but images would have to be enlarged" if size < start.side else ""
+        return f"{own}{small}; the median shorter side is {side:,}"
     median = f"the median shorter side is {naming.count(side, 'pixel')}"
-    if side > size and size < min(SIZES):
+    if side > size and start is None:
         return f"training from random weights is slow on larger images; {median}"
     return median
 

@@ -8,11 +8,15 @@ from darkroom import candidate, fetching
 from darkroom.foundations import files, launching, naming
 from darkroom.foundations.errors import DarkroomError
 from darkroom.training import pretrained
-from darkroom.training.settings import IMAGENET, WEIGHT_FILES, TransferSettings
+from darkroom.training.settings import IMAGENET, OWN_INPUT, WEIGHT_FILES, TransferSettings
 from darkroom.training.transfer import packaged
 
 BACKBONES = Path("backbones")
 PRETRAINED = Path("models/pretrained")
+IMAGENET_SIDE = 224
+"""Side in pixels of the images for which nearly all networks were trained."""
+SIDES = OWN_INPUT | {"inception_v3": 299, "efficientnet_v2_s": 384}
+"""The same for the others, as in torchvision's presets."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,11 @@ class Weights:
     """None for a candidate, whose card names its network."""
     weights: str = IMAGENET
     sha256: str | None = None
+
+    @property
+    def side(self) -> int:
+        """Side in pixels of the images for which the weights were trained; for a candidate, that of most networks."""
+        return SIDES.get(self.architecture or "", IMAGENET_SIDE)
 
     def entry(self) -> dict[str, str]:
         """Return the entry as in `params.yaml`."""

@@ -42,6 +42,11 @@ class Survey:
         """The shorter side of each readable image in pixels, shape (N,)."""
         return np.array([min(record.width, record.height) for record in self.records], dtype=np.int64)
 
+    @property
+    def seen(self) -> float:
+        """Median fraction of an image that its central square shows, above 0 and at most 1."""
+        return float(np.median([min(each.width, each.height) / max(each.width, each.height) for each in self.records]))
+
 
 def survey(place: Path, near_copies: int, classes: Collection[str] = ()) -> Survey:
     """Read every image in the folder or archive `place` in the same way as the pipeline.
