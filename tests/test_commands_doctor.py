@@ -12,6 +12,7 @@ import pytest
 from dvc.lock import Lock
 from ruamel.yaml import YAML
 
+from darkroom import processor
 from darkroom.commands import dvc_internals, main, mend
 from darkroom.commands.doctor import access, assets, doctor, environment, machine, project
 from darkroom.commands.doctor.finding import error, ok, warning
@@ -177,8 +178,8 @@ FLAGS = "model name\t: Chip\nflags\t\t: fpu {}\n"
 )
 def test_the_instructions_that_explain_speed(tmp_path, monkeypatch, flags, status, text):
     monkeypatch.setattr(machine.platform, "machine", lambda: "x86_64")
-    monkeypatch.setattr(machine, "PROCESSOR", tmp_path / "cpuinfo")
-    machine.PROCESSOR.write_text(FLAGS.format(flags))
+    monkeypatch.setattr(processor, "PROCESSOR", tmp_path / "cpuinfo")
+    processor.PROCESSOR.write_text(FLAGS.format(flags))
     state, words, _ = found(machine.processor, "processor")
     assert state == status
     assert words.startswith("Chip, ")

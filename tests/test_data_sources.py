@@ -177,21 +177,20 @@ def test_a_picture_that_changes_while_it_is_read_is_reported(places, monkeypatch
         folder.fetch(FolderSource(), inbox, downloads, out)
 
 
-@pytest.mark.parametrize("path", [None, "photos"])
-def test_an_experiment_in_a_copy_of_the_project_says_that_git_does_not_know_the_pictures(tmp_path, monkeypatch, path):
+def test_an_experiment_in_a_copy_of_the_project_says_that_git_does_not_know_the_pictures(tmp_path, monkeypatch):
     copy = tmp_path / ".dvc" / "tmp" / "exps" / "standalone" / "tmp1"
     (copy / "inbox").mkdir(parents=True)
     monkeypatch.chdir(copy)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     with pytest.raises(DarkroomError) as error:
-        folder.fetch(FolderSource(path=path), Path("inbox"), Path("downloads"), copy)
-    place = tmp_path / (path or "inbox")
+        folder.fetch(FolderSource(path="photos"), Path("inbox"), Path("downloads"), copy)
+    place = tmp_path / "photos"
     assert f"which does not include the images in {place}: set source.path to that folder, or run with" in str(
         error.value
     )
     monkeypatch.setenv("DVC_ROOT", str(copy))  # an ordinary run
     with pytest.raises(DarkroomError) as error:
-        folder.fetch(FolderSource(path=path), Path("inbox"), Path("downloads"), copy)
+        folder.fetch(FolderSource(path="photos"), Path("inbox"), Path("downloads"), copy)
     assert "git" not in str(error.value)
 
 

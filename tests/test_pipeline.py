@@ -1,12 +1,10 @@
 """The whole pipeline, as a user runs it, in a temporary clone with less of everything."""
 
-import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
@@ -22,6 +20,7 @@ from darkroom.data.settings import KaggleSource
 from darkroom.data.sources import kaggle
 from darkroom.foundations import files
 from darkroom.packed import open_packed
+from tests.clones import GIT, clone, ran, run
 from tests.factories_serving import serving
 from tests.imports import ROOT
 from tests.kaggle_server import Kaggle, KaggleHandler, point_client_to
@@ -35,47 +34,7 @@ STAGES = [
     "pretrained@cifar10_backbone", "transfer@cifar10_backbone", "evaluate", "robustness", "explain", "cost",
     "describe", "package", "report",
 ]  # fmt: skip
-GIT = ("git", "-c", "user.name=test", "-c", "user.email=test@localhost")
 AFTER_TRAINING = {"evaluate", "robustness", "explain", "cost", "describe", "package", "report"}
-
-
-def environment(folder: Path) -> dict[str, str]:
-    """Return the environment for a command in the clone `folder`, whose own sources come before the installed ones."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    variables = {**os.environ, "PATH": path, "PYTHONPATH": str(folder / "src")}
-    variables.pop("PYTHONDONTWRITEBYTECODE", None)
-    return variables
-
-
-def run(folder: Path, *command: str, status: int = 0) -> str:
-    """Run a command of the environment in `folder`, check its exit status, return what it printed."""
-    result = subprocess.run(
-        command, cwd=folder, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    assert result.returncode == status, result.stdout
-    return result.stdout
-
-
-def ran(output: str) -> set[str]:
-    """Return the stages that a `dvc repro` ran."""
-    return set(re.findall(r"Running stage '([^']+)'", output))
-
-
-def clone(folder: Path, change: Callable[[Any], None]) -> Path:
-    """Copy the working tree, as git would see it, into a new repository with parameters as `change` makes them."""
-    names = run(ROOT, "git", "ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0")
-    for name in filter(None, names):
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
-    yaml = YAML()
-    parameters = yaml.load(folder / "params.yaml")
-    change(parameters)
-    yaml.dump(parameters, folder / "params.yaml")
-    run(folder, "git", "init", "--quiet")
-    run(folder, "git", "add", ".")
-    run(folder, *GIT, "commit", "--quiet", "--message", "start")
-    return folder
 
 
 def quick_digits(parameters: Any) -> None:

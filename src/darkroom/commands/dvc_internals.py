@@ -70,6 +70,27 @@ def is_pushed(repo: "Repo", out: "Output") -> bool:
     return files <= set(remote.oids_exist(list(files)))
 
 
+def changed_params(stage: Any, path: str) -> list[str]:
+    """Return the parameters in the file `path` that differ from those with which a stage ran."""
+    from dvc.dependency.param import ParamsDependency
+
+    entries = [entry for entry in stage.deps if isinstance(entry, ParamsDependency)]
+    changes = [entry.workspace_status().get(path) for entry in entries]
+    return [name for change in changes if isinstance(change, dict) for name in change]
+
+
+def is_changed(entry: "Output") -> bool:
+    """Return whether a dependency or output exists and is not what `dvc.lock` records.
+
+    `dvc status` would report one that the cache lacks as such, and not whether it has changed.
+    """
+    from dvc.dependency.param import ParamsDependency
+
+    if isinstance(entry, ParamsDependency) or not entry.exists:
+        return False
+    return not entry.hash_info or bool(entry.changed_checksum())
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock that DVC holds while it writes. Raises DarkroomError if another process holds it."""

@@ -8,7 +8,7 @@ from typing import Any
 
 GROUPS = {
     "Start": ("init", "doctor"),
-    "See and compare results": ("summary", "review", "best"),
+    "See and compare results": ("summary", "review", "best", "verify"),
     "Use the model": ("predict", "promote"),
     "After deployment": ("drift", "corrections"),
     "Repair and convenience": ("mend", "completion"),
@@ -20,6 +20,7 @@ EXAMPLES = {
     "summary": ("summary", "summary --json"),
     "review": ("review main", "review main --html review.html"),
     "best": ("best", "best --metric macro_f1 --apply"),
+    "verify": ("verify", "verify --download --output proof.json"),
     "predict": ("predict one.jpg two.png", "predict ~/photos --csv answers.csv --top-k 3"),
     "promote": ("promote 1.2.0 staging", "promote 1.2.0 prod"),
     "drift": ("drift logs", "drift answers.csv --json"),

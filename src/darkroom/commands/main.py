@@ -59,6 +59,7 @@ def run(argv: Sequence[str] | None = None) -> None:
     _add_best(commands)
 
     _add_doctor(commands)
+    _add_verify(commands)
 
     command = commands.add_parser("mend", help="repair DVC's files after dvc was killed")
     command.set_defaults(run=_mend)
@@ -93,6 +94,15 @@ def _add_doctor(commands: "argparse._SubParsersAction[_Parser]") -> None:
     command = commands.add_parser("doctor", help="check this machine and project, with a remedy for what is wrong")
     command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(run=_doctor)
+
+
+def _add_verify(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    command = commands.add_parser("verify", help="rebuild the last commit from raw data, and compare all results")
+    command.add_argument("--download", action="store_true", help="download the raw data again, not from DVC's cache")
+    text = "where to write the proof (default: verification/proof.json)"
+    command.add_argument("--output", type=Path, metavar="FILE", help=text)
+    command.add_argument("--json", action="store_true", help="print the proof as JSON")
+    command.set_defaults(run=_verify)
 
 
 def _add_model(command: argparse.ArgumentParser) -> None:
@@ -177,6 +187,15 @@ def _doctor(arguments: argparse.Namespace) -> None:
     found = doctor.document(findings)
     print(json.dumps(found, indent=2) if arguments.json else doctor.text(findings, *doctor.terminal()))
     if not found["ok"]:
+        sys.exit(1)
+
+
+def _verify(arguments: argparse.Namespace) -> None:
+    from darkroom.commands.verify import verify
+
+    found = verify.verify(arguments.output, download=arguments.download)
+    print(json.dumps(found.proof, indent=2) if arguments.json else naming.escape_lines("\n".join(found.lines())))
+    if not found.verified:
         sys.exit(1)
 
 

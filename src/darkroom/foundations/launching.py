@@ -13,7 +13,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from darkroom.foundations import naming, params
+from darkroom.foundations import experiments, naming, params
 from darkroom.foundations.errors import DarkroomError
 
 PARAMS = Path("params.yaml")
@@ -64,7 +64,8 @@ Launch = Annotated[str, AfterValidator(_check_launch)]
 def start(stages: str) -> None:
     """Run the stage given on the command line, a file in the folder `stages`, with its arguments filled in."""
     launch = sys.argv[1:2] == ["--launch"]
-    name, *arguments = fill(sys.argv[1 + launch :], PARAMS) or [""]
+    caches = experiments.prepare(Path.cwd(), PARAMS)
+    name, *arguments = [caches.get(argument, argument) for argument in fill(sys.argv[1 + launch :], PARAMS)] or [""]
     path = Path(stages) / f"{name}.py"
     if not path.is_file():
         allowed = sorted(each.stem for each in Path(stages).glob("[!_]*.py"))

@@ -20,8 +20,8 @@ def identity(model: Model) -> dict[str, str]:
     return {"name": model.card.name, "version": model.served.version}
 
 
-def collect(model: Model) -> dict[str, Any]:
-    """Return the content of `/info` as JSON-compatible values."""
+def collect(model: Model, proof: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the content of `/info` as JSON-compatible values; `proof` is that of this model, see proofs.py."""
     text = model.folder / "model_card.md"
     limits = model.served.limits
     return {
@@ -39,6 +39,7 @@ def collect(model: Model) -> dict[str, Any]:
         "examples": [asdict(example) for example in examples.read(model.folder)],
         "data": model.card.data,
         "commit": commit(),
+        "proof": proof,
         "versions": {
             "python": platform.python_version(),
             **{name: metadata.version(name) for name in PACKAGES},

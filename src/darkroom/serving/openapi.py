@@ -89,6 +89,11 @@ _INFO = _object(
         },
         "data": {"type": "string", "description": "Hash of the packed data and their split."},
         "commit": {**_TEXT, "description": "Null if unknown."},
+        "proof": {
+            "type": "object",
+            "nullable": True,
+            "description": "The proof of `darkroom verify` that this model can be rebuilt; null if there is none.",
+        },
         "versions": {"type": "object", "additionalProperties": {"type": "string"}},
     }
 )

@@ -15,7 +15,7 @@ from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from darkroom.predictor import Answer
-from darkroom.serving import examples, facts, guard, origins, served, uploads
+from darkroom.serving import examples, facts, guard, origins, proofs, served, uploads
 from darkroom.serving.decoding import Failure
 from darkroom.serving.guard import Record
 from darkroom.serving.journal import Journal
@@ -137,7 +137,7 @@ def load(state: State, top: Path) -> None:
     if limits.log is not None:
         state.journal = Journal(top / limits.log, model.served.version, model.card.classes, limits.log_pictures)
         state.journal.check()
-    state.info = facts.collect(model)
+    state.info = facts.collect(model, proofs.read(top / proofs.FOLDER, model.served.version))
     state.files = {"/ui": PAGE / "index.html", **{f"/ui/{path.name}": path for path in PAGE.iterdir()}}
     for example in examples.read(model.folder):
         state.files[f"/{examples.FOLDER}/{example.file}"] = model.folder / examples.FOLDER / example.file

@@ -7,6 +7,7 @@ import shutil
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -49,15 +50,28 @@ def install() -> str:
     return f"source {OWN}" if OWN.is_file() and Path(sys.prefix).resolve() != Path(".venv").resolve() else "make env"
 
 
-def packages() -> Iterator[Finding]:
-    """Yield which packages of the lock are missing or have another version."""
-    if not LOCK.is_file():
-        yield warning("packages", f"{LOCK} is missing", "run from the project's top folder")
-        return
+@dataclass(frozen=True)
+class Compared:
+    """The installed packages, compared with the lock."""
+
+    found: dict[str, str | None]
+    """The version of each locked package, None if it is missing."""
+    missing: list[str]
+    """Packages that the pipeline needs."""
+    unneeded: list[str]
+    """Missing packages that only development needs."""
+    other: list[str]
+    """Packages with another version, in words."""
+
+
+def compare() -> Compared:
+    """Compare the installed packages with the lock in the current folder, as far as it is for this system.
+
+    Other builds of torch, such as 2.11.0+cpu, count as the locked version and need fewer packages.
+    """
     locked = dict(pinned(LOCK.read_text(encoding="utf-8")))
     found = {name: _version(name) for name in locked}
-    torch = found.get("torch") or ""
-    other_build = "+" in torch  # such as 2.11.0+cpu, from another index
+    other_build = "+" in (found.get("torch") or "")
     missing = [
         name for name, there in found.items() if there is None and not (other_build and OF_TORCH.fullmatch(name))
     ]
@@ -68,19 +82,28 @@ def packages() -> Iterator[Finding]:
     ]
     development = _development()
     needed = [name for name in missing if name not in development]
-    if needed:
+    return Compared(found, needed, [name for name in missing if name in development], other)
+
+
+def packages() -> Iterator[Finding]:
+    """Yield which packages of the lock are missing or have another version."""
+    if not LOCK.is_file():
+        yield warning("packages", f"{LOCK} is missing", "run from the project's top folder")
+        return
+    compared = compare()
+    if needed := compared.missing:
         yield error("packages", f"{len(needed)} missing: {naming.listed(needed, most=5)}", install())
-    if unneeded := [name for name in missing if name in development]:
+    if unneeded := compared.unneeded:
         yield warning("packages", f"missing, for development only: {naming.listed(unneeded, most=5)}", install())
-    if other:
+    if other := compared.other:
         yield warning(
             "packages",
             f"{naming.listed(other, most=5)}: results can differ",
             install().replace("make env", f"touch {LOCK} && make env"),
         )
-    if not missing and not other:
-        built = f", torch {torch}" if torch else ""
-        yield ok("packages", f"{len(found)} as locked in {LOCK}{built}")
+    if not needed and not unneeded and not other:
+        torch = compared.found.get("torch")
+        yield ok("packages", f"{len(compared.found)} as locked in {LOCK}{f', torch {torch}' if torch else ''}")
 
 
 def pinned(text: str) -> Iterator[tuple[str, str]]:

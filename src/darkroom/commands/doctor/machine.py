@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -11,11 +10,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from darkroom import processor as cpu
 from darkroom.commands.doctor import environment
 from darkroom.commands.doctor.finding import Finding, error, ok, warning
 from darkroom.foundations import errors, naming
 
-PROCESSOR = Path("/proc/cpuinfo")
 CGROUP = Path("/sys/fs/cgroup")
 GIB = 1024**3
 LITTLE_MEMORY, LITTLE_DISK, NO_DISK = 2 * GIB, 5 * GIB, GIB // 2
@@ -37,8 +36,7 @@ def processor() -> Iterator[Finding]:
     cores, allowed = os.cpu_count() or 1, usable()
     quota = _quota()
     text = f"{allowed} of {naming.count(cores, 'core')}" if allowed < cores else naming.count(cores, "core")
-    flags = _flags()
-    yield from _instructions(f"{_model()}, {text}", flags)
+    yield from _instructions(f"{cpu.model()}, {text}", cpu.flags())
     threads = environment.threads()
     if quota is not None and quota < allowed and (threads is None or threads > max(1, quota)):
         yield warning(
@@ -84,24 +82,6 @@ def _quota() -> float | None:
         except OSError:
             return None
     return int(limit) / int(period) if limit.isdecimal() and int(period) else None
-
-
-def _flags() -> set[str]:
-    """Return the processor's instruction sets, as Linux names them; empty elsewhere."""
-    found = re.search(r"^(?:flags|Features)\s*: (.*)", _processor_text(), re.MULTILINE)
-    return set(found[1].split()) if found else set()
-
-
-def _model() -> str:
-    found = re.search(r"^model name\s*: (.*)", _processor_text(), re.MULTILINE)
-    return naming.shown(found[1].strip() if found else platform.processor() or platform.machine())
-
-
-def _processor_text() -> str:
-    try:
-        return PROCESSOR.read_text(errors="replace")
-    except OSError:
-        return ""
 
 
 def memory() -> Iterator[Finding]:

@@ -77,8 +77,8 @@ def locate(place: Path, *, is_inbox: bool = False) -> Path:
         archive.refuse_name(naming.shown(place), archives[0].name)
         return archives[0]
     if not folders and not any(manifest.is_manifest(path.name) for path in entries):
-        remedy = "put an archive or class folders there" if is_inbox else layout.EXAMPLE
-        raise DarkroomError(f"{naming.shown(place)} contains no images: {remedy}{_left_behind(place)}")
+        remedy = "put an archive or class folders there" if is_inbox else f"{layout.EXAMPLE}{_left_behind(place)}"
+        raise DarkroomError(f"{naming.shown(place)} contains no images: {remedy}")
     return place
 
 

@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 
 from darkroom.foundations import files
 from darkroom.foundations.errors import DarkroomError
-from darkroom.serving import routes, served, service
+from darkroom.serving import proofs, routes, served, service
 from darkroom.serving.build import readme
 
 SOURCE = Path(service.__file__).parents[2]
@@ -31,8 +31,8 @@ BASE = re.compile(r"(?:^|/)python:(3\.\d+)")
 NO_TIME = "1970-01-01T00:00:00+00:00"
 
 
-def build(served_folder: Path, bentofile: Path, requirements: Path, out: Path) -> str:
-    """Build a Bento into the folder `out` and return its version.
+def build(served_folder: Path, bentofile: Path, requirements: Path, out: Path, proof: Path | None = None) -> str:
+    """Build a Bento into the folder `out` and return its version; `proof` is a file that it contains as well.
 
     BentoML copies only regular files from its build folder, and keeps its store in the user's home. Both are therefore
     temporary folders, with real copies of the required files.
@@ -42,6 +42,8 @@ def build(served_folder: Path, bentofile: Path, requirements: Path, out: Path) -
     with tempfile.TemporaryDirectory(prefix="darkroom-") as temporary:
         stage, home = Path(temporary, "stage"), Path(temporary, "home")
         _stage(stage, served_folder, bentofile, requirements)
+        if proof:
+            _copy(proof, stage / proofs.FOLDER / proofs.NAME)
         version = _digest(stage)
         _run_bentoml(stage, home, version)
         (built,) = home.glob(f"bentos/*/{version}")

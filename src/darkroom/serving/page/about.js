@@ -75,6 +75,7 @@ export function describe(info) {
     list([
       ["Model", info.model.version],
       ["Commit", info.commit?.slice(0, 12)],
+      ["Verified", info.proof && `rebuilt from raw data on ${info.proof.date.slice(0, 10)}`],
       ["Data", info.data.slice(0, 12)],
       ["Versions", Object.entries(info.versions).map(([name, version]) => `${name} ${version}`).join(", ")],
     ]),

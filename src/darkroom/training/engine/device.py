@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from darkroom import processor
 from darkroom.foundations.errors import DarkroomError
 from darkroom.training.engine.distributed import ALONE, World
 from darkroom.training.settings import Device
@@ -154,12 +155,13 @@ def identity(device: torch.device) -> str:
 
 
 def describe(compute: Compute) -> dict[str, str]:
-    """Return versions, device, precision and threads, for a card."""
+    """Return versions, device, processor, precision and threads, for a card: equal ones give equal weights."""
     cuda = compute.device.type == "cuda"
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name() if cuda else compute.device.type,
+        "processor": processor.kind(),
         "precision": compute.precision_name,
         "threads": str(torch.get_num_threads()),
     }

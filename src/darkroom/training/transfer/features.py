@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
+from filelock import FileLock
 from torch import Tensor
 
 from darkroom.foundations import files
@@ -65,8 +66,13 @@ class FeatureCache:
         """Add the features of packed `rows`, which took `seconds`, to the available ones, and free space for them.
 
         They are written at their positions in the file, so the time does not depend on the number of available
-        features.
+        features. Queued experiments share the folder, so only one process at a time writes into it.
         """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder / "lock"):
+            self._save(view, rows, features, seconds)
+
+    def _save(self, view: View, rows: npt.NDArray[np.int64], features: Features, seconds: float) -> None:
         path = self._path(view)
         content = self._open(view)
         if content is None or content["features"].shape[1] != features.shape[1]:

@@ -1,0 +1,60 @@
+"""Experiments in a folder of their own: `dvc exp run --temp`, and those of a queue.
+
+DVC runs them in a clone below `.dvc/tmp/exps/` of the workspace. It lacks what git ignores: the images in
+`data/inbox/`, weights in `backbones/`, and the caches in `.darkroom/`.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+CLONES = (".dvc", "tmp", "exps")
+"""Where DVC makes these clones, in the workspace."""
+IGNORED = ("data/inbox", "backbones")
+"""Folders whose files git may ignore although stages read them."""
+FEATURES, CHECKPOINTS = ".darkroom/features", ".darkroom/checkpoints"
+"""Caches of the workspace, as dvc.yaml names them."""
+
+
+def workspace(folder: Path) -> Path | None:
+    """Return the workspace from which an experiment was started whose clone contains `folder`; None outside of one."""
+    parts = folder.absolute().parts
+    size = len(CLONES)
+    places = [place for place in range(1, len(parts) - size) if parts[place : place + size] == CLONES]
+    return Path(*parts[: places[-1]]) if places else None
+
+
+def prepare(folder: Path, params: Path) -> dict[str, str]:
+    """Bring what git ignores into an experiment's clone; return for each cache where it really is.
+
+    folder: the clone's folder with `dvc.yaml`; in any other folder, nothing happens. params: its parameters.
+
+    Features are shared with the workspace: their names depend on their content. An experiment's checkpoints are apart
+    from others, and a later experiment with the same parameters resumes from them.
+    """
+    if (top := workspace(folder)) is None:
+        return {}
+    bring_ignored(top, folder)
+    own = hashlib.sha256(params.read_bytes()).hexdigest()[:16]
+    return {FEATURES: str(top / FEATURES), CHECKPOINTS: str(top / ".darkroom" / "experiments" / own)}
+
+
+def bring_ignored(source: Path, target: Path) -> None:
+    """Link, or copy to another disk, the files that git ignores from a checkout to a clone, unless they are there."""
+    command = ["git", "ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--", *IGNORED]
+    # Without the variables with which git and DVC name the repository of the calling command.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    done = subprocess.run(command, cwd=source, env=environment, capture_output=True, check=True)
+    for name in filter(None, os.fsdecode(done.stdout).split("\0")):
+        place = target / name
+        if place.exists():
+            continue
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            place.hardlink_to(source / name)
+        except FileExistsError:  # by another stage of the same experiment
+            continue
+        except OSError:
+            shutil.copyfile(source / name, place)
