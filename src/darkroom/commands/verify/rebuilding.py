@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from darkroom import git
 from darkroom.commands.review import revisions
 from darkroom.commands.review.revisions import LOCK, Revision
 from darkroom.foundations import files, naming
@@ -37,12 +38,12 @@ def clone(revision: Revision) -> Iterator[Path]:
 
     Its DVC cache is empty and its own, whatever the configuration of the user or the project is.
     """
-    top = Path(revisions.git("rev-parse", "--show-toplevel").strip())
-    prefix = revisions.git("rev-parse", "--show-prefix").strip()
+    top = Path(git.run("rev-parse", "--show-toplevel"))
+    prefix = git.run("rev-parse", "--show-prefix")
     with tempfile.TemporaryDirectory(prefix="darkroom-verify-", ignore_cleanup_errors=True) as temporary:
         place = Path(temporary, "clone")
-        revisions.git("clone", "--quiet", "--no-checkout", "--no-tags", str(top), str(place))
-        revisions.git("-C", str(place), "checkout", "--quiet", "--detach", revision.commit)
+        git.run("clone", "--quiet", "--no-checkout", "--no-tags", str(top), str(place))
+        git.run("-C", str(place), "checkout", "--quiet", "--detach", revision.commit)
         folder = place / prefix
         cache = Path(temporary, "cache")
         files.write_text(

@@ -11,6 +11,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from darkroom import git
 from darkroom.commands.review import revisions
 from darkroom.commands.review.revisions import LOCK, SHORT, Revision
 from darkroom.commands.review.snapshots import DATA, EVALUATION, FOREACH, PARAMETERS, SERVED
@@ -126,10 +127,9 @@ def _proof_dependency(stages: Mapping[str, Any]) -> str | None:
 def _revision() -> Revision:
     if not Path("dvc.yaml").is_file():
         raise DarkroomError("dvc.yaml is missing: run from the project's top folder")
-    commit = revisions.git("rev-parse", "--verify", "HEAD").strip()
-    changed = revisions.git("status", "--porcelain", "--untracked-files=no", "--", ".", f":!{proofs.FOLDER}")
-    if changed:
-        names = naming.listed([line[3:] for line in changed.splitlines()], most=5)
+    commit = git.commit()
+    if changed := git.changed(".", f":!{proofs.FOLDER}"):
+        names = naming.listed(changed, most=5)
         raise DarkroomError(f"a commit is verified, and these files differ from it: {names}. Commit or restore them")
     return Revision(commit)
 
@@ -140,7 +140,7 @@ def _start(revision: Revision, known: dict[str, str] | None) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "commit": revision.commit,
-        "tree": revisions.git("rev-parse", f"{revision.commit}^{{tree}}").strip(),
+        "tree": git.run("rev-parse", f"{revision.commit}^{{tree}}"),
         "code": {name: _hash(revision, name) for name in ("src", "stages", "dvc.yaml")},
         "params": files.sha256(Path(PARAMETERS)),
         "dvc_lock": files.sha256(Path(LOCK)) if Path(LOCK).is_file() else None,
@@ -164,7 +164,7 @@ def _start(revision: Revision, known: dict[str, str] | None) -> dict[str, Any]:
 
 def _hash(revision: Revision, name: str) -> str:
     """Return git's hash of a file or folder in this folder at the commit."""
-    return revisions.git("rev-parse", f"{revision.commit}:./{name}").strip()
+    return git.run("rev-parse", f"{revision.commit}:./{name}")
 
 
 def _version(revision: Revision) -> str:
@@ -192,7 +192,7 @@ def _is_bundled() -> bool:
 
 def _has_inbox() -> bool:
     """Return whether the inbox contains files that git does not track."""
-    return bool(revisions.git("ls-files", "--others", "--", consistency.INBOX))
+    return bool(git.run("ls-files", "--others", "--", consistency.INBOX))
 
 
 def _say(text: str) -> None:
