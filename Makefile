@@ -71,7 +71,7 @@ test-all: $(READY) ## Run all tests
 
 # Drops all columns except one metric and the parameters that differ between rows.
 experiments: $(READY) ## Show the experiments with their changed parameters and the best model's test accuracy
-	@$(BIN)/dvc exp show --only-changed --keep 'best\.test_accuracy$$' --drop '(?!Experiment$$|best\.test_accuracy$$|(dataset|seed|baseline|scratch|transfer|select|robustness|package|serve|report|gate)(\.|$$)|datasets\.)'
+	@$(BIN)/dvc exp show --only-changed --keep 'best\.test_accuracy$$' --drop '(?!Experiment$$|best\.test_accuracy$$|(dataset|seed|baseline|scratch|transfer|select|robustness|package|serve|report|gate|sweep)(\.|$$)|datasets\.)'
 
 check: $(READY) ## Check format, lint and types
 	@$(BIN)/ruff format --check --quiet . || { echo "error: run 'make format'"; exit 1; }

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from darkroom import git
-from darkroom.commands.settings import GateSettings
+from darkroom.commands.settings import GateSettings, SweepSettings
 from darkroom.data.settings import PackSettings, Source, SplitSettings
 from darkroom.evaluation.settings import RobustnessSettings, SelectSettings
 from darkroom.foundations import launching, naming, params
@@ -61,6 +61,7 @@ class Document(Section):
     """Models that start from pretrained weights, by name."""
     select: SelectSettings
     gate: GateSettings = GateSettings()
+    sweep: SweepSettings = SweepSettings()
     robustness: RobustnessSettings
     package: PackageSettings
     serve: ServeSettings

@@ -65,7 +65,11 @@ def best(metric: str | None = None, *, lower: bool | None = None, commits: int =
     """
     shown = _experiments(commits)
     if metric is None or metric in METRICS:
-        return _by_validation(list(shown), metric)
+        trials = [each for each, row in shown.items() if isinstance(row.get("trial.number"), int)]
+        found = _by_validation([each for each in shown if each not in trials], metric)
+        if trials:  # they have a candidate, but no results of the evaluation, which selects one
+            found.remarks.append(f"{len(trials)} trials of `darkroom sweep` are not in this list: it compares them.")
+        return found
     return _by_metric(shown, metric, lower)
 
 

@@ -7,6 +7,7 @@ Imports are inside the functions: DVC's repository class takes most of a second 
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,3 +130,106 @@ def stage_names(text: str) -> set[str]:
         return set(parse_yaml(text, path="")["stages"])
     except (YAMLError, KeyError, TypeError):
         return set()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of `dvc.yaml`; paths are relative to the project."""
+
+    name: str
+    upstream: tuple[str, ...]
+    """Names of all stages that it depends on, directly or not."""
+    inputs: tuple[str, ...]
+    cached: tuple[str, ...]
+    """Outputs in DVC's cache."""
+    tracked: tuple[str, ...]
+    """Outputs that git tracks."""
+    kept: bool
+    """Whether an output outlives a rerun (persist), so that DVC keeps no run cache."""
+
+
+def stages(repo: "Repo") -> dict[str, Stage]:
+    """Return the stages by name, in the order in which they could run."""
+    import networkx
+
+    graph = repo.index.graph
+    found = {}
+    for stage in networkx.dfs_postorder_nodes(graph):
+        outs = [(out.def_path, out.use_cache) for out in stage.outs]
+        found[stage.addressing] = Stage(
+            stage.addressing,
+            tuple(each.addressing for each in networkx.descendants(graph, stage)),
+            tuple(dep.def_path for dep in stage.deps),
+            tuple(path for path, cached in outs if cached),
+            tuple(path for path, cached in outs if not cached),
+            any(out.persist for out in stage.outs),
+        )
+    return found
+
+
+def roots(found: Mapping[str, Stage]) -> list[str]:
+    """Return the paths that stages read and no stage writes, except code."""
+    made = [Path(path) for stage in found.values() for path in (*stage.cached, *stage.tracked)]
+    read = {Path(path) for stage in found.values() for path in stage.inputs}
+    own = [path for path in read if not any(path.is_relative_to(out) or out.is_relative_to(path) for out in made)]
+    return sorted(str(path) for path in own if path.parts[0] not in ("src", "stages"))
+
+
+def changed(repo: "Repo", names: list[str]) -> set[str]:
+    """Return those of the stages that differ from `dvc.lock`, or whose outputs are missing."""
+    return set(repo.status(targets=names))
+
+
+def share_cache(project: Path, clone: Path, cache: Path) -> None:
+    """Let a clone use the DVC cache of the project, in the same way."""
+    from dvc.config import Config
+
+    own = Config(str(project / ".dvc"), validate=False)
+    with Config(str(clone / ".dvc"), validate=False).edit("local", validate=False) as settings:
+        settings["cache"] = {**own.get("cache", {}), "dir": str(cache)}
+
+
+def restore(repo: "Repo", names: list[str]) -> None:
+    """Put the outputs of the stages that `dvc.lock` lists into the workspace, as far as they are in the cache."""
+    repo.checkout(targets=names, force=True, allow_missing=True)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run of stages ended."""
+
+    ok: bool
+    killed: bool = False
+    """Whether a stage was ended by a signal, so that running it again may succeed."""
+    message: str = ""
+    """What DVC said, if it failed."""
+
+
+def reproduce(repo: "Repo", names: list[str]) -> Outcome:
+    """Run stages and what they depend on, as `dvc repro` does."""
+    from dvc.exceptions import DvcException
+    from dvc.stage.exceptions import StageCmdFailedError
+
+    try:
+        repo.reproduce(targets=names)
+    except DvcException as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, StageCmdFailedError):
+            cause = cause.__cause__
+        # "failed to run: COMMAND, exited with STATUS": a shell adds 128 to the number of a signal.
+        status = str(cause).rpartition(" ")[2] if cause else ""
+        number = int(status) if status.lstrip("-").isdecimal() else 0
+        return Outcome(False, number < 0 or number > 128, str(error))
+    return Outcome(True)
+
+
+def reset(repo: "Repo") -> None:
+    """Forget what was read from the workspace."""
+    repo._reset()
+
+
+def experiment_reference(commit: str, name: str) -> str:
+    """Return the git reference of an experiment on a commit."""
+    from dvc.repo.experiments.refs import ExpRefInfo
+
+    return str(ExpRefInfo(commit, name))

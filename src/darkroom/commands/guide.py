@@ -9,6 +9,7 @@ from typing import Any
 GROUPS = {
     "Start": ("init", "doctor"),
     "See and compare results": ("summary", "review", "best", "verify"),
+    "Train": ("train", "sweep"),
     "Use the model": ("predict", "promote"),
     "After deployment": ("drift", "corrections"),
     "Repair and convenience": ("mend", "completion"),
@@ -21,6 +22,8 @@ EXAMPLES = {
     "review": ("review main", "review main --html review.html"),
     "best": ("best", "best --metric macro_f1 --apply"),
     "verify": ("verify", "verify --download --output proof.json"),
+    "train": ("train", "train -j 4"),
+    "sweep": ("sweep", "sweep -j 2", "sweep --storage /shared/sweep.log"),
     "predict": ("predict one.jpg two.png", "predict ~/photos --csv answers.csv --top-k 3"),
     "promote": ("promote 1.2.0 staging", "promote 1.2.0 prod"),
     "drift": ("drift logs", "drift answers.csv --json"),

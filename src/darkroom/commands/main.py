@@ -57,6 +57,12 @@ def run(argv: Sequence[str] | None = None) -> None:
 
     _add_review(commands)
     _add_best(commands)
+    _add_sweep(commands)
+
+    command = commands.add_parser("train", help="run the pipeline, and train several candidates at the same time")
+    text = "candidates at a time (default: one per GPU, or 2)"
+    command.add_argument("-j", "--jobs", type=_count, metavar="N", help=text)
+    command.set_defaults(run=_train)
 
     _add_doctor(commands)
     _add_verify(commands)
@@ -131,6 +137,15 @@ def _add_best(commands: "argparse._SubParsersAction[_Parser]") -> None:
     command.add_argument("--apply", action="store_true", help="apply the best experiment to the workspace")
     command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(run=_best)
+
+
+def _add_sweep(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    command = commands.add_parser("sweep", help="search for better training parameters; every trial is an experiment")
+    text = "trials at a time (default: one per GPU, or per core, at most 4)"
+    command.add_argument("-j", "--jobs", type=_count, metavar="N", help=text)
+    text = "share the search with other machines: a journal file on a shared disk, or the URL of a database"
+    command.add_argument("--storage", metavar="PLACE", help=text)
+    command.set_defaults(run=_sweep)
 
 
 def _count(text: str) -> int:
@@ -220,6 +235,19 @@ def _best(arguments: argparse.Namespace) -> None:
     print(json.dumps(found.plain(), indent=2) if arguments.json else "\n".join(found.lines()))
     if arguments.apply:
         print(best.apply(found), file=sys.stderr if arguments.json else sys.stdout)
+
+
+def _sweep(arguments: argparse.Namespace) -> None:
+    from darkroom.commands.sweep import sweep
+
+    for line in sweep.sweep(arguments.jobs, arguments.storage, lambda line: print(line, flush=True)):
+        print(line)
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from darkroom.commands import parallel
+
+    parallel.train(arguments.jobs, lambda line: print(line, flush=True))
 
 
 def _mend(_: argparse.Namespace) -> None:

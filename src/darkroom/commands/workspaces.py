@@ -1,0 +1,239 @@
+"""Persistent clones in which training stages run beside the user's workspace, several at once.
+
+DVC lets one process at a time work in a repository (dvc#755, #7419). A workspace is a clone that shares git's objects
+and DVC's cache with the project, so stages that did not change come from the cache, and what it trains is in the run
+cache of the project. It is kept, so that a killed training finds its checkpoint.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from filelock import FileLock, Timeout
+
+from darkroom.commands import dvc_internals, editing
+from darkroom.foundations import files, naming
+from darkroom.foundations.errors import DarkroomError
+
+FOLDER = Path(".darkroom/workspaces")
+"""Where the workspaces of a project are."""
+MARK = "DARKROOM_WORKSPACE"
+"""Environment variable that all processes of a workspace inherit, by which those of a killed command are found."""
+PARAMS, LOCK = Path("params.yaml"), Path("dvc.lock")
+SHARED = ("downloads", "weights")
+"""Folders in .darkroom that all workspaces use: they are only written while data are prepared, by one of them."""
+IDENTITY = {
+    f"GIT_{role}_{part}": value
+    for role in ("AUTHOR", "COMMITTER")
+    for part, value in (("NAME", "darkroom"), ("EMAIL", "darkroom@localhost"))
+}
+"""Author of experiments, because git may not know who the user is."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What every workspace starts from: the last commit with the uncommitted changes of tracked files."""
+
+    commit: str
+    """The last commit; experiments belong to it."""
+    content: str
+    """A commit with the uncommitted changes as well; `commit` itself if there are none."""
+    roots: tuple[str, ...]
+    """Paths that stages read and no stage writes, relative to the project."""
+    inputs: tuple[str, ...]
+    """Files that git does not track: the new ones, and those in `roots`."""
+
+
+def baseline(roots: Sequence[str]) -> Baseline:
+    """Return the state of the project in the current folder.
+
+    roots: paths that stages read and no stage writes; what git ignores in them is made available as well.
+
+    Raises DarkroomError if there is no commit.
+    """
+    top = Path.cwd()
+    try:
+        commit = git(top, "rev-parse", "--verify", "HEAD^{commit}")
+    except DarkroomError:
+        raise DarkroomError(
+            f"{naming.shown(top)} has no git commit yet, and experiments need one: commit first"
+        ) from None
+    # Without uncommitted changes, `git stash create` fails if a file has a new time (git 2.39).
+    changes = git(top, "status", "--porcelain", "--untracked-files=no")
+    content = git(top, "stash", "create", identity=IDENTITY) if changes else ""
+    found = [*_untracked(top), *_ignored(top, roots)]
+    return Baseline(commit, content or commit, tuple(roots), tuple(found))
+
+
+def _untracked(top: Path) -> list[str]:
+    return [path for path in git(top, "ls-files", "--others", "--exclude-standard", "-z").split("\0") if path]
+
+
+def _ignored(top: Path, roots: Sequence[str]) -> list[str]:
+    there = [path for path in roots if (top / path).exists()]
+    options = ("--others", "--ignored", "--exclude-standard", "-z", "--")
+    found = git(top, "ls-files", *options, *there).split("\0") if there else []
+    return [path for path in found if path and "__pycache__" not in path]
+
+
+def git(folder: Path, *arguments: str, identity: Mapping[str, str] | None = None) -> str:
+    """Return the output of git in `folder`. Raises DarkroomError with git's message if it fails."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=folder,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            env={**os.environ, **(identity or {})},
+        )
+    except FileNotFoundError:
+        raise DarkroomError("git is not installed, and experiments need it: install git") from None
+    if done.returncode:
+        raise DarkroomError(f"git {arguments[0]} failed in {naming.shown(folder)}: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+class Workspace:
+    """One clone of the project in the current folder."""
+
+    def __init__(self, project: Path, number: int) -> None:
+        self.project, self.number = project, number
+        self.folder = project / FOLDER / str(number)
+
+    def prepare(self, base: Baseline, cache: Path) -> None:
+        """Make the clone if it does not exist, end what a killed command left running in it, and fill it.
+
+        cache: folder of the project's DVC cache.
+        """
+        end_processes(self.folder)
+        if not (self.folder / ".git" / "HEAD").is_file() or not self._is_usable():
+            shutil.rmtree(self.folder, ignore_errors=True)
+            with files.whole_directory(self.folder) as partial:
+                git(self.project, "clone", "--quiet", "--shared", "--no-checkout", "--no-tags", ".", str(partial))
+        own = self.folder / ".darkroom"
+        own.mkdir(exist_ok=True)
+        for name in SHARED:
+            target = self.project / ".darkroom" / name
+            target.mkdir(parents=True, exist_ok=True)
+            if not (own / name).is_symlink():
+                (own / name).symlink_to(target)
+        self.reset(base)
+        dvc_internals.share_cache(self.project, self.folder, cache)
+        self._link(base)
+
+    def _is_usable(self) -> bool:
+        """Return whether git works in the clone; its objects are those of the project, which may have moved."""
+        try:
+            return bool(git(self.folder, "rev-parse", "--git-dir") and git(self.folder, "cat-file", "-t", "HEAD"))
+        except DarkroomError:
+            return False
+
+    def reset(self, base: Baseline, values: Mapping[str, object] | None = None, lock: str | None = None) -> None:
+        """Return to the baseline, and set parameters (dotted name to value) and `dvc.lock` in it.
+
+        Outputs stay in place. Only one process may use a workspace, so locks in it are those of killed ones.
+        """
+        for path in [*(self.folder / ".git").glob("*.lock"), *(self.folder / ".git" / "refs").rglob("*.lock")]:
+            path.unlink(missing_ok=True)
+        git(self.folder, "reset", "--quiet", "--hard", base.content)
+        if values:
+            path = self.folder / PARAMS
+            files.write_text(path, editing.edit(path.read_text(encoding="utf-8"), values))
+        if lock is not None:
+            files.write_text(self.folder / LOCK, lock)
+
+    def commit(self, base: Baseline, message: str) -> str:
+        """Return a new commit on the baseline with all changes of tracked files."""
+        git(self.folder, "add", "--update")
+        tree = git(self.folder, "write-tree")
+        return git(self.folder, "commit-tree", tree, "-p", base.commit, "-m", message, identity=IDENTITY)
+
+    def publish(self, commit: str, reference: str) -> None:
+        """Copy a commit to the project, under a git reference."""
+        git(self.folder, "update-ref", reference, commit)
+        lock = self.project / git(self.project, "rev-parse", "--git-path", f"{reference}.lock")
+        lock.unlink(missing_ok=True)  # of a killed command: nobody else writes this reference
+        options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-gc", "--no-recurse-submodules")
+        git(self.project, "fetch", *options, str(self.folder), f"+{reference}:{reference}")
+
+    def has_checkpoint(self, name: str) -> bool:
+        """Return whether a training of this candidate was interrupted here."""
+        return (self.folder / ".darkroom" / "checkpoints" / f"{name}.pt").is_file()
+
+    def clear_checkpoints(self) -> None:
+        """Remove the checkpoints, because what is trained here next has other parameters."""
+        shutil.rmtree(self.folder / ".darkroom" / "checkpoints", ignore_errors=True)
+
+    def _link(self, base: Baseline) -> None:
+        """Make the inputs available under their names: as hard links, because stages refuse symbolic links."""
+        for path in set(_ignored(self.folder, base.roots)) - set(base.inputs):
+            (self.folder / path).unlink()
+        for path in base.inputs:
+            source, target = self.project / path, self.folder / path
+            if target.exists() and target.stat().st_mtime_ns == source.stat().st_mtime_ns:
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.unlink(missing_ok=True)
+            try:
+                os.link(source, target)
+            except OSError:  # another disk, or a file system without links
+                shutil.copy2(source, target)
+
+
+def end_processes(folder: Path, patience: float = 5.0) -> int:
+    """End all processes of the workspace in `folder` but this one, those of a killed command as well.
+
+    Return how many there were. They are asked first, and killed after `patience` seconds.
+    """
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and process.environ().get(MARK) == str(folder):
+                found.append(process)
+        except psutil.Error:
+            continue  # ended meanwhile, or another user's
+    end(found, patience)
+    return len(found)
+
+
+def end(processes: Sequence[psutil.Process], patience: float = 5.0) -> None:
+    """Terminate processes, and kill those that still run after `patience` seconds."""
+    for process in processes:
+        try:
+            process.terminate()
+        except psutil.NoSuchProcess:
+            continue
+    for process in psutil.wait_procs(processes, timeout=patience)[1]:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(processes, timeout=patience)
+
+
+@contextmanager
+def reserved(project: Path, command: str) -> Iterator[None]:
+    """Hold the workspaces of a project. Raises DarkroomError if another command uses them.
+
+    The operating system releases them when the process dies.
+    """
+    path = project / FOLDER / "lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise DarkroomError(
+            f"another `darkroom sweep` or `darkroom train` is running in {naming.shown(project)}: wait for it before "
+            f"you start `darkroom {command}`, or stop it"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
