@@ -3,7 +3,7 @@
 import os
 import re
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from darkroom.foundations import naming
@@ -45,14 +45,15 @@ class NoRevisionError(GitError):
     """There is no such commit, branch or tag."""
 
 
-def run(*arguments: str, folder: Path | None = None) -> str:
+def run(*arguments: str, folder: Path | None = None, identity: Mapping[str, str] | None = None) -> str:
     """Return what `git ARGUMENTS` prints, without the last line end.
 
-    folder: where it runs, by default the current folder.
+    folder: where it runs, by default the current folder. identity: environment variables that name author and
+    committer, by default those whom git knows.
 
     Raises GitMissingError, NotARepositoryError, NoRevisionError, or GitError with git's own message.
     """
-    return _run(arguments, folder).decode(errors="replace").rstrip("\n")
+    return _run(arguments, folder, identity=identity).decode(errors="replace").rstrip("\n")
 
 
 def attempt(*arguments: str, folder: Path | None = None) -> str | None:
@@ -120,14 +121,19 @@ def read_all(names: Iterable[str]) -> Iterator[str | None]:
         rest = rest[size + 1 :]
 
 
-def _run(arguments: tuple[str, ...], folder: Path | None = None, data: bytes = b"") -> bytes:
+def _run(
+    arguments: tuple[str, ...],
+    folder: Path | None = None,
+    data: bytes = b"",
+    identity: Mapping[str, str] | None = None,
+) -> bytes:
     try:
         done = subprocess.run(
             ["git", *arguments],
             cwd=folder,
             input=data,
             capture_output=True,
-            env={**os.environ, **ENVIRONMENT},
+            env={**os.environ, **ENVIRONMENT, **(identity or {})},
             timeout=TIMEOUT,
             check=False,
         )

@@ -7,7 +7,6 @@ cache of the project. It is kept, so that a killed training finds its checkpoint
 
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
+from darkroom import git
 from darkroom.commands import dvc_internals, editing
 from darkroom.foundations import files, naming
 from darkroom.foundations.errors import DarkroomError
@@ -54,49 +54,27 @@ def baseline(roots: Sequence[str]) -> Baseline:
 
     roots: paths that stages read and no stage writes; what git ignores in them is made available as well.
 
-    Raises DarkroomError if there is no commit.
+    Raises GitError if there is no commit.
     """
     top = Path.cwd()
-    try:
-        commit = git(top, "rev-parse", "--verify", "HEAD^{commit}")
-    except DarkroomError:
-        raise DarkroomError(
-            f"{naming.shown(top)} has no git commit yet, and experiments need one: commit first"
-        ) from None
+    commit = git.commit()
     # Without uncommitted changes, `git stash create` fails if a file has a new time (git 2.39).
-    changes = git(top, "status", "--porcelain", "--untracked-files=no")
-    content = git(top, "stash", "create", identity=IDENTITY) if changes else ""
+    changes = git.changed(folder=top)
+    content = git.run("stash", "create", identity=IDENTITY, folder=top) if changes else ""
     found = [*_untracked(top), *_ignored(top, roots)]
     return Baseline(commit, content or commit, tuple(roots), tuple(found))
 
 
 def _untracked(top: Path) -> list[str]:
-    return [path for path in git(top, "ls-files", "--others", "--exclude-standard", "-z").split("\0") if path]
+    found = git.run("ls-files", "--others", "--exclude-standard", "-z", folder=top)
+    return [path for path in found.split("\0") if path]
 
 
 def _ignored(top: Path, roots: Sequence[str]) -> list[str]:
     there = [path for path in roots if (top / path).exists()]
     options = ("--others", "--ignored", "--exclude-standard", "-z", "--")
-    found = git(top, "ls-files", *options, *there).split("\0") if there else []
+    found = git.run("ls-files", *options, *there, folder=top).split("\0") if there else []
     return [path for path in found if path and "__pycache__" not in path]
-
-
-def git(folder: Path, *arguments: str, identity: Mapping[str, str] | None = None) -> str:
-    """Return the output of git in `folder`. Raises DarkroomError with git's message if it fails."""
-    try:
-        done = subprocess.run(
-            ["git", *arguments],
-            cwd=folder,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            env={**os.environ, **(identity or {})},
-        )
-    except FileNotFoundError:
-        raise DarkroomError("git is not installed, and experiments need it: install git") from None
-    if done.returncode:
-        raise DarkroomError(f"git {arguments[0]} failed in {naming.shown(folder)}: {done.stderr.strip()}")
-    return done.stdout.strip()
 
 
 class Workspace:
@@ -115,7 +93,8 @@ class Workspace:
         if not (self.folder / ".git" / "HEAD").is_file() or not self._is_usable():
             shutil.rmtree(self.folder, ignore_errors=True)
             with files.whole_directory(self.folder) as partial:
-                git(self.project, "clone", "--quiet", "--shared", "--no-checkout", "--no-tags", ".", str(partial))
+                options = ("--quiet", "--shared", "--no-checkout", "--no-tags")
+                git.run("clone", *options, ".", str(partial), folder=self.project)
         own = self.folder / ".darkroom"
         own.mkdir(exist_ok=True)
         for name in SHARED:
@@ -130,7 +109,8 @@ class Workspace:
     def _is_usable(self) -> bool:
         """Return whether git works in the clone; its objects are those of the project, which may have moved."""
         try:
-            return bool(git(self.folder, "rev-parse", "--git-dir") and git(self.folder, "cat-file", "-t", "HEAD"))
+            git.run("rev-parse", "--git-dir", folder=self.folder)
+            return bool(git.run("cat-file", "-t", "HEAD", folder=self.folder))
         except DarkroomError:
             return False
 
@@ -141,7 +121,7 @@ class Workspace:
         """
         for path in [*(self.folder / ".git").glob("*.lock"), *(self.folder / ".git" / "refs").rglob("*.lock")]:
             path.unlink(missing_ok=True)
-        git(self.folder, "reset", "--quiet", "--hard", base.content)
+        git.run("reset", "--quiet", "--hard", base.content, folder=self.folder)
         if values:
             path = self.folder / PARAMS
             files.write_text(path, editing.edit(path.read_text(encoding="utf-8"), values))
@@ -150,17 +130,17 @@ class Workspace:
 
     def commit(self, base: Baseline, message: str) -> str:
         """Return a new commit on the baseline with all changes of tracked files."""
-        git(self.folder, "add", "--update")
-        tree = git(self.folder, "write-tree")
-        return git(self.folder, "commit-tree", tree, "-p", base.commit, "-m", message, identity=IDENTITY)
+        git.run("add", "--update", folder=self.folder)
+        tree = git.run("write-tree", folder=self.folder)
+        return git.run("commit-tree", tree, "-p", base.commit, "-m", message, identity=IDENTITY, folder=self.folder)
 
     def publish(self, commit: str, reference: str) -> None:
         """Copy a commit to the project, under a git reference."""
-        git(self.folder, "update-ref", reference, commit)
-        lock = self.project / git(self.project, "rev-parse", "--git-path", f"{reference}.lock")
+        git.run("update-ref", reference, commit, folder=self.folder)
+        lock = self.project / git.run("rev-parse", "--git-path", f"{reference}.lock", folder=self.project)
         lock.unlink(missing_ok=True)  # of a killed command: nobody else writes this reference
         options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-gc", "--no-recurse-submodules")
-        git(self.project, "fetch", *options, str(self.folder), f"+{reference}:{reference}")
+        git.run("fetch", *options, str(self.folder), f"+{reference}:{reference}", folder=self.project)
 
     def has_checkpoint(self, name: str) -> bool:
         """Return whether a training of this candidate was interrupted here."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from darkroom import schema
+from darkroom import git, schema
 from darkroom.commands import dvc_internals, workspaces
 from darkroom.commands.settings import Choice, Dimension, FloatRange, SweepSettings
 from darkroom.commands.workspaces import LOCK, PARAMS, Baseline
@@ -207,7 +207,7 @@ def _key(settings: SweepSettings, document: Mapping[str, Any], section: str, bas
     relevant = {name: document[name] for name in ("seed", "device", "deterministic", "dataset")}
     described = [
         base.commit,
-        workspaces.git(Path.cwd(), "diff", base.commit, base.content, "--", *CODE),
+        git.run("diff", base.commit, base.content, "--", *CODE),
         relevant,
         document["datasets"][document["dataset"]],
         document[section][settings.candidate],

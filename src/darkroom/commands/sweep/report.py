@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from optuna.trial import FrozenTrial, TrialState
 
-from darkroom import candidate, packed, plotting
+from darkroom import candidate, git, packed, plotting
 from darkroom.commands import dvc_internals, ranking
 from darkroom.commands.ranking import Experiment, Row, Validation
 from darkroom.commands.review import page
@@ -18,7 +18,6 @@ from darkroom.commands.review.revisions import Revision
 from darkroom.commands.sweep import trials
 from darkroom.commands.sweep.plan import Plan
 from darkroom.commands.sweep.study import Search
-from darkroom.commands.workspaces import git
 from darkroom.evaluation.scores import calibration
 from darkroom.foundations import files, naming
 from darkroom.foundations.errors import DarkroomError
@@ -170,7 +169,7 @@ def _compared(plan: Plan, number: int) -> Row | None:
 
 def _validation(plan: Plan, name: str) -> Validation | None:
     reference = dvc_internals.experiment_reference(plan.base.commit, name)
-    revision = Revision(git(Path.cwd(), "rev-parse", "--verify", reference))
+    revision = Revision(git.run("rev-parse", "--verify", reference))
     cache = plan.cache / "files" / "md5"
     predictions = revision.cached(f"{plan.folder}/predictions.npz", cache)
     split = revision.cached(str(trials.SPLIT), cache)

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from darkroom import candidate, packed
-from darkroom.commands import dvc_internals, workspaces
+from darkroom import candidate, git, packed
+from darkroom.commands import dvc_internals
 from darkroom.commands.sweep.plan import RESULTS, Plan
 from darkroom.commands.workspaces import Workspace
 from darkroom.evaluation.scores import calibration, metrics
@@ -114,6 +114,6 @@ def saved(plan: Plan, number: int) -> dict[str, Any] | None:
     """Return the metrics of a trial whose experiment exists in the project, None if it does not."""
     top = Path.cwd()
     pattern = dvc_internals.experiment_reference(plan.base.commit, f"{name_of(plan, number, 'complete')}*")
-    for reference in workspaces.git(top, "for-each-ref", "--format=%(refname)", pattern).split():
-        return dict(json.loads(workspaces.git(top, "show", f"{reference}:{RESULTS}"))["trial"])
+    for reference in git.run("for-each-ref", "--format=%(refname)", pattern, folder=top).split():
+        return dict(json.loads(git.run("show", f"{reference}:{RESULTS}", folder=top))["trial"])
     return None
