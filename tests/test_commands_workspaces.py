@@ -152,6 +152,7 @@ def test_each_worker_has_its_gpu(named: str, expected: list[str], monkeypatch: p
 def test_trains_like_dvc_repro(project: Path) -> None:
     _set(project, "scratch", TWO)
     commit(project, "two")
+    subprocess.run(["rm", "-rf", "models"], check=True, cwd=project)
     sweeping.repro(project)
     serial = {
         path: (project / path).read_bytes() for path in ("dvc.lock", "models/best.json", "metrics/evaluation.json")

@@ -92,7 +92,7 @@ def test_an_experiment_in_a_folder_of_its_own_finds_what_git_ignores(project):
         "-S",
         "+datasets.folder.source.classes.cat=lion",
         "-S",
-        "transfer.mine.method=probe",
+        "+transfer.mine.method=probe",
     )
     output = run(project, "dvc", "exp", "run", "--temp", "--name", "apart", *parts)
     assert {"download", "pack", "split", "pretrained@mine"} <= ran(output)

@@ -256,8 +256,8 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     whole = images.decode
 
-    def decode(*arguments: Any) -> images.Decoded:
-        decoded = whole(*arguments)
+    def decode(*arguments: Any, **options: Any) -> images.Decoded:
+        decoded = whole(*arguments, **options)
         found.append(threading.current_thread().name.partition("_")[0])
         return decoded
 

@@ -27,9 +27,7 @@ def main() -> None:
     os.chdir(folder)
     requests, answers = _own_streams()
     threading.Thread(target=_end_with, args=(os.getppid(), folder), daemon=True).start()
-    from dvc.repo import Repo
-
-    with Repo() as repo:
+    with dvc_internals.repository("DVC failed") as repo:
         for line in requests:
             request = json.loads(line)
             os.truncate(LOG, 0)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from darkroom import images
 from darkroom.candidate import Card
+from darkroom.framing import Fit
 from darkroom.images import Decoded
 from darkroom.serving.settings import ServeSettings
 from darkroom.serving.uploads import MEGABYTE, Upload
@@ -54,26 +55,25 @@ class Decoder:
         most = None if not quick else 0 if self.seconds > QUICK else QUICK_PIXELS
         start = time.thread_time()  # of this thread only: waiting for others does not count
         try:
-            return self._decode(upload, most, shown)
+            fit: Fit = "pad" if shown and self.card.fit != "crop" else self.card.fit
+            return _decode(upload, shown or self.card.image_size, fit, self.limits, most)
         finally:
             self.seconds += time.thread_time() - start
 
-    def _decode(self, upload: Upload, most_pixels: int | None, shown: int | None) -> Opened:
-        limits, side, fit = self.limits, shown or self.card.image_size, self.card.fit
-        if shown and fit != "crop":
-            fit = "pad"
-        if len(upload.data) > limits.max_megabytes * MEGABYTE:
-            size = f"{len(upload.data) / MEGABYTE:.1f} MB"
-            reason = f"{size} is more than the {limits.max_megabytes:g} MB allowed: make the image smaller"
-            return Failure(413, "file_too_large", reason)
-        allowed = int(limits.max_megapixels * 1_000_000)
+
+def _decode(upload: Upload, side: int, fit: Fit, limits: ServeSettings, most_pixels: int | None) -> Opened:
+    if len(upload.data) > limits.max_megabytes * MEGABYTE:
+        size = f"{len(upload.data) / MEGABYTE:.1f} MB"
+        reason = f"{size} is more than the {limits.max_megabytes:g} MB allowed: make the image smaller"
+        return Failure(413, "file_too_large", reason)
+    allowed = int(limits.max_megapixels * 1_000_000)
+    try:
         try:
-            try:
-                most = allowed if most_pixels is None else min(most_pixels, allowed)
-                return images.decode(upload.data, side, most, fit=fit)
-            except images.TooManyPixelsError as error:
-                if most < error.pixels <= allowed:
-                    return error.pixels
-                return images.decode(upload.data, side, allowed, fit=fit)  # its error gives the limit
-        except images.ImageError as error:
-            return Failure(422, "invalid_image", str(error))
+            most = allowed if most_pixels is None else min(most_pixels, allowed)
+            return images.decode(upload.data, side, most, fit=fit)
+        except images.TooManyPixelsError as error:
+            if most < error.pixels <= allowed:
+                return error.pixels
+            return images.decode(upload.data, side, allowed, fit=fit)  # its error gives the limit
+    except images.ImageError as error:
+        return Failure(422, "invalid_image", str(error))
