@@ -20,7 +20,9 @@ def leaves(value, path=()):
 
 def test_what_is_not_changed_keeps_its_every_character():
     assert edit(PARAMS, {}) == PARAMS
-    values = {key: value for key, value in leaves(YAML(typ="safe").load(PARAMS)) if isinstance(value, (int, str))}
+    document = YAML(typ="safe").load(PARAMS)
+    del document["sweep"]["space"]  # its keys contain dots, which `edit` reads as levels
+    values = {key: value for key, value in leaves(document) if isinstance(value, (int, str))}
     assert len(values) > 60
     assert edit(PARAMS, values) == PARAMS
 

@@ -151,6 +151,15 @@ def test_a_command_that_does_not_end_is_stopped(repository, monkeypatch):
         git.changed()
 
 
+def test_the_repository_of_a_calling_hook_is_not_that_of_another_folder(repository, tmp_path, monkeypatch):
+    other = tmp_path / "other"
+    git.run("init", "--quiet", str(other))
+    monkeypatch.setenv("GIT_DIR", str(repository / ".git"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(repository / ".git" / "index"))
+    assert git.run("rev-parse", "--absolute-git-dir", folder=other) == str(other.resolve() / ".git")
+    assert git.run("rev-parse", "--absolute-git-dir") == str((repository / ".git").resolve())
+
+
 def test_nothing_else_runs_git():
     sources = [path for folder in ("src", "stages") for path in (ROOT / folder).rglob("*.py")]
     found = [path.name for path in sources if re.search(r'\[\s*"git"', path.read_text(encoding="utf-8"))]

@@ -16,6 +16,7 @@ ENVIRONMENT = {
     "GIT_OPTIONAL_LOCKS": "0",  # `git status` must not block a commit that the user makes meanwhile
     "GIT_TERMINAL_PROMPT": "0",
 }
+_REPOSITORY = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR")
 _NO_REPOSITORY = re.compile("not a git repository")
 _NO_REVISION = re.compile("Needed a single revision|unknown revision|bad revision|invalid object name")
 _OBJECT = re.compile(rb"[0-9a-f]+ (blob|tree|commit|tag) (\d+)")
@@ -127,13 +128,15 @@ def _run(
     data: bytes = b"",
     identity: Mapping[str, str] | None = None,
 ) -> bytes:
+    # Git's hooks, and DVC, name the repository of the calling command, which is not that of another folder.
+    inherited = {name: value for name, value in os.environ.items() if folder is None or name not in _REPOSITORY}
     try:
         done = subprocess.run(
             ["git", *arguments],
             cwd=folder,
             input=data,
             capture_output=True,
-            env={**os.environ, **ENVIRONMENT, **(identity or {})},
+            env={**inherited, **ENVIRONMENT, **(identity or {})},
             timeout=TIMEOUT,
             check=False,
         )

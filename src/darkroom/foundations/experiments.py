@@ -5,9 +5,7 @@ DVC runs them in a clone below `.dvc/tmp/exps/` of the workspace. It lacks what 
 """
 
 import hashlib
-import os
 import shutil
-import subprocess
 from pathlib import Path
 
 CLONES = (".dvc", "tmp", "exps")
@@ -42,19 +40,15 @@ def prepare(folder: Path, params: Path) -> dict[str, str]:
 
 
 def bring_ignored(source: Path, target: Path) -> None:
-    """Link, or copy to another disk, the files that git ignores from a checkout to a clone, unless they are there."""
-    command = ["git", "ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--", *IGNORED]
-    # Without the variables with which git and DVC name the repository of the calling command.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    done = subprocess.run(command, cwd=source, env=environment, capture_output=True, check=True)
-    for name in filter(None, os.fsdecode(done.stdout).split("\0")):
-        place = target / name
+    """Link, or copy to another disk, the files of `IGNORED` that a checkout has and its clone has not."""
+    for file in (file for name in IGNORED for file in sorted((source / name).rglob("*")) if file.is_file()):
+        place = target / file.relative_to(source)
         if place.exists():
             continue
         place.parent.mkdir(parents=True, exist_ok=True)
         try:
-            place.hardlink_to(source / name)
+            place.hardlink_to(file)
         except FileExistsError:  # by another stage of the same experiment
             continue
         except OSError:
-            shutil.copyfile(source / name, place)
+            shutil.copyfile(file, place)
