@@ -5,10 +5,13 @@ import pytest
 
 from darkroom import candidate
 from darkroom.candidate import Predictions
+from darkroom.evaluation import abstention
 from darkroom.evaluation import evaluate as evaluation
 from darkroom.evaluation.evaluate import check_same_data
+from darkroom.evaluation.scores.calibration import fit_temperature
+from darkroom.evaluation.settings import SelectSettings
 from darkroom.foundations.errors import DarkroomError
-from darkroom.packed import read_split
+from darkroom.packed import open_images, read_split
 from tests import factories
 
 
@@ -34,6 +37,28 @@ def test_temperature_comes_from_validation_and_test_labels_move_nothing(store):
     np.testing.assert_allclose(evaluated.probabilities.sum(axis=1), 1)
     logits = candidate.read_predictions(folder).test
     np.testing.assert_allclose(evaluated.probabilities, candidate.softmax(logits, evaluated.temperature))
+
+
+def test_out_of_fold_logits_of_training_images_fit_temperature_and_thresholds_but_no_score(store):
+    folder, split = store
+    before, found = evaluate(folder, split), candidate.read_predictions(folder)
+    labels = {name: split.labels[split.rows(name)] for name in ("train", "validation")}
+    training = np.random.default_rng(0).normal(0, 9, (len(labels["train"]), 3)).astype(np.float32)
+    candidate.write_predictions(folder, Predictions(found.validation, found.test, training, found.validation * 2))
+    after = evaluate(folder, split)
+    both = np.concatenate([training, found.validation]), np.concatenate([labels["train"], labels["validation"]])
+    assert after.temperature == fit_temperature(*both) > 2 * before.temperature
+    assert after.validation.accuracy == before.validation.accuracy
+
+    images = open_images(folder.parents[2] / "data" / "packed")
+    settings = SelectSettings(coverage=0.8, least_coverage=0.7)
+    thresholds = abstention.fit_each([after], folder.parent, images, split, settings, 0)["small"]
+    _, confident = thresholds.verdicts(both[0], after.temperature)
+    assert 0.68 < confident.mean() < 0.82
+
+    candidate.write_predictions(folder, dataclasses.replace(found, training=training[1:]))
+    with pytest.raises(DarkroomError, match=r"small: train predictions of shape"):
+        evaluate(folder, split)
 
 
 def test_a_missing_candidate_says_what_to_run(tmp_path, store):

@@ -85,6 +85,26 @@ def test_the_served_folder_knows_how_validation_was_answered(tmp_path: Path) -> 
     assert reference.confident is reference.in_distribution is None
 
 
+@pytest.mark.parametrize("genuine", [True, False])
+def test_a_model_fitted_to_validation_is_compared_with_its_own_answers(tmp_path: Path, genuine: bool) -> None:
+    top = write_judged(tmp_path)
+    folder = top / "models" / "candidates" / "small"
+    found = candidate.read_predictions(folder)
+    held_out = found.validation * np.float32(0.3)
+    exported = found.validation if genuine else held_out
+    candidate.write_predictions(folder, candidate.Predictions(held_out, found.test, held_out[:5], exported))
+    if not genuine:
+        with pytest.raises(DarkroomError, match=r"so it is not the evaluated model"):
+            package(top)
+        return
+    result = package(top)
+    assert result.parity.rows == len(held_out)
+    # Unknown images get answers like the out-of-fold ones, not like those of the images that were fitted to.
+    expected = candidate.softmax(held_out, TEMPERATURE).max(axis=1)
+    assert result.reference is not None
+    assert result.reference.confidences == np.sort(expected).round(4).tolist()
+
+
 def test_of_many_answers_as_many_are_kept_as_show_the_distribution(tmp_path: Path) -> None:
     logits = np.random.default_rng(0).normal(size=(5000, 3)).astype(np.float32)
     card = candidate.read_card(write_judged(tmp_path) / "models" / "candidates" / "small")

@@ -123,7 +123,8 @@ def test_each_is_compared_with_the_best(tmp_path):
 def test_a_candidate_that_always_predicts_one_class_has_correct_scores(tmp_path):
     top = factories.write_project(tmp_path, ("no", "yes"), ("only",))
     folder = top / "models" / "candidates" / "only"
-    same = [np.tile(np.float32([3, 0]), (len(part), 1)) for part in vars(read_predictions(folder)).values()]
+    found = read_predictions(folder)
+    same = [np.tile(np.float32([3, 0]), (len(part), 1)) for part in (found.validation, found.test)]
     write_predictions(folder, Predictions(*same))
     test = run(top)[0]["candidates"]["only"]["test"]
     assert (test["accuracy"], test["kappa"], test["mcc"]) == (0.5, 0, 0)

@@ -101,8 +101,20 @@ def test_a_stage_leaves_a_whole_candidate(place, name):
 def test_the_exported_model_answers_as_judged(place, name):
     split = packed.read_split(place / "split.csv")
     images = packed.open_packed(place / "packed").images[split.rows("validation")]
-    evaluated = softmax(candidate.read_predictions(place / name).validation)
+    evaluated = softmax(candidate.read_predictions(place / name).reproducible)
     assert np.abs(Predictor(place / name).probabilities(images) - evaluated).max() < 1e-5
+
+
+def test_a_probe_is_fitted_to_validation_images_and_judged_by_folds(place):
+    probed, tuned = (candidate.read_predictions(place / name) for name in ("probed", "second"))
+    split = packed.read_split(place / "split.csv")
+    assert probed.training.shape == (len(split.rows("train")), 3)
+    assert probed.exported.shape == probed.validation.shape
+    assert not np.allclose(probed.exported, probed.validation, atol=1e-3)
+    assert candidate.read_card(place / "probed").training["refitted"] is True
+    # Fine-tuning starts from a layer that has not seen the validation images, which choose the epoch.
+    assert tuned.training is tuned.exported is None
+    assert "refitted" not in candidate.read_card(place / "second").training
 
 
 def test_transfer_starts_from_the_old_layers_and_its_normalisation(place):
@@ -262,6 +274,7 @@ def test_the_card_of_a_probe_names_what_decided_it_and_no_path_of_the_machine(pl
         "seed",
         "method",
         "strength",
+        "refitted",
         "weights",
         "weights_sha256",
     }

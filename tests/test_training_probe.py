@@ -1,23 +1,14 @@
 """Features, the last layer that is fitted to them, and folds."""
 
 import math
-import os
 
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from darkroom import packed
 from darkroom.foundations.errors import DarkroomError
-from darkroom.training.engine import batches, checkpoint, device, scoring
-from darkroom.training.networks import network
-from darkroom.training.networks.network import Network
-from darkroom.training.transfer import features, folds, initialization, probe
-from darkroom.training.transfer.features import FeatureCache
-from tests import factories
-
-CPU = device.Compute(torch.device("cpu"))
+from darkroom.training.transfer import folds, initialization, probe
 
 
 def clouds(count=300, classes=3, values=20, spread=1.5, seed=0):
@@ -80,150 +71,6 @@ def test_balance_gives_a_rare_class_its_say():
     assert found[1] > found[0]
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    top = tmp_path_factory.mktemp("features")
-    factories.write_packed(top / "packed", per_class=20)
-    factories.write_split(top / "split.csv", top / "packed")
-    return top
-
-
-def context(place):
-    data, split = packed.open_packed(place / "packed"), packed.read_split(place / "split.csv")
-    whole = Network(network.build({"architecture": "resnet9", "width": 4}, 3, 16, 0), [0.5] * 3, [0.25] * 3)
-    return whole, batches.load(data.images, split, "train", CPU.device), split.rows("train")
-
-
-def cache(folder, whole, limit=10**9):
-    return FeatureCache(folder, features.fingerprint(whole, CPU), "images", 60, limit)
-
-
-def test_features_are_what_the_last_layer_reads_of_the_plain_and_the_mirrored_image(place, tmp_path):
-    whole, data, rows = context(place)
-    with torch.inference_mode():
-        whole.eval()
-        for view, images in (("plain", data.images), ("mirrored", data.images.flip(2))):
-            found = features.extract(whole, data, rows, view, cache(tmp_path, whole), CPU)
-            expected = whole.model.features(whole.normalise(images)).numpy()
-            assert found.dtype == np.float16
-            np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-3)
-
-
-def test_nothing_is_computed_twice_and_a_broken_off_run_goes_on(place, tmp_path, monkeypatch):
-    whole, data, rows = context(place)
-    seen = []
-    whole.model.features.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
-    kept = cache(tmp_path, whole)
-    half = batches.Data(data.images[:10], None, data.labels[:10])
-    first = features.extract(whole, half, rows[:10], "plain", kept, CPU)
-    assert sum(seen) == 10
-    monkeypatch.setattr(features, "EVERY", 0.0)
-    monkeypatch.setattr(scoring, "chunk_size", lambda size: 7)
-
-    class KilledError(Exception):
-        pass
-
-    def kill(module, inputs):
-        if len(seen) == 4:
-            raise KilledError
-
-    handle = whole.model.features.register_forward_pre_hook(kill)
-    with pytest.raises(KilledError):
-        features.extract(whole, data, rows, "plain", kept, CPU)
-    handle.remove()
-    assert sum(seen) == 10 + 3 * 7
-    whole_set = features.extract(whole, data, rows, "plain", kept, CPU)
-    assert sum(seen) == len(rows)
-    assert np.array_equal(whole_set[:10], first)
-    fresh = features.extract(whole, data, rows, "plain", cache(tmp_path / "other", whole), CPU)
-    np.testing.assert_allclose(whole_set, fresh, rtol=2e-3, atol=1e-3)
-
-
-def test_other_code_or_torchvision_is_other_features(place, monkeypatch):
-    whole = context(place)[0]
-    keys = {features.fingerprint(whole, CPU)}
-    monkeypatch.setattr(features, "version", lambda name: f"another {name}")
-    keys.add(features.fingerprint(whole, CPU))
-    monkeypatch.setattr(checkpoint, "code", lambda: "another")
-    keys.add(features.fingerprint(whole, CPU))
-    assert len(keys) == 3
-
-
-def test_what_another_process_overwrites_is_not_lost_and_cached_features_keep_their_time(place, tmp_path, monkeypatch):
-    whole, data, rows = context(place)
-    kept = cache(tmp_path, whole)
-    first = features.extract(whole, data, rows, "plain", kept, CPU)
-    assert 0 < kept.spent("plain", rows[:9]) < kept.spent("plain", rows)
-    assert kept.spent("mirrored", rows) == 0
-    other = cache(tmp_path / "other", whole)
-    monkeypatch.setattr(FeatureCache, "save", lambda *_: None)
-    assert np.array_equal(features.extract(whole, data, rows, "plain", other, CPU), first)
-
-
-def test_other_weights_are_other_features_and_old_ones_make_room(place, tmp_path):
-    whole, data, rows = context(place)
-    features.extract(whole, data, rows, "plain", cache(tmp_path, whole), CPU)
-    [first] = tmp_path.iterdir()
-    os.utime(first, (1, 1))
-    with torch.no_grad():
-        whole.model.features[0].weight += 1
-    features.extract(whole, data, rows, "plain", cache(tmp_path, whole), CPU)
-    assert len(list(tmp_path.iterdir())) == 2
-    features.extract(whole, data, rows, "mirrored", cache(tmp_path, whole, limit=2 * first.stat().st_size), CPU)
-    assert len(list(tmp_path.iterdir())) == 2
-    assert not first.exists()
-    damaged = next(iter(tmp_path.iterdir()))
-    damaged.write_bytes(b"no")
-    for view in ("plain", "mirrored"):
-        assert len(features.extract(whole, data, rows, view, cache(tmp_path, whole), CPU)) == len(rows)
-
-
-def test_saving_features_writes_their_rows_and_nothing_else(tmp_path):
-    whole = tmp_path / "features"
-    kept = FeatureCache(whole, "network", "images", 1000, 10**9)
-    values = np.arange(20, dtype=np.float16).reshape(2, 10)
-    kept.save("plain", np.array([3, 900]), values, 1.0)
-    [path] = whole.iterdir()
-    inode, blocks = path.stat().st_ino, path.stat().st_blocks
-    kept.save("plain", np.array([4, 901]), values + 1, 2.0)
-    assert path.stat().st_ino == inode  # the same file: not written anew
-    assert path.stat().st_blocks == blocks
-    found, known = kept.load("plain", np.array([3, 4, 5, 900, 901]))
-    assert known.tolist() == [True, True, False, True, True]
-    assert found[[0, 3]].tolist() == values.tolist()
-    assert found[[1, 4]].tolist() == (values + 1).tolist()
-    assert kept.spent("plain", np.arange(1000)) == pytest.approx(3.0)
-
-
-@pytest.mark.parametrize("damage", ["cut", "empty", "other rows"])
-def test_damaged_features_are_computed_again(tmp_path, damage):
-    kept = FeatureCache(tmp_path, "network", "images", 100, 10**9)
-    kept.save("plain", np.arange(3), np.ones((3, 8), np.float16), 1.0)
-    [path] = tmp_path.iterdir()
-    match damage:
-        case "cut":
-            path.write_bytes(path.read_bytes()[:60])
-        case "empty":
-            path.write_bytes(b"")
-        case "other rows":
-            kept = FeatureCache(tmp_path, "network", "images", 101, 10**9)
-            path.rename(kept._path("plain"))
-    assert kept.load("plain", np.arange(3))[0] is None
-    kept.save("plain", np.arange(2), np.ones((2, 8), np.float16), 1.0)
-    assert kept.load("plain", np.arange(3))[1].tolist() == [True, True, False]
-
-
-def test_features_that_a_cut_lost_are_unknown(tmp_path):
-    kept = FeatureCache(tmp_path, "network", "images", 100, 10**9)
-    kept.save("plain", np.arange(100), np.ones((100, 8), np.float16), 1.0)
-    [path] = tmp_path.iterdir()
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    found, known = kept.load("plain", np.arange(100))
-    assert 30 < known.sum() < 60
-    assert (found[known] == 1).all()
-    assert not known[60:].any()
-
-
 def test_a_head_for_very_many_images_is_fitted_to_the_same_share_of_each_class():
     labels = np.array([0] * 1000 + [1] * 100 + [2] * 6)
     chosen = probe.sample(labels, 300, 0)
@@ -234,17 +81,6 @@ def test_a_head_for_very_many_images_is_fitted_to_the_same_share_of_each_class()
     assert probe.sample(labels, 2000, 0).tolist() == list(range(1106))
     assert probe.most_images(1280, 10) == 2**28 // 1280
     assert probe.most_images(1280, 1000) == 2**35 // 1_280_000
-
-
-def test_features_of_some_images_are_those_of_all(place, tmp_path):
-    whole, data, rows = context(place)
-    chosen = probe.sample(data.labels.numpy(), 20, 0)
-    part = data.subset(chosen)
-    assert torch.equal(part.images, data.images[torch.from_numpy(chosen)])
-    assert torch.equal(part.labels, data.labels[torch.from_numpy(chosen)])
-    everything = features.extract(whole, data, rows, "plain", cache(tmp_path / "all", whole), CPU)
-    found = features.extract(whole, part, rows[chosen], "plain", cache(tmp_path / "some", whole), CPU)
-    np.testing.assert_allclose(found, everything[chosen], rtol=2e-3, atol=1e-3)
 
 
 def test_folds_tell_what_is_learnable_and_keep_families_together():

@@ -3,7 +3,7 @@
 | file | content |
 |---|---|
 | `card.json` | a `Card`: everything needed to use the weights |
-| `predictions.npz` | `validation` and `test`: float32 logits of shape (rows, classes), in the order of that split |
+| `predictions.npz` | `Predictions`: float32 logits of shape (rows, classes), in the order of the split |
 | `weights.safetensors` | the parameters |
 | `model.onnx` | uint8 images (N, S, S, 3) to float32 logits (N, classes); networks only |
 | `history/` | DVCLive's curves, one TSV file per metric; networks trained by epochs only |
@@ -92,10 +92,31 @@ class Card:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Logits, float32, shape (rows, classes), for each split's rows in ascending order."""
+    """Logits, float32, shape (rows, classes), for each split's rows in ascending order.
+
+    A model that was also fitted to the validation images must not be evaluated on them. Its `validation` logits are
+    then out-of-fold: of each image, by a model that was fitted in the same way without the image's fold.
+    """
 
     validation: npt.NDArray[np.float32]
+    """Of images that the model giving these logits was not fitted to."""
     test: npt.NDArray[np.float32]
+    training: npt.NDArray[np.float32] | None = None
+    """Out-of-fold logits of the training images, if those of `validation` are out-of-fold."""
+    exported: npt.NDArray[np.float32] | None = None
+    """What the exported model gives for the validation images, if it was fitted to them."""
+
+    @property
+    def held_out(self) -> dict[Literal["train", "validation", "test"], npt.NDArray[np.float32]]:
+        """All logits for fitting a temperature or thresholds, by split: of images that were not fitted to."""
+        if self.training is None:
+            return {"validation": self.validation}
+        return {"train": self.training, "validation": self.validation}
+
+    @property
+    def reproducible(self) -> npt.NDArray[np.float32]:
+        """The logits that the exported model must give for the validation images."""
+        return self.validation if self.exported is None else self.exported
 
 
 @dataclass(frozen=True)
@@ -134,13 +155,14 @@ def read_card(folder: Path) -> Card:
 
 def write_predictions(folder: Path, predictions: Predictions) -> None:
     """Write `predictions.npz`; equal arrays give equal bytes."""
-    np.savez(folder / "predictions.npz", validation=predictions.validation, test=predictions.test)
+    arrays = {name: array for name, array in vars(predictions).items() if array is not None}
+    np.savez(folder / "predictions.npz", **arrays)
 
 
 def read_predictions(folder: Path) -> Predictions:
     """Read `predictions.npz`."""
     with np.load(folder / "predictions.npz", allow_pickle=False) as arrays:
-        return Predictions(arrays["validation"], arrays["test"])
+        return Predictions(**arrays)
 
 
 def read_folds(folder: Path) -> Folds | None:

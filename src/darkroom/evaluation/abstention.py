@@ -72,7 +72,8 @@ def fit_each(
         predictor = Predictor(store / each.card.name)
         logits = {kind: predictor.logits_in_parts(part) for kind, part in kinds.items()}
         shares = settings.coverage, settings.least_coverage
-        thresholds[each.card.name] = fit(each.predictions.validation, logits, each.temperature, *shares)
+        held_out = np.concatenate(list(each.predictions.held_out.values()))
+        thresholds[each.card.name] = fit(held_out, logits, each.temperature, *shares)
     return thresholds
 
 

@@ -15,7 +15,7 @@ from darkroom.evaluation.scores.intervals import DRAWS, Bootstrap
 from darkroom.evaluation.scores.metrics import Scores, score
 from darkroom.evaluation.scores.ranking import Ranking, rank_classes
 from darkroom.foundations.errors import DarkroomError
-from darkroom.packed import Split
+from darkroom.packed import SPLITS, Split, SplitName
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Evaluated:
 
     card: Card
     temperature: float
-    """Fitted on validation."""
+    """Fitted on validation, or on all out-of-fold predictions."""
     overconfidence: float
     """Mean confidence on validation at temperature 1, minus the accuracy: -1 to 1."""
     validation: Scores
@@ -77,10 +77,14 @@ def evaluate(folder: Path, split: Split, resamples: Resamples) -> Evaluated:
         raise DarkroomError(f"{folder} contains no candidate: run `dvc repro` first")
     card = candidate.read_card(folder)
     predictions = candidate.read_predictions(folder)
-    labels = {name: split.labels[split.rows(name)] for name in ("validation", "test")}
-    for name, logits in (("validation", predictions.validation), ("test", predictions.test)):
+    labels = {name: split.labels[split.rows(name)] for name in SPLITS}
+    held_out = predictions.held_out
+    given: dict[SplitName, npt.NDArray[np.float32]] = {**held_out, "test": predictions.test}
+    for name, logits in given.items():
         _check(card, name, logits, len(labels[name]), split.classes)
-    temperature = fit_temperature(predictions.validation, labels["validation"])
+    temperature = fit_temperature(
+        np.concatenate(list(held_out.values())), np.concatenate([labels[name] for name in held_out])
+    )
     validation = candidate.softmax(predictions.validation, temperature)
     test = candidate.softmax(predictions.test, temperature)
     predicted = test.argmax(axis=1).astype(np.int64)

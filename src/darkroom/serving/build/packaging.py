@@ -67,10 +67,12 @@ def write_served(
     card = replace(candidate.read_card(source), temperature=temperature, thresholds=thresholds, seconds=0.0)
     candidate.write_card(folder, card)
     rows = split.rows("validation")
-    logits = candidate.read_predictions(source).validation
-    parity = prove(Predictor(folder), packed, rows, candidate.softmax(logits, card.temperature))
+    predictions = candidate.read_predictions(source)
+    parity = prove(Predictor(folder), packed, rows, candidate.softmax(predictions.reproducible, card.temperature))
     quantized = quantize(folder, settings, packed, split, seed)
-    if quantized and quantized.accepted:
+    logits = predictions.validation
+    # A model that was fitted to the validation images is more confident on them than it will be on unknown ones.
+    if quantized and quantized.accepted and predictions.exported is None:
         logits = Predictor(folder).logits_in_parts(packed.images, rows)
     _write_examples(folder, packed, split, seed)
     result = Served(

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from darkroom import candidate, packed
@@ -67,6 +69,8 @@ class Start:
     """Time spent so far."""
     accuracy: float | None = None
     """Validation accuracy of the initial network; None if its weights are random."""
+    out_of_fold: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | None = None
+    """Out-of-fold logits of the training and of the validation images, if the network was fitted to both."""
 
 
 @contextmanager
@@ -122,14 +126,22 @@ def train(context: Context, start: Start, out: Path) -> None:
                 print(_start_message(plan, context), flush=True)
             done = _run(job, trainer, checkpointer, start, folder)
         network = start.network
-        logits = [scoring.predict(network, part).numpy() for part in (context.validation, context.test)]
-        candidate.write_predictions(folder, Predictions(*logits))
+        candidate.write_predictions(folder, _predict(start, context))
         export.write_weights(folder / "weights.safetensors", network)
         export.write_onnx(folder / "model.onnx", network, training.size)
         for name, content in start.extras.items():
             files.write_json(folder / name, content)
         candidate.write_card(folder, _card(plan, start, context, done))
     checkpointer.clear()
+
+
+def _predict(start: Start, context: Context) -> Predictions:
+    """Return the predictions of the trained network; those of images that it was fitted to are out-of-fold."""
+    validation, test = (scoring.predict(start.network, part).numpy() for part in (context.validation, context.test))
+    if start.out_of_fold is None:
+        return Predictions(validation, test)
+    training, held_out = start.out_of_fold
+    return Predictions(held_out, test, training, exported=validation)
 
 
 @dataclass(frozen=True)

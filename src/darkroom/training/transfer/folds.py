@@ -8,7 +8,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from darkroom.candidate import Folds
 from darkroom.foundations.errors import DarkroomError
 from darkroom.training.transfer import probe
-from darkroom.training.transfer.features import Features
+from darkroom.training.transfer.cache import Features
 from darkroom.training.transfer.probe import Labels
 
 FITS = 10

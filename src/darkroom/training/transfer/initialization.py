@@ -1,22 +1,24 @@
 """Initialisation of a network from pretrained weights, with a new last layer."""
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from torch import nn
 
-from darkroom import packed
 from darkroom.candidate import Folds
 from darkroom.training.engine import optimizer
 from darkroom.training.engine.jobs import Job
 from darkroom.training.engine.session import Context, Start
 from darkroom.training.networks.network import Network
 from darkroom.training.settings import Method, TransferSettings
-from darkroom.training.transfer import features, folds, probe, weights
-from darkroom.training.transfer.features import FeatureCache, Features, View
+from darkroom.training.transfer import features, folds, out_of_fold, probe, weights
+from darkroom.training.transfer.cache import FeatureCache, Features
+from darkroom.training.transfer.features import View
 from darkroom.training.transfer.origin import read_origin
+from darkroom.training.transfer.probe import Floats
 
 FEW = 5_000
 """Number of training images below which `auto` does not fine-tune, and batch norms keep their statistics."""
@@ -53,10 +55,14 @@ def start(source: Source, job: Job, settings: TransferSettings, context: Context
         print(f"{job.name}: {method}, {reason}", flush=True)
     origin = read_origin(source.pretrained)
     spent = time.perf_counter() - begin
-    with_folds = method == "probe"
-    head, scored, seconds = context.world.run_on_main("probe", lambda: _probe(source, job, whole, context, with_folds))
+    final = method == "probe"
+    probed = context.world.run_on_main(
+        "probe", lambda: _probe(source, job, whole, description["architecture"], context, final)
+    )
+    head = probed.head
     if context.world.is_main and not job.quiet:
-        print(f"{job.name}: last layer with L2 penalty {head.strength:g}, validation accuracy {head.accuracy:.1%}")
+        how = ", out-of-fold; fitted to training and validation images" if probed.out_of_fold else ""
+        print(f"{job.name}: last layer with L2 penalty {head.strength:g}, validation accuracy {head.accuracy:.1%}{how}")
     _write(head, whole.model)
     return Start(
         network=whole,
@@ -68,12 +74,14 @@ def start(source: Source, job: Job, settings: TransferSettings, context: Context
         facts={
             "method": method,
             "strength": head.strength,
+            **({"refitted": True} if probed.out_of_fold else {}),
             "weights": origin.weights,
             "weights_sha256": origin.sha256,
         },
-        extras={"folds.json": asdict(scored)} if scored else {},
-        seconds=spent + seconds,
+        extras={"folds.json": asdict(probed.folds)} if probed.folds else {},
+        seconds=spent + probed.seconds,
         accuracy=head.accuracy,
+        out_of_fold=probed.out_of_fold,
     )
 
 
@@ -88,50 +96,62 @@ def choose(method: Method, images: int, device: str) -> tuple[Method, str]:
     return "probe+finetune", f"because there are {images:,} training images and a GPU"
 
 
-def _probe(
-    source: Source, job: Job, whole: Network, context: Context, with_folds: bool
-) -> tuple[probe.Head, Folds | None, float]:
-    """Fit a head to the features of the images and, if `flip` is set, of their flipped views.
+@dataclass(frozen=True)
+class Probed:
+    """A head, fitted to the features of the images and, if `flip` is set, of their flipped views."""
 
-    The third value is the time in seconds for features and head, as if nothing had been cached; folds, which are only
-    for evaluation, are not included.
-    """
-    begin, spared = time.perf_counter(), 0.0
+    head: probe.Head
+    """Its accuracy is that on the validation images, out-of-fold if it was fitted to them."""
+    out_of_fold: tuple[Floats, Floats] | None
+    """Out-of-fold logits of the training and validation images; None if it was fitted to the training images only."""
+    folds: Folds | None
+    seconds: float
+    """Time for features and head, as if nothing had been cached; `folds`, only for evaluation, is not included."""
+
+
+def _probe(source: Source, job: Job, whole: Network, architecture: str, context: Context, final: bool) -> Probed:
+    """Fit a head; one that is not `final`, but the start of fine-tuning, never sees the validation images."""
+    begin = time.perf_counter()
     whole.to(context.compute.device)
     rows = {name: context.split.rows(name) for name in ("train", "validation")}
     views: list[View] = ["plain", "mirrored"] if job.augment.flip else ["plain"]
     classes, layer = len(context.split.classes), _head(whole.model)
-    most = probe.most_images(layer.in_features * len(views), classes)
-    chosen = probe.sample(context.split.labels[rows["train"]], most, job.seed)
+    values, options = layer.in_features * len(views), (job.training.balance != "none", layer.bias is not None)
+    chosen = probe.sample(context.split.labels[rows["train"]], probe.most_images(values, classes), job.seed)
     if len(chosen) < len(rows["train"]) and not job.quiet:
         print(f"{job.name}: fitted to {len(chosen):,} of {len(rows['train']):,} training images, stratified by class")
+    complete = len(chosen) == len(rows["train"])
     rows["train"] = rows["train"][chosen]
-    cache = FeatureCache(
-        source.cache,
-        features.fingerprint(whole, context.compute),
-        packed.pixels_checksum(job.packed),
-        len(context.split.labels),
-    )
     parts = {"train": context.training.subset(chosen), "validation": context.validation}
+    known = {name: features.hashes(part) for name, part in parts.items()}
+    extractor = features.Extractor(whole, architecture, FeatureCache(source.cache), context.compute)
 
+    @cache
     def seen(name: str, view: View) -> Features:
-        nonlocal spared
-        spared += cache.spent(view, rows[name])
-        return features.extract(whole, parts[name], rows[name], view, cache, context.compute)
+        return extractor.extract(parts[name], known[name], view)
 
-    labels = {name: context.split.labels[rows[name]] for name in rows}
-    balanced = job.training.balance != "none"
-    training = np.concatenate([seen("train", view) for view in views])
-    targets, evaluated = np.tile(labels["train"], len(views)), (seen("validation", "plain"), labels["validation"])
-    head = probe.fit((training, targets), evaluated, classes, balanced, layer.bias is not None)
-    seconds = time.perf_counter() - begin + spared
-    if not (with_folds and source.folds):
-        return head, None, seconds
-    both = [np.concatenate([seen("train", view), seen("validation", view)]) for view in views]
-    numbers = context.split.groups[np.concatenate([rows["train"], rows["validation"]])]
-    truth = np.concatenate([labels["train"], labels["validation"]])
-    options = (source.folds, job.seed, balanced, layer.bias is not None)
-    return head, folds.evaluate(both[0], both[1:], truth, numbers, classes, head, *options), seconds
+    def together() -> list[Features]:
+        return [np.concatenate([seen(name, view) for name in parts]) for view in views]
+
+    count = len(rows["train"])
+    both = np.concatenate([rows["train"], rows["validation"]])
+    labels, groups = context.split.labels[both], context.split.groups[both]
+    divided, logits = [], None
+    if final and complete and out_of_fold.suits(count, len(both) - count, values, classes):
+        divided = out_of_fold.divide(labels, groups, classes, job.seed)
+    if divided:
+        fitted = out_of_fold.fit(together(), labels, divided, classes, *options)
+        logits = fitted.logits[:count], fitted.logits[count:]
+        head = replace(fitted.head, accuracy=float((logits[1].argmax(axis=1) == labels[count:]).mean()))
+    else:
+        training = np.concatenate([seen("train", view) for view in views]), np.tile(labels[:count], len(views))
+        validation = seen("validation", "plain"), labels[count:]
+        head = probe.fit(training, validation, classes, *options, probe.STRENGTHS if final else probe.USUAL)
+    seconds, scored = time.perf_counter() - begin + extractor.seconds, None
+    if final and source.folds:
+        plain, *others = together()
+        scored = folds.evaluate(plain, others, labels, groups, classes, head, source.folds, job.seed, *options)
+    return Probed(head, logits, scored, seconds)
 
 
 def _head(model: nn.Module) -> nn.Linear:

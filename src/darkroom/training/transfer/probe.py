@@ -1,4 +1,4 @@
-"""A new last layer on frozen features: multinomial logistic regression, its penalty selected on validation.
+"""A new last layer on frozen features: multinomial logistic regression, its penalty selected on held-out images.
 
 The linear probe of Alain and Bengio, arXiv 1610.01644, fitted to convergence by L-BFGS.
 """
@@ -15,10 +15,12 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from darkroom.training.transfer.features import Features
+from darkroom.training.transfer.cache import Features
 
-STRENGTHS = tuple(float(f"{10**exponent:.1g}") for exponent in np.arange(0, -5.1, -0.5))
+STRENGTHS = tuple(float(f"{10**exponent:.1g}") for exponent in np.arange(2, -5.1, -0.5))
 """L2 penalties to try, strongest first: factors of half the squared weights, added to the mean loss per image."""
+USUAL = tuple(strength for strength in STRENGTHS if strength <= 1)
+"""Those for a layer that is only the start of fine-tuning."""
 IN_VAIN = 2
 """Number of penalties without improvement after which the search stops."""
 ITERATIONS = 500
@@ -49,9 +51,9 @@ class Head:
     """Shape (classes,)."""
     strength: float
     loss: float
-    """Cross-entropy on validation, in nats."""
+    """Cross-entropy on held-out images, in nats."""
     accuracy: float
-    """Accuracy on validation, 0 to 1."""
+    """Accuracy on held-out images, 0 to 1."""
 
     def write(self, layer: nn.Linear, scale: float = 1.0) -> None:
         """Copy the weights to a layer whose output is multiplied by `scale`."""
@@ -72,6 +74,12 @@ class Scaling:
         """Return scaled features, float32 of the same shape."""
         scaled: Floats = (features.astype(np.float32) - self.centre) / self.spread
         return scaled
+
+    def unscaled(self, weight: Floats, bias: Floats) -> tuple[Floats, Floats]:
+        """Return weight and bias for features that are not scaled."""
+        folded: Floats = weight / self.spread
+        shifted: Floats = bias - folded @ self.centre
+        return folded, shifted
 
 
 def scaling(features: Features, centred: bool = True) -> Scaling:
@@ -111,8 +119,9 @@ def fit(
     classes: int,
     balanced: bool = False,
     intercept: bool = True,
+    strengths: tuple[float, ...] = STRENGTHS,
 ) -> Head:
-    """Return the head whose penalty gives the lowest loss on `validation`.
+    """Return the head whose penalty among `strengths` gives the lowest loss on `validation`.
 
     With `balanced`, all classes have equal weight. Without `intercept` the bias is zero, for layers without bias.
     """
@@ -120,22 +129,16 @@ def fit(
     evaluated, truth = scale.apply(validation[0]), validation[1]
     best: Head | None = None
     waited = 0
-    for strength, weight, bias in path(scale.apply(training[0]), training[1], classes, STRENGTHS, balanced, intercept):
+    for strength, weight, bias in path(scale.apply(training[0]), training[1], classes, strengths, balanced, intercept):
         logits = evaluated @ weight.T + bias
         loss, accuracy = cross_entropy(logits, truth), float((logits.argmax(axis=1) == truth).mean())
         waited += 1
         if best is None or loss < best.loss:
-            folded: Floats = weight / scale.spread
-            best, waited = Head(folded, _shifted(bias, folded, scale), strength, loss, accuracy), 0
+            best, waited = Head(*scale.unscaled(weight, bias), strength, loss, accuracy), 0
         if waited == IN_VAIN:
             break
     assert best is not None
     return best
-
-
-def _shifted(bias: Floats, weight: Floats, scale: Scaling) -> Floats:
-    result: Floats = bias - weight @ scale.centre
-    return result
 
 
 def path(
@@ -150,29 +153,40 @@ def path(
 
     A class without images gets logits far below all others or, without an intercept, which would be needed for that, 0.
     """
-    threads = None if features.size * classes > SMALL else 1
-    model = LogisticRegression(
-        solver="lbfgs",
-        warm_start=True,
-        max_iter=ITERATIONS,
-        tol=TOLERANCE,
-        fit_intercept=intercept,
-        class_weight="balanced" if balanced else None,
-    )
+    solver = Solver(classes, balanced, intercept)
     for strength in strengths:
+        yield strength, *solver.fit(features, labels, strength)
+
+
+class Solver:
+    """Fits heads one after the other; every fit starts from the previous solution."""
+
+    def __init__(self, classes: int, balanced: bool = False, intercept: bool = True) -> None:
+        self.classes, self.intercept = classes, intercept
+        self._model = LogisticRegression(
+            solver="lbfgs",
+            warm_start=True,
+            max_iter=ITERATIONS,
+            tol=TOLERANCE,
+            fit_intercept=intercept,
+            class_weight="balanced" if balanced else None,
+        )
+
+    def fit(self, features: Floats, labels: Labels, strength: float) -> tuple[Floats, Floats]:
+        """Return weight, shape (classes, values), and bias, shape (classes,), for scaled features and a penalty."""
+        model, threads = self._model, None if features.size * self.classes > SMALL else 1
         model.set_params(C=1 / (strength * len(features)))
         with warnings.catch_warnings(), threadpool_limits(threads, "blas"):
-            warnings.simplefilter(
-                "ignore", ConvergenceWarning
-            )  # weak penalties may need more steps, and are rarely the best
+            # Weak penalties may need more steps, and are rarely the best.
+            warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(features, labels)
-        weight = np.zeros((classes, features.shape[1]), dtype=np.float32)
-        bias = np.full(classes, -1e4 if intercept else 0.0, dtype=np.float32)
+        weight = np.zeros((self.classes, features.shape[1]), dtype=np.float32)
+        bias = np.full(self.classes, -1e4 if self.intercept else 0.0, dtype=np.float32)
         rows, offsets = model.coef_, np.broadcast_to(model.intercept_, len(model.coef_))
         if len(rows) == 1:  # scikit-learn uses a single row for two classes
             rows, offsets = np.concatenate([-rows / 2, rows / 2]), np.concatenate([-offsets / 2, offsets / 2])
         weight[model.classes_], bias[model.classes_] = rows, offsets
-        yield strength, weight, bias
+        return weight, bias
 
 
 def cross_entropy(logits: Floats, labels: Labels) -> float:
