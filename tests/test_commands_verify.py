@@ -148,7 +148,7 @@ def test_changed_files_are_refused_because_a_commit_is_verified(project):
 def compared(project, **options):
     """Compare the commit with a rebuild that gave what is in the workspace."""
     revision = Revision(reviewed.git(project, "rev-parse", "HEAD"))
-    arguments = {"exact": True, "precision": "float32", "bento": True, **options}
+    arguments = {"exact": True, "precision": "float32", "bento": True, "stages": list(revision.stages), **options}
     return comparison.compare(revision, project, **arguments)
 
 
@@ -158,6 +158,11 @@ def test_a_rebuild_that_gives_the_same_agrees(project):
     assert found.metrics["metrics/evaluation.json"]["best.test_accuracy"].tolerance == 0
     assert found.metrics["metrics/cost.json"]["milliseconds"].tolerance is None
     assert {"data/packed", "data/split.csv", "metrics/evaluation.json", "models/best.json"} <= set(found.outputs)
+
+
+def test_outputs_of_former_stages_are_not_rebuilt_and_not_compared(project):
+    assert "data/packed" in compared(project).outputs
+    assert "data/packed" not in compared(project, stages=["split", "evaluate"]).outputs
 
 
 def test_a_consistent_forgery_of_metric_and_lock_is_found_by_the_rebuild(project):

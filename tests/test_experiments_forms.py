@@ -111,7 +111,7 @@ def test_a_grid_is_queued_run_by_two_workers_applied_and_made_a_branch(project):
     output = run(project, "dvc", "exp", "run", "--queue", *grid)
     assert len(re.findall(r"Queued experiment", output)) == 4
     run(project, "dvc", "queue", "start", "--jobs", "2")
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 600
     while re.search(r"Queued|Running", status := run(project, "dvc", "queue", "status")):
         assert time.monotonic() < deadline, status
         time.sleep(1)

@@ -13,8 +13,8 @@ from ruamel.yaml import YAML
 from darkroom.candidate_names import read_names
 from darkroom.foundations import launching, params
 from darkroom.foundations.errors import DarkroomError
+from tests.clones import clone, run
 from tests.imports import ROOT
-from tests.test_pipeline import clone, run
 
 MARK = "the library of this checkout runs"
 

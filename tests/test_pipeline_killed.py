@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.clones import clone, environment, ran, run
 from tests.kaggle_server import Kaggle, KaggleHandler, point_client_to
 from tests.pictures import class_folders, encode, write_zip
-from tests.test_pipeline import clone, environment, quick_digits, ran, run
+from tests.test_pipeline import quick_digits
 from tests.web import Web, serve
 
 KILLS = int(os.environ.get("DARKROOM_KILLS", "2"))

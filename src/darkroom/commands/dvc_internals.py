@@ -233,3 +233,14 @@ def experiment_reference(commit: str, name: str) -> str:
     from dvc.repo.experiments.refs import ExpRefInfo
 
     return str(ExpRefInfo(commit, name))
+
+
+def with_stage(text: str, other: str, name: str) -> str:
+    """Return the text of a `dvc.lock` with a stage's entry, if it has one, replaced by that of another `dvc.lock`."""
+    from dvc.utils.serialize import dumps_yaml, parse_yaml_for_update
+
+    document, source = (parse_yaml_for_update(each, path="") for each in (text, other))
+    if name not in document["stages"]:
+        return text
+    document["stages"][name] = source["stages"][name]
+    return str(dumps_yaml(document))

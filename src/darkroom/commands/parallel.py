@@ -94,7 +94,7 @@ def _train(
 ) -> dict[str, str]:
     """Train candidates in workspaces; return the message of each that failed."""
     team = [Worker(Workspace(Path.cwd(), number), each) for number, each in enumerate(environments)]
-    lock = LOCK.read_text(encoding="utf-8")
+    lock = LOCK.read_text(encoding="utf-8") if LOCK.is_file() else None
     upstream = sorted({each for name in names for each in stages[name].upstream})
     waiting, running, failed = list(names), dict[Worker, tuple[str, float]](), dict[str, str]()
     try:
@@ -106,7 +106,9 @@ def _train(
                 if worker in running and (outcome := worker.poll()) is not None:
                     name, began = running.pop(worker)
                     say(f"{name}  {'trained' if outcome.ok else 'failed'}, {time.monotonic() - began:.0f} s")
-                    if not outcome.ok:
+                    if outcome.ok:
+                        _take(worker.workspace, name)
+                    else:
                         failed[name] = worker.said() or outcome.message
                 if worker not in running and waiting:
                     name = _next(waiting, worker.workspace)
@@ -125,3 +127,14 @@ def _train(
 def _next(waiting: Sequence[str], workspace: Workspace) -> str:
     """Return the next candidate to train in a workspace: one whose training was interrupted there, else the first."""
     return next((name for name in waiting if workspace.has_checkpoint(name.partition("@")[2])), waiting[0])
+
+
+def _take(workspace: Workspace, name: str) -> None:
+    """Let the project's `dvc.lock` list what was trained, if it lists this candidate.
+
+    DVC prefers its entry to the run cache, and in a fresh clone the outputs of that entry are not in the cache: it
+    would train again. A new candidate comes from the run cache.
+    """
+    made = (workspace.folder / LOCK).read_text(encoding="utf-8")
+    if LOCK.is_file():
+        files.write_text(LOCK, dvc_internals.with_stage(LOCK.read_text(encoding="utf-8"), made, name))

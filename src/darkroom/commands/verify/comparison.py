@@ -3,7 +3,7 @@
 import io
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -121,11 +121,14 @@ def tolerance(name: str, precision: str) -> float:
     return MULTIPLE * LARGEST.get(kind, 0.0) * (1 if precision == "float32" else LOW_PRECISION)
 
 
-def compare(revision: Revision, rebuilt: Path, *, exact: bool, precision: str, bento: bool) -> Comparison:
+def compare(
+    revision: Revision, rebuilt: Path, *, stages: Collection[str], exact: bool, precision: str, bento: bool
+) -> Comparison:
     """Compare the results of a commit with those of its rebuild in the folder `rebuilt`.
 
-    exact: both are from the same kind of processor and the same versions. precision: of training. bento: the Bento was
-    built from the committed proof, so that it is the same as well.
+    stages: those of the pipeline; `dvc.lock` also keeps former ones, which are not rebuilt. exact: both are from the
+    same kind of processor and the same versions. precision: of training. bento: the Bento was built from the committed
+    proof, so that it is the same as well.
     """
     metrics: dict[str, dict[str, Compared]] = {}
     for path in METRICS:
@@ -134,7 +137,8 @@ def compare(revision: Revision, rebuilt: Path, *, exact: bool, precision: str, b
         names = sorted(expected.keys() | there.keys())
         metrics[path] = {name: _value(name, expected.get(name), there.get(name), exact, precision) for name in names}
     _allow_selection(metrics, exact)
-    before, after = _outputs(revision.stages), _outputs(YAML(typ="safe").load(rebuilt / LOCK)["stages"])
+    after_stages = YAML(typ="safe").load(rebuilt / LOCK)["stages"]
+    before, after = _outputs(revision.stages, stages), _outputs(after_stages, stages)
     outputs = {
         path: Compared(before.get(path), after.get(path), 0.0, before.get(path) == after.get(path))
         for path in sorted(before.keys() | after.keys())
@@ -170,8 +174,8 @@ def _value(name: str, expected: Any, found: Any, exact: bool, precision: str) ->
     return Compared(expected, found, allowed, close if numbers else expected == found)
 
 
-def _outputs(stages: Mapping[str, Any]) -> dict[str, str]:
-    return {entry["path"]: str(entry.get("md5")) for stage in stages.values() for entry in stage.get("outs", ())}
+def _outputs(recorded: Mapping[str, Any], stages: Collection[str]) -> dict[str, str]:
+    return {entry["path"]: str(entry.get("md5")) for name in stages for entry in recorded.get(name, {}).get("outs", ())}
 
 
 def _predictions(revision: Revision, rebuilt: Path, exact: bool, precision: str) -> Compared:

@@ -103,7 +103,10 @@ def _rebuild(
     proof |= {"agreement": "exact" if exact else "tolerances", "recorded": known, "rebuilt": now}
     stages = YAML(typ="safe").load(folder / LOCK)["stages"]
     bento = _proof_dependency(revision.stages) == _proof_dependency(stages)
-    found = comparison.compare(revision, folder, exact=exact, precision=now.get("precision", ""), bento=bento)
+    options = {"exact": exact, "bento": bento}
+    found = comparison.compare(
+        revision, folder, stages=_stages(revision), precision=now.get("precision", ""), **options
+    )
     proof |= found.plain()
     if not proof["model"]["version"] and exact and found.outputs[SERVED].agrees:
         proof["model"]["version"] = files.read_json(folder / SERVED / "service.json")["version"]
