@@ -12,10 +12,17 @@ def validation_use(facts: Facts) -> str:
     layers = [entry for entry in facts.networks if "probe" in str(entry.card.training.get("method", ""))]
     heads = "the new last layer" if len(layers) == 1 else "the new last layers"
     uses.append(f"tune the regularisation of the baseline{f' and of {heads}' if layers else ''}")
+    if any(refitted(entry) for entry in layers):
+        uses.append(f"fit {heads} once more, with the training images")
     uses += ["calibrate the probabilities", "set the confidence thresholds"]
     if not facts.single and facts.by_folds:
         return f"{', '.join(uses)} and, in folds with the training images, select the best network"
     return listing(uses)
+
+
+def refitted(entry: Entry) -> bool:
+    """Return whether the last layer was also fitted to the validation images, whose scores are then out-of-fold."""
+    return bool(entry.card.training.get("refitted"))
 
 
 def start(entry: Entry) -> str:
@@ -68,18 +75,26 @@ def training(entry: Entry) -> str:
 
 
 def probes(facts: Facts) -> list[str]:
-    """State what was fitted of the networks of which only the last layer was, those with the same views together."""
-    views: dict[bool, list[Entry]] = {}
+    """State what was fitted of the networks of which only the last layer was, those fitted in the same way together."""
+    kinds: dict[tuple[bool, bool], list[Entry]] = {}
     for entry in facts.probes:
-        views.setdefault(bool(entry.card.training.get("augment", {}).get("flip")), []).append(entry)
+        flipped = bool(entry.card.training.get("augment", {}).get("flip"))
+        kinds.setdefault((flipped, refitted(entry)), []).append(entry)
     texts = []
-    for flipped, entries in views.items():
+    for (flipped, again), entries in kinds.items():
         named = listing([f"{entry.card.name} ({duration(entry.card.seconds)})" for entry in entries])
         single = len(entries) == 1
+        layer, was = ("layer", "was") if single else ("layers", "were")
+        tuned = "The regularisation was tuned on the validation images."
+        if again:
+            tuned = (
+                "The regularisation was tuned by cross-validation on the training and validation images, and the "
+                f"{layer} {was} then fitted to all of them; scores on validation images are those of the folds' "
+                "models, which had not seen these images."
+            )
         texts.append(
-            f"Only the last {'layer' if single else 'layers'} of {named} {'was' if single else 'were'} fitted: "
+            f"Only the last {layer} of {named} {was} fitted: "
             f"{'a logistic regression' if single else 'logistic regressions'} on the features that the pretrained "
-            f"layers extract from the training images{' and their mirror images' if flipped else ''}. The "
-            "regularisation was tuned on the validation images."
+            f"layers extract from the training images{' and their mirror images' if flipped else ''}. {tuned}"
         )
     return texts
