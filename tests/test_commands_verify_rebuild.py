@@ -72,15 +72,15 @@ def test_ctrl_c_leaves_nothing_behind(project, tmp_path):
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     code += "from darkroom.commands.main import main; main()"
     command = [sys.executable, "-c", code, "verify"]
-    process = subprocess.Popen(command, cwd=project, env=variables, stderr=subprocess.PIPE, text=True)
-    for line in process.stderr:
-        if line.startswith("[2/"):
-            break
-    running = [path for path in Path("/proc").glob("[0-9]*") if _is_in(path, tmp_path)]
-    assert running
-    process.send_signal(signal.SIGINT)
-    process.stderr.read()
-    assert process.wait(60) == 130
+    with subprocess.Popen(command, cwd=project, env=variables, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            if line.startswith("[2/"):
+                break
+        running = [path for path in Path("/proc").glob("[0-9]*") if _is_in(path, tmp_path)]
+        assert running
+        process.send_signal(signal.SIGINT)
+        process.stderr.read()
+        assert process.wait(60) == 130
     deadline = time.monotonic() + 10
     while any(_is_in(path, tmp_path) for path in running) and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -188,3 +188,61 @@ def test_a_failing_candidate_does_not_stop_the_others(project: Path) -> None:
     assert (project / "models/candidates/good/predictions.npz").is_file()
     assert (project / "models/candidates/fair/predictions.npz").is_file()
     assert not (project / "models/candidates/bad").exists()
+
+
+def test_what_a_run_linked_goes_with_its_source(project: Path) -> None:
+    cache = project / ".dvc" / "cache"
+    (project / "old name.py").write_text("untracked", "utf-8")
+    workspace = Workspace(project, 0)
+    workspace.prepare(workspaces.baseline([]), cache)
+    (project / "old name.py").rename(project / "new name.py")
+    git(project, "init", "--quiet", "inner")  # a repository of its own is no input
+    (project / "inner" / "file").touch()
+    workspace.prepare(workspaces.baseline([]), cache)
+    assert not (workspace.folder / "old name.py").exists()
+    assert (workspace.folder / "new name.py").exists()
+    assert not (workspace.folder / "inner").exists()
+
+
+def test_a_shallow_clone_has_workspaces(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "second").touch()
+    commit(project, "second")
+    shallow = tmp_path / "shallow"
+    git(tmp_path, "clone", "--quiet", "--depth", "1", project.as_uri(), str(shallow))
+    monkeypatch.chdir(shallow)
+    workspace = Workspace(shallow, 0)
+    workspace.prepare(workspaces.baseline([]), shallow / ".dvc" / "cache")
+    (shallow / "source.csv").write_text("changed", "utf-8")
+    base = workspaces.baseline([])
+    workspace.prepare(base, shallow / ".dvc" / "cache")
+    assert (workspace.folder / "source.csv").read_text("utf-8") == "changed"
+    found = workspace.commit(base, "an experiment")
+    workspace.publish(found, dvc_internals.experiment_reference(base.commit, "mine"))
+    assert git(shallow, "show", f"{found}:source.csv") == "changed"
+
+
+def test_a_project_in_a_larger_repository_is_refused(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "inner").mkdir()
+    monkeypatch.chdir(project / "inner")
+    with pytest.raises(DarkroomError, match=r"in the folder inner/ of a larger git repository"):
+        workspaces.baseline([])
+
+
+def test_checkpoints_of_unused_workspaces_are_found(project: Path) -> None:
+    places = [Workspace(project, number) for number in range(3)]
+    for place, name in zip(places, ("a", "b", "c"), strict=True):
+        (place.folder / workspaces.CHECKPOINTS).mkdir(parents=True)
+        (place.folder / workspaces.CHECKPOINTS / f"{name}.pt").write_text(name, "utf-8")
+    team = places[:2]
+    assert parallel._next(["scratch@b", "scratch@d", "scratch@a"], team[0], team) == "scratch@a"
+    assert parallel._next(["scratch@b", "scratch@d"], team[0], team) == "scratch@d"
+    assert parallel._next(["scratch@b"], team[0], team) == "scratch@b"
+    workspaces.gather_checkpoints(team)
+    assert [place.has_checkpoint("c") for place in places] == [True, False, False]
+    assert [place.has_checkpoint("b") for place in places] == [False, True, False]
+
+
+def test_one_training_that_starts_several_processes_has_all_gpus(project: Path) -> None:
+    _set(project, "launch", "torchrun --nproc-per-node=2")
+    with pytest.raises(DarkroomError, match=r"-j 2: launch in params\.yaml .*: omit -j, or set launch: python"):
+        parallel.train(2)

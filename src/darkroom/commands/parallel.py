@@ -44,7 +44,15 @@ def train(jobs: int | None = None, say: Say = print) -> None:
         with dvc_internals.repository("DVC cannot be used here") as repo:
             changed = dvc_internals.changed(repo, names)
         todo = sorted(changed, key=_last_seconds(stages), reverse=True)
-        graphics = [] if params.read(workspaces.PARAMS).get("device") == "cpu" else workers.gpus()
+        document = params.read(workspaces.PARAMS)
+        if document.get("launch", "python") != "python":  # one training uses all GPUs, or other machines
+            if (jobs or 1) > 1:
+                raise DarkroomError(
+                    f"-j {jobs}: launch in params.yaml starts several processes per training, so candidates train one "
+                    "after the other: omit -j, or set launch: python"
+                )
+            jobs = 1
+        graphics = [] if document.get("device") == "cpu" else workers.gpus()
         count = min(jobs or len(graphics) or 2, len(todo))
         failed: Mapping[str, str] = {}
         if count > 1:
@@ -54,7 +62,8 @@ def train(jobs: int | None = None, say: Say = print) -> None:
         if not failed:
             _repro([])
             return
-        _repro([name for name in names if name not in failed])
+        if kept := [name for name in names if name not in failed]:
+            _repro(kept)
     lines = [f"{name}: {message}" for name, message in failed.items()]
     raise DarkroomError("\n".join([f"{len(failed)} of {len(names)} candidates could not be trained:", *lines]))
 
@@ -100,6 +109,8 @@ def _train(
     try:
         for worker in team:
             worker.workspace.prepare(base, cache)
+        places = [worker.workspace for worker in team]
+        workspaces.gather_checkpoints(places)
         fresh = set(team)
         while waiting or running:
             for worker in team:
@@ -111,7 +122,7 @@ def _train(
                     else:
                         failed[name] = worker.said() or outcome.message
                 if worker not in running and waiting:
-                    name = _next(waiting, worker.workspace)
+                    name = _next(waiting, worker.workspace, places)
                     waiting.remove(name)
                     running[worker] = (name, time.monotonic())
                     reset = partial(worker.workspace.reset, base, lock=lock)
@@ -124,9 +135,18 @@ def _train(
     return failed
 
 
-def _next(waiting: Sequence[str], workspace: Workspace) -> str:
-    """Return the next candidate to train in a workspace: one whose training was interrupted there, else the first."""
-    return next((name for name in waiting if workspace.has_checkpoint(name.partition("@")[2])), waiting[0])
+def _next(waiting: Sequence[str], workspace: Workspace, others: Sequence[Workspace]) -> str:
+    """Return the next candidate to train in a workspace.
+
+    It is one whose training was interrupted there; else the first that was not interrupted elsewhere.
+    """
+    own = [name for name in waiting if workspace.has_checkpoint(_key(name))]
+    free = [name for name in waiting if not any(other.has_checkpoint(_key(name)) for other in others)]
+    return [*own, *free, *waiting][0]
+
+
+def _key(name: str) -> str:
+    return name.partition("@")[2]
 
 
 def _take(workspace: Workspace, name: str) -> None:

@@ -25,6 +25,7 @@ FOLDER = Path(".darkroom/workspaces")
 MARK = "DARKROOM_WORKSPACE"
 """Environment variable that all processes of a workspace inherit, by which those of a killed command are found."""
 PARAMS, LOCK = Path("params.yaml"), Path("dvc.lock")
+CHECKPOINTS = Path(".darkroom/checkpoints")
 SHARED = ("downloads", "weights")
 """Folders in .darkroom that all workspaces use: they are only written while data are prepared, by one of them."""
 IDENTITY = {
@@ -54,9 +55,14 @@ def baseline(roots: Sequence[str]) -> Baseline:
 
     roots: paths that stages read and no stage writes; what git ignores in them is made available as well.
 
-    Raises GitError if there is no commit.
+    Raises GitError if there is no commit, and DarkroomError if the current folder is not the repository's top.
     """
     top = Path.cwd()
+    if inner := git.run("rev-parse", "--show-prefix"):
+        raise DarkroomError(
+            f"the project is in the folder {naming.shown(inner)} of a larger git repository, which is not supported "
+            "here: give it a repository of its own, or use `dvc repro` and `dvc exp run`"
+        )
     commit = git.commit()
     # Without uncommitted changes, `git stash create` fails if a file has a new time (git 2.39).
     changes = git.changed(folder=top)
@@ -67,14 +73,18 @@ def baseline(roots: Sequence[str]) -> Baseline:
 
 def _untracked(top: Path) -> list[str]:
     found = git.run("ls-files", "--others", "--exclude-standard", "-z", folder=top)
-    return [path for path in found.split("\0") if path]
+    return _files(found)
 
 
 def _ignored(top: Path, roots: Sequence[str]) -> list[str]:
     there = [path for path in roots if (top / path).exists()]
     options = ("--others", "--ignored", "--exclude-standard", "-z", "--")
-    found = git.run("ls-files", *options, *there, folder=top).split("\0") if there else []
-    return [path for path in found if path and "__pycache__" not in path]
+    return _files(git.run("ls-files", *options, *there, folder=top)) if there else []
+
+
+def _files(listed: str) -> list[str]:
+    """Return the files that `git ls-files -z` lists; a path that ends in / is a repository of its own."""
+    return [path for path in listed.split("\0") if path and not path.endswith("/") and "__pycache__" not in path]
 
 
 class Workspace:
@@ -95,6 +105,7 @@ class Workspace:
             with files.whole_directory(self.folder) as partial:
                 options = ("--quiet", "--shared", "--no-checkout", "--no-tags")
                 git.run("clone", *options, ".", str(partial), folder=self.project)
+        self._share_objects()
         own = self.folder / ".darkroom"
         own.mkdir(exist_ok=True)
         for name in SHARED:
@@ -113,6 +124,15 @@ class Workspace:
             return bool(git.run("cat-file", "-t", "HEAD", folder=self.folder))
         except DarkroomError:
             return False
+
+    def _share_objects(self) -> None:
+        """Let the clone read the project's objects; git ignores `--shared` if the project is a shallow clone."""
+        for name, target in (("objects", "objects/info/alternates"), ("shallow", "shallow")):
+            path = Path(git.run("rev-parse", "--path-format=absolute", "--git-path", name, folder=self.project))
+            if name == "objects":
+                files.write_text(self.folder / ".git" / target, f"{path}\n")
+            elif path.is_file():
+                shutil.copyfile(path, self.folder / ".git" / target)
 
     def reset(self, base: Baseline, values: Mapping[str, object] | None = None, lock: str | None = None) -> None:
         """Return to the baseline, and set parameters (dotted name to value) and `dvc.lock` in it.
@@ -144,26 +164,46 @@ class Workspace:
 
     def has_checkpoint(self, name: str) -> bool:
         """Return whether a training of this candidate was interrupted here."""
-        return (self.folder / ".darkroom" / "checkpoints" / f"{name}.pt").is_file()
+        return (self.folder / CHECKPOINTS / f"{name}.pt").is_file()
 
     def clear_checkpoints(self) -> None:
         """Remove the checkpoints, because what is trained here next has other parameters."""
-        shutil.rmtree(self.folder / ".darkroom" / "checkpoints", ignore_errors=True)
+        shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
 
     def _link(self, base: Baseline) -> None:
         """Make the inputs available under their names: as hard links, because stages refuse symbolic links."""
-        for path in set(_ignored(self.folder, base.roots)) - set(base.inputs):
-            (self.folder / path).unlink()
+        record = self.folder / ".darkroom" / "linked.json"
+        linked = files.read_json(record) if record.is_file() else []
+        for path in {*linked, *_ignored(self.folder, base.roots)} - set(base.inputs):
+            (self.folder / path).unlink(missing_ok=True)
+        files.write_json(record, sorted(base.inputs))
         for path in base.inputs:
             source, target = self.project / path, self.folder / path
-            if target.exists() and target.stat().st_mtime_ns == source.stat().st_mtime_ns:
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.unlink(missing_ok=True)
             try:
-                os.link(source, target)
-            except OSError:  # another disk, or a file system without links
-                shutil.copy2(source, target)
+                if target.exists() and target.stat().st_mtime_ns == source.stat().st_mtime_ns:
+                    continue
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.unlink(missing_ok=True)
+                try:
+                    os.link(source, target)
+                except OSError:  # another disk, or a file system without links
+                    shutil.copy2(source, target)
+            except FileNotFoundError:  # removed meanwhile, such as the swap file of an editor
+                continue
+
+
+def gather_checkpoints(team: Sequence[Workspace]) -> None:
+    """Move the checkpoints in workspaces that are not used now, because fewer run at a time, to those of `team`."""
+    used = {workspace.folder for workspace in team}
+    for position, folder in enumerate(sorted(team[0].folder.parent.glob("[0-9]*"))):
+        if folder in used:
+            continue
+        end_processes(folder)
+        target = team[position % len(team)].folder / CHECKPOINTS
+        for path in (folder / CHECKPOINTS).glob("*.pt"):
+            if not (target / path.name).exists():
+                target.mkdir(parents=True, exist_ok=True)
+                path.replace(target / path.name)
 
 
 def end_processes(folder: Path, patience: float = 5.0) -> int:

@@ -52,14 +52,17 @@ def run(main: Callable[[Sequence[str] | None], None]) -> NoReturn:
     """Run `main` on the command line's arguments and end the process.
 
     The exit status is 0 when it returns, 1 with a message on standard error when it raises a `DarkroomError` or an
-    error of the operating system that a user can fix, 130 when it is interrupted, and 143 when it is terminated (after
-    cleaning up as for any failure). Any other exception is a bug and keeps its traceback.
+    error of the operating system that a user can fix, 130 when it is interrupted, 143 when it is terminated, and
+    129 when its terminal is closed (after cleaning up as for any failure). Any other exception is a bug and keeps its
+    traceback.
 
     Characters that the encoding of standard output or error lacks, and escape sequences in messages, are escaped. A
     library that is not from the checkout of `main` and of the current folder is an error.
     """
     terminal.print_anything()
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):  # the latter if a terminal is closed
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+            signal.signal(number, lambda number, frame: sys.exit(128 + number))
     try:
         for folder in (Path(inspect.getfile(main)).resolve().parent.parent, Path.cwd()):
             check_checkout(folder)

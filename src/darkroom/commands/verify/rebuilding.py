@@ -108,6 +108,7 @@ def rebuild(folder: Path, stages: int, settings: Mapping[str, str], *, has_raw: 
     """
     environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "PYTHONWARNINGS": "ignore", **settings}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    environment["TORCHINDUCTOR_CACHE_DIR"] = str(folder / ".dvc" / "tmp" / "torchinductor")  # PyTorch leaves it
     environment["DVC_SITE_CACHE_DIR"] = str(folder / ".dvc" / "tmp" / "site")
     for name in ("PYTHONPATH", "DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", "PYTHONDONTWRITEBYTECODE"):
         environment.pop(name, None)

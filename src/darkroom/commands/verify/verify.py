@@ -12,6 +12,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from darkroom import git
+from darkroom.commands import dvc_internals
 from darkroom.commands.review import revisions
 from darkroom.commands.review.revisions import LOCK, SHORT, Revision
 from darkroom.commands.review.snapshots import DATA, EVALUATION, FOREACH, PARAMETERS, SERVED
@@ -178,11 +179,14 @@ def _version(revision: Revision) -> str:
 
 
 def _stages(revision: Revision) -> set[str]:
-    """Return the stages in `dvc.lock` that the parameters still define."""
+    """Return the stages in `dvc.lock` that dvc.yaml and the parameters still define."""
     document = params.read(Path(PARAMETERS))
+    defined = dvc_internals.stage_names(Path("dvc.yaml").read_text(encoding="utf-8"))
     found = set()
     for stage in revision.stages:
         name, _, key = stage.partition("@")
+        if name not in defined:
+            continue
         if not key or key in (document.get(FOREACH.get(name, name)) or {}):
             found.add(stage)
     return found
