@@ -10,15 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import dvc.api
+import numpy as np
 import psutil
 import pytest
 from dvc.repo import Repo
 
-from darkroom.commands.sweep import plan, study, sweep, trials
+from darkroom import candidate
+from darkroom.candidate import Card, Predictions
+from darkroom.commands import dvc_internals, ranking, workspaces
+from darkroom.commands.dvc_internals import Outcome
+from darkroom.commands.sweep import plan, report, study, sweep, trials
 from darkroom.commands.sweep.plan import Plan
 from darkroom.commands.sweep.study import Search
-from darkroom.commands.workspaces import MARK
+from darkroom.commands.workers import Worker
+from darkroom.commands.workspaces import MARK, Workspace
+from darkroom.evaluation import evaluate
+from darkroom.evaluation.scores import metrics
 from darkroom.foundations.errors import DarkroomError
+from darkroom.packed import SPLITS, Split
 from tests import sweeping
 from tests.reviewed import git
 
@@ -55,7 +64,7 @@ def test_every_trial_is_an_experiment(top: Path, patch: pytest.MonkeyPatch) -> N
     sweeping.start(top, patch)
     before = (top / "params.yaml").read_text("utf-8")
     said: list[str] = []
-    report = sweep.sweep(2, None, said.append)
+    lines = sweep.sweep(2, None, said.append)
     assert git(top, "status", "--porcelain") == ""
     assert (top / "params.yaml").read_text("utf-8") == before
 
@@ -84,7 +93,7 @@ def test_every_trial_is_an_experiment(top: Path, patch: pytest.MonkeyPatch) -> N
     started = len(sweeping.trainings(top))
     best = min(rows, key=lambda name: rows[name]["trial.validation_log_loss"])
     if not best.endswith("-000"):
-        assert f"dvc exp apply {best} && dvc repro" in "\n".join(report)
+        assert f"dvc exp apply {best} && dvc repro" in "\n".join(lines)
     with Repo() as repo:
         repo.experiments.apply(best)
         repo.reproduce()
@@ -102,7 +111,7 @@ def test_a_stopped_training_never_counts_as_a_finished_one(top: Path, patch: pyt
     sweeping.start(top, patch, {"space": space, "sampler": "grid", "trials": 9}, learning_rate=0.1)
     patch.setattr(study, "STARTUP", 1)
     said: list[str] = []
-    report = sweep.sweep(1, None, said.append)
+    lines = sweep.sweep(1, None, said.append)
     rows = _rows()
     by_rate = {row[RATE]: (name.rpartition("-")[2], row) for name, row in rows.items()}
     assert [by_rate[rate][0] for rate in (0.1, 3.0, 13.0)] == ["000", "pruned", "failed"]
@@ -110,7 +119,7 @@ def test_a_stopped_training_never_counts_as_a_finished_one(top: Path, patch: pyt
     assert 1 <= pruned["trial.stopped_after_epochs"] < 4
     assert pruned["trial.epoch_validation_accuracy"] > 0
     assert not isinstance(pruned.get("trial.validation_accuracy"), float)
-    assert "The current parameters are the best" in "\n".join(report)
+    assert "The current parameters are the best" in "\n".join(lines)
     assert any("training diverged" in line for line in said)
     stopped = next(name for name in rows if name.endswith("pruned"))
 
@@ -162,6 +171,38 @@ def test_the_current_parameters_must_work(top: Path, patch: pytest.MonkeyPatch) 
     with pytest.raises(DarkroomError, match=r"scratch@net fails with the current parameters: there is no such image"):
         sweep.sweep(1, None, lambda line: None)
     assert sweeping.experiments(top) == {}
+
+
+@pytest.fixture
+def worker(parameters: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
+    monkeypatch.chdir(parameters)
+    found = Worker(Workspace(parameters, 0), {})
+    with dvc_internals.repository("") as repo:
+        cache = Path(repo.cache.legacy.path)
+    found.workspace.prepare(workspaces.baseline([]), cache)
+    yield found
+    found.close()
+
+
+def test_a_worker_that_is_killed_while_idle_is_replaced(worker: Worker) -> None:
+    worker.start([])
+    assert worker.wait().ok
+    assert worker._process is not None
+    worker._process.kill()
+    worker._process.wait()
+    worker.start([])
+    assert worker.wait().ok
+
+
+def test_a_worker_reports_any_error_and_goes_on(worker: Worker) -> None:
+    targets: list[Any] = [7]  # an error that is none of DVC's, like a full disk
+    worker.start([], restore=targets)
+    outcome = worker.wait()
+    assert (outcome.ok, outcome.killed) == (False, False)
+    assert "Error: " in outcome.message
+    assert worker.said() == outcome.message
+    worker.start([])
+    assert worker.wait().ok
 
 
 WRONG = [
@@ -228,6 +269,77 @@ def test_the_default_search_is_valid(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert "data/inbox" in found.base.roots
 
 
+def test_the_code_identifies_a_search(parameters: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(parameters)
+    monkeypatch.setenv("GIT_EXTERNAL_DIFF", "true")
+    keys = [plan.plan().key]
+    new, pipeline = parameters / "src" / "new.py", parameters / "dvc.yaml"
+    before = pipeline.read_text("utf-8")
+    try:
+        for text in ("a = 1\n", "a = 2\n"):
+            sweeping.files.write_text(new, text)
+            keys.append(plan.plan().key)
+        new.unlink()
+        sweeping.files.write_text(pipeline, f"{before}# changed\n")
+        keys.append(plan.plan().key)
+    finally:
+        new.unlink(missing_ok=True)
+        sweeping.files.write_text(pipeline, before)
+    assert len(set(keys)) == 4
+    assert plan.plan().key == keys[0]
+
+
+def test_images_that_change_during_a_search(search_plan: Plan, tmp_path: Path) -> None:
+    def hashes(split: str) -> dict[str, str]:
+        outs = f"[{{path: data/split.csv, md5: {split}}}, {{path: data/test_images.json, md5: {split}}}]"
+        return search_plan.hashes(f"stages: {{split: {{cmd: x, outs: {outs}}}, scratch@net: {{cmd: y}}}}")
+
+    assert hashes("a1") == {"data/split.csv": "a1"}
+    storage = str(tmp_path / "shared.log")
+    for _ in range(2):
+        Search(search_plan, storage).check(hashes("a1"))
+    with pytest.raises(DarkroomError, match=r"not those with which this search began: data/split.csv\nrun `dvc repro`"):
+        Search(search_plan, storage).check(hashes("b2"))
+
+
+def test_scores_are_calibrated_as_in_the_evaluation(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    splits = np.repeat(["train", "validation", "test"], 20)
+    zeros = np.zeros(60, dtype=np.int64)
+    split = Split(["a", "b", "c"], labels, splits, zeros.astype(bool), zeros)
+    logits = (3 * np.eye(3)[labels] + 2 * rng.standard_normal((60, 3))).astype(np.float32)
+    rows = {name: logits[split.rows(name)] for name in SPLITS}
+    predictions = Predictions(rows["validation"], rows["test"], rows["train"] / 3)
+    candidate.write_predictions(tmp_path, predictions)
+    card = Card("net", "transfer", "", split.classes, 8, 0, "", {}, 0.0)
+    candidate.write_card(tmp_path, card)
+    evaluated = evaluate.evaluate(tmp_path, split, evaluate.resample(split, 0, 10))
+    probabilities, actual = trials.calibrated(tmp_path / "predictions.npz", split)
+    assert metrics.score(probabilities, actual) == evaluated.validation
+
+
+@pytest.mark.parametrize(
+    ("standing", "said"),
+    [("not comparable", "made with other images"), ("within noise", "within noise"), ("worse", "is significant")],
+)
+def test_a_verdict(
+    standing: ranking.Standing, said: str, search_plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    search = Search(search_plan, str(tmp_path / "shared.log"))
+    for score in (0.5, 0.4):
+        asked = search.ask()
+        assert asked
+        search.tell(asked[0], {"state": "complete", "validation_log_loss": score})
+    row = ranking.Row(ranking.Experiment("x", "x", is_commit=False), "net", 0.5, None, standing)
+    monkeypatch.setattr(report, "_compared", lambda *_: row)
+    best = report.best_trial(search)
+    assert best
+    verdict = "\n".join(report._verdict(search_plan, best, search))
+    assert said in verdict
+    assert ("significant" in verdict) == (standing == "worse")
+
+
 @pytest.fixture
 def search_plan(parameters: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     monkeypatch.chdir(parameters)
@@ -252,6 +364,31 @@ def test_machines_share_trials(search_plan: Plan, monkeypatch: pytest.MonkeyPatc
     here.tell(asked[1][0], results)
     there.tell(asked[1][0], {**results, "validation_log_loss": 0.1})  # ended meanwhile by the other machine
     assert [trial.value for trial in here.ended()] == [0.5]
+    there._signs.clear()
+    there.sign(asked[1][0])
+    assert not there.report(asked[1][0], 4, 0.1)
+    assert there.is_finished(asked[1][0])
+
+
+def test_a_machine_at_fault_does_not_use_up_the_trials(
+    search_plan: Plan, worker: Worker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    storage, said = str(tmp_path / "shared.log"), list[str]()
+    search = Search(search_plan, storage)
+    search.wanted = 9
+    running = sweep.Sweep(search_plan, search, [worker], "", said.append)
+    monkeypatch.setattr(Workspace, "publish", lambda *_: None)
+    asked = [search.ask() for _ in range(7)]
+    assert asked[0]
+    search.tell(asked[0][0], {"state": "complete", "validation_log_loss": 0.5})
+    diverged, full = "training diverged: the loss of epoch 1 is nan", "the disk is full"
+    for reason, trial in zip([diverged, diverged, diverged, full, full], asked[1:6], strict=True):
+        assert trial
+        running._save(worker, sweep.Running(*trial), Outcome(False, message=reason))
+    assert asked[6]
+    with pytest.raises(DarkroomError, match=r"3 trials in a row failed, the last one: the disk is full\nmend"):
+        running._save(worker, sweep.Running(*asked[6]), Outcome(False, message=full))
+    assert [trial.number for trial, _ in Search(search_plan, storage).adopt(frozenset())] == [6]  # runs again later
 
 
 @pytest.mark.parametrize("storage", ["sqlite:///{}/none/x.db", "nosuch://host/x"])

@@ -37,12 +37,12 @@ def test_the_table_shows_what_was_changed_and_one_result_even_if_it_is_the_same_
     run(tmp_path, "git", "add", ".")
     run(tmp_path, "git", "commit", "--quiet", "--message", "start")
     parameters = (tmp_path / "params.yaml").read_text(encoding="utf-8")
-    assert "learning_rate: 0.003" in parameters
-    changed = parameters.replace("learning_rate: 0.003", "learning_rate: 0.004", 1)
+    assert "learning_rate: 0.01\n" in parameters
+    changed = parameters.replace("learning_rate: 0.01\n", "learning_rate: 0.004\n", 1)
     (tmp_path / "params.yaml").write_text(changed, encoding="utf-8")
     (tmp_path / "code.py").write_text("2")
     dvc(tmp_path, "exp", "save", "--quiet", "--name", "slower")
     (recipe,) = re.findall(r"@\$\(BIN\)/dvc (exp show .*)", MAKEFILE)
     table = dvc(tmp_path, *shlex.split(recipe.replace("$$", "$")), "--csv").splitlines()
     assert table[0] == "Experiment,best.test_accuracy,scratch.lab_cnn.learning_rate"
-    assert {row.rpartition(",")[2] for row in table[1:]} == {"0.003", "0.004"}
+    assert {row.rpartition(",")[2] for row in table[1:]} == {"0.01", "0.004"}

@@ -44,15 +44,7 @@ def train(jobs: int | None = None, say: Say = print) -> None:
         with dvc_internals.repository("DVC cannot be used here") as repo:
             changed = dvc_internals.changed(repo, names)
         todo = sorted(changed, key=_last_seconds(stages), reverse=True)
-        document = params.read(workspaces.PARAMS)
-        if document.get("launch", "python") != "python":  # one training uses all GPUs, or other machines
-            if (jobs or 1) > 1:
-                raise DarkroomError(
-                    f"-j {jobs}: launch in params.yaml starts several processes per training, so candidates train one "
-                    "after the other: omit -j, or set launch: python"
-                )
-            jobs = 1
-        graphics = [] if document.get("device") == "cpu" else workers.gpus()
+        jobs, graphics = workers.resources(params.read(workspaces.PARAMS), jobs)
         count = min(jobs or len(graphics) or 2, len(todo))
         failed: Mapping[str, str] = {}
         if count > 1:

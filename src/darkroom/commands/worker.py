@@ -10,12 +10,14 @@ import os
 import sys
 import threading
 import time
+import traceback
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO
 
 from darkroom.commands import dvc_internals, workspaces
 from darkroom.commands.dvc_internals import Outcome
+from darkroom.foundations import naming
 from darkroom.foundations.errors import DarkroomError
 
 LOG = ".darkroom/worker.log"
@@ -39,6 +41,12 @@ def main() -> None:
                     outcome = dvc_internals.reproduce(repo, request["run"]) if request["run"] else Outcome(True)
             except DarkroomError as error:
                 outcome = Outcome(False, message=str(error))
+            except Exception as error:  # such as a full disk: the command must learn of it, and this process goes on
+                message = f"{type(error).__name__}: {naming.shown(error)}"
+                with contextlib.suppress(OSError):
+                    traceback.print_exc()
+                    print(f"error: {message}", file=sys.stderr, flush=True)
+                outcome = Outcome(False, message=message)
             print(json.dumps(asdict(outcome)), file=answers, flush=True)
 
 

@@ -1,13 +1,15 @@
 """Several processes that run stages, each in its own workspace and with its share of the machine."""
 
+import contextlib
 import json
 import os
 import selectors
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -15,6 +17,7 @@ from darkroom.commands import worker, workspaces
 from darkroom.commands.dvc_internals import Outcome
 from darkroom.commands.workspaces import MARK, Workspace
 from darkroom.foundations import errors, naming
+from darkroom.foundations.errors import DarkroomError
 
 ATTEMPTS = 5
 """How often a stage that is killed from outside is started: more often, and memory is probably too small for it."""
@@ -88,7 +91,8 @@ class Worker:
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
-                stream.close()
+                with contextlib.suppress(BrokenPipeError):  # a request that it was sent when it was already dead
+                    stream.close()
         self._process = None
         workspaces.end_processes(self.workspace.folder)
 
@@ -138,6 +142,21 @@ def cores() -> int:
     limit = os.environ.get("OMP_NUM_THREADS", "")
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(there, int(limit)) if limit.isdecimal() and int(limit) else there
+
+
+def resources(document: Mapping[str, Any], jobs: int | None) -> tuple[int | None, list[str]]:
+    """Return how many workers are wanted, None for the default, and the GPUs to share among them.
+
+    document: the content of params.yaml. Raises DarkroomError if one training uses all GPUs, and several are wanted.
+    """
+    if document.get("launch", "python") != "python":
+        if (jobs or 1) > 1:
+            raise DarkroomError(
+                f"-j {jobs}: launch in params.yaml starts several processes per training, so one training runs at a "
+                "time: omit -j, or set launch: python"
+            )
+        return 1, []
+    return jobs, [] if document.get("device") == "cpu" else gpus()
 
 
 def gpus() -> list[str]:

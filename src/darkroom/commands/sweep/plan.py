@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from ruamel.yaml import YAML
 
 from darkroom import git, schema
 from darkroom.commands import dvc_internals, workspaces
 from darkroom.commands.settings import Choice, Dimension, FloatRange, SweepSettings
 from darkroom.commands.workspaces import LOCK, PARAMS, Baseline
-from darkroom.foundations import naming, params
+from darkroom.foundations import files, naming, params
 from darkroom.foundations.errors import DarkroomError
 
 RESULTS = "metrics/evaluation.json"
@@ -38,6 +39,8 @@ class Plan:
     """The candidate, relative to the project."""
     upstream: tuple[str, ...]
     """Stages that prepare the data and the weights."""
+    data: tuple[str, ...]
+    """Outputs of those stages that the training reads, relative to the project."""
     downstream: frozenset[str]
     """Stages that evaluate candidates, which no trial runs."""
     leftovers: tuple[str, ...]
@@ -52,6 +55,12 @@ class Plan:
         lock = Path.cwd() / LOCK
         whole = dvc_internals.locked_stages(lock) if lock.is_file() else None
         return "&&" if whole is not None and self.downstream <= whole else ";"
+
+    def hashes(self, lock: str) -> dict[str, str]:
+        """Return the hash of each of `data` in the text of a `dvc.lock`."""
+        found = YAML(typ="safe").load(lock)["stages"]
+        outs = [out for name in self.upstream for out in found.get(name, {}).get("outs", [])]
+        return {out["path"]: str(out.get("md5")) for out in outs if out["path"] in self.data}
 
     @property
     def dataset(self) -> str:
@@ -90,6 +99,7 @@ def plan() -> Plan:
     if name not in stages:
         raise DarkroomError(f"dvc.yaml has no stage {name}: {params.choices(name, list(stages))}")
     down = [stage for stage in stages.values() if name in stage.upstream]
+    inputs = set(stages[name].inputs)
     base = workspaces.baseline(dvc_internals.roots(stages))
     return Plan(
         settings=settings,
@@ -99,6 +109,7 @@ def plan() -> Plan:
         stage=name,
         folder=Path(stages[name].cached[0]),
         upstream=stages[name].upstream,
+        data=tuple(sorted({path for each in stages[name].upstream for path in stages[each].cached} & inputs)),
         downstream=frozenset(stage.name for stage in down),
         leftovers=tuple(sorted(path for stage in down for path in stage.tracked)),
         base=base,
@@ -203,11 +214,18 @@ def changed(document: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str,
     return copy
 
 
+def _code(base: Baseline) -> list[str]:
+    """Return hashes of the code, including files that git does not track."""
+    tracked = git.run("ls-tree", base.content, "--", *CODE).splitlines()
+    new = [path for path in sorted(base.inputs) if Path(path).parts[0] in CODE and Path(path).is_file()]
+    return [*tracked, *(f"{path} {files.sha256(Path(path))}" for path in new)]
+
+
 def _key(settings: SweepSettings, document: Mapping[str, Any], section: str, base: Baseline) -> str:
     relevant = {name: document[name] for name in ("seed", "device", "deterministic", "dataset")}
     described = [
         base.commit,
-        git.run("diff", base.commit, base.content, "--", *CODE),
+        _code(base),
         relevant,
         document["datasets"][document["dataset"]],
         document[section][settings.candidate],

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from optuna.trial import FrozenTrial, TrialState
 
-from darkroom import candidate, git, packed, plotting
+from darkroom import git, packed, plotting
 from darkroom.commands import dvc_internals, ranking
 from darkroom.commands.ranking import Experiment, Row, Validation
 from darkroom.commands.review import page
@@ -18,7 +18,6 @@ from darkroom.commands.review.revisions import Revision
 from darkroom.commands.sweep import trials
 from darkroom.commands.sweep.plan import Plan
 from darkroom.commands.sweep.study import Search
-from darkroom.evaluation.scores import calibration
 from darkroom.foundations import files, naming
 from darkroom.foundations.errors import DarkroomError
 
@@ -143,6 +142,8 @@ def _verdict(plan: Plan, best: FrozenTrial, search: Search) -> list[str]:
     compared = _compared(plan, best.number)
     if compared is None:
         return [f"{name} is the best on validation ({values}); its predictions are not here to test the difference."]
+    if compared.standing == "not comparable":
+        return [f"{name} has the best score ({values}), but was made with other images: the two do not compare."]
     if compared.standing == "within noise":
         return [f"{name} is the best on validation, but within noise of the current parameters ({values})."]
     return [
@@ -175,9 +176,7 @@ def _validation(plan: Plan, name: str) -> Validation | None:
     split = revision.cached(str(trials.SPLIT), cache)
     if predictions is None or split is None:
         return None
-    logits = trials.logits(predictions)
-    labels = (read := packed.read_split(split)).labels[read.rows("validation")]
-    probabilities = candidate.softmax(logits, calibration.fit_temperature(logits, labels))
+    probabilities, labels = trials.calibrated(predictions, packed.read_split(split))
     return Validation(plan.settings.candidate, plan.settings.metric, files.sha256(split), labels, probabilities)
 
 

@@ -4,6 +4,7 @@ Only the command talks to Optuna, never its workers. A trial that was running wh
 marked as running; the next command adopts it and continues it under the same number.
 """
 
+import contextlib
 import itertools
 import os
 import platform
@@ -15,6 +16,7 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
@@ -56,6 +58,18 @@ class Search:
         for values in [plan.defaults, *_grid(plan.settings, plan.defaults)]:
             self.study.enqueue_trial(values, skip_if_exists=True)
 
+    def check(self, data: Mapping[str, str]) -> None:
+        """Record what all trials are trained on, by path: hashes. Raises DarkroomError if earlier ones had others."""
+        before = self.study.user_attrs.get("data")
+        if before is None:
+            self.study.set_user_attr("data", dict(data))
+        elif before != data:
+            paths = sorted(path for path in {*before, *data} if before.get(path) != data.get(path))
+            raise DarkroomError(
+                f"the images or weights are not those with which this search began: {naming.listed(paths)}\n"
+                "run `dvc repro` and commit dvc.lock, and a new search begins; or restore the former files"
+            )
+
     def trials(self) -> list[FrozenTrial]:
         """Return all trials that are waiting, running or ended, by number."""
         states = (*ENDED, TrialState.RUNNING, TrialState.WAITING)
@@ -88,7 +102,8 @@ class Search:
             ours = owner == self.me or self.local or not alive
             if ours and each.state == TrialState.RUNNING and each.number not in running:
                 trial = Trial(self.study, each._trial_id)
-                found.append((trial, self._claim(trial)))
+                with contextlib.suppress(UpdateFinishedTrialError):  # another machine ended it meanwhile
+                    found.append((trial, self._claim(trial)))
         return found
 
     def _claim(self, trial: Trial) -> dict[str, Any]:
@@ -97,10 +112,21 @@ class Search:
         return {name: _suggest(trial, name, distribution) for name, distribution in self.space.items()}
 
     def sign(self, trial: Trial) -> None:
-        """Record that a trial still runs here, once a minute."""
-        if time.monotonic() - self._signs.get(trial.number, -ALIVE) >= ALIVE:
-            trial.set_user_attr("alive", time.time())
+        """Record that a trial still runs or waits here, once a minute."""
+        last = self._signs.get(trial.number)
+        if last is None or time.monotonic() - last >= ALIVE:
+            self.note(trial, "alive", time.time())
             self._signs[trial.number] = time.monotonic()
+
+    def note(self, trial: Trial, name: str, value: Any) -> None:
+        """Record an attribute of a trial, unless another machine ended it meanwhile."""
+        if not self.is_finished(trial):
+            with contextlib.suppress(UpdateFinishedTrialError):
+                trial.set_user_attr(name, value)
+
+    def is_finished(self, trial: Trial) -> bool:
+        """Return whether a trial ended, perhaps on another machine."""
+        return self.study._storage.get_trial(trial._trial_id).state.is_finished()
 
     def withdraw(self, trial: Trial) -> None:
         """Drop a trial that was not run."""
@@ -111,17 +137,20 @@ class Search:
 
         The epochs of a trial that is run again are recorded once.
         """
-        if epoch in self.study._storage.get_trial(trial._trial_id).intermediate_values:
+        current = self.study._storage.get_trial(trial._trial_id)
+        if current.state.is_finished() or epoch in current.intermediate_values:
             return False
-        trial.report(value, epoch)
+        try:
+            trial.report(value, epoch)
+        except UpdateFinishedTrialError:  # by another machine, meanwhile
+            return False
         return trial.should_prune()
 
     def tell(self, trial: Trial, results: Mapping[str, Any]) -> None:
         """Record how a trial ended; a trial that another machine ended meanwhile stays as it is."""
-        current = self.study._storage.get_trial(trial._trial_id)
-        if current.state.is_finished():
+        if self.is_finished(trial):
             return
-        trial.set_user_attr("results", dict(results))
+        self.note(trial, "results", dict(results))
         if results["state"] == "complete":
             self.study.tell(trial, results[f"validation_{self.plan.settings.metric}"], skip_if_finished=True)
         else:

@@ -24,6 +24,10 @@ PAUSE = 0.2
 """Seconds between two looks at the workers."""
 MOST = 4
 """Most workers without -j on a machine without a GPU: each needs about a gigabyte of memory."""
+MOST_FAILURES = 3
+"""After so many failures in a row, the machine is probably at fault, such as its disk."""
+DIVERGED = "training diverged"
+"""How the message of a training begins whose loss is no number."""
 Say = Callable[[str], None]
 
 
@@ -46,10 +50,11 @@ class Sweep:
         self.plan, self.search, self.team, self.lock, self.say = plan, search, list(team), lock, say
         self.running: dict[Worker, Running] = {}
         self.orphans = search.adopt(frozenset())
+        self.failures = 0
         self.deadline = time.monotonic() + 60 * plan.settings.minutes if plan.settings.minutes else None
 
     def run(self) -> None:
-        """Run trials until there are enough, or the time is up. Raises DarkroomError if the first one fails."""
+        """Run trials until there are enough, or the time is up. Raises DarkroomError if the first or too many fail."""
         while True:
             for worker in self.team:
                 if worker in self.running:
@@ -58,6 +63,8 @@ class Sweep:
                     self._start(worker, *following)
             if not self.running:
                 return
+            for trial, _ in self.orphans:
+                self.search.sign(trial)  # no other machine shall take it
             time.sleep(PAUSE)
 
     def _next(self, workspace: int) -> tuple[Trial, dict[str, Any]] | None:
@@ -66,6 +73,8 @@ class Sweep:
             places = [trial.user_attrs.get("workspace") for trial, _ in self.orphans]
             # Where it was running, its checkpoint is.
             trial, values = self.orphans.pop(places.index(workspace) if workspace in places else 0)
+            if self.search.is_finished(trial):  # by another machine
+                continue
             if (found := trials.saved(self.plan, trial.number)) is None:
                 return trial, values
             self.search.tell(trial, found)  # the command was killed after its experiment was saved
@@ -76,7 +85,7 @@ class Sweep:
         return self._next(workspace) if self.orphans else self.search.ask()
 
     def _start(self, worker: Worker, trial: Trial, values: dict[str, Any]) -> None:
-        trial.set_user_attr("workspace", worker.workspace.number)
+        self.search.note(trial, "workspace", worker.workspace.number)
         self.running[worker] = Running(trial, values)
 
         def reset() -> None:
@@ -115,8 +124,16 @@ class Sweep:
         """Save a trial that ended as an experiment, then tell Optuna: a kill in between loses nothing."""
         number, workspace = current.trial.number, worker.workspace
         state: trials.State = "complete" if outcome.ok else "pruned" if current.pruned else "failed"
-        if state == "failed" and number == 0:
-            raise DarkroomError(f"{self.plan.stage} fails with the current parameters: {_reason(worker, outcome)}")
+        reason = _reason(worker, outcome) if state == "failed" else None
+        if reason is not None and number == 0:
+            raise DarkroomError(f"{self.plan.stage} fails with the current parameters: {reason}")
+        # A training that diverges says something about its parameters, not about the machine.
+        self.failures = self.failures + 1 if reason is not None and DIVERGED not in reason else 0
+        if self.failures == MOST_FAILURES:
+            raise DarkroomError(
+                f"{self.failures} trials in a row failed, the last one: {reason}\n"
+                "mend the cause, or narrow sweep.space, and run `darkroom sweep` again: it continues with this trial"
+            )
         epochs = trials.curve(workspace, self.plan, complete=True) if outcome.ok else current.epochs
         self._report(current, epochs)  # its last ones, which others are compared with
         found = trials.results(state, number, epochs, trials.scores(workspace, self.plan) if outcome.ok else {})
@@ -126,8 +143,8 @@ class Sweep:
             workspace.clear_checkpoints()
         seconds = time.monotonic() - current.began
         self.say(report.line(self.plan, self.search, found, current.values, seconds))
-        if state == "failed":
-            self.say(f"  {name}: {_reason(worker, outcome)}")
+        if reason is not None:
+            self.say(f"  {name}: {reason}")
 
 
 def _reason(worker: Worker, outcome: Outcome) -> str:
@@ -142,7 +159,7 @@ def sweep(jobs: int | None = None, storage: str | None = None, say: Say = print)
     Raises DarkroomError if the search is not valid, another one is running here, or the current parameters fail.
     """
     plan = plans.plan()
-    graphics = [] if plan.document.get("device") == "cpu" else workers.gpus()
+    jobs, graphics = workers.resources(plan.document, jobs)
     count = jobs or len(graphics) or min(MOST, workers.cores())
     with workspaces.reserved(Path.cwd(), "sweep"):
         search = Search(plan, storage)
@@ -150,6 +167,7 @@ def sweep(jobs: int | None = None, storage: str | None = None, say: Say = print)
         say(report.opening(plan, search, left, count))
         if left > 0:
             with _team(plan, min(count, left), graphics, say) as (team, lock):
+                search.check(plan.hashes(lock))
                 try:
                     Sweep(plan, search, team, lock, say).run()
                 except KeyboardInterrupt:

@@ -13,11 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from darkroom import candidate, git, packed
+from darkroom.candidate import Predictions
 from darkroom.commands import dvc_internals
 from darkroom.commands.sweep.plan import RESULTS, Plan
 from darkroom.commands.workspaces import Workspace
 from darkroom.evaluation.scores import calibration, metrics
 from darkroom.foundations import files
+from darkroom.packed import Split
 
 State = Literal["complete", "pruned", "failed"]
 SPLIT = Path("data/split.csv")
@@ -56,20 +58,25 @@ def _column(path: Path) -> dict[int, float]:
 
 def scores(workspace: Workspace, plan: Plan) -> dict[str, float]:
     """Return the scores of a trained candidate on the validation images, calibrated as the evaluation does."""
-    found = logits(workspace.folder / plan.folder / "predictions.npz")
     split = packed.read_split(workspace.folder / SPLIT)
-    labels = split.labels[split.rows("validation")]
-    probabilities = candidate.softmax(found, calibration.fit_temperature(found, labels))
-    score = metrics.score(probabilities, labels)
+    score = metrics.score(*calibrated(workspace.folder / plan.folder / "predictions.npz", split))
     names = ("log_loss", "accuracy", "macro_f1")
     return {f"validation_{name}": round(float(getattr(score, name)), DIGITS) for name in names}
 
 
-def logits(path: Path) -> npt.NDArray[np.float32]:
-    """Read the logits of the validation images from a candidate's predictions, shape (rows, classes)."""
+def calibrated(path: Path, split: Split) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Return the probabilities of the validation images, shape (rows, classes), and their labels.
+
+    path: predictions of a candidate, also in DVC's cache. The temperature is that of the evaluation.
+    """
     with np.load(path, allow_pickle=False) as arrays:
-        found: npt.NDArray[np.float32] = arrays["validation"]
-    return found
+        predictions = Predictions(**arrays)
+    held_out = predictions.held_out
+    labels = {name: split.labels[split.rows(name)] for name in held_out}
+    temperature = calibration.fit_temperature(
+        np.concatenate(list(held_out.values())), np.concatenate(list(labels.values()))
+    )
+    return candidate.softmax(predictions.validation, temperature), labels["validation"]
 
 
 def results(state: State, number: int, epochs: list[Epoch], found: Mapping[str, float]) -> dict[str, Any]:
