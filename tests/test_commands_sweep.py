@@ -391,6 +391,23 @@ def test_a_machine_at_fault_does_not_use_up_the_trials(
     assert [trial.number for trial, _ in Search(search_plan, storage).adopt(frozenset())] == [6]  # runs again later
 
 
+def test_a_trial_that_another_machine_ended_is_not_run_again(search_plan: Plan, tmp_path: Path) -> None:
+    storage = str(tmp_path / "shared.log")
+    here, there = Search(search_plan, storage), Search(search_plan, storage)
+    killed = [here.ask() for _ in range(2)]
+    here = Search(search_plan, storage)
+    running = sweep.Sweep(search_plan, here, [], "", lambda line: None)
+    assert [trial.number for trial, _ in running.orphans] == [0, 1]
+    assert killed[0]
+    there.tell(killed[0][0], {"state": "complete", "validation_log_loss": 0.5})
+    here._signs.clear()
+    for trial, _ in running.orphans:
+        here.sign(trial)
+    found = running._next(0)
+    assert found
+    assert found[0].number == 1
+
+
 @pytest.mark.parametrize("storage", ["sqlite:///{}/none/x.db", "nosuch://host/x"])
 def test_a_storage_that_cannot_be_used(storage: str, search_plan: Plan, tmp_path: Path) -> None:
     with pytest.raises(DarkroomError, match=r"--storage .* cannot be used"):
