@@ -24,7 +24,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = params.load(arguments.params, PackSettings, f"datasets.{arguments.dataset}.pack")
     with files.whole_directory(arguments.out) as out:
         count, broken = packing.pack(arguments.raw, settings, out)
-    print(f"{count:,} images packed at {settings.image_size}×{settings.image_size}, fit: {settings.fit}")
+    fit = "" if settings.fit == "crop" else f", fit: {settings.fit}"
+    print(f"{count:,} images packed at {settings.image_size}×{settings.image_size}{fit}")
     unlabelled = sum(not item.label for item in broken)
     broken = [item for item in broken if item.label]
     if unlabelled:

@@ -312,9 +312,9 @@ def test_invalid_parameters_are_a_line(place):
         ("", "ok", "none; results stay in this clone"),
         ("['remote \"a\"']\n    url = s3://bucket/x\n", "warning", "no default among a"),
         (
-            "[core]\n    remote = a\n['remote \"a\"']\n    url = s3://u:p@bucket/x\n",
+            "[core]\n    remote = a\n['remote \"a\"']\n    url = gs://u:p@bucket/x\n",
             "error",
-            "package dvc-s3 is missing",
+            "package dvc-gs is missing",
         ),
         ("[core]\n    remote = a\n['remote \"a\"']\n    url = ../store\n", "ok", "/store"),
         (

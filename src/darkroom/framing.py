@@ -10,15 +10,16 @@ Square images are the same with all three. `images.decode` applies the framing; 
 and explanations pass on the one that the packed folder or the model's card names.
 """
 
-from typing import Any, Literal, NamedTuple, TypeVar, get_args
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, get_args
 
 from darkroom.foundations import naming
 from darkroom.foundations.errors import DarkroomError
 
-Value = TypeVar("Value", bound=np.generic)
+if TYPE_CHECKING:  # the stages that only read parameters do without numpy
+    import numpy as np
+    import numpy.typing as npt
+
+Value = TypeVar("Value", bound="np.generic")
 Fit = Literal["crop", "pad", "stretch"]
 FITS: tuple[Fit, ...] = get_args(Fit)
 DEFAULT: Fit = "crop"
@@ -38,7 +39,7 @@ class Box(NamedTuple):
         """Width and height in pixels, both at least 1."""
         return self.right - self.left, self.bottom - self.top
 
-    def cut(self, square: npt.NDArray[Value]) -> npt.NDArray[Value]:
+    def cut(self, square: "npt.NDArray[Value]") -> "npt.NDArray[Value]":
         """Return this part of an array of shape (S, S, ...), without copying."""
         return square[self.top : self.bottom, self.left : self.right]
 
@@ -77,12 +78,14 @@ def content(width: int, height: int, side: int, fit: Fit) -> Box:
     return Box(left, top, left + across, top + down)
 
 
-def pad(pixels: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
+def pad(pixels: "npt.NDArray[np.uint8]", side: int) -> "npt.NDArray[np.uint8]":
     """Return an image, shape (H, W, 3) with H and W at most `side`, centred on a square of its mean colour.
 
     The mean colour is neutral: the bars have little contrast with the image, whatever it shows, and to hide a part of a
     bar, as explanations do, changes nothing. Computed from integers, so that it is the same on every machine.
     """
+    import numpy as np
+
     height, width, _ = pixels.shape
     if height == width == side:
         return pixels

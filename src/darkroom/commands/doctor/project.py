@@ -9,7 +9,7 @@ from pathlib import Path
 from darkroom import git, revision
 from darkroom.commands import dvc_internals, mend
 from darkroom.commands.doctor.finding import Finding, error, ok, warning
-from darkroom.foundations import files, naming, params
+from darkroom.foundations import files, naming
 from darkroom.foundations.errors import DarkroomError
 
 PARAMS = Path("params.yaml")
@@ -25,8 +25,10 @@ def is_here() -> bool:
 def command() -> str:
     """Return the command that runs the pipeline, as the README and `darkroom init` name it."""
     try:
+        from darkroom.foundations import params  # a Python without pydantic is examined as well
+
         return "make run" if params.read(PARAMS).get("dataset") == "digits" else "dvc repro"
-    except DarkroomError:
+    except (DarkroomError, ImportError):
         return "make run"
 
 
