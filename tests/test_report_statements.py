@@ -8,7 +8,7 @@ import pytest
 from darkroom import balance, candidate
 from darkroom.candidate_names import read_names
 from darkroom.foundations import files
-from darkroom.reporting import sentences
+from darkroom.reporting import calibration, sentences
 from darkroom.reporting.facts import Facts, gather
 from darkroom.reporting.rendering import render, render_model_card
 from darkroom.reporting.settings import ReportSettings
@@ -173,7 +173,7 @@ def test_what_is_compared_and_selected_is_named_truly(case):
 def test_the_temperature_and_the_mean_confidence_do_not_contradict_each_other(case):
     _, facts, report, card = case
     best = facts.best
-    against = abs(best.overconfidence) > sentences.TOLERANCE and (best.overconfidence > 0) != (best.temperature > 1)
+    against = abs(best.overconfidence) > calibration.TOLERANCE and (best.overconfidence > 0) != (best.temperature > 1)
     for text in (report, card):
         assert ("raises its confidence" in text) == (best.temperature < 0.995)
         assert ("lowers its confidence" in text) == (best.temperature >= 1.005)

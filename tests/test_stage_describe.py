@@ -42,7 +42,7 @@ def test_the_card_describes_the_best_model_and_its_scores(project):
         in card
     )
     assert "CC0" in card.split("## Licence")[1]
-    for heading in ("Intended use", "Data", "Performance", "Confidence and robustness", "Limitations", "Licence"):
+    for heading in ("Intended use", "Data", "Performance", "Confidence", "Limitations", "Licence"):
         assert f"\n## {heading}\n" in card
 
 

@@ -362,7 +362,7 @@ def test_networks_without_epochs_or_without_improvement(project):
     markdown = run(project)
     assert "Only the last layer of small (13 s) was fitted" in markdown
     assert "| 8 | start | 13\u00a0s |" in markdown
-    assert "No epoch improved on" in markdown
+    assert "no epoch improved on the initial weights" in markdown
     assert "learning_curves" not in markdown
     assert "augmented" not in markdown
     text = "".join(slides(project))

@@ -38,7 +38,10 @@ def how(entry: Entry) -> str:
     """State from which weights a network was trained, and for how many epochs."""
     if not entry.card.epochs:
         return "a new last layer was fitted to the features of a pretrained network, whose other layers did not change"
-    return f"{count(entry.card.epochs, 'epoch')}, starting from {start(entry)}"
+    kept = "no epoch improved on the initial weights, which were kept"
+    if entry.card.best_epoch:
+        kept = f"the weights of epoch {entry.card.best_epoch} were kept"
+    return f"{count(entry.card.epochs, 'epoch')}, starting from {start(entry)}; {kept}"
 
 
 def starts(facts: Facts) -> list[str]:
@@ -54,7 +57,7 @@ def kept(facts: Facts) -> str:
     improved = [entry for entry in facts.trained if entry.card.best_epoch]
     if not improved:
         return (
-            "No epoch improved on the weights at the start, as measured on the validation images, so these were kept."
+            "As measured on the validation images, no epoch improved on the initial weights, which were therefore kept."
         )
     text = "The weights of the best epoch, selected on the validation images, were kept"
     if len(improved) < len(facts.trained):

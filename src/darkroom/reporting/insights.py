@@ -173,7 +173,7 @@ def next_steps(facts: Facts) -> list[tuple[str, str]]:
     if few or width > 0.05:
         some = few and len(few) < len(facts.classes)
         classes = f", especially of {listing(few[: sentences.MAX_NAMES])}" if some else ""
-        collect = f"Collect more images{classes}; four times as many test images roughly halve the width of an interval"
+        collect = f"Collect more images{classes}: the more test images, the narrower the intervals"
         steps.append((collect, ""))
     if 0 < facts.label_issues <= (data["validation"] + data["test"]) / 10:  # more than that are mistakes of the model
         labels = count(facts.label_issues, "label", "labels")

@@ -11,8 +11,8 @@ def of_intervals(facts: Facts) -> dict[str, list[str]]:
     perfect = [label for name, label in areas.items() if test[name] in (0, 1)]
     top = ["top-k accuracy"] if "top_3" in test else []
     return {
-        "wilson": ["accuracy", *top, *perfect],
-        "macro": ["macro recall", *(["macro F1"] if "macro_f1_low" in test else [])],
+        "wilson": ["accuracy", *top],
+        "macro": ["macro recall", *(["macro F1"] if "macro_f1_low" in test else []), *perfect],
         "jackknife": [label for label in areas.values() if label not in perfect],
         "bootstrap": ["log loss", "the Brier score"],
     }
@@ -28,7 +28,7 @@ def without_interval(facts: Facts) -> str:
         )
     if "macro_f1_low" not in test:
         lines.append(
-            "Macro F1 has no interval, because it is biased where half of the classes or more have fewer than five "
-            "test images."
+            "Macro F1 has no interval, because its estimate is biased when the median class has fewer than five test "
+            "images."
         )
     return " ".join(lines)

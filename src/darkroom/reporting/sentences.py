@@ -1,15 +1,16 @@
 """Sentences about the results, shared by the report, the slides and the model card: plain text, true for any data."""
 
 from darkroom import balance
+from darkroom.reporting.calibration import calibration as calibration
 from darkroom.reporting.facts import Confusion, Facts
-from darkroom.reporting.wording import chance, count, interval, listing, numeral, percent, points, rounded, score
+from darkroom.reporting.wording import chance, count, interval, listing, numeral, percent, points, score
 from darkroom.thresholds import describe
 from darkroom.thresholds import kind_name as kind_name
 
 MAX_NAMES = 5
 """Longest list of names; the rest are only counted."""
-TOLERANCE = 0.01
-"""Mean confidence and accuracy that differ by no more than this count as equal."""
+FEW_TO_CALIBRATE = 300
+"""Test images below which the expected calibration error is mainly that of small numbers."""
 
 
 def summary(facts: Facts) -> list[str]:
@@ -76,11 +77,21 @@ def verdict(facts: Facts) -> str:
     )
 
 
+def significance(facts: Facts) -> str:
+    """Explain the verdicts of the comparison with the best network, without a full stop."""
+    verdicts = {str(entry.versus_best["verdict"]) for entry in facts.entries if entry.versus_best}
+    if "within noise" in verdicts:
+        return '"within noise" means that the difference is not statistically significant at the 5% level'
+    return '"better" and "worse" mean that the difference is statistically significant at the 5% level'
+
+
 def caveat(facts: Facts) -> str:
     """Name the most frequent mistake, if there is any, and the calibration error."""
     name = facts.best.card.name
     error = points(facts.best.test["ece"])
-    gap = f"On average, its confidence differs from its accuracy by {error} (expected calibration error)."
+    gap = f"Its expected calibration error is {error}."
+    if (tested := facts.data["test"]) < FEW_TO_CALIBRATE:
+        gap += f" With only {count(tested, 'test image')}, perfect calibration would not make it zero."
     if not facts.confusions:
         return f"{name} makes no mistakes on the test images. {gap}"
     first, *others = facts.confusions
@@ -117,28 +128,6 @@ def leaks(facts: Facts) -> str:
             "be given for test images without copies. No model was trained on these copies."
         )
     return ""
-
-
-def calibration(facts: Facts) -> str:
-    """Give the temperature of the best network, what it changes, and its effect on the test images."""
-    best, gap = facts.best, facts.best.overconfidence
-    lowers = best.temperature > 1
-    change = "lowers" if lowers else "raises"
-    side = "above" if gap > 0 else "below"
-    before = f"{points(gap)} {side}" if abs(gap) > TOLERANCE else "close to"
-    text = (
-        f"The logits of {best.card.name} are divided by a temperature of {rounded(best.temperature, 2)}, fitted on the "
-        f"validation images, which {change} its confidence. Before this scaling, the mean confidence "
-        f"on these images was {before} the accuracy"
-    )
-    if 0.995 <= best.temperature < 1.005:
-        text = text.replace(f"which {change} its confidence", "which hardly changes its confidence")
-    elif (gap > TOLERANCE and not lowers) or (gap < -TOLERANCE and lowers):
-        # The log loss of a few confident mistakes, and the prior of `fit_temperature`, outweigh the mean.
-        text += f"; the temperature nonetheless {change} it, because it minimises the log loss and not this difference"
-    text += f". On the test images, the expected calibration error is {points(best.test['ece'])}"
-    without = f"; without the scaling, it would be {points(best.uncalibrated['ece'])}" if best.uncalibrated else ""
-    return f"{text}{without}."
 
 
 def abstention(facts: Facts) -> list[str]:
@@ -202,7 +191,9 @@ def letters(facts: Facts) -> str:
 
 def limits(facts: Facts) -> list[str]:
     """Return the limitations of the results, a sentence each."""
-    same = "The test images come from the same source as the training images, so the scores apply to similar images."
+    same = (
+        "The test images come from the same source as the training images, so the scores apply only to similar images."
+    )
     if facts.best.test["accuracy_low"] > facts.majority.accuracy:  # below that, other images can hardly be worse
         same += " On other kinds of images, lower scores should be expected."
     lines = [

@@ -145,11 +145,12 @@ def _layers(deck: Deck, facts: Facts) -> None:
     card, steps = facts.best.card, facts.best.steps
     for number, alike in enumerate(facts.architectures, 1):
         if facts.best in alike:
+            names = listing([entry.card.name for entry in alike])
+            shared = f" Networks with this architecture: {names}." if len(alike) > 1 else ""
             slide = deck.add(
                 f"Architecture of {card.name}",
                 f"The input at the top is an RGB image of {card.image_size} × {card.image_size} pixels. The network "
-                f"has {card.parameters:,} parameters. Networks with this architecture: "
-                f"{listing([entry.card.name for entry in alike])}.",
+                f"has {card.parameters:,} parameters.{shared}",
             )
             if len(steps) <= MAX_STEPS:
                 rows = [(step.title, step.shape, f"{step.parameters:,}" if step.parameters else "") for step in steps]
@@ -180,10 +181,8 @@ def _results(deck: Deck, facts: Facts) -> None:
     deck.figure(slide, "accuracy")
     slide = deck.add(
         f"The models and their scores{_of(facts, part)}",
-        f"The baseline is the reference. All models are compared with {best.card.name} on the same images; "
-        '"within noise" means that the difference is not statistically significant. '
-        + ". ".join(map(_described, part))
-        + ".",
+        f"The last column compares each model with {best.card.name} on the same images; "
+        f"{sentences.significance(facts)}. " + ". ".join(map(_described, part)) + ".",
     )
     rows = []
     for entry in part:
@@ -235,8 +234,9 @@ def _confidence(deck: Deck, facts: Facts) -> None:
 
 def _closing(deck: Deck, facts: Facts) -> None:
     findings = insights.findings(facts)
-    slide = deck.add("Conclusions", " ".join([sentences.headline(facts), *findings]))
-    look.text(slide, list(filter(None, [sentences.choice(facts), sentences.verdict(facts), *findings[:4]])))
+    lines = [sentences.choice(facts), sentences.headline(facts), sentences.verdict(facts)]
+    slide = deck.add("Conclusions", " ".join(filter(None, [*lines, *findings])))
+    look.text(slide, list(filter(None, [*lines, *findings[:3]])))
     steps = [f"{step}: {command}" if command else step for step, command in insights.next_steps(facts)]
     slide = deck.add("Limitations and next steps", f"{'. '.join(steps)}.")
     look.text(slide, [*sentences.limits(facts), *(f"Next: {step}" for step in steps[:4])])
