@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from bentoml._internal.configuration.containers import BentoMLContainer
 from PIL import Image
@@ -146,6 +147,18 @@ def in_process(app: ASGIApp) -> Iterator[Client]:
     finally:
         for collector in set(registry._collector_to_names) - known:  # which the next start in this process counts by
             registry.unregister(collector)
+
+
+@contextmanager
+def served_in_process(project: Path) -> Iterator[Client]:
+    """Start the service of a project, which becomes the current folder, in this process and yield a client of it."""
+    from darkroom.serving import service  # here, because most users of this module start it as a process
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project)
+        patch.setenv("BENTOML_HOME", str(project / "home"))
+        with in_process(service.Classifier.to_asgi()) as client:
+            yield client
 
 
 @asynccontextmanager

@@ -19,8 +19,8 @@ from darkroom.data.pack import packing
 from darkroom.data.settings import PackSettings
 from darkroom.framing import FITS, Fit
 from darkroom.predictor import Predictor
-from darkroom.serving import served, service
-from tests.factories_serving import LIMITS, Client, in_process, picture, write_served
+from darkroom.serving import served
+from tests.factories_serving import LIMITS, Client, picture, served_in_process, write_served
 from tests.pictures import encode, pixels, write_folder, write_zip
 
 SHAPES = ((40, 30), (30, 40), (90, 16), (1, 60), (33, 33))
@@ -42,11 +42,8 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="module")
 def client(project: Path) -> Iterator[Client]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(project)
-        patch.setenv("BENTOML_HOME", str(project / "home"))
-        with in_process(service.Classifier.to_asgi()) as client:
-            yield client
+    with served_in_process(project) as client:
+        yield client
 
 
 def fit_of(project: Path) -> Fit:

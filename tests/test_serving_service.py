@@ -25,7 +25,16 @@ from darkroom import candidate, images, packed
 from darkroom.serving import facts, guard, routes, served, service
 from darkroom.serving.journal import Journal
 from darkroom.thresholds import Thresholds
-from tests.factories_serving import EVALUATION, LIMITS, TEMPERATURE, Client, in_process, picture, png, write_served
+from tests.factories_serving import (
+    EVALUATION,
+    LIMITS,
+    TEMPERATURE,
+    Client,
+    picture,
+    png,
+    served_in_process,
+    write_served,
+)
 
 A, B, DAMAGED = picture(0), picture(1), b"\xff\xd8\xff no picture"
 LARGE = picture(2, 260, 265)  # 0.207 MB
@@ -39,11 +48,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def client(project: Path) -> Iterator[Client]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(project)
-        patch.setenv("BENTOML_HOME", str(project / "home"))
-        with in_process(service.Classifier.to_asgi()) as client:
-            yield client
+    with served_in_process(project) as client:
+        yield client
 
 
 def form(*contents: bytes) -> list[tuple[str, tuple[str, bytes, str]]]:

@@ -22,14 +22,7 @@ def run(argv: Sequence[str] | None = None) -> None:
     parser = _Parser(prog="darkroom", description="Set up, use and monitor the classifier of a Darkroom project.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    command = commands.add_parser("init", help="inspect your images and adapt params.yaml to them")
-    command.add_argument("photos", type=Path, metavar="PHOTOS", help="class folders, or a zip or tar archive of them")
-    command.add_argument("--name", default="folder", help="entry of `datasets` to write (default: folder)")
-    command.add_argument("--offline", action="store_true", help="use no weights that must be downloaded")
-    text = "start from these weights, not from the installed ones: .pth, .safetensors, or the folder of a candidate"
-    command.add_argument("--weights", type=Path, metavar="FILE", help=text)
-    command.add_argument("--yes", action="store_true", help="apply the changes without confirmation")
-    command.set_defaults(run=_init)
+    _add_init(commands)
 
     command = commands.add_parser("predict", help="predict the classes of images in files, folders or archives")
     command.add_argument("paths", type=Path, nargs="+", metavar="PATH")
@@ -58,12 +51,7 @@ def run(argv: Sequence[str] | None = None) -> None:
     _add_review(commands)
     _add_best(commands)
     _add_sweep(commands)
-
-    command = commands.add_parser("train", help="run the pipeline, and train several candidates at the same time")
-    text = "candidates at a time (default: one per GPU, or 2)"
-    command.add_argument("-j", "--jobs", type=_count, metavar="N", help=text)
-    command.set_defaults(run=_train)
-
+    _add_train(commands)
     _add_doctor(commands)
     _add_verify(commands)
 
@@ -87,6 +75,17 @@ class _Parser(guide.Parser):
 
     def error(self, message: str) -> NoReturn:
         super().error(naming.escape(message))
+
+
+def _add_init(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    command = commands.add_parser("init", help="inspect your images and adapt params.yaml to them")
+    command.add_argument("photos", type=Path, metavar="PHOTOS", help="class folders, or a zip or tar archive of them")
+    command.add_argument("--name", default="folder", help="entry of `datasets` to write (default: folder)")
+    command.add_argument("--offline", action="store_true", help="use no weights that must be downloaded")
+    text = "start from these weights, not from the installed ones: .pth, .safetensors, or the folder of a candidate"
+    command.add_argument("--weights", type=Path, metavar="FILE", help=text)
+    command.add_argument("--yes", action="store_true", help="apply the changes without confirmation")
+    command.set_defaults(run=_init)
 
 
 def _add_promote(commands: "argparse._SubParsersAction[_Parser]") -> None:
@@ -146,6 +145,13 @@ def _add_sweep(commands: "argparse._SubParsersAction[_Parser]") -> None:
     text = "share the search with other machines: a journal file on a shared disk, or the URL of a database"
     command.add_argument("--storage", metavar="PLACE", help=text)
     command.set_defaults(run=_sweep)
+
+
+def _add_train(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    command = commands.add_parser("train", help="run the pipeline, and train several candidates at the same time")
+    text = "candidates at a time (default: one per GPU, or 2)"
+    command.add_argument("-j", "--jobs", type=_count, metavar="N", help=text)
+    command.set_defaults(run=_train)
 
 
 def _count(text: str) -> int:
