@@ -1,10 +1,14 @@
 """Each form of `dvc exp run` in a real repository: what git ignores is there, and the workspace stays as it was."""
 
+import contextlib
 import csv
 import hashlib
 import io
+import os
 import re
 import shutil
+import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -12,7 +16,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from darkroom.foundations import files
-from tests.clones import GIT, clone, ran, run
+from tests.clones import GIT, clone, environment, ran, run
 from tests.pictures import class_folders, write_folder
 
 pytestmark = pytest.mark.slow
@@ -66,6 +70,26 @@ def rows(folder):
     return {row["Experiment"]: row for row in found if row["typ"] != "baseline" and row["Experiment"]}
 
 
+@contextlib.contextmanager
+def queue_workers(folder, count):
+    """Start workers of the queue and kill those that are left at the end, yield a function that returns their logs.
+
+    Workers keep the standard output that `dvc queue start` had, so a pipe would only end when the last of them does,
+    and a worker that misses the message to shut down stays, idle.
+    """
+    state = folder / ".dvc" / "tmp" / "exps" / "celery"
+    command = ("dvc", "queue", "start", "--jobs", str(count))
+    subprocess.run(command, cwd=folder, env=environment(folder), stdout=subprocess.DEVNULL, check=True)
+    try:
+        yield lambda: "\n".join(path.read_text() for path in sorted(state.glob("dvc-exp-worker-*.out")))
+    finally:
+        for path in state.glob("dvc-exp-worker-*.json"):
+            worker = files.read_json(path)
+            if worker["returncode"] is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker["pid"], signal.SIGKILL)
+
+
 def validation(folder):
     return files.read_json(folder / METRIC)["validation"]
 
@@ -110,11 +134,11 @@ def test_a_grid_is_queued_run_by_two_workers_applied_and_made_a_branch(project):
     grid = ("-S", f"{VALIDATION}=0.2,0.3", "-S", "seed=1,2")
     output = run(project, "dvc", "exp", "run", "--queue", *grid)
     assert len(re.findall(r"Queued experiment", output)) == 4
-    run(project, "dvc", "queue", "start", "--jobs", "2")
-    deadline = time.monotonic() + 600
-    while re.search(r"Queued|Running", status := run(project, "dvc", "queue", "status")):
-        assert time.monotonic() < deadline, status
-        time.sleep(1)
+    with queue_workers(project, 2) as logs:
+        deadline = time.monotonic() + 600
+        while re.search(r"Queued|Running", status := run(project, "dvc", "queue", "status")):
+            assert time.monotonic() < deadline, status + logs()
+            time.sleep(1)
     assert len(re.findall(r"Success", status)) == 4, status
     found = rows(project)
     assert sorted((row[VALIDATION], row["seed"]) for row in found.values()) == [
