@@ -10,8 +10,9 @@ import pytest
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
+from darkroom import git, test_uses
 from darkroom.commands import main
-from darkroom.commands.review import history, paired, review, revisions, snapshots
+from darkroom.commands.review import paired, review, revisions, snapshots
 from darkroom.commands.review.blocks import Gallery
 from darkroom.foundations import files
 from darkroom.foundations.errors import DarkroomError
@@ -281,7 +282,7 @@ def test_a_shallow_clone_says_how_to_get_the_history(switch, project, tmp_path, 
     monkeypatch.chdir(tmp_path / "clone")
     with pytest.raises(DarkroomError, match=r"origin/main and .* have no common history here: `git fetch --unshallow`"):
         review.review("origin/main")
-    assert revisions.is_shallow()
+    assert git.is_shallow()
 
 
 def test_predictions_of_another_split_are_refused(switch):
@@ -337,12 +338,13 @@ def test_models_are_counted_once_and_on_the_present_test_images_alone(switch, pr
         reviewed.write_results(project, range(3))
         reviewed.commit(project, "the third again")
         reviewed.git(project, "update-ref", "refs/exps/aa/" + "b" * 38 + "/tried", "worse")
-        uses = history.count(take(project, "long"))
+        found = take(project, "long")
+        uses = test_uses.count(found.data, found.evaluation, found.revision.commit)
     finally:
         reviewed.git(project, "update-ref", "-d", "refs/exps/aa/" + "b" * 38 + "/tried")
         switch("main")
         reviewed.git(project, "branch", "--quiet", "-D", "long")
-    assert uses == history.Uses(models=4, commits=4, in_experiments=1, is_shallow=False)
+    assert uses == test_uses.Uses(models=4, commits=4, in_experiments=1, is_shallow=False)
     assert not uses.due
 
 
@@ -392,4 +394,4 @@ def test_the_workflow_needs_no_secrets_but_the_tokens_and_no_action_of_others():
     ],
 )
 def test_scores_of_older_versions_are_read_or_passed_over(candidates, models):
-    assert list(history._models({"candidates": candidates})) == models
+    assert list(test_uses._models({"candidates": candidates})) == models

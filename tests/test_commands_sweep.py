@@ -19,6 +19,7 @@ from darkroom import candidate
 from darkroom.candidate import Card, Predictions
 from darkroom.commands import dvc_internals, ranking, workspaces
 from darkroom.commands.dvc_internals import Outcome
+from darkroom.commands.settings import SweepSettings
 from darkroom.commands.sweep import plan, report, study, sweep, trials
 from darkroom.commands.sweep.plan import Plan
 from darkroom.commands.sweep.study import Search
@@ -287,6 +288,18 @@ def test_the_code_identifies_a_search(parameters: Path, monkeypatch: pytest.Monk
         sweeping.files.write_text(pipeline, before)
     assert len(set(keys)) == 4
     assert plan.plan().key == keys[0]
+
+
+def test_the_folds_identify_the_search_of_a_probe(search_plan: Plan) -> None:
+    document = {"seed": 0, "device": "cpu", "deterministic": True, "dataset": "folder", "datasets": {"folder": {}}}
+    settings = SweepSettings(candidate="net", space={})
+
+    def key(section: str, folds: int) -> str:
+        document[section] = {"net": {}}
+        return plan._key(settings, {**document, "select": {"folds": folds}}, section, search_plan.base)
+
+    assert key("transfer", 0) != key("transfer", 5)
+    assert key("scratch", 0) == key("scratch", 5)
 
 
 def test_images_that_change_during_a_search(search_plan: Plan, tmp_path: Path) -> None:

@@ -132,6 +132,11 @@ def test_a_commit_without_changes_is_rebuilt(project):
     assert not (project / "verification").exists()
 
 
+def test_a_folder_cannot_be_the_proof(project, tmp_path):
+    with pytest.raises(DarkroomError, match=r"--output .* is a folder: name a file, such as .*proof\.json"):
+        verify.verify(tmp_path)
+
+
 def test_changed_files_are_refused_because_a_commit_is_verified(project):
     tamper_metric(project)
     words = r"a commit is verified, and these files differ from it: metrics/evaluation.json. Commit or restore them"

@@ -50,9 +50,11 @@ def test_a_workspace_has_what_stages_read(project: Path) -> None:
     for name in ("one.jpg", "two.jpg"):
         (project / "photos" / name).write_text(name, "utf-8")
     workspace = Workspace(project, 0)
+    (workspace.folder / ".darkroom" / "features").mkdir(parents=True)  # of an earlier version, which did not share it
     cache = project / ".dvc" / "cache"
     base = workspaces.baseline(["photos"])
     workspace.prepare(base, cache)
+    assert (workspace.folder / ".darkroom/features").resolve() == project.resolve() / ".darkroom/features"
     assert (workspace.folder / "source.csv").read_text("utf-8") == "changed"
     assert (workspace.folder / "new.txt").read_text("utf-8") == "untracked"
     assert (workspace.folder / "photos/one.jpg").samefile(project / "photos/one.jpg")

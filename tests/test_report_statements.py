@@ -8,10 +8,11 @@ import pytest
 from darkroom import balance, candidate
 from darkroom.candidate_names import read_names
 from darkroom.foundations import files
-from darkroom.reporting import calibration, sentences
+from darkroom.reporting import calibration, methods, sentences
 from darkroom.reporting.facts import Facts, gather
 from darkroom.reporting.rendering import render, render_model_card
 from darkroom.reporting.settings import ReportSettings
+from darkroom.test_uses import Uses
 from tests import report_cases
 from tests.test_stage_report import sources
 
@@ -228,6 +229,39 @@ def test_the_report_names_the_tree_as_it_is(case):
     assert "uncommitted changes to params.yaml" in both
     assert "metrics/data.json and plots/per_class.csv differ" in both
     assert "commit" not in sentences.tree(replace(facts, commit=""))
+
+
+@pytest.mark.parametrize(
+    ("uses", "expected"),
+    [
+        (
+            Uses(models=3, commits=2, in_experiments=0, is_shallow=False),
+            r"^3 distinct models have .* history\. From 25",
+        ),
+        (
+            Uses(models=1, commits=1, in_experiments=0, is_shallow=True),
+            r"^1 distinct model has .* shallow clone knows\.",
+        ),
+        (
+            Uses(models=20, commits=9, in_experiments=5, is_shallow=False),
+            r"^25 .* experiments\. New test images are due",
+        ),
+        (None, ""),
+    ],
+)
+def test_how_often_the_test_images_were_used(case, uses, expected):
+    _, facts, _, _ = case
+    counted = replace(facts, uses=uses)
+    assert re.search(expected, " ".join(methods.test_images(counted)))
+    assert ("on these test images" in render(counted, set(), "github")) == (uses is not None)
+
+
+def test_the_present_models_count_before_they_are_committed(case):
+    _, facts, _, _ = case
+    assert facts.uses is not None
+    distinct = {(entry.card.name, entry.test["accuracy"], entry.test["macro_f1"]) for entry in facts.entries}
+    assert facts.uses.models == len(distinct)
+    assert facts.uses.commits == 0  # test images that were never committed
 
 
 def test_a_set_without_a_licence_has_no_empty_sentence_about_it(tmp_path):

@@ -83,6 +83,11 @@ def exists(name: str) -> bool:
         return False
 
 
+def is_shallow() -> bool:
+    """Return whether the clone lacks older commits; raises as `run`."""
+    return run("rev-parse", "--is-shallow-repository") == "true"
+
+
 def changed(*paths: str, untracked: bool = False, folder: Path | None = None) -> list[str]:
     """Return the files that differ from the last commit, relative to the repository's top; raises as `run`.
 

@@ -26,8 +26,9 @@ MARK = "DARKROOM_WORKSPACE"
 """Environment variable that all processes of a workspace inherit, by which those of a killed command are found."""
 PARAMS, LOCK = Path("params.yaml"), Path("dvc.lock")
 CHECKPOINTS = Path(".darkroom/checkpoints")
-SHARED = ("downloads", "weights")
-"""Folders in .darkroom that all workspaces use: they are only written while data are prepared, by one of them."""
+SHARED = ("downloads", "weights", "features")
+"""Folders in .darkroom that all workspaces use. The first two are only written while data are prepared, by one of them;
+the feature cache is made for several processes."""
 IDENTITY = {
     f"GIT_{role}_{part}": value
     for role in ("AUTHOR", "COMMITTER")
@@ -112,6 +113,7 @@ class Workspace:
             target = self.project / ".darkroom" / name
             target.mkdir(parents=True, exist_ok=True)
             if not (own / name).is_symlink():
+                shutil.rmtree(own / name, ignore_errors=True)  # of a workspace made when this folder was not shared
                 (own / name).symlink_to(target)
         self.reset(base)
         dvc_internals.share_cache(self.project, self.folder, cache)

@@ -7,12 +7,13 @@ from typing import Any, TypeVar, get_type_hints
 
 import pandas as pd
 
-from darkroom import balance, candidate, frames, plot_labels, revision
+from darkroom import balance, candidate, frames, git, plot_labels, revision, test_uses
 from darkroom.balance import Majority
 from darkroom.candidate import Card, Epoch, Folds
 from darkroom.foundations import files
 from darkroom.reporting.architecture import Step, steps
 from darkroom.reporting.settings import ReportSettings
+from darkroom.test_uses import Uses
 
 Row = TypeVar("Row")
 
@@ -135,6 +136,8 @@ class Facts:
     """Files that determine the results and differ from the commit."""
     remade: list[str] = field(default_factory=list)
     """Tracked results that differ from the commit."""
+    uses: Uses | None = None
+    """How often the test images were used; None if git does not know."""
 
     @property
     def bar(self) -> Entry:
@@ -244,7 +247,15 @@ def gather(sources: Sources, names: Sequence[str], settings: ReportSettings, dat
         commit=revision.commit(),
         changed=revision.changed(),
         remade=revision.remade(),
+        uses=_uses(data, evaluation),
     )
+
+
+def _uses(data: dict[str, Any], evaluation: dict[str, Any]) -> Uses | None:
+    try:
+        return test_uses.count(data, evaluation, git.commit())
+    except git.GitError:
+        return None
 
 
 def _entry(folder: Path, evaluated: dict[str, Any]) -> Entry:

@@ -1,6 +1,8 @@
-"""How the intervals of the scores of the best network were computed."""
+"""How the intervals of the scores of the best network were computed, and how often the test images were used."""
 
 from darkroom.reporting.facts import Facts
+from darkroom.reporting.wording import count
+from darkroom.test_uses import LIMIT
 
 
 def of_intervals(facts: Facts) -> dict[str, list[str]]:
@@ -32,3 +34,17 @@ def without_interval(facts: Facts) -> str:
             "images."
         )
     return " ".join(lines)
+
+
+def test_images(facts: Facts) -> list[str]:
+    """Return how many models were scored on the test images, and when others are due; empty if git does not know."""
+    if facts.uses is None:
+        return []
+    scored = count(facts.uses.models + facts.uses.in_experiments, "distinct model has", "distinct models have")
+    where = "the project's history and its experiments" if facts.uses.in_experiments else "the project's history"
+    due = f"From {LIMIT} on, new test images are due" if not facts.uses.due else "New test images are due"
+    known = ", as far as this shallow clone knows" if facts.uses.is_shallow else ""
+    return [
+        f"{scored} been scored on these test images in {where}{known}. {due}: the more models people compare by their "
+        "test scores, the more the best score overestimates its model."
+    ]

@@ -4,15 +4,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from darkroom.commands.review import changes, gate, history, page, paired, revisions, sections, sections_data, text
+from darkroom import test_uses
+from darkroom.commands.review import changes, gate, page, paired, revisions, sections, sections_data, text
 from darkroom.commands.review.blocks import Section
 from darkroom.commands.review.changes import DataChanges
 from darkroom.commands.review.gate import Outcome, Verdict
-from darkroom.commands.review.history import Uses
 from darkroom.commands.review.paired import Common
 from darkroom.commands.review.revisions import Pair
 from darkroom.commands.review.snapshots import NEEDED, PIXELS, take
 from darkroom.foundations import files, naming
+from darkroom.test_uses import Uses
 
 TITLES: dict[Outcome, str] = {
     "passes": "the gate passes",
@@ -53,7 +54,11 @@ def review(base: str | None = None, *, html: Path | None = None, fetch: bool = F
     options = [*([base] if base else []), *(["--html", str(html)] if html else []), "--fetch"]
     places = revisions.locate(both, needed, f"darkroom review {' '.join(options)}", download=fetch)
     before, after = (take(revision, found) for revision, found in zip(both, places, strict=True))
-    common, changed, uses = paired.compare(before, after), changes.data(before, after), history.count(after)
+    common, changed, uses = (
+        paired.compare(before, after),
+        changes.data(before, after),
+        test_uses.count(after.data, after.evaluation, after.revision.commit),
+    )
     verdict = gate.judge(gate.settings(after), after, common)
     parts = [
         sections.scores(before, after, common),

@@ -112,8 +112,8 @@ def resolve(base: str | None) -> Pair:
     found = git.attempt("merge-base", commit, head)
     described = f"the merge base with {name}"
     if found is None:
-        if base is None or is_shallow():
-            remedy = "`git fetch --unshallow`" if is_shallow() else "name the revision to compare with"
+        if base is None or git.is_shallow():
+            remedy = "`git fetch --unshallow`" if git.is_shallow() else "name the revision to compare with"
             raise DarkroomError(f"{name} and {head[:SHORT]} have no common history here: {remedy}")
         described = f"{name}, which has no common history with it"
     else:
@@ -126,11 +126,6 @@ def resolve(base: str | None) -> Pair:
             "Name an older revision, such as `darkroom review HEAD~1`"
         )
     return Pair(Revision(commit), Revision(head, workspace=bool(uncommitted)), naming.shown(described), uncommitted)
-
-
-def is_shallow() -> bool:
-    """Return whether the clone lacks older commits."""
-    return git.run("rev-parse", "--is-shallow-repository") == "true"
 
 
 def cache_folder() -> Path:

@@ -2,12 +2,12 @@
 
 from darkroom.commands.review.blocks import Gallery, Section, SideBySide, Table, Thumbnail
 from darkroom.commands.review.gate import WORDS, points, shown
-from darkroom.commands.review.history import LIMIT, Uses
 from darkroom.commands.review.paired import Common, Metric, Mover
 from darkroom.commands.review.snapshots import BENTO, SERVED, Snapshot
 from darkroom.evaluation.figures import scores as figures
 from darkroom.evaluation.scores.intervals import Interval
 from darkroom.foundations.naming import count
+from darkroom.test_uses import LIMIT, Uses
 
 MOST_CLASSES = 12
 """Rows of a table of classes or of confused pairs."""

@@ -12,11 +12,11 @@ from ruamel.yaml.error import YAMLError
 from darkroom import frames, plot_labels
 from darkroom.commands.review.revisions import Revision
 from darkroom.foundations.errors import DarkroomError
+from darkroom.test_uses import DATA as DATA
+from darkroom.test_uses import EVALUATION as EVALUATION
 
 # Outputs of the stages; a test compares them with dvc.yaml.
 PARAMETERS = "params.yaml"
-DATA = "metrics/data.json"
-EVALUATION = "metrics/evaluation.json"
 COST = "metrics/cost.json"
 ROBUSTNESS = "metrics/robustness.json"
 CONFUSION = "plots/confusion.csv"

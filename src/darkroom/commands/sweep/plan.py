@@ -229,6 +229,7 @@ def _key(settings: SweepSettings, document: Mapping[str, Any], section: str, bas
         relevant,
         document["datasets"][document["dataset"]],
         document[section][settings.candidate],
+        *([document["select"]["folds"]] if section == "transfer" else []),
         settings.model_dump(include={"candidate", "metric", "space"}),
     ]
     return hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode()).hexdigest()[:6]

@@ -66,6 +66,9 @@ def verify(output: Path | None = None, *, download: bool = False) -> Verificatio
     Raises DarkroomError if tracked files differ from the commit, which alone is verified, or if it cannot be rebuilt.
     """
     began = time.monotonic()
+    path = output or proofs.FOLDER / proofs.NAME
+    if path.is_dir():
+        raise DarkroomError(f"--output {path} is a folder: name a file, such as {path / proofs.NAME}")
     revision = _revision()
     known = machine.recorded(revision)
     proof = _start(revision, known)
@@ -81,7 +84,6 @@ def verify(output: Path | None = None, *, download: bool = False) -> Verificatio
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - began),
     }
-    path = output or proofs.FOLDER / proofs.NAME
     files.write_json(path, proof)
     return Verification(proof, path)
 

@@ -1,14 +1,14 @@
 """How often the test split has been used: the number of models that were scored on its present images."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from darkroom import git
-from darkroom.commands.review import revisions
-from darkroom.commands.review.snapshots import DATA, EVALUATION, Snapshot
 
+DATA = "metrics/data.json"
+EVALUATION = "metrics/evaluation.json"
 LIMIT = 25
 """Number of models from which on a fresh test set is due.
 
@@ -26,7 +26,7 @@ class Uses:
     """The models scored on the present test images."""
 
     models: int
-    """Distinct models by name and rounded test scores, in the history of the head, the head itself included."""
+    """Distinct models by name and rounded test scores, in the history and in the present results."""
     commits: int
     """Commits with scores on these images."""
     in_experiments: int
@@ -40,21 +40,27 @@ class Uses:
         return self.models + self.in_experiments >= LIMIT
 
 
-def count(head: Snapshot) -> Uses:
-    """Count the models that were scored on the test images of `head`; its workspace is included."""
-    wanted = head.data.get("test_hash")
-    models = set(_models(head.evaluation))
+def count(data: Mapping[str, Any], evaluation: Mapping[str, Any], commit: str) -> Uses:
+    """Count the models that were scored on the present test images.
+
+    data, evaluation: contents of `metrics/data.json`, and of `metrics/evaluation.json` or `plots/tables/scores.json`.
+    commit: the history to count in.
+
+    Raises GitError if there is no repository, or no such commit.
+    """
+    wanted = data.get("test_hash")
+    models = set(_models(evaluation))
     commits = 0
-    for scores in _scored(wanted, head.revision.commit):
+    for scores in _scored(wanted, commit):
         models |= set(_models(scores))
         commits += 1
     others: set[tuple[Any, ...]] = set()
-    for scores in _scored(wanted, "--glob=refs/exps/[0-9a-f][0-9a-f]/*", f"^{head.revision.commit}"):
+    for scores in _scored(wanted, "--glob=refs/exps/[0-9a-f][0-9a-f]/*", f"^{commit}"):
         others |= set(_models(scores))
-    return Uses(len(models), commits, len(others - models), revisions.is_shallow())
+    return Uses(len(models), commits, len(others - models), git.is_shallow())
 
 
-def _models(evaluation: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+def _models(evaluation: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
     """Yield name, accuracy and macro F1 of each candidate; nothing for those that another version wrote otherwise."""
     candidates = evaluation.get("candidates")
     for name, scores in candidates.items() if isinstance(candidates, dict) else ():
