@@ -194,7 +194,7 @@ def test_folds_choose_if_all_networks_were_evaluated_by_them():
         ([network("a")], ""),
         ([evaluated(network("a"), 0.9), evaluated(network("b"), 0.9)], ""),
         ([evaluated(network("a"), None), evaluated(network("b"), None)], "select.folds: 5"),
-        ([network("a"), network("b")], "A larger split.validation"),
+        ([network("a"), network("b")], "A larger validation split"),
         ([network("a"), evaluated(network("b"), 0.9)], "unlike a."),
     ],
 )

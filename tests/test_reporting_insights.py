@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -100,12 +101,40 @@ def test_a_class_is_named_as_hard_only_if_it_is_significantly_below_the_others(p
 
 
 @pytest.mark.parametrize(
+    ("recalls", "expected"),
+    [
+        ((0.5, 0.9), ""),
+        ((0.5, 0.6, 0.9), " The same is true of b (60.0%)."),
+        ((0.5, 0.6, 0.7, 0.7, 0.7, 0.7, 0.9), " The same is true of b (60.0%), c (70.0%), d (70.0%) and 2 more."),
+    ],
+)
+def test_other_hard_classes_are_named_as_well(recalls, expected):
+    names = "abcdefg"
+    classes = [
+        ClassRow(name, 500, 0.9, recall, 0.8, recall / 100) for name, recall in zip(names, recalls, strict=False)
+    ]
+    classes[-1] = replace(classes[-1], p_value=1.0)
+    lines = insights.findings(facts(confusions=pairs(3), classes=classes))
+    assert next(line for line in lines if line.startswith("Classes")).partition(").")[2] == expected
+
+
+@pytest.mark.parametrize(
     ("network", "baseline", "uneven", "expected"),
     [
         ((0.9, 0.9), (0.9, 0.9), False, ()),
-        ((0.9, 0.8), (0.8, 0.85), False, ("accuracy", "85.0% on test, compared with 80.0%")),
-        ((0.8, 0.9), (0.9, 0.8), False, ("90.0% on validation",)),
-        ((0.8, 0.7), (0.9, 0.8), True, ("macro F1", "0.900 on validation", "0.800 on test, compared with 0.700")),
+        (
+            (0.9, 0.8),
+            (0.8, 0.85),
+            False,
+            ("higher accuracy on test (80.0% on validation, compared with 90.0%; 85.0% on",),
+        ),
+        ((0.8, 0.9), (0.9, 0.8), False, ("higher accuracy on validation (90.0% on validation",)),
+        (
+            (0.8, 0.7),
+            (0.9, 0.8),
+            True,
+            ("macro F1 (0.900", "0.900 on validation", "0.800 on test, compared with 0.700"),
+        ),
     ],
 )
 def test_advice_is_given_where_the_baseline_leads(network, baseline, uneven, expected):

@@ -136,9 +136,12 @@ def caution(networks: Sequence[Evaluated], prefer: Prefer = "best") -> str:
     by_folds = evaluated_by_folds(networks)
     if len(networks) == 1 or images >= FEW or (by_folds and prefer == "best"):
         return ""
-    remedy = "A larger split.validation would make it more reliable."
+    remedy = "A larger validation split would make it more reliable (split.validation)."
     if by_folds:
-        remedy = "Folds do not show what is within noise: use a larger split.validation or select.prefer: best."
+        remedy = (
+            "Folds do not show what is within noise: use a larger validation split (split.validation), or "
+            "select.prefer: best."
+        )
     elif not (trained := [network.card.name for network in networks if network.card.training.get("method") != "probe"]):
         remedy = "Set select.folds: 5 to select by cross-validation."
     elif any(network.folds for network in networks):

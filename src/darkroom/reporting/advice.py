@@ -13,14 +13,15 @@ def behind(name: str, network: Mapping[str, Any], baseline: Mapping[str, Any], u
     of accuracy.
     """
     key, words, shown = ("macro_f1", "macro F1", score) if uneven else ("accuracy", "accuracy", percent)
-    parts = []
+    parts, is_behind = [], []
     for split in ("validation", "test"):
         own, other = ((scores.get(split) or {}).get(key, 0.0) for scores in (network, baseline))
-        if other > own:
-            parts.append(f"{shown(other)} on {split}, compared with {shown(own)}")
-    if not parts:
+        parts.append(f"{shown(other)} on {split}, compared with {shown(own)}")
+        is_behind.append(other > own)
+    if not any(is_behind):
         return ""
+    where = "" if all(is_behind) else " on validation" if is_behind[0] else " on test"
     return (
-        f"Try to improve {name}, since the baseline has a higher {words} ({'; '.join(parts)}): "
+        f"Try to improve {name}, since the baseline has a higher {words}{where} ({'; '.join(parts)}): "
         "use more training images or another network"
     )

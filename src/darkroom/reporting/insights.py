@@ -2,7 +2,7 @@
 
 from darkroom import balance
 from darkroom.reporting import advice, sentences, wording
-from darkroom.reporting.facts import Entry, Facts, SliceRow
+from darkroom.reporting.facts import ClassRow, Entry, Facts, SliceRow
 from darkroom.reporting.wording import chance, count, listing, percent, points, times
 
 SMALL = 64
@@ -139,12 +139,12 @@ def improving(entry: Entry) -> bool:
 
 
 def _hardest_class(facts: Facts) -> list[str]:
-    """Name the class with the most significantly lower recall than the other images, if there is any."""
+    """Name the classes with a significantly lower recall than the other images, and describe the most significant."""
     accuracy = facts.best.test["accuracy"]
     weak = [row for row in facts.classes if row.p_value < SIGNIFICANCE and row.recall < accuracy]
     if not weak:
         return []
-    row = min(weak, key=lambda each: (each.p_value, each.recall))
+    row, *more = sorted(weak, key=lambda each: (each.p_value, each.recall))
     total = sum(each.support for each in facts.classes)
     others = (accuracy * total - row.recall * row.support) / (total - row.support)
     trained = {name: counts["train"] for name, counts in facts.data["per_class"].items()}
@@ -153,8 +153,16 @@ def _hardest_class(facts: Facts) -> list[str]:
     return [
         f"Classes: accuracy on images of {row.name} is lower than on the other test images: {percent(row.recall)} of "
         f"{count(row.support, 'image')}, compared with {percent(others)} (Fisher's exact test with Holm's correction, "
-        f"{chance(row.p_value)}).{few}"
+        f"{chance(row.p_value)}).{few}{_also(more)}"
     ]
+
+
+def _also(rows: list[ClassRow]) -> str:
+    """Name further classes with a lower recall: up to three, and the number of the others."""
+    if not rows:
+        return ""
+    named = [f"{row.name} ({percent(row.recall)})" for row in rows[:3]]
+    return f" The same is true of {listing([*named, *([f'{len(rows) - 3:,} more'] if len(rows) > 3 else [])])}."
 
 
 def next_steps(facts: Facts) -> list[tuple[str, str]]:

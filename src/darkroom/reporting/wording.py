@@ -21,7 +21,9 @@ def points(difference: float) -> str:
 
 def loss(value: float) -> str:
     """Return a loss of at least 0 with three decimals, or two significant digits if it is smaller than 0.01."""
-    return rounded(value, 3) if value >= 0.01 or not value else f"{value:.2g}"
+    if value >= 0.01 or not value:
+        return rounded(value, 3)
+    return f"{float(f'{value:.2g}'):.7f}".rstrip("0") if value >= 1e-6 else "<\u00a00.000001"
 
 
 def chance(p_value: float) -> str:
