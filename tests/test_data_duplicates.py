@@ -10,6 +10,7 @@ from sklearn.datasets import load_digits
 from darkroom import images
 from darkroom.data.split import duplicates
 from darkroom.data.split.duplicates import Copies
+from darkroom.data.split.thumbnails import DETAIL, Thumbnails
 from darkroom.packed import Record
 from tests import renderings
 from tests.pictures import encode, pixels
@@ -196,3 +197,11 @@ def test_many_copies_of_one_image_stay_one_cluster():
     copies = find(members)
     assert len(np.unique(copies.clusters[60:])) == 1
     assert len(np.unique(copies.clusters)) == 61
+
+
+@pytest.mark.parametrize("size", [8, 16, 30, 33, 100])
+def test_thumbnails_are_those_of_pillow_one_by_one(size):
+    images = np.random.default_rng(size).integers(0, 256, (130, size, size, 3), dtype=np.uint8)
+    box = Image.Resampling.BOX
+    expected = [np.asarray(Image.fromarray(each).resize((DETAIL, DETAIL), box)).reshape(-1) for each in images]
+    assert (Thumbnails(images)._values == expected).all()

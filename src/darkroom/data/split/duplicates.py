@@ -38,6 +38,8 @@ every pixel (see `Thumbnails.copies_share`). Measured: half of 60 modified copie
 less from one of them, half of the coins at random angles by 0.49 or more."""
 BLOCK = 64
 """Number of rows compared with all others at once, which bounds memory."""
+HASHES = 8
+"""The same for hashes: 8 × 60,000 fit into a processor's caches, which was 1.3 to 1.6 times as fast as 64."""
 
 
 @dataclass(frozen=True)
@@ -123,9 +125,13 @@ def connect(numbers: Rows, left: Rows, right: Rows) -> Rows:
 
 def _near_hashes(hashes: npt.NDArray[np.uint64], tolerance: int) -> Iterator[tuple[Rows, Rows]]:
     """Yield the indices of all pairs of hashes that differ in at most `tolerance` bits, block by block."""
-    for begin in range(0, len(hashes), BLOCK):
-        bits = np.bitwise_count(hashes[begin : begin + BLOCK, None] ^ hashes[None, begin:])
-        yield _pairs(bits <= tolerance, begin)
+    for block in range(0, len(hashes), BLOCK):
+        found = []
+        for begin in range(block, min(block + BLOCK, len(hashes)), HASHES):
+            bits = np.bitwise_count(hashes[begin : begin + HASHES, None] ^ hashes[None, begin:])
+            found.append(_pairs(bits <= tolerance, begin))
+        first, second = zip(*found, strict=True)
+        yield np.concatenate(first), np.concatenate(second)
 
 
 def _near_shadows(shadows: Floats) -> Iterator[tuple[Rows, Rows]]:
