@@ -23,8 +23,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Collect the facts and write them as Markdown."""
     parser = argparse.ArgumentParser(description="Write the model card of the best model.")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    timed = ("cost", "served")  # omitted, since measured times vary between runs
-    sources = [field.name for field in fields(Sources) if field.name not in timed]
+    omitted = ("cost", "served", "labels")  # measured times vary between runs, and labels describe the data
+    sources = [field.name for field in fields(Sources) if field.name not in omitted]
     for name in (*sources, "out"):
         parser.add_argument(f"--{name.replace('_', '-')}", type=Path, required=True)
     arguments = parser.parse_args(argv)

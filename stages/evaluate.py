@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     selective = abstention.evaluate_on_test(best, thresholds[best.card.name], folder, data.images, split, seed)
     reviewed = review(best, data, split)
 
-    found = tables.evaluation(evaluated, best, comparisons, thresholds, selective, len(reviewed.label_issues))
+    found = tables.evaluation(evaluated, best, comparisons, thresholds, selective)
     files.write_json(arguments.metrics, tables.headline(found))
     frames.write(arguments.curves, tables.curves(evaluated), escape=False)
     frames.write(arguments.confusion, tables.confusion(best, labels), escape=False)
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     counts = balance.count(split)
     uneven, majority = balance.are_uneven(counts), balance.majority(counts)
     drawings = gallery.draw(evaluated, best, labels, selective, majority.accuracy if uneven else None)
-    drawings |= gallery.show(data.images, reviewed.mistakes, reviewed.label_issues)
+    drawings |= gallery.show(data.images, reviewed.mistakes)
     with files.whole_directory(arguments.figures) as out:
         for name, drawing in drawings.items():
             plotting.save(drawing, out / f"{name}.png")

@@ -3,8 +3,8 @@
 python stages report --candidates models/candidates --best models/best.json
     --data metrics/data.json --evaluation plots/tables/scores.json --card data/card.md
     --per-class plots/per_class.csv --confusion plots/confusion.csv --tables plots/tables
-    --robustness plots/robustness/summary.json --cost plots/cost --served models/served
-    --figures plots/data plots/evaluation plots/robustness plots/explanations plots/cost --out reports
+    --robustness plots/robustness/summary.json --cost plots/cost --served models/served --labels plots/labels
+    --figures plots/data plots/labels plots/evaluation plots/robustness plots/explanations plots/cost --out reports
 """
 
 import argparse

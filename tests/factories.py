@@ -25,6 +25,26 @@ from darkroom.foundations import files
 Method = Literal["scratch", "probe", "finetuned", "start"]
 
 CLASSES = ("cat", "dog", "frog")
+LABELS = {
+    "features": "HOG features",
+    "seen": {},
+    "images": 120,
+    "unchecked": 0,
+    "accuracy": 0.9,
+    "folds": 5,
+    "repeats": 3,
+    "penalty": 0.01,
+    "issues": 12,
+    "listed": 12,
+    "probable": 3,
+    "expected": 3.6,
+    "wrong_share": 0.03,
+    "planted": {"images": 6, "precision": 0.9, "precision_half": 1.0, "expected": 0.85, "recall": 0.95},
+    "shortcuts": [
+        {"measure": "the mean colour", "label": "cat", "auc": 0.7, "chance": 0.6, "bound": 0.95, "is_shortcut": False},
+    ],
+}
+"""`plots/labels/summary.json`."""
 PARTS = ("train", "train", "train", "validation", "test")  # every fifth picture of a class is a test picture
 
 
@@ -56,6 +76,7 @@ def write_packed(
     ]
     columns = ("name", "label", "split", "width", "height", "sha256", "phash", "group", "slice")
     write_csv(folder / "index.csv", columns, rows)
+    write_files(folder)
     pixel_summary = packed.PixelSummary()
     for image in pixels:
         pixel_summary.add(image)
@@ -70,6 +91,13 @@ def write_packed(
     }
     files.write_json(folder / "source.json", source)
     return folder
+
+
+def write_files(folder: Path, **columns: Sequence[Any]) -> None:
+    """Write `files.csv` of a packed folder: all files are alike, except for the given columns."""
+    names = [record.name for record in packed.read_index(folder)]
+    alike = {"bytes": 1000, "format": "PNG", "quantization": "", "camera": "", "hour": ""}
+    frames.write(folder / "files.csv", pd.DataFrame({"name": names, **alike, **columns}))
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -279,6 +307,7 @@ def write_project(
     columns = ("candidate", "parameters", "megabytes", "training_seconds", "milliseconds", "test_accuracy")
     write_csv(top / "plots" / "cost" / "cost.csv", columns, costs)
     (top / "models" / "served").mkdir()
+    files.write_json(top / "plots" / "labels" / "summary.json", LABELS)
     listed = "".join(f"  {name}: {{architecture: lab_cnn}}\n" for name in networks)
     files.write_text(
         top / "params.yaml",

@@ -20,7 +20,7 @@ WINGS = ("data", "training", "evaluation", "reporting", "serving")
 FRAMES = Path("src/darkroom/frames.py")
 FREE_OF_TORCH = [
     *(path for path in MODULES if path.parts[2] != "training"),
-    *(path for path in STAGES if path.stem not in ("scratch", "transfer")),
+    *(path for path in STAGES if path.stem not in ("scratch", "transfer", "labels")),
 ]
 
 
@@ -82,15 +82,17 @@ def reruns(*modules: str) -> set[str]:
     ("fetching.py", {"download", "pretrained"}),
     ("data/split/duplicates.py", {"split"}),
     ("data/explore/card.py", {"explore"}),
-    ("frames.py", {"pack", "split", "explore", "evaluate", "robustness", "cost", "describe", "report"}),
-    ("training/networks/zoo/vgg.py", {"scratch", "transfer"}),
-    ("training/networks/models.py", {"scratch", "transfer"}),
+    ("frames.py", {"pack", "split", "explore", "evaluate", "labels", "robustness", "cost", "describe", "report"}),
+    ("training/networks/zoo/vgg.py", {"scratch", "transfer", "labels"}),
+    ("training/networks/models.py", {"scratch", "transfer", "labels"}),
     ("training/engine/loop.py", {"scratch", "transfer"}),
     ("training/transfer/probe.py", {"transfer"}),
-    ("training/baseline.py", {"baseline"}),
+    ("training/baseline.py", {"baseline", "labels"}),
+    ("training/held_out.py", {"labels"}),
+    ("evaluation/labels/confident.py", {"labels"}),
     ("evaluation/figures/scores.py", {"evaluate"}),
     ("evaluation/figures/curves.py", {"evaluate"}),
-    ("evaluation/figures/mosaics.py", {"evaluate", "explain", "robustness"}),
+    ("evaluation/figures/mosaics.py", {"evaluate", "explain", "labels", "robustness"}),
     ("evaluation/figures/robustness.py", {"robustness"}),
     ("evaluation/figures/cost.py", {"cost"}),
     ("evaluation/scores/comparison.py", {"evaluate"}),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import fisher_exact
 
-from darkroom.evaluation.failures.mistakes import Pair, confused, label_issues, mistakes
+from darkroom.evaluation.failures.mistakes import Pair, confused, mistakes
 from darkroom.evaluation.failures.slices import measures, slices
 from darkroom.evaluation.figures.mosaics import LETTERS, captioned, disagreements, percent
 from darkroom.packed import Record
@@ -29,28 +29,6 @@ def test_the_most_confident_mistakes_come_first():
     found = mistakes(probabilities, np.array([0, 0, 0]), np.array([5, 7, 9]), CLASSES)
     assert [(each.row, each.label, each.predicted) for each in found] == [(9, "cat", "dog"), (7, "cat", "dog")]
     assert (found[0].label_probability, found[0].predicted_probability) == (0.05, 0.95)
-
-
-def test_swapped_labels_are_found_before_all_others():
-    random = np.random.default_rng(0)
-    truth = np.arange(300) % 3
-    probabilities = random.dirichlet(np.ones(3), 300) * 0.3
-    probabilities[np.arange(300), truth] += 0.7
-    labels = truth.copy()
-    swapped = [3, 50, 101, 200]
-    labels[swapped] = (truth[swapped] + 1) % 3
-    probabilities[swapped] = np.eye(3)[truth[swapped]] * 0.94 + 0.02
-    found = label_issues(probabilities, labels, np.arange(300), CLASSES)
-    assert len(found) == 4
-    assert {each.row for each in found} == set(swapped)
-    assert [CLASSES.index(each.predicted) for each in found] == [truth[each.row] for each in found]
-    own = [each.label_probability for each in found]
-    assert own == sorted(own)
-
-
-def test_no_label_is_an_issue_where_all_agree_and_absent_classes_are_never_meant():
-    probabilities = np.array([[0.6, 0.1, 0.3], [0.2, 0.7, 0.1], [0.1, 0.2, 0.7]])
-    assert label_issues(probabilities, np.array([0, 1, 0]), np.arange(3), CLASSES)[:1] == []
 
 
 def test_slices_hold_every_image_once_and_equal_ones_stay_together():

@@ -31,10 +31,10 @@ pytestmark = pytest.mark.slow
 
 STAGES = [
     "validate", "download", "pack", "split", "explore", "baseline", "scratch@lab_cnn", "scratch@resnet9",
-    "pretrained@cifar10_backbone", "transfer@cifar10_backbone", "evaluate", "robustness", "explain", "cost",
+    "pretrained@cifar10_backbone", "transfer@cifar10_backbone", "evaluate", "labels", "robustness", "explain", "cost",
     "describe", "package", "report",
 ]  # fmt: skip
-AFTER_TRAINING = {"evaluate", "robustness", "explain", "cost", "describe", "package", "report"}
+AFTER_TRAINING = {"evaluate", "labels", "robustness", "explain", "cost", "describe", "package", "report"}
 
 
 def quick_digits(parameters: Any) -> None:

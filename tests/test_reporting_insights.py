@@ -31,7 +31,7 @@ def facts(best=None, confusions=(), classes=(), slices=()):
     }  # fmt: skip
     return Facts(
         "", "", "digits", data, "", [best, best], best, "", "accuracy", {}, list(classes), [], list(confusions), None,
-        None, list(slices), 0, 0, {}, None, 0, "", [],
+        None, list(slices), None, {}, None, 0, "", [],
     )  # fmt: skip
 
 

@@ -76,8 +76,8 @@ def test_everything_is_evaluated_and_written(tmp_path, capsys):
     assert len(rows(top / "plots" / "per_class.csv")) == 3 * 3
     pictures = sorted(path.name for path in (top / "plots" / "evaluation").iterdir())
     assert pictures == [
-        "accuracy.png", "confusion.png", "label_issues.png", "learning_curves.png", "mistakes.png",
-        "precision_recall.png", "reliability.png", "risk_coverage.png",
+        "accuracy.png", "confusion.png", "learning_curves.png", "mistakes.png", "precision_recall.png",
+        "reliability.png", "risk_coverage.png",
     ]  # fmt: skip
     lists = {path.stem: rows(path) for path in sorted((top / "plots" / "tables").iterdir())}
     assert len(lists["mistakes"]) == len(labels) - right == sum(int(row["images"]) for row in lists["confused"])

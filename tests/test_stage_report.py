@@ -50,9 +50,13 @@ def run(top):
         "robustness": "plots/robustness/summary.json",
         "cost": "plots/cost",
         "served": "models/served",
+        "labels": "plots/labels",
         "out": "reports",
     }
-    figures = ["--figures", *(str(top / "plots" / name) for name in ("data", "evaluation", "robustness", "cost"))]
+    figures = [
+        "--figures",
+        *(str(top / "plots" / name) for name in ("data", "labels", "evaluation", "robustness", "cost")),
+    ]
     report.main([*figures, *(part for name, path in arguments.items() for part in (f"--{name}", str(top / path)))])
     return (top / "reports" / "report.md").read_text(encoding="utf-8")
 
@@ -71,6 +75,7 @@ def sources(top):
         robustness=top / "plots" / "robustness" / "summary.json",
         cost=top / "plots" / "cost",
         served=top / "models" / "served",
+        labels=top / "plots" / "labels",
     )
 
 

@@ -75,6 +75,7 @@ LIGHT = {
     "split": f"{PLOTS},sklearn,skimage,scipy.stats,{TORCH},onnxruntime,bentoml",
     "explore": f"{SCIENCE},{TORCH},onnxruntime,bentoml",
     "baseline": f"{PLOTS},{TORCH},onnxruntime,bentoml",
+    "labels": "torchvision,timm,dvclive,onnxruntime,bentoml",
     "robustness": f"sklearn,skimage,scipy.stats,{TORCH},bentoml",
     "explain": f"{SCIENCE},pandas,torch,torchvision,dvclive,bentoml",
     "cost": f"{SCIENCE},{TORCH},bentoml",

@@ -1,9 +1,9 @@
 """The packed data set: every readable image as one row of one array, and the split of each row.
 
 A packed folder contains `images.npy` (uint8, N×S×S×3, opened as a memory map), `index.csv` (row i describes
-images[i]), `broken.csv` (the excluded images with the reasons), `source.json` (a description of the source),
-`packing.json` (how images became squares), and two files that save other stages from reading all pixels: `moments.npy`
-and `checksums.json`.
+images[i]), `files.csv` (facts about its file, see `data/pack/traits.py`), `broken.csv` (the excluded images with the
+reasons), `source.json` (a description of the source), `packing.json` (how images became squares), and two files that
+save other stages from reading all pixels: `moments.npy` and `checksums.json`.
 """
 
 import csv

@@ -38,12 +38,11 @@ def evaluation(
     comparisons: Mapping[str, Comparison],
     thresholds: Mapping[str, Thresholds],
     selective: SelectivePrediction,
-    label_issues: int,
 ) -> dict[str, Any]:
     """Return `plots/tables/scores.json`, whose leaves are single values, as described in docs/evaluation.md.
 
-    comparisons: each candidate compared with the best; doubts: thresholds of the networks; label_issues: number of
-    labels that may be wrong. Keys with the value None are omitted.
+    comparisons: each candidate compared with the best; thresholds: those of the networks. Keys with the value None are
+    omitted.
     """
     document = {
         "best": {
@@ -53,7 +52,6 @@ def evaluation(
             "test_accuracy_high": best.test.accuracy_high,
             "versus_baseline": asdict(comparisons[BASELINE].turned()),
             "selective_prediction": asdict(selective),
-            "label_issues": label_issues,
         },
         "candidates": {each.card.name: _candidate(each, comparisons, thresholds) for each in evaluated},
     }
@@ -171,7 +169,6 @@ def lists(
         "confused": _table(reviewed.confused, Pair).rename(columns={"count": "images"}),
         "slices": _table(reviewed.slices, Slice),
         "mistakes": _doubtful(reviewed.mistakes, records, split),
-        "label_issues": _doubtful(reviewed.label_issues, records, split),
     }
     return {name: _rounded(frame) for name, frame in contents.items()}
 

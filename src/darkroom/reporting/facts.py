@@ -121,10 +121,8 @@ class Facts:
     robustness: dict[str, Any] | None
     """`plots/robustness/summary.json`; None if the measurement was skipped."""
     slices: list[SliceRow]
-    label_issues: int
-    """Validation and test images whose label may be wrong."""
-    listed_issues: int
-    """Number of these that are listed, the most probable ones."""
+    labels: dict[str, Any] | None
+    """`plots/labels/summary.json`; None in documents about the model alone."""
     costs: dict[str, Cost]
     """By network; empty if times are omitted."""
     quantization: dict[str, Any] | None
@@ -210,6 +208,8 @@ class Sources:
     cost: Path | None = None
     served: Path | None = None
     """These two are omitted in documents without times."""
+    labels: Path | None = None
+    """Omitted in documents about the model alone."""
 
 
 def gather(sources: Sources, names: Sequence[str], settings: ReportSettings, dataset: str, seed: int) -> Facts:
@@ -239,8 +239,7 @@ def gather(sources: Sources, names: Sequence[str], settings: ReportSettings, dat
         selective=evaluation["best"].get("selective_prediction"),
         robustness=robustness if robustness["images"] else None,
         slices=_rows(frames.read(sources.tables / "slices.csv"), SliceRow),
-        label_issues=evaluation["best"]["label_issues"],
-        listed_issues=len(frames.read(sources.tables / "label_issues.csv")),
+        labels=_labels(sources.labels / "summary.json") if sources.labels else None,
         costs=_costs(sources.cost / "cost.csv") if sources.cost else {},
         quantization=_quantization(sources.served / "quantization.json") if sources.served else None,
         seed=seed,
@@ -278,6 +277,11 @@ def _costs(path: Path) -> dict[str, Cost]:
 
 def _quantization(path: Path) -> dict[str, Any] | None:
     return files.read_json(path) if path.is_file() else None
+
+
+def _labels(path: Path) -> dict[str, Any]:
+    summary: dict[str, Any] = files.read_json(path)
+    return summary
 
 
 def _confusions(frame: pd.DataFrame) -> list[Confusion]:

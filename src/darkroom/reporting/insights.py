@@ -1,7 +1,7 @@
 """Findings and suggestions for the next run: each sentence appears only if the results support it."""
 
 from darkroom import balance
-from darkroom.reporting import advice, sentences, wording
+from darkroom.reporting import advice, sentences, shortcuts, wording
 from darkroom.reporting.facts import ClassRow, Entry, Facts, SliceRow
 from darkroom.reporting.wording import chance, count, listing, percent, points, times
 
@@ -183,9 +183,11 @@ def next_steps(facts: Facts) -> list[tuple[str, str]]:
         classes = f", especially of {listing(few[: sentences.MAX_NAMES])}" if some else ""
         collect = f"Collect more images{classes}: the more test images, the narrower the intervals"
         steps.append((collect, ""))
-    if 0 < facts.label_issues <= (data["validation"] + data["test"]) / 10:  # more than that are mistakes of the model
-        labels = count(facts.label_issues, "label", "labels")
-        steps.append((f"Check {labels} that may be wrong, listed in plots/tables/label_issues.csv", ""))
+    if facts.labels and (probable := facts.labels.get("probable")):
+        labels = count(probable, "label that is", "labels that are")
+        steps.append((f"Check {labels} probably wrong, the first in plots/labels/issues.csv", ""))
+    if facts.labels and (names := shortcuts.strong(facts.labels["shortcuts"])):
+        steps.append((f"Collect images of all classes from the same sources: {names[0]} differs between classes", ""))
     if data["conflicts"]:
         steps.append(("Decide which class is right for copies in two classes, listed in data/copies.csv", ""))
     if data["broken"]:

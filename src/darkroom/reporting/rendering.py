@@ -7,7 +7,7 @@ from pathlib import Path
 import jinja2
 
 from darkroom import framing
-from darkroom.reporting import course, insights, methods, sentences, wording
+from darkroom.reporting import course, insights, label_errors, methods, sentences, shortcuts, wording
 from darkroom.reporting.facts import Facts
 from darkroom.reporting.numbering import Form, Numbering
 
@@ -39,7 +39,6 @@ FAILURES = (
         "The most confident mistakes: predicted class and label, with probabilities",
         "the most confident mistakes",
     ),
-    ("label_issues", "Validation and test images whose label may be wrong", "images whose label may be wrong"),
 )
 """Figures about mistakes, shown if present: name, caption (of the first, see `curves`), and the words that refer to it.
 """
@@ -59,6 +58,8 @@ def render(facts: Facts, figures: set[str], form: Form) -> str:
             course=course,
             methods=methods,
             insights=insights,
+            label_errors=label_errors,
+            shortcuts=shortcuts,
             scores=score_rows(facts),
             failures=[(name, caption or curves(facts)) for name, caption, _ in FAILURES],
             mentions=[(name, words) for name, _, words in FAILURES],

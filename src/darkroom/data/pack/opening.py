@@ -16,7 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from darkroom import framing, images
+from darkroom.data.pack import traits
 from darkroom.data.pack.hashing import perceptual_hash
+from darkroom.data.pack.traits import Traits
 from darkroom.foundations.errors import DarkroomError
 from darkroom.framing import Fit
 
@@ -38,6 +40,7 @@ class Opened:
     sha256: str = ""
     phash: str = ""
     reason: str = ""
+    traits: Traits | None = None
 
 
 Chunk = list[tuple[str, bytes | str]]
@@ -150,7 +153,8 @@ def _open_one(data: bytes | str, size: int, fit: Fit) -> Opened:
     digest = hashlib.sha256(data).hexdigest()
     # Without bars, which images of the same proportions have in common.
     shown = framing.content(decoded.width, decoded.height, size, fit).cut(decoded.pixels)
-    return Opened(decoded.pixels, decoded.width, decoded.height, digest, perceptual_hash(shown))
+    phash = perceptual_hash(shown)
+    return Opened(decoded.pixels, decoded.width, decoded.height, digest, phash, traits=traits.read(data))
 
 
 def _weight(chunk: Chunk) -> int:

@@ -13,6 +13,7 @@ from darkroom import frames
 from darkroom.data.archives import layout
 from darkroom.data.pack import opening
 from darkroom.data.pack.contents import open_contents
+from darkroom.data.pack.traits import Traits
 from darkroom.data.settings import PackSettings
 from darkroom.packed import Broken, PixelSummary, Record, write_fit
 from darkroom.progress import progress
@@ -31,6 +32,7 @@ def pack(raw: Path, settings: PackSettings, out: Path, workers: int | None = Non
     items = layout.limit(contents.items, settings.limit_per_class)
     by_name = {item.name: item for item in items}
     records: list[Record] = []
+    traits: list[Traits] = []
     broken = list(contents.set_aside)
     summary = PixelSummary()
     with (out / "images.npy").open("wb") as file, progress("pack", len(items), "images") as advance:
@@ -43,6 +45,7 @@ def pack(raw: Path, settings: PackSettings, out: Path, workers: int | None = Non
                 file.write(opened.pixels.tobytes())
                 summary.add(opened.pixels)
                 facts = (opened.width, opened.height, opened.sha256, opened.phash)
+                traits.append(opened.traits or Traits(0))
                 records.append(Record(name, item.label, item.split, *facts, item.group, item.slice))
             advance(1)
         file.seek(0)
@@ -51,6 +54,9 @@ def pack(raw: Path, settings: PackSettings, out: Path, workers: int | None = Non
     header = [field.name for field in fields(Record)]
     index = pd.DataFrame(map(attrgetter(*header), records), columns=header)  # astuple is ten times slower
     frames.write(out / "index.csv", index, escape=False)
+    facts_of_files = pd.DataFrame(map(astuple, traits), columns=[field.name for field in fields(Traits)])
+    facts_of_files.insert(0, "name", index["name"])
+    frames.write(out / "files.csv", facts_of_files)
     aside = pd.DataFrame(map(astuple, broken), columns=[field.name for field in fields(Broken)])
     frames.write(out / "broken.csv", aside.sort_values("name", kind="stable", ignore_index=True))
     summary.write(out)

@@ -1,1 +1,1 @@
-"""Analysis of failures: mistakes, label issues and weak slices."""
+"""Analysis of failures: mistakes and weak slices."""

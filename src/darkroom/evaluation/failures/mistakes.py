@@ -1,4 +1,4 @@
-"""Mistakes of the best candidate: confused classes, confident mistakes, and labels that may be wrong."""
+"""Mistakes of the best candidate: confused classes and confident mistakes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,29 +60,6 @@ def mistakes(
     wrong = np.flatnonzero(predicted != labels)
     order = wrong[np.argsort(-probabilities[wrong, predicted[wrong]], kind="stable")]
     return [_disagreement(probabilities, labels, rows, classes, place, int(predicted[place])) for place in order]
-
-
-def label_issues(
-    probabilities: Floats, labels: Labels, rows: npt.NDArray[np.int64], classes: Sequence[str]
-) -> list[Disagreement]:
-    """Return images whose label may be wrong, the least probable label first; a person has to check them.
-
-    Confident learning (Northcutt, Jiang and Chuang, Confident Learning: Estimating Uncertainty in Dataset Labels,
-    2021): a class is likely if its probability is at least the mean over images with that label. An image whose most
-    probable likely class is not its label is an issue. The model must not have been fitted to these images. Arguments
-    as for `mistakes`.
-    """
-    counts = np.bincount(labels, minlength=len(classes))
-    sums = np.bincount(labels, probabilities[np.arange(len(labels)), labels], len(classes))
-    average = np.where(counts > 0, sums / np.maximum(counts, 1), np.inf)  # an absent class is never likely
-    likely = np.where(probabilities >= average, probabilities, -1.0)
-    better = likely.argmax(axis=1)
-    issues = np.flatnonzero((likely.max(axis=1) > 0) & (better != labels))
-    own = probabilities[issues, labels[issues]]
-    return [
-        _disagreement(probabilities, labels, rows, classes, place, int(better[place]))
-        for place in issues[np.argsort(own, kind="stable")]
-    ]
 
 
 def _disagreement(

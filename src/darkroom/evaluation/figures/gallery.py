@@ -54,13 +54,10 @@ def draw(
     return figures
 
 
-def show(
-    images: npt.NDArray[np.uint8], mistakes: Sequence[Disagreement], issues: Sequence[Disagreement]
-) -> dict[str, Figure]:
-    """Return figures of the most confident mistakes and of possible label issues by file name, if there are any.
+def show(images: npt.NDArray[np.uint8], mistakes: Sequence[Disagreement]) -> dict[str, Figure]:
+    """Return the figure of the most confident mistakes by file name, if there are any.
 
     images: the packed images, shape (N, S, S, 3).
     """
-    found = {"mistakes": mistakes, "label_issues": issues}
-    figures = {name: mosaics.disagreements(images, each) for name, each in found.items()}
-    return {name: drawing for name, drawing in figures.items() if drawing is not None}
+    drawing = mosaics.disagreements(images, mistakes)
+    return {} if drawing is None else {"mistakes": drawing}

@@ -1,0 +1,60 @@
+"""The paragraph about labels that may be wrong."""
+
+from typing import Any
+
+from darkroom.reporting.wording import count, listing, percent, text
+
+HOG = "HOG features"
+"""What `plots/labels/summary.json` contains instead of the name of a network."""
+
+
+def paragraph(labels: dict[str, Any], citation: str) -> list[str]:
+    """Return the sentences about `plots/labels/summary.json`, as Markdown; `citation` refers to confident learning."""
+    features = HOG if labels["features"] == HOG else f"the frozen features of {text(labels['features'])}"
+    lines = [
+        f"Each of the {count(labels['images'], 'image')}, training images included, was classified by a linear model "
+        f"on {features}, fitted without the image and its copies ({labels['repeats']} repetitions of "
+        f"{labels['folds']} folds). These predictions agree with {percent(labels['accuracy'])} of the labels."
+    ]
+    if unchecked := labels["unchecked"]:
+        lines.append(
+            f"{count(unchecked, 'label')} could not be checked, because no images of other groups have "
+            f"{'it' if unchecked == 1 else 'them'}."
+        )
+    for name, classes in labels["seen"].items():
+        lines.append(
+            f"{text(name)} was not used: it was trained with labels such as {text(listing(classes[:3]))}, possibly "
+            "those of these very images, so it may reproduce their errors."
+        )
+    if not labels["issues"]:
+        return [*lines, f"Confident learning {citation} finds no label that may be wrong."]
+    return [*lines, *_listed(labels, citation), *_planted(labels["planted"])]
+
+
+def _listed(labels: dict[str, Any], citation: str) -> list[str]:
+    issues, listed = labels["issues"], labels["listed"]
+    expected, probable = round(labels["expected"]), labels["probable"]
+    some = f"the first {listed:,} of these images" if listed < issues else "these images"
+    lines = [
+        f"Confident learning {citation} finds {count(issues, 'image')} whose label may be wrong;"
+        f" `plots/labels/issues.csv` lists {some}, the most probable errors first.",
+        f"About {expected:,} of these labels {'is' if expected == 1 else 'are'} expected to be wrong."
+        if expected
+        else "Probably none of these labels is wrong.",
+    ]
+    if probable:
+        first = "the first image" if probable == 1 else f"the first {probable:,} images"
+        lines.append(f"For {first}, the label is more likely wrong than right.")
+    if probable < issues:
+        lines.append("The other images are mostly hard to classify: look at each one before you change its label.")
+    return lines
+
+
+def _planted(planted: dict[str, Any]) -> list[str]:
+    changed = planted["images"]
+    return [
+        f"To test the list, {count(changed, 'label')} were changed, half of them to a random class and half to a "
+        f"similar one: it then contained {percent(planted['recall'])} of the changed labels, and "
+        f"{percent(planted['precision'])} of its first {count(changed, 'image')} had a changed label.",
+        "Real errors may be harder to find: a class that is mislabelled systematically looks like a class.",
+    ]
