@@ -66,8 +66,8 @@ run: $(READY) ## Run the whole pipeline and print a summary
 test: $(READY) ## Run the tests, without those that take long
 	@$(PYTEST) -m 'not slow'
 
-test-all: $(READY) ## Run all tests
-	@$(PYTEST)
+test-all: $(READY) ## Run all tests, and list the slowest
+	@$(PYTEST) --durations=40 --durations-min=8
 
 # Drops all columns except one metric and the parameters that differ between rows.
 experiments: $(READY) ## Show the experiments with their changed parameters and the best model's test accuracy
