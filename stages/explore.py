@@ -30,7 +30,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     packed, split = open_packed(arguments.packed), read_split(arguments.split)
     with files.whole_directory(arguments.out) as out:
         names = figures.draw(packed, split, frames.read(arguments.copies), seed, out)
-    files.write_text(arguments.card, card.describe(packed, files.read_json(arguments.metrics)))
+    labels = [split.classes[label] for label in split.labels.tolist()]
+    described = card.describe(packed, files.read_json(arguments.metrics), labels)
+    files.write_text(arguments.card, described)
     print(f"drew {', '.join(names)}")
 
 

@@ -1,16 +1,18 @@
 """Split the packed images into train, validation and test.
 
-python stages split --dataset digits --packed data/packed --test-images data/test_images.json
-    --out data/split.csv --copies data/copies.csv --metrics metrics/data.json --counts metrics/images.json
+python stages split --dataset digits --packed data/packed --labels data/labels.csv
+    --test-images data/test_images.json --out data/split.csv --copies data/copies.csv
+    --metrics metrics/data.json --counts metrics/images.json
 """
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from darkroom import frames
 from darkroom.data.settings import PackSettings, SplitSettings
-from darkroom.data.split import duplicates, holdout, splitting, summary
+from darkroom.data.split import decisions, duplicates, holdout, splitting, summary
 from darkroom.foundations import files, params
 from darkroom.foundations.errors import run
 from darkroom.packed import open_packed
@@ -29,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--packed", type=Path, required=True)
+    parser.add_argument("--labels", type=Path, help="decisions about labels (default: none)")
     parser.add_argument("--test-images", type=Path, required=True, help="file that keeps them between runs")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--copies", type=Path, required=True)
@@ -41,22 +44,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     terms = holdout.Terms(dataset=arguments.dataset, seed=seed, test=settings.test, limit_per_class=limit)
     keeps = settings.grow == "train"
     held, reason = holdout.read(arguments.test_images, terms) if keeps else (frozenset[str](), "")
-    packed = open_packed(arguments.packed)
-    copies = duplicates.find(packed.records, packed.images, settings.near_copies)
-    division = splitting.divide(packed.records, copies, settings, seed, held)
+    source = open_packed(arguments.packed)
+    decided = decisions.read(arguments.labels) if arguments.labels else []
+    applied = decisions.apply(source.records, decided, arguments.labels)
+    packed = replace(source, records=applied.records)
+    copies = duplicates.find(source.records, source.images, settings.near_copies, applied)
+    division = splitting.divide(source.records, copies, settings, seed, held, applied)
     classes = sorted({record.label for record in packed.records})
     labels = [classes.index(record.label) for record in packed.records]
     groups = splitting.together(packed.records, copies)
     summary.write_split(arguments.out, classes, labels, division.splits, division.leaks, groups)
     frames.write(arguments.copies, summary.list_copies(packed, copies, division))
-    metrics = summary.summarise(packed, copies, division, arguments.packed, arguments.out)
+    metrics = summary.summarise(packed, copies, division, arguments.packed, arguments.out, applied)
     files.write_json(arguments.metrics, metrics)
     if arguments.counts:
         files.write_json(arguments.counts, {name: metrics[name] for name in summary.COMPARED})
     # Last, so that the previous test images are still known if anything fails.
-    holdout.write(arguments.test_images, terms, held, packed.records, division)
+    holdout.write(arguments.test_images, terms, held, source.records, division)
     print(", ".join(f"{metrics[split]:,} {split}" for split in ("train", "validation", "test")))
-    told = [reason] * bool(reason) + holdout.remarks(settings, held, packed.records, division)
+    told = [reason] * bool(reason) + holdout.remarks(settings, held, source.records, division)
+    told += decisions.remarks(applied, arguments.labels)
     print("".join(f"{line}\n" for line in told), end="")
     if found := [f"{words}: {metrics[key]:,}" for key, words in FOUND.items() if metrics[key]]:
         print("\n".join([*found, f"all listed in {arguments.copies}"]))

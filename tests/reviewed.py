@@ -87,6 +87,8 @@ def write_data(top: Path, per_class: int = PER_CLASS) -> None:
         "copies": places["copies"],
         "metrics": top / "metrics" / "data.json",
     }
+    if (labels := top / "data" / "labels.csv").is_file():
+        arguments["labels"] = labels
     split.main([part for name, value in arguments.items() for part in (f"--{name}", str(value))])
 
 

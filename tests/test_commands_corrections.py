@@ -74,7 +74,7 @@ def test_what_nobody_could_learn_from_stays_where_it_is(place, capsys):
         "1 image copied to data/inbox: dog 1",
         "1 is already there",
         "5 skipped:",
-        "it is in the data as 'dog'; move it there if that is wrong",
+        "it is in the data as 'dog'; if that is wrong, run darkroom curate",
         "corrected to cat and to dog",
         "there is no class 'frog' in the data",
         ".png: damaged image",

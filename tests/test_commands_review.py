@@ -10,10 +10,12 @@ import pytest
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
-from darkroom import git, test_uses
+from darkroom import git, packed, test_uses
 from darkroom.commands import main
 from darkroom.commands.review import paired, review, revisions, snapshots
 from darkroom.commands.review.blocks import Gallery
+from darkroom.data.split import decisions
+from darkroom.data.split.decisions import Decision
 from darkroom.foundations import files
 from darkroom.foundations.errors import DarkroomError
 from tests import reviewed
@@ -320,6 +322,30 @@ def test_copies_leaks_and_corrected_labels_are_found(switch, project):
     assert [title.split(":")[0] for title in titles] == [
         "Images with another class than before", "New copies", "New leaks",
     ]  # fmt: skip
+
+
+def test_decisions_about_labels_are_counted_and_shown(tmp_path, monkeypatch, capsys):
+    reviewed.start(tmp_path)
+    reviewed.write_data(tmp_path)
+    reviewed.write_results(tmp_path, WRONG)
+    reviewed.commit_data(tmp_path)
+    reviewed.commit(tmp_path, "base")
+    monkeypatch.chdir(tmp_path)
+    cats = [record for record in packed.read_index(Path("data/packed")) if record.label == "cat"]
+    news = ["frog"] * 3 + [""] * 2
+    found = [Decision(cat.sha256, cat.name, "cat", new) for cat, new in zip(cats, news, strict=False)]
+    decisions.write(Path("data/labels.csv"), [*found, Decision("f" * 64, "gone", "cat", "frog")])
+    reviewed.write_data(tmp_path)
+    reviewed.write_results(tmp_path, WRONG)
+    reviewed.commit_data(tmp_path)
+    call()
+    printed = re.sub(" +", " ", capsys.readouterr().out)
+    assert "| labels changed by decisions | 0 | 3 | +3 |" in printed
+    assert "| images excluded by decisions | 0 | 2 | +2 |" in printed
+    assert "| decisions about images that are not in the data | 0 | 1 | +1 |" in printed
+    assert "Images with another class than before" in printed
+    for cat in cats[:3]:
+        assert re.search(rf"{re.escape(cat.name)} \| frog \| cat", printed), cat
 
 
 def test_models_are_counted_once_and_on_the_present_test_images_alone(switch, project):

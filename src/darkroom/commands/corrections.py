@@ -15,6 +15,7 @@ from darkroom.foundations.errors import DarkroomError
 PARAMS = Path("params.yaml")
 INBOX = Path("data/inbox")
 PACKED = Path("data/packed")
+SPLIT = Path("data/split.csv")
 SHOWN = 5
 
 
@@ -32,14 +33,14 @@ def corrections(log: Path, to: Path | None) -> list[str]:
             f"{naming.shown(log)} has no corrections: give the folder set as serve.log (if this is the folder, "
             "no corrections have been sent yet)"
         )
-    target = _target(to or _inbox())
-    known = {record.sha256: record.label for record in _packed()}
+    folders = target(to or inbox())
+    known = _known()
     classes, told = set(known.values()), _labels(folder)
     copied: Counter[str] = Counter()
     there, refused = 0, []
-    for path, label, digest in _find(folder):
+    for path, label, digest in find(folder):
         name = naming.shown(f"{label}/{path.name}")
-        place = target / label / path.name
+        place = folders / label / path.name
         if "/" in label or label in (".", ".."):
             refused.append(f"{name}: the class is not a valid folder name, so add the image manually")
         elif len(told[digest]) > 1:
@@ -48,7 +49,7 @@ def corrections(log: Path, to: Path | None) -> list[str]:
             refused.append(f"{name}: there is no class '{naming.shown(label)}' in the data")
         elif known.get(digest, label) != label:
             refused.append(
-                f"{name}: it is in the data as '{naming.shown(known[digest])}'; move it there if that is wrong"
+                f"{name}: it is in the data as '{naming.shown(known[digest])}'; if that is wrong, run darkroom curate"
             )
         elif digest in known or place.exists():
             there += 1
@@ -58,10 +59,10 @@ def corrections(log: Path, to: Path | None) -> list[str]:
             with files.whole_file(place) as partial:
                 partial.write_bytes(path.read_bytes())
             copied[label] += 1
-    return _words(target, copied, there, refused)
+    return _words(folders, copied, there, refused)
 
 
-def _inbox() -> Path:
+def inbox() -> Path:
     """Return the inbox. Raises DarkroomError when the pipeline does not read it."""
     parameters = schema.load(PARAMS)
     source = parameters.datasets[parameters.dataset].source
@@ -73,7 +74,7 @@ def _inbox() -> Path:
     return INBOX
 
 
-def _target(place: Path) -> Path:
+def target(place: Path) -> Path:
     """Return the folder in `place` where the pipeline looks for class folders."""
     if not place.is_dir():
         return place
@@ -86,11 +87,16 @@ def _target(place: Path) -> Path:
     return place / layout.class_folder([name for name, _ in tree.images(place)], naming.shown(place))
 
 
-def _packed() -> list[packed.Record]:
-    return packed.read_index(PACKED) if (PACKED / "index.csv").is_file() else []
+def _known() -> dict[str, str]:
+    """Return the class of each image of the data by SHA-256, after the decisions about labels if there is a split."""
+    records = packed.read_index(PACKED) if (PACKED / "index.csv").is_file() else []
+    labels = [record.label for record in records]
+    if SPLIT.is_file() and len((split := packed.read_split(SPLIT)).labels) == len(records):
+        labels = [split.classes[label] for label in split.labels.tolist()]
+    return {record.sha256: label for record, label in zip(records, labels, strict=True)}
 
 
-def _find(folder: Path) -> Iterator[tuple[Path, str, str]]:
+def find(folder: Path) -> Iterator[tuple[Path, str, str]]:
     """Yield (file, class, SHA-256) of each correction, sorted by name."""
     for name, path in tree.walk(folder):
         if name.count("/") == 1 and not name.endswith("/"):
@@ -100,7 +106,7 @@ def _find(folder: Path) -> Iterator[tuple[Path, str, str]]:
 def _labels(folder: Path) -> dict[str, set[str]]:
     """Return the classes that users gave for each file content, by SHA-256."""
     labels: dict[str, set[str]] = defaultdict(set)
-    for _, label, digest in _find(folder):
+    for _, label, digest in find(folder):
         labels[digest].add(label)
     return labels
 

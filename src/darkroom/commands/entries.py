@@ -51,7 +51,7 @@ def read(path: Path, classes: Sequence[str], version: str) -> Entries:
     Raises DarkroomError when `path` is none of these, or has no predictions of this version.
     """
     # Most cells repeat those of other lines, and are kept once.
-    cells = (["" if row.get(name) is None else sys.intern(str(row[name])) for name in COLUMNS] for row in _rows(path))
+    cells = (["" if row.get(name) is None else sys.intern(str(row[name])) for name in COLUMNS] for row in rows(path))
     lines = pd.DataFrame(cells, columns=COLUMNS, dtype=object)
     ours = lines[lines["version"].isin(["", version])]
     probabilities = pd.to_numeric(ours["probability"], errors="coerce")
@@ -76,7 +76,7 @@ def read(path: Path, classes: Sequence[str], version: str) -> Entries:
     )
 
 
-def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
+def rows(path: Path) -> Iterator[Mapping[str, Any]]:
     """Yield each line as a mapping, which is empty for an invalid line."""
     if path.suffix.lower() == ".csv" and path.is_file():
         with path.open(encoding="utf-8", errors="replace", newline="") as file:

@@ -43,6 +43,7 @@ def run(argv: Sequence[str] | None = None) -> None:
     command.set_defaults(run=_corrections)
 
     _add_promote(commands)
+    _add_curate(commands)
 
     command = commands.add_parser("summary", help="summarise the last run")
     command.add_argument("--json", action="store_true", help="print JSON")
@@ -93,6 +94,13 @@ def _add_promote(commands: "argparse._SubParsersAction[_Parser]") -> None:
     command.add_argument("version", metavar="VERSION", help="semantic version, such as 1.2.0")
     command.add_argument("stage", metavar="STAGE", help="such as dev, staging or prod")
     command.set_defaults(run=_promote)
+
+
+def _add_curate(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    command = commands.add_parser("curate", help="correct labels on a local page, one image and one key at a time")
+    command.add_argument("--port", type=_count, metavar="N", help="port on this machine (default: 8787 or a free one)")
+    command.add_argument("--no-browser", action="store_true", help="print the address without opening a browser")
+    command.set_defaults(run=_curate)
 
 
 def _add_doctor(commands: "argparse._SubParsersAction[_Parser]") -> None:
@@ -187,6 +195,13 @@ def _corrections(arguments: argparse.Namespace) -> None:
 
     for words in corrections.corrections(arguments.log, arguments.to):
         print(naming.escape(words))
+
+
+def _curate(arguments: argparse.Namespace) -> None:
+    from darkroom.commands.curate import curate
+
+    say = lambda line: print(naming.escape(line), flush=True)  # noqa: E731
+    curate.curate(arguments.port, browser=not arguments.no_browser, say=say)
 
 
 def _promote(arguments: argparse.Namespace) -> None:

@@ -20,6 +20,12 @@ FOUND = {
     "conflicts": "images with a copy under another class",
     "leaks": "test images with a copy among the training images",
     "left_out": "images left out",
+    "relabelled": "labels changed by decisions",
+    "excluded": "images excluded by decisions",
+    "confirmed": "labels confirmed by decisions",
+    "decisions_missing": "decisions about images that are not in the data",
+    "decisions_outdated": "decisions about images that no longer have the old class",
+    "decisions_contradictory": "decisions that contradict each other",
 }
 """Counts in `metrics/data.json`."""
 

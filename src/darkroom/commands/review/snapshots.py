@@ -110,17 +110,18 @@ def _parameters(revision: Revision) -> dict[str, Any]:
 
 
 def _images(revision: Revision, places: dict[str, Path]) -> pd.DataFrame:
-    index = frames.read(places[INDEX], escape=False)[["name", "label", "sha256"]]
+    index = frames.read(places[INDEX], escape=False)[["name", "sha256"]]
     split = frames.read(places[SPLIT], escape=False)
     predictions = _predictions(revision)
     tests = split["split"] == "test"
     matches = len(index) == len(split) and tests.sum() == len(predictions)
-    if not matches or (index["label"][tests].to_numpy() != predictions["actual"].to_numpy()).any():
+    if not matches or (split["label"][tests].to_numpy() != predictions["actual"].to_numpy()).any():
         raise DarkroomError(
             f"{CONFUSION} of {revision.name} does not belong to its {SPLIT} ({len(predictions):,} predictions, "
             f"{tests.sum():,} test images): run `dvc repro` there, and commit dvc.lock together with the results"
         )
-    images = index.assign(split=split["split"], leak=split["leak"] == "1", predicted="")
+    # The split has the labels after the decisions in data/labels.csv, the packed data those of the source.
+    images = index.assign(label=split["label"], split=split["split"], leak=split["leak"] == "1", predicted="")
     images.loc[tests, "predicted"] = predictions["predicted"].to_numpy()
     return images.assign(copy=images.groupby("sha256").cumcount())
 

@@ -16,13 +16,17 @@ MOST_BROKEN = 10
 """Largest number of broken files to list."""
 
 
-def describe(packed: Packed, metrics: dict[str, Any]) -> str:
-    """Return the card of a packed data set; `metrics` is the content of `metrics/data.json`."""
+def describe(packed: Packed, metrics: dict[str, Any], labels: Sequence[str] = ()) -> str:
+    """Return the card of a packed data set; `metrics` is the content of `metrics/data.json`.
+
+    labels: class of each image after the decisions about labels, by default that of the source.
+    """
     size = metrics["image_size"]
+    labels = labels or [record.label for record in packed.records]
     classes = count(metrics["classes"], "class", "classes")
     parts = [
         f"The data set is **{text(metrics['dataset'])}**: {count(metrics['images'], 'image')} of {classes}, "
-        f"resized to {size} × {size} pixels. {_balance(packed.records)} Source: {text(metrics['source'])}."
+        f"resized to {size} × {size} pixels. {_balance(labels)} Source: {text(metrics['source'])}."
         + (f" Licence: {text(metrics['licence'])}." if metrics["licence"] else ""),
         f"{_sizes(packed.records)} All images were rotated according to their EXIF orientation, converted to sRGB, "
         f"composited on white where transparent, {framing.framed(packed.fit)} and resized with an antialiased bicubic "
@@ -32,8 +36,8 @@ def describe(packed: Packed, metrics: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _balance(records: Sequence[Record]) -> str:
-    counts = Counter(record.label for record in records)
+def _balance(labels: Sequence[str]) -> str:
+    counts = Counter(labels)
     ranked = sorted(counts.items(), key=lambda item: (item[1], item[0]))
     (smallest, least), (largest, most) = ranked[0], ranked[-1]
     if most == least:
@@ -58,9 +62,8 @@ def _sizes(records: Sequence[Record]) -> str:
 def _set_aside(broken: Sequence[Broken], metrics: dict[str, Any]) -> str:
     lines = []
     if number := metrics["left_out"]:
-        lines.append(
-            f"- {count(number, 'image is', 'images are')} excluded: {_excluded(number == 1, bool(metrics['groups']))}."
-        )
+        lines.append(f"- {count(number, 'image is', 'images are')} excluded: {_excluded(number == 1, metrics)}.")
+    lines += _decided(metrics)
     if number := metrics["copies"]:
         lines.append(
             f"- {count(number, 'image is an exact duplicate', 'images are exact duplicates')} of another image; "
@@ -95,11 +98,29 @@ def _set_aside(broken: Sequence[Broken], metrics: dict[str, Any]) -> str:
     return "\n".join(lines) or "All files could be read, and no duplicates were found."
 
 
-def _excluded(single: bool, groups: bool) -> str:
+def _decided(metrics: dict[str, Any]) -> list[str]:
+    """Return what the decisions in `data/labels.csv` changed."""
+    lines = []
+    if number := metrics.get("relabelled"):
+        lines.append(
+            f"- {count(number, 'label of the source was', 'labels of the source were')} found to be wrong by a person, "
+            "and corrected in `data/labels.csv`."
+        )
+    if number := metrics.get("excluded"):
+        lines.append(f"- {count(number, 'image was', 'images were')} excluded by a person in `data/labels.csv`.")
+    if number := metrics.get("confirmed"):
+        lines.append(
+            f"- {count(number, 'suspicious label was', 'suspicious labels were')} checked by a person and confirmed."
+        )
+    return lines
+
+
+def _excluded(single: bool, metrics: dict[str, Any]) -> str:
     """Return why images are excluded."""
     text = "it has a copy in another class, or duplicates a test image"
     later = ", or was added later and belongs to the group of a test image"
     if not single:
         text = "they have a copy in another class, or duplicate a test image"
         later = ", or were added later and belong to the group of a test image"
-    return text + later * groups
+    decided = (", or was" if single else ", or were") + " excluded by a person"
+    return text + decided * bool(metrics.get("excluded")) + later * bool(metrics["groups"])

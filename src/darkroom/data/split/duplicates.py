@@ -17,6 +17,7 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from darkroom.data.split.decisions import Applied, undecided
 from darkroom.data.split.thumbnails import DETAIL, Details, Floats, Rows, Thumbnails
 from darkroom.packed import Record
 
@@ -51,19 +52,27 @@ class Copies:
     clusters: Rows
     """Shape (N,): equal numbers for images that are connected by copies, exact or near, directly or indirectly."""
     conflicts: npt.NDArray[np.bool_]
-    """Shape (N,): whether the image itself has a copy in another class."""
+    """Shape (N,): whether the image itself has a copy in another class. Images excluded by a decision do not count."""
 
 
-def find(records: Sequence[Record], images: npt.NDArray[np.uint8], tolerance: int) -> Copies:
+def find(
+    records: Sequence[Record], images: npt.NDArray[np.uint8], tolerance: int, applied: Applied | None = None
+) -> Copies:
     """Find all copies among `records`; `images`, shape (N, S, S, 3), contains the pixels.
 
     Near copies differ in at most `tolerance` of the 64 bits of their hashes, or are almost identical; 0 finds only
     exact copies. All pairs are compared, so time grows with the square of N (60,000: about 5 s), and memory with N.
+
+    applied: decisions about labels. Conflicts are between the decided labels; copies remain copies when only one of
+    them gets another label, because they still must not be on both sides of the split.
     """
-    labels = np.unique([record.label for record in records], return_inverse=True)[1].astype(np.int64)
+    applied = applied or undecided(records)
+    used = ~applied.excluded
+    names = [record.label for record in [*records, *applied.records]]
+    given, labels = np.unique(names, return_inverse=True)[1].astype(np.int64).reshape(2, -1)
     exact = np.unique([record.sha256 for record in records], return_inverse=True)[1].astype(np.int64)
-    pairs = np.unique(np.stack([exact, labels]), axis=1)
-    conflicts = (np.bincount(pairs[0]) > 1)[exact]
+    pairs = np.unique(np.stack([exact, labels])[:, used], axis=1)
+    conflicts = (np.bincount(pairs[0], minlength=len(exact)) > 1)[exact] & used
     clusters = exact
     if tolerance:
         thumbnails = Thumbnails(images)
@@ -83,12 +92,13 @@ def find(records: Sequence[Record], images: npt.NDArray[np.uint8], tolerance: in
             first, second = first[news], second[news]
             alike = thumbnails.correlation(first, second) >= least
             first, second = first[alike], second[alike]
-            remain = details.alike(first, second, np.where(labels[first] == labels[second], REMAINS, ACROSS))
+            same = (labels[first] == labels[second]) | (given[first] == given[second])
+            remain = details.alike(first, second, np.where(same, REMAINS, ACROSS))
             first, second = first[remain], second[remain]
             clusters = connect(clusters, clusters[first], clusters[second])
-            differ = labels[first] != labels[second]
+            differ = (labels[first] != labels[second]) & used[first] & used[second]
             conflicts[first[differ]] = conflicts[second[differ]] = True
-        clusters = _take_families_apart(clusters, exact, labels, thumbnails)
+        clusters = _take_families_apart(clusters, exact, given, thumbnails)
     return Copies(exact, clusters, conflicts)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from darkroom.data.settings import SplitSettings
+from darkroom.data.split.decisions import Applied, undecided
 from darkroom.data.split.duplicates import Copies, connect
 from darkroom.data.split.thumbnails import Rows
 from darkroom.foundations import naming
@@ -47,6 +48,7 @@ def divide(
     settings: SplitSettings,
     seed: int,
     held: Collection[str] = frozenset(),
+    applied: Applied | None = None,
 ) -> Division:
     """Split records into train, validation and test: seeded, stratified by class, with copies and groups kept together.
 
@@ -62,8 +64,12 @@ def divide(
     images of single classes. Of copies in several splits, those in the strictest one stay, and the others are excluded.
     An image with a copy in another class is excluded, unless it is in the source's own test split.
 
+    applied: decisions about labels. The split is stratified by the classes that `records` had before them, so that a
+    decision moves no image; excluded images are left out at the end, so that they move no other image either.
+
     Raises DarkroomError that names the classes that are too small.
     """
+    applied = applied or undecided(records)
     splits = [LEFT_OUT] * len(records)
     leaks = [False] * len(records)
     strata: dict[str, list[_Unit]] = defaultdict(list)
@@ -78,7 +84,7 @@ def divide(
         if strictest in ("validation", "test"):
             stay = unit.rows if strictest == "test" else usable
             for row in stay:
-                splits[row] = strictest if records[row].split == strictest else LEFT_OUT
+                splits[row] = strictest if records[row].split == strictest and not applied.excluded[row] else LEFT_OUT
         elif usable and (not is_held or any(records[row].sha256 in held for row in usable)):
             strata[_main_class(records, usable)].append(_Unit(unit.place, usable, is_held))
     for row in _leaking(records, copies):
@@ -90,13 +96,13 @@ def divide(
         for unit, split in zip(stratum, drawn, strict=True):
             rows = [row for row in unit.rows if records[row].sha256 in held] if unit.held else unit.rows
             evaluated: set[int] = set()
-            for row in rows:
+            for row in [row for row in rows if not applied.excluded[row]]:
                 # Only one of several copies is a test image: the others would not be independent, and narrow the
                 # intervals.
                 cluster = int(copies.clusters[row])
                 splits[row] = LEFT_OUT if split != "train" and cluster in evaluated else split
                 evaluated.add(cluster)
-    _refuse_small(records, units, splits)
+    _refuse_small(applied, units, splits)
     return Division(splits, leaks)
 
 
@@ -181,7 +187,8 @@ def _near_share(sizes: Rows, natural: int, target: float) -> int:
     return min((most, min(least, len(sizes) - 1)), key=lambda border: abs(float(sizes[border]) - target))
 
 
-def _refuse_small(records: Sequence[Record], units: Sequence[_Unit], splits: Sequence[str]) -> None:
+def _refuse_small(applied: Applied, units: Sequence[_Unit], splits: Sequence[str]) -> None:
+    records = applied.records
     counts = Counter(record.label for record in records)
     trained = {record.label for record, split in zip(records, splits, strict=True) if split == "train"}
     small = sorted(set(counts) - trained)
@@ -196,8 +203,9 @@ def _refuse_small(records: Sequence[Record], units: Sequence[_Unit], splits: Seq
         apart = Counter(label for unit in units for label in {records[row].label for row in unit.rows})
         of = {label: f" of {counts[label]}" if counts[label] > apart[label] else "" for label in small}
         listed = naming.listed([f"{label} ({apart[label]}{of[label]})" for label in small])
+        decided = ", undo decisions in data/labels.csv" if applied.relabelled or applied.excluded.any() else ""
         raise DarkroomError(
             f"too few distinct images to train on in {listed}: a class needs at least 3, better 30, and copies or "
-            "images of one group count as one; add images, remove the class, or lower split.near_copies if they "
-            "are not copies"
+            "images of one group count as one; add images, remove the class"
+            f"{decided}, or lower split.near_copies if they are not copies"
         )

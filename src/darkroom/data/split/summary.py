@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 
 from darkroom import frames
+from darkroom.data.split.decisions import Applied, undecided
 from darkroom.data.split.duplicates import Copies
 from darkroom.data.split.splitting import Division
 from darkroom.data.split.thumbnails import Rows
 from darkroom.packed import LEFT_OUT, SPLITS, Packed, fingerprint, read_split
 
-COMPARED = ("images", "classes", *SPLITS, "left_out")
-"""The counts that `dvc metrics diff` compares: those that say whether scores rest on the same images."""
+COMPARED = ("images", "classes", *SPLITS, "left_out", "relabelled", "excluded")
+"""The counts that `dvc metrics diff` compares: those that say whether scores rest on the same images and labels."""
 
 
 def write_split(
@@ -38,12 +39,16 @@ def write_split(
     frames.write(path, frame, escape=False)
 
 
-def summarise(packed: Packed, copies: Copies, division: Division, folder: Path, split: Path) -> dict[str, Any]:
+def summarise(
+    packed: Packed, copies: Copies, division: Division, folder: Path, split: Path, applied: Applied | None = None
+) -> dict[str, Any]:
     """Return counts by split and class, the numbers of copies and excluded images, and the hash of the data.
 
     `copies` and `near_copies` count images beyond the first of each cluster, `conflicts` those with a copy in another
-    class, `leaks` the source's test images with a copy among its training or validation images.
+    class, `leaks` the source's test images with a copy among its training or validation images. `packed` contains the
+    labels after the decisions `applied`: `relabelled` and `excluded` count images, `decisions_…` those not applied.
     """
+    applied = applied or undecided(packed.records)
     labels = [record.label for record in packed.records]
     counts = pd.crosstab(np.array(labels, dtype=object), np.array(division.splits, dtype=object))
     counts = counts.reindex(columns=[*SPLITS, LEFT_OUT], fill_value=0).sort_index()
@@ -64,6 +69,12 @@ def summarise(packed: Packed, copies: Copies, division: Division, folder: Path, 
         "conflicts": int(copies.conflicts.sum()),
         "leaks": sum(division.leaks),
         "left_out": int(totals[LEFT_OUT]),
+        "relabelled": applied.relabelled,
+        "excluded": int(applied.excluded.sum()),
+        "confirmed": applied.kept,
+        "decisions_missing": len(applied.missing),
+        "decisions_outdated": len(applied.outdated),
+        "decisions_contradictory": len(applied.contradictory),
         "imbalance": round(read_split(split).imbalance(), 2),
         **{name: int(totals[name]) for name in SPLITS},
         "per_class": counts[list(SPLITS)].to_dict("index"),
