@@ -36,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         size = (out / origin.file).stat().st_size
     shutil.rmtree(arguments.downloads, ignore_errors=True)
     named = "" if origin.architecture == arguments.name else f"{naming.shown(origin.architecture or origin.weights)}, "
-    print(f"{arguments.name}: {named}{size / 1e6:.1f} MB")
+    terms = f", {origin.shown}, licence: {naming.shown(origin.licence or 'unknown')}" if origin.repository else ""
+    print(f"{arguments.name}: {named}{size / 1e6:.1f} MB{terms}")
 
 
 if __name__ == "__main__":

@@ -169,7 +169,9 @@ def test_no_stage_imports_another(path):
     assert not any(name.split(".")[0] in ("stages", "tests") for name in imported_names(path))
 
 
-@pytest.mark.parametrize(("package", "user"), [("torchvision", "backbones.py"), ("timm", "timm_networks.py")])
+@pytest.mark.parametrize(
+    ("package", "user"), [("torchvision", "backbones.py"), ("timm", "timm_networks.py"), ("huggingface_hub", "hub.py")]
+)
 def test_one_module_imports_what_loads_slowly(package, user):
     users = [path for path in [*MODULES, *STAGES] if any(n.split(".")[0] == package for n in imported_names(path))]
     assert [path.name for path in users] == [user]
@@ -222,7 +224,7 @@ def load(modules: list[str], blocked: str, folder: Path) -> None:
 
 def test_what_must_be_light_loads_without_torch(tmp_path):
     names = [dotted(path) if path.parts[0] == "src" else f"stages.{path.stem}" for path in FREE_OF_TORCH]
-    load(names, "torch,torchvision,timm", tmp_path)
+    load(names, "torch,torchvision,timm,huggingface_hub", tmp_path)
 
 
 def test_what_is_served_loads_with_the_packages_of_the_service_alone(tmp_path):
@@ -243,7 +245,7 @@ def test_what_trains_serves_or_predicts_reads_and_writes_tables_without_pandas()
 
 
 def test_importing_the_training_wing_does_no_work(tmp_path):
-    load([dotted(path) for path in MODULES if room(path) == "training"], "torchvision,timm", tmp_path)
+    load([dotted(path) for path in MODULES if room(path) == "training"], "torchvision,timm,huggingface_hub", tmp_path)
 
 
 def test_no_file_names_a_registry_or_has_windows_line_ends():

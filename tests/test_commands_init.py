@@ -452,6 +452,19 @@ def test_weights_that_cannot_be_fetched_are_noticed_before_anything_is_changed(p
     assert set(schema.load(place / "params.yaml").transfer) == {"mobilenet_v2", "efficientnet_lite0"}
 
 
+def test_weights_that_the_hub_does_not_have_are_noticed_before_anything_is_changed(place, monkeypatch):
+    write_folder(place / "photos", photographs("cat", "dog"))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    entry = "transfer: {dino: {architecture: timm/vit_small_patch14_dinov2, input_size: 224}}"
+    (place / "params.yaml").write_text(PARAMS.replace("transfer: {}", entry))
+    old = (place / "params.yaml").read_bytes()
+    with pytest.raises(DarkroomError, match=r"transfer\.dino: .*127\.0\.0\.1:1 could not be reached.* pass --offline"):
+        main.run(["init", "photos", "--yes"])
+    assert (place / "params.yaml").read_bytes() == old
+    main.run(["init", "photos", "--yes", "--offline"])
+    assert set(schema.load(place / "params.yaml").transfer) == {"efficientnet_lite0"}
+
+
 def test_a_large_set_gets_a_quick_look_first(place, capsys, monkeypatch):
     monkeypatch.setattr(init, "MANY", 10)
     photos = write_folder(place / "photos", class_folders({"cat": 12, "dog": 4}))

@@ -232,6 +232,34 @@ def test_the_report_names_the_tree_as_it_is(case):
 
 
 @pytest.mark.parametrize(
+    ("given", "statement"),
+    [
+        ("cc-by-nc-4.0", "Licence of the pretrained weights of mobilenet_v2 (timm/m.in1k@0123456): cc-by-nc-4.0."),
+        (
+            "",
+            "No licence is known for the pretrained weights of mobilenet_v2 (timm/m.in1k@0123456): ask their publisher",
+        ),
+        (None, ""),
+    ],
+)
+def test_the_licence_of_pretrained_weights_is_in_the_report_and_in_the_card(tmp_path, given, statement):
+    top = report_cases.write(tmp_path, "tiny")
+    path = top / "models" / "candidates" / "only"
+    card = candidate.read_card(path)
+    training = (
+        card.training | {"weights": "timm/m.in1k@0123456"} | ({} if given is None else {"weights_licence": given})
+    )
+    network = {"architecture": "mobilenet_v2"}
+    candidate.write_card(path, replace(card, kind="transfer", network=network, training=training))
+    facts = gather(sources(top), read_names(top / "params.yaml"), ReportSettings(), "digits", seed=0)
+    parts = section(render(facts, set(), "github"), "Training"), section(render_model_card(facts), "Licence")
+    for text in (part.replace("\\", "") for part in parts):
+        assert statement in text
+        assert ("icence of the pretrained weights" in text) == bool(given)
+        assert ("No licence is known" in text) == (given == "")
+
+
+@pytest.mark.parametrize(
     ("uses", "expected"),
     [
         (

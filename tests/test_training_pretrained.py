@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from darkroom import fetching
+from darkroom import candidate, fetching
 from darkroom.foundations import files
 from darkroom.foundations.errors import DarkroomError
 from darkroom.training import pretrained
@@ -42,7 +42,7 @@ def fetch(tmp_path, **parts):
 
 def test_imagenet_weights_come_from_their_address_and_are_checked(web, tmp_path):
     origin = fetch(tmp_path)
-    assert origin == pretrained.Origin("imagenet", "resnet18", SHA, "weights.pth")
+    assert origin == pretrained.Origin("imagenet", "resnet18", SHA, "weights.pth", licence="")
     assert (tmp_path / "out" / "weights.pth").read_bytes() == DATA
     assert pretrained.read_origin(tmp_path / "out") == origin
     assert pretrained.have(settings(), tmp_path / "out")
@@ -183,7 +183,7 @@ def test_installed_weights_need_no_network(web, tmp_path):
     name = "efficientnet_lite0"
     package = packaged.PACKAGES[name]
     origin = fetch(tmp_path, architecture=name)
-    assert origin == pretrained.Origin("imagenet", name, package.sha256, "weights.pth")
+    assert origin == pretrained.Origin("imagenet", name, package.sha256, "weights.pth", licence="apache-2.0")
     assert files.sha256(tmp_path / "out" / "weights.pth") == package.sha256
     assert pretrained.have(settings(architecture=name), tmp_path / "out")
     assert web.seen == []
@@ -206,9 +206,36 @@ def test_installed_weights_that_are_not_those_are_refused(tmp_path, monkeypatch,
         fetch(tmp_path, architecture="efficientnet_lite0")
 
 
-def test_a_name_that_timm_does_not_have_is_an_error_before_any_training(tmp_path):
-    with pytest.raises(DarkroomError, match="has no network for images of the name resnet19"):
-        fetch(tmp_path, architecture="timm/resnet19", weights=str(tmp_path / "w.pth"))
+@pytest.mark.parametrize(
+    ("name", "side", "message"),
+    [
+        ("resnet19", None, "has no network for images of the name resnet19"),
+        ("resnet18.none", None, "has no weights none of resnet18: resnet18 has weights only under a1_in1k, a2_in1k"),
+        ("vit_small_patch14_dinov2", 64, "needs a multiple of 14, such as 56 or 70, not 64"),
+        ("vit_small_patch14_dinov2.lvd142m", 32, "needs a multiple of 14, such as 42, not 32"),
+        ("vit_small_patch14_dinov2", 56, "w.pth is missing"),
+    ],
+)
+def test_a_network_that_timm_cannot_build_is_an_error_before_any_training(tmp_path, name, side, message):
+    with pytest.raises(DarkroomError, match=message):
+        fetch(tmp_path, architecture=f"timm/{name}", weights=str(tmp_path / "w.pth"), input_size=side)
+
+
+def test_a_network_without_published_weights_is_an_error(tmp_path):
+    with pytest.raises(
+        DarkroomError, match=r"publishes no weights of timm/gcvit_tiny on its hub: set weights to a file"
+    ):
+        fetch(tmp_path, architecture="timm/gcvit_tiny")
+
+
+def test_weights_of_a_candidate_keep_the_licence_that_they_started_from(tmp_path):
+    folder = tmp_path / "backbones" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "weights.safetensors").write_bytes(DATA)
+    card = candidate.Card("mine", "transfer", "resnet18", ["a"], 40, 1, "0" * 64, {}, 1.0, network={"a": "resnet18"})
+    for training, licence in (({"weights_licence": "mit"}, "mit"), ({}, None)):
+        candidate.write_card(folder, dataclasses.replace(card, training=training))
+        assert fetch(tmp_path, architecture=None, weights=str(folder)).licence == licence
 
 
 def test_what_is_secret_in_an_address_is_in_no_file(web, tmp_path):
@@ -226,7 +253,15 @@ def test_what_is_secret_in_an_address_is_in_no_file(web, tmp_path):
     [
         ({"architecture": "resnet19"}, "Did you mean 'resnet18'"),
         ({"architecture": None}, "'imagenet' need their architecture: resnet18, resnet34"),
-        ({"architecture": "timm/resnet18"}, "architecture: timm/resnet18 needs a file of weights: imagenet is for"),
+        ({"revision": "0" * 40}, "revision is a commit of the hub .* omit revision, and pin other weights with sha256"),
+        (
+            {"architecture": "timm/resnet18", "revision": "main"},
+            "revision: 'main' is not allowed: string should match pattern",
+        ),
+        (
+            {"architecture": "timm/resnet18", "weights": "a.pth", "revision": "0" * 40},
+            "revision is a commit of the hub .* omit revision",
+        ),
         ({"architecture": "timm/../resnet18"}, "is neither timm/NAME nor one of these networks"),
         ({"architecture": "efficientnet_lite3"}, "Did you mean 'efficientnet_lite"),
         ({"architecture": None, "weights": "a/b.pth"}, "need their architecture"),

@@ -6,6 +6,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from timm.layers import resample_abs_pos_embed
 from torch.nn import functional
 
 from darkroom import candidate
@@ -111,6 +112,8 @@ def test_installed_weights_know_animals(shared, name):
         ("resnet18", 64, 512),
         pytest.param("mobilenetv4_conv_small", 64, 1280, marks=pytest.mark.slow),
         pytest.param("vit_small_patch14_dinov2", 56, 384, marks=pytest.mark.slow),
+        pytest.param("convnext_tiny", 64, 768, marks=pytest.mark.slow),
+        pytest.param("vit_base_patch16_siglip_224", 48, 768, marks=pytest.mark.slow),
     ],
 )
 def test_any_network_of_timm_freezes_takes_a_step_and_answers_as_its_onnx_model(tmp_path, name, side, values):
@@ -153,6 +156,21 @@ def test_weights_under_the_names_of_timm_are_read_whole(tmp_path, name, side, cl
             )
     last = "layer4.1.conv2.weight" if name == "resnet18" else "blocks.11.mlp.fc2.weight"
     assert torch.equal(network.state_dict()[f"model.features.network.{last}"], other.state_dict()[last])
+
+
+def test_position_embeddings_are_resampled_to_the_size_of_the_images():
+    torch.manual_seed(0)
+    name = "vit_small_patch14_dinov2"
+    state = timm.create_model(name, depth=1).state_dict()  # for 518 pixels, and without its other eleven blocks
+    shallow = {key.replace("blocks.0.", f"blocks.{block}."): state[key] for block in range(12) for key in state}
+    network, values = timm_networks.create(f"timm/{name}", 56, shallow)
+    assert values == 384
+    given, made = state["pos_embed"], network.state_dict()["pos_embed"]
+    assert (given.shape, made.shape) == ((1, 37 * 37, 384), (1, 4 * 4, 384))
+    torch.testing.assert_close(made, resample_abs_pos_embed(given, [4, 4], num_prefix_tokens=0))
+    assert network(torch.zeros(2, 3, 56, 56)).shape == (2, 384)
+    with pytest.raises(DarkroomError, match="needs a multiple of 14, such as 56 or 70, not 64"):
+        timm_networks.create(f"timm/{name}", 64, shallow)
 
 
 def test_a_candidate_of_timm_is_where_another_training_starts(tmp_path):

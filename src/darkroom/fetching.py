@@ -9,7 +9,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -64,10 +64,19 @@ class _CutError(Exception):
         self.wait = wait
 
 
-def fetch(urls: Sequence[str], checksum: Checksum, downloads: Path, target: Path, limit: int, remedy: str) -> None:
+def fetch(
+    urls: Sequence[str],
+    checksum: Checksum,
+    downloads: Path,
+    target: Path,
+    limit: int,
+    remedy: str,
+    headers: Mapping[str, str] | None = None,
+) -> None:
     """Download one file of at most `limit` bytes from the first of `urls` that works, and place it at `target`.
 
-    `downloads` is the folder for partial files; the next call with the same checksum resumes them.
+    `downloads` is the folder for partial files; the next call with the same checksum resumes them. `headers` are sent
+    with each request, an Authorization only to the host of the URL and not where it redirects to.
 
     Raises DarkroomError that lists every URL with its reason and ends with the `remedy`.
     """
@@ -79,7 +88,7 @@ def fetch(urls: Sequence[str], checksum: Checksum, downloads: Path, target: Path
     reasons = []
     for url in urls:
         try:
-            _complete(url, checksum, part, limit)
+            _complete(url, checksum, part, limit, headers or {})
         except _RefusedError as error:
             reasons.append(f"{naming.shown_address(url)} {naming.escape(str(error))}")
             if url != urls[-1]:
@@ -117,7 +126,7 @@ def place(path: Path, target: Path) -> None:
         shutil.copyfile(path, target)
 
 
-def _complete(url: str, checksum: Checksum, part: Path, limit: int) -> None:
+def _complete(url: str, checksum: Checksum, part: Path, limit: int, headers: Mapping[str, str]) -> None:
     """Download the rest of `part` until its checksum is right."""
     reason = ""
     for attempt in range(ATTEMPTS):
@@ -125,7 +134,7 @@ def _complete(url: str, checksum: Checksum, part: Path, limit: int) -> None:
         if part.exists() and part.stat().st_size and checksum.of(part):
             return
         try:
-            certain = _receive(url, part, limit)
+            certain = _receive(url, part, limit, headers)
             if checksum.of(part):
                 return
             part.unlink()
@@ -139,16 +148,18 @@ def _complete(url: str, checksum: Checksum, part: Path, limit: int) -> None:
     raise _RefusedError(f"{reason}, tried {ATTEMPTS} times")
 
 
-def _receive(url: str, part: Path, limit: int) -> bool:
+def _receive(url: str, part: Path, limit: int, given: Mapping[str, str]) -> bool:
     """Append the missing bytes to `part`; return whether this response contained the whole file, of known length."""
     import requests  # takes 0.2 s, which other sources do not need
     import urllib3
 
     have = part.stat().st_size if part.exists() else 0
     # Without transparent compression: some servers would decompress a .tar.gz.
-    headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
+    headers = {**given, "Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
+    # A function that changes nothing, because ~/.netrc would otherwise replace a given Authorization.
+    auth = (lambda request: request) if "authorization" in map(str.lower, given) else None
     try:
-        with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
+        with requests.get(url, headers=headers, auth=auth, stream=True, timeout=TIMEOUT) as answer:
             start = _start(answer, have)
             if start is None:
                 part.unlink()

@@ -76,6 +76,14 @@ def check(entries: Mapping[str, TransferSettings]) -> None:
         if settings.architecture in packaged.PACKAGES:
             packaged.find(settings.architecture)
             continue
+        if settings.from_hub:
+            from darkroom.training.transfer import hub
+
+            try:
+                hub.find(settings.architecture, settings.revision, settings.sha256)
+            except DarkroomError as error:
+                raise DarkroomError(f"transfer.{name}: {error}; or pass --offline to remove this entry") from None
+            continue
         from darkroom.training.transfer import backbones
 
         found = backbones.published(settings.architecture)

@@ -101,3 +101,22 @@ def probes(facts: Facts) -> list[str]:
             f"layers extract from the training images{' and their mirror images' if flipped else ''}. {tuned}"
         )
     return texts
+
+
+def licence(entry: Entry) -> str:
+    """State the licence of the pretrained weights that a network started from; empty without any."""
+    given = entry.card.training.get("weights_licence")
+    if given is None:
+        return ""
+    architecture = entry.card.network.get("architecture", entry.card.name)
+    name = f"the pretrained weights of {architecture} ({entry.card.training['weights']})"
+    if given:
+        return f"Licence of {name}: {given}."
+    return (
+        f"No licence is known for {name}: ask their publisher for the terms of use before you share or sell the model."
+    )
+
+
+def licences(facts: Facts) -> str:
+    """State the licences of the pretrained weights of all networks, each once; empty without any."""
+    return " ".join(dict.fromkeys(filter(None, map(licence, facts.networks))))

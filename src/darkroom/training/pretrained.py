@@ -1,7 +1,8 @@
 """Pretrained weights: downloaded once and verified, so that training needs no network access.
 
 The folder contains `weights.pth` or `weights.safetensors`, `source.json` (their description) and, for a candidate,
-`card.json`. Torch is loaded only to get the URL of ImageNet weights from torchvision, or for a network of timm.
+`card.json`. Torch is loaded only to get the URL of ImageNet weights from torchvision, or for a network `timm/NAME`; the
+client of timm's hub only to look up weights there.
 """
 
 import os
@@ -39,6 +40,7 @@ def have(settings: TransferSettings, out: Path) -> bool:
     return (settings.weights == IMAGENET or settings.sha256 is not None or is_gone) and (
         (origin.weights, origin.architecture) == wanted
         and settings.sha256 in (None, origin.sha256)
+        and settings.revision in (None, origin.revision)
         and (out / origin.file).is_file()
         and files.sha256(out / origin.file) == origin.sha256
     )
@@ -53,14 +55,20 @@ def fetch(settings: TransferSettings, backbones: Path, downloads: Path, out: Pat
     Raises DarkroomError when they are missing, cannot be downloaded, or have a different SHA-256.
     """
     if settings.from_candidate:
-        return _describe(settings, _bring_candidate(settings, backbones, out), out)
+        target = _bring_candidate(settings, backbones, out)
+        started = candidate.read_card(out).training.get("weights_licence")
+        return _describe(settings, target, out, started)
     if settings.architecture and TIMM.fullmatch(settings.architecture):
         from darkroom.training.transfer import timm_networks
 
-        timm_networks.traits(settings.architecture)  # so that a wrong name is an error before any training
+        timm_networks.check(settings.architecture, settings.input_size)  # so that these errors precede any training
+    if settings.from_hub:
+        return _bring_from_hub(settings, downloads, out)
     suffix = Path(urlsplit(settings.weights).path).suffix if settings.weights != IMAGENET else ".pth"
     target = out / f"weights{'.safetensors' if suffix == '.safetensors' else '.pth'}"
+    licence = ""
     if settings.architecture in packaged.PACKAGES and settings.weights == IMAGENET:
+        licence = packaged.LICENCE
         _copy_packaged(settings, target)
     elif settings.weights == IMAGENET:
         _bring_published(settings, backbones, downloads, target)
@@ -70,13 +78,26 @@ def fetch(settings: TransferSettings, backbones: Path, downloads: Path, out: Pat
         fetching.fetch([settings.weights], checksum, downloads, target, MAX_BYTES, remedy)
     else:
         _copy(Path(settings.weights).expanduser(), settings, backbones, target)
-    return _describe(settings, target, out)
+    return _describe(settings, target, out, licence)
 
 
-def _describe(settings: TransferSettings, target: Path, out: Path) -> Origin:
-    origin = Origin(settings.weights_shown, settings.architecture or "", files.sha256(target), target.name)
+def _describe(
+    settings: TransferSettings, target: Path, out: Path, licence: str | None, repository: str = "", revision: str = ""
+) -> Origin:
+    given = (settings.weights_shown, settings.architecture or "", files.sha256(target), target.name)
+    origin = Origin(*given, licence, repository, revision)
     files.write_json(out / "source.json", asdict(origin))
     return origin
+
+
+def _bring_from_hub(settings: TransferSettings, downloads: Path, out: Path) -> Origin:
+    from darkroom.training.transfer import hub
+
+    assert settings.architecture is not None
+    found = hub.find(settings.architecture, settings.revision, settings.sha256)
+    target, checksum = out / "weights.safetensors", Checksum("sha256", found.sha256)
+    fetching.fetch([found.url], checksum, downloads, target, MAX_BYTES, hub.remedy(found), found.headers)
+    return _describe(settings, target, out, found.licence, found.repository, found.revision)
 
 
 def _bring_candidate(settings: TransferSettings, backbones: Path, out: Path) -> Path:

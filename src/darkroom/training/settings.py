@@ -36,8 +36,9 @@ TorchvisionName = Literal[
 LiteName = Literal["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
 """Networks whose ImageNet weights are installed with the environment, see `transfer/packaged.py`."""
 BACKBONES: tuple[str, ...] = (*get_args(TorchvisionName), *get_args(LiteName))
-TIMM = re.compile(r"timm/[a-z0-9_]+")
-"""Any network of timm, by its name there, which `pretrained` looks up: validating the parameters imports no timm."""
+TIMM = re.compile(r"timm/[a-z0-9_]+(\.[a-z0-9_]+)?")
+"""Any network of timm, by its name there, with the tag of its weights if these are not the default ones. `pretrained`
+looks them up: validating the parameters imports no timm."""
 
 
 def _known(name: str) -> str:
@@ -57,8 +58,10 @@ Backbone = Annotated[
 Method = Literal["auto", "probe", "finetune", "probe+finetune"]
 IMAGENET = "imagenet"
 WEIGHT_FILES = (".pth", ".pt", ".safetensors")
+SMALLEST = 32
+"""Smallest input side in pixels of pretrained networks."""
 SMALLEST_INPUT: dict[str, int] = {"inception_v3": 75}
-"""Smallest input side in pixels of torchvision networks that need more than 32."""
+"""Smallest input side in pixels of torchvision networks that need more."""
 ONLY_INPUT: dict[str, int] = {"vit_b_16": 224}
 """Input side in pixels of networks that accept only one size; images are resized to it."""
 OWN_INPUT: dict[str, int] = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}
@@ -184,14 +187,16 @@ class TransferSettings(RecipeSettings):
     """One model that starts from pretrained weights."""
 
     architecture: Backbone | None = None
-    """A network of docs/transfer.md, or `timm/NAME`; omitted if `weights` is a candidate, whose card names it."""
+    """A network of docs/transfer.md or `timm/NAME`; omitted if `weights` is a candidate, whose card names it."""
     weights: str = IMAGENET
     """`imagenet` (the published ones), a `.pth` or `.safetensors` file, its URL, or the folder of a candidate."""
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     """SHA-256 of the weights file; required for a URL and for files that git does not track."""
+    revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = None
+    """Commit of the repository on timm's hub, for the published weights of `timm/NAME`; the newest if omitted."""
     method: Method = "auto"
     """`probe` fits only a new last layer, `finetune` then trains all layers, `probe+finetune` keeps the better one."""
-    input_size: Annotated[int, Field(ge=32, le=1024)] | None = None
+    input_size: Annotated[int, Field(ge=SMALLEST, le=1024)] | None = None
     """Side that images are resized to inside the network; the default depends on the network, see docs/transfer.md."""
     # At 0.01 the loss of mobilenet_v2 on 204 photographs rose from 0.08 to 0.6 before it fell.
     learning_rate: Annotated[float, Field(gt=0)] = 0.003
@@ -214,6 +219,11 @@ class TransferSettings(RecipeSettings):
     def from_address(self) -> bool:
         """Whether `weights` is a URL."""
         return "://" in self.weights
+
+    @property
+    def from_hub(self) -> bool:
+        """Whether the weights are those that timm publishes on its hub."""
+        return self.weights == IMAGENET and bool(self.architecture and TIMM.fullmatch(self.architecture))
 
     @property
     def downloaded(self) -> bool:
@@ -243,10 +253,10 @@ class TransferSettings(RecipeSettings):
             raise ValueError(
                 f"weights {self.weights_shown!r} need their architecture: {', '.join(BACKBONES)}, or timm/NAME"
             )
-        if self.weights == IMAGENET and self.architecture and TIMM.fullmatch(self.architecture):
+        if self.revision and not self.from_hub:
             raise ValueError(
-                f"architecture: {self.architecture} needs a file of weights: {IMAGENET} is for the networks that "
-                f"docs/transfer.md lists, so set weights to a file that ends in {', '.join(WEIGHT_FILES)}"
+                "revision is a commit of the hub that publishes weights of timm/NAME, and these weights are not from "
+                "it: omit revision, and pin other weights with sha256"
             )
         if self.optimizer == "muon":
             raise ValueError(
@@ -263,7 +273,7 @@ def misfit(name: str, input_size: int | None, small_start: float) -> str:
     """Return why a pretrained network cannot be trained at these sizes, or an empty string."""
     if small_start < 1:
         return f"small_start: {small_start} is for networks of the zoo, which {name} is not; set input_size instead"
-    if input_size and input_size < (smallest := SMALLEST_INPUT.get(name, 32)):
+    if input_size and input_size < (smallest := SMALLEST_INPUT.get(name, SMALLEST)):
         return f"input_size: {name} needs at least {smallest} pixels, not {input_size}"
     if input_size and input_size != (only := ONLY_INPUT.get(name, input_size)):
         return f"input_size: {name} accepts only {only} pixels, not {input_size}"

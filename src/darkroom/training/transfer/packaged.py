@@ -11,6 +11,8 @@ from pathlib import Path
 from darkroom.foundations import files
 from darkroom.foundations.errors import DarkroomError
 
+LICENCE = "apache-2.0"
+
 
 @dataclass(frozen=True)
 class Package:

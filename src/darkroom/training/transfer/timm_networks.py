@@ -1,4 +1,4 @@
-"""Networks of timm without their last layer, and weights under timm's names.
+"""Networks of timm without their last layer, weights under timm's names, and where timm publishes them.
 
 The only module that imports timm, and only when one of its networks is asked for.
 """
@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from darkroom.foundations import naming
 from darkroom.foundations.errors import DarkroomError
-from darkroom.training.settings import OWN_INPUT
+from darkroom.training.settings import OWN_INPUT, SMALLEST
 
 LITE = {f"efficientnet_lite{number}": f"tf_efficientnet_lite{number}" for number in range(3)}
 """The variants with TensorFlow's padding (more at the end than at the start) and its epsilon of 0.001 in batch norms,
@@ -70,6 +71,10 @@ def _config(name: str) -> Any:
     import timm
 
     wanted = LITE.get(name, name.removeprefix("timm/"))
+    base, _, tag = wanted.partition(".")
+    if tag and timm.is_model(base) and tag not in (known := _tags(base)):
+        has = f"has weights only under {naming.listed(known)}" if known else "has no published weights"
+        raise DarkroomError(f"architecture: timm {timm.__version__} has no weights {tag} of {base}: {base} {has}")
     config = timm.get_pretrained_cfg(wanted) if timm.is_model(wanted) else None
     if config is None or len(config.input_size) != 3 or config.input_size[0] != 3:
         near = difflib.get_close_matches(wanted, timm.list_models(), n=3)
@@ -79,6 +84,40 @@ def _config(name: str) -> Any:
             f"{hint}`python -c 'import timm; print(*timm.list_models())'` lists its names"
         )
     return config
+
+
+def published(name: str) -> tuple[str, str]:
+    """Return the repository on the hub with the weights of a network, and their licence in timm's table, if it has one.
+
+    Raises DarkroomError when timm does not have the network, or publishes no weights of it on a hub.
+    """
+    config = _config(name)
+    if not config.hf_hub_id:
+        raise DarkroomError(
+            f"timm publishes no weights of {name} on its hub: set weights to a file and sha256, or choose one of the "
+            "networks that `python -c 'import timm; print(*timm.list_pretrained())'` lists"
+        )
+    licence = config.license or ""
+    return str(config.hf_hub_id), "" if licence == "unknown" else str(licence)
+
+
+def tags(name: str) -> str:
+    """Return the names of the weights that timm publishes for a network, for display."""
+    return naming.listed(_tags(name.removeprefix("timm/").partition(".")[0]))
+
+
+def _tags(wanted: str) -> list[str]:
+    import timm
+
+    return [other.partition(".")[2] for other in timm.list_pretrained(f"{wanted}.*")]
+
+
+def check(name: str, side: int | None) -> None:
+    """Raise DarkroomError when timm does not have a network, or cannot build it for images of `side` pixels."""
+    found = traits(name)
+    if side and found.is_fixed and side != found.side:
+        with torch.device("meta"):
+            create(name, side)
 
 
 def create(name: str, side: int, state: Mapping[str, Tensor] | None = None) -> tuple[nn.Module, int]:
@@ -109,6 +148,15 @@ def create(name: str, side: int, state: Mapping[str, Tensor] | None = None) -> t
             f"{name} cannot be built for {side} pixels{' with these weights' * (state is not None)} ({reason}): set "
             f"input_size to its own {found.side}, or architecture to the network that the weights are of"
         ) from None
+    # timm builds it for any size, and then ignores the pixels right and below of the last whole patch.
+    patch = getattr(getattr(network, "patch_embed", None), "patch_size", 1) if found.is_fixed else 1
+    if side % (patch := max(patch) if isinstance(patch, tuple) else int(patch)):
+        lower, upper = side // patch * patch, -(-side // patch) * patch
+        sizes = f"{lower} or {upper}" if lower >= SMALLEST else str(upper)
+        raise DarkroomError(
+            f"input_size: {name} divides images into patches of {patch} pixels, so it needs a multiple of {patch}, "
+            f"such as {sizes}, not {side}"
+        )
     if classes:
         network.reset_classifier(0)
     return network, network.head_hidden_size

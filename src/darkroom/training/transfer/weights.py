@@ -29,7 +29,7 @@ def read(
         name = settings.architecture
         description: dict[str, Any] = {"architecture": name, "input_size": settings.input_size}
         mean, std = backbones.normalisation(name)
-        words = f"{name}, from the weights {origin.weights}"
+        words = f"{name}, from the weights {origin.shown}"
         if origin.weights != IMAGENET and not timm_networks.is_one(name):  # those have no normalisation in a file
             words += ", normalised as ImageNet's"
     else:
