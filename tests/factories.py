@@ -265,6 +265,7 @@ def write_data_report(
         "leaks": int(split.leaks.sum()),
         "imbalance": split.imbalance(),
         "left_out": int((split.splits == "left out").sum()),
+        **dict.fromkeys(("relabelled", "excluded", "confirmed"), 0),
         **{part: len(split.rows(part)) for part in packed.SPLITS},
         "per_class": counts,
         "hash": packed.fingerprint(packed_folder, split_path),
