@@ -46,15 +46,27 @@ class Project:
         """Return the decisions in the file."""
         return decisions.read(self.top / "data" / "labels.csv")
 
-    def write_issues(self, rows: Sequence[int], proposed: str = "", table: str = "label_issues") -> None:
-        """Write a table of `evaluate` that doubts the labels of these rows; the next class is proposed by default."""
-        lines = []
-        for row in rows:
-            label = self.records[row].label
-            better = proposed or CLASSES[(CLASSES.index(label) + 1) % len(CLASSES)]
-            lines.append((row, self.records[row].name, "test", label, 0.01, better, 0.97))
+    def write_issues(self, rows: Sequence[int], proposed: str = "") -> None:
+        """Write the list of the stage `labels` with these rows; the next class is proposed by default."""
+        lines = [
+            (self.records[row].name, self.records[row].sha256, "test", self.records[row].label, better, 0.01, 0.97)
+            for row, better in self._proposals(rows, proposed)
+        ]
+        columns = ("image", "sha256", "split", "label", "proposed", "score", "precision")
+        frames.write(self.top / "plots" / "labels" / "issues.csv", pd.DataFrame(lines, columns=columns))
+
+    def write_mistakes(self, rows: Sequence[int]) -> None:
+        """Write the table of `evaluate` with mistakes of the model on these rows, predicted as the next class."""
+        lines = [
+            (row, self.records[row].name, "test", self.records[row].label, 0.01, better, 0.97)
+            for row, better in self._proposals(rows)
+        ]
         columns = ("row", "picture", "split", "label", "label_probability", "predicted", "predicted_probability")
-        frames.write(self.top / "plots" / "tables" / f"{table}.csv", pd.DataFrame(lines, columns=columns))
+        frames.write(self.top / "plots" / "tables" / "mistakes.csv", pd.DataFrame(lines, columns=columns))
+
+    def _proposals(self, rows: Sequence[int], proposed: str = "") -> list[tuple[int, str]]:
+        following = dict(zip(CLASSES, (*CLASSES[1:], CLASSES[0]), strict=True))
+        return [(row, proposed or following[self.records[row].label]) for row in rows]
 
     def split(self) -> None:
         """Run the stage `split`."""

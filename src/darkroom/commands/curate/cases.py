@@ -12,7 +12,7 @@ from darkroom.foundations.errors import DarkroomError
 
 PACKED, SPLIT, COPIES = Path("data/packed"), Path("data/split.csv"), Path("data/copies.csv")
 ISSUES = Path("plots/labels/issues.csv")
-"""Probable label errors among all images; older projects only have those of validation and test, in `TABLES`."""
+"""Probable label errors among all images, as the stage `labels` writes them."""
 TABLES = Path("plots/tables")
 CONFIDENT = 0.9
 """Probability from which on a mistake of the model on a test image is shown to a person."""
@@ -131,21 +131,19 @@ def _together(project: Project, row: int) -> tuple[int, ...]:
 
 
 def _label_errors(project: Project) -> list[Suspicion]:
-    """Return the label errors of the stage for all images, or those that `evaluate` found."""
-    if ISSUES.is_file():
-        rows = {project.key(row): row for row in range(len(project.records) - 1, -1, -1)}
-        by_hash = {sha256: row for (sha256, _), row in rows.items()}
-        found = []
-        for entry in frames.read(ISSUES).to_dict("records"):
-            row = rows.get((entry["sha256"], entry["label"]), by_hash.get(entry["sha256"]))
-            if row is not None and entry["proposed"] in project.split.classes:
-                chance = _number(entry["precision"])
-                why = "This label is probably wrong" + (
-                    "." if chance is None else f" ({chance:.0%} of such labels are)."
-                )
-                found.append(Suspicion(row, LABEL_ERROR, why, entry["proposed"], _number(entry["score"])))
-        return found
-    return _table(project, "label_issues", LABEL_ERROR, "A model that was not trained on this image doubts its label.")
+    if not ISSUES.is_file():
+        return []
+    rows = {project.key(row): row for row in range(len(project.records) - 1, -1, -1)}
+    by_hash = {sha256: row for (sha256, _), row in rows.items()}
+    found = []
+    for entry in frames.read(ISSUES).to_dict("records"):
+        row = rows.get((entry["sha256"], entry["label"]), by_hash.get(entry["sha256"]))
+        if row is not None and entry["proposed"] in project.split.classes:
+            chance = _number(entry["precision"])
+            how = "" if chance is None else f" (probability {chance:.0%})"
+            why = f"This label may be wrong{how}, according to a model that was fitted without this image."
+            found.append(Suspicion(row, LABEL_ERROR, why, entry["proposed"]))
+    return found
 
 
 def _mistakes(project: Project) -> list[Suspicion]:
