@@ -69,6 +69,15 @@ def test_no_label_is_an_issue_where_all_agree_and_absent_classes_are_never_propo
     assert confident.issues(likely, np.array([0, 1, 0]), np.zeros(3), np.ones(3, np.bool_))[:1] == []
 
 
+def test_a_label_that_is_probably_wrong_is_listed_even_if_no_class_is_likely():
+    likely = np.array([[0.05, 0.5, 0.45], [0.9, 0.05, 0.05], [0.1, 0.9, 0.0], [0.1, 0.0, 0.9]])
+    labels, known = np.array([0, 0, 1, 2]), np.ones(4, np.bool_)
+    likely[1, 0], likely[1, 1] = 0.95, 0.0
+    assert confident.issues(likely, labels, np.zeros(4), known) == []
+    found = confident.issues(likely, labels, np.array([0.6, 0, 0, 0]), known)
+    assert [(each.row, each.proposed, each.precision) for each in found] == [(0, 1, 0.6)]
+
+
 def test_planted_errors_are_half_random_and_half_between_similar_classes():
     labels = np.arange(400) % 4
     scores = np.eye(4, dtype=np.float32)[labels]

@@ -1,12 +1,19 @@
 """Shortcuts: properties that predict the class without the object."""
 
+import zipfile
+from dataclasses import asdict
+
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from darkroom import frames, packed
+from darkroom import frames, images, packed
+from darkroom.data.pack import traits
 from darkroom.evaluation.labels import shortcuts
 from darkroom.evaluation.labels.shortcuts import Result
+from darkroom.packed import Record
+from darkroom.training import held_out
 from tests import factories
 
 NAMES = (
@@ -22,7 +29,7 @@ def measured(folder, rows=None):
 
 
 def test_what_all_images_have_in_common_is_no_measure(tmp_path):
-    folder = factories.write_packed(tmp_path)
+    folder = factories.write_packed(tmp_path, size=32)
     assert list(measured(folder)) == list(NAMES[-3:])
     count = 120
     columns = {name: [str(row % 3) for row in range(count)] for name in ("format", "quantization", "camera", "hour")}
@@ -37,8 +44,8 @@ def test_what_all_images_have_in_common_is_no_measure(tmp_path):
 
 
 def test_border_colour_mean_colour_and_sharpness_are_those_of_the_packed_image(tmp_path):
-    folder = factories.write_packed(tmp_path, per_class=8)
-    images = np.full((24, 16, 16, 3), 100, np.uint8)
+    folder = factories.write_packed(tmp_path, per_class=8, size=32)
+    images = np.full((24, 32, 32, 3), 100, np.uint8)
     images[:12, 1:-1, 1:-1] = 200  # another centre, the same border
     np.save(folder / "images.npy", images)
     found = measured(folder)
@@ -49,6 +56,17 @@ def test_border_colour_mean_colour_and_sharpness_are_those_of_the_packed_image(t
     codes = measured(folder)["the border colour"].features
     assert len(np.unique(codes, axis=0)) == 2
     assert (codes[:12] == codes[0]).all()
+
+
+@pytest.mark.parametrize(("form", "bound"), [("JPEG", shortcuts.FILE), ("PNG", shortcuts.CONTENT)])
+def test_the_size_of_lossless_files_depends_on_their_content_and_so_do_the_borders_of_tiny_images(
+    tmp_path, form, bound
+):
+    folder = factories.write_packed(tmp_path, size=28)
+    factories.write_files(folder, bytes=list(range(120)), format=form)
+    found = measured(folder)
+    assert set(found) == {"the file size", "the mean colour"}
+    assert found["the file size"].bound == bound
 
 
 def test_permuted_labels_keep_groups_together_and_the_classes():
@@ -104,3 +122,29 @@ def test_examples_show_the_class_and_its_opposite():
     own, others = shortcuts.examples(scores, labels, 1, images=3)
     assert own.tolist() == [19, 18, 17]
     assert others.tolist() == [0, 1, 2]
+
+
+@pytest.mark.shared
+def test_the_cats_of_the_sample_animals_are_from_another_source(shared):
+    """Their names end in _640.jpg and those of the others start with OIP, so file facts are shortcuts, with reason."""
+    with zipfile.ZipFile(shared / "data" / "animals10-sample.zip") as archive:
+        names = sorted(name for name in archive.namelist() if "raw-img/" in name and not name.endswith("/"))
+        contents = [archive.read(name) for name in names]
+    assert {name.split("/")[-2] for name in names if name.endswith("_640.jpg")} == {"gatto"}
+    decoded = [images.decode(content, 32) for content in contents]
+    classes, labels = np.unique([name.split("/")[-2] for name in names], return_inverse=True)
+    pairs = list(zip(names, decoded, strict=True))
+    records = [Record(name, name.split("/")[-2], "", each.width, each.height, "", "") for name, each in pairs]
+    table = pd.DataFrame([asdict(traits.read(content)) for content in contents])
+    rows = np.arange(len(names))
+    labellings = [labels, *shortcuts.permuted(labels, rows, seed=0)]
+    found = {}
+    for measure in shortcuts.measures(np.stack([each.pixels for each in decoded]), records, table, rows):
+        scored = held_out.cross_validate(measure.features, labels, rows, 10, 0, lambda _: labellings[1:], repeats=1)
+        found[measure.name] = shortcuts.compare(measure, [each.scores for each in scored], labellings)
+    strong = {name: classes[each.label] for name, each in found.items() if each.is_shortcut}
+    assert set(strong) == {
+        "the file size", "the image size", "the JPEG quantisation tables", "the camera", "the hour of the day",
+    }  # fmt: skip
+    assert set(strong.values()) == {"gatto"}
+    assert set(found) - set(strong) == {"the aspect ratio", "the border colour", "the mean colour", "the sharpness"}

@@ -34,6 +34,7 @@ def write_digits(top, count=400, classes=10, wrong=(), alone=()):
             for row, name in enumerate(given)]  # fmt: skip
     columns = ("name", "label", "split", "width", "height", "sha256", "phash", "group", "slice")
     factories.write_csv(folder / "index.csv", columns, rows)
+    factories.write_files(folder)
     factories.write_split(top / "split.csv", folder)
     if alone:
         table = frames.read(top / "split.csv", escape=False)
@@ -113,7 +114,7 @@ def test_a_planted_shortcut_is_a_warning_with_images(tmp_path, capsys, column, v
     truth = write_digits(tmp_path, count=200)
     digits = [int(name.removeprefix("digit ")) for name in truth]
     factories.write_files(
-        tmp_path / "packed", **{column: [values(*pair) for pair in zip(digits, range(200), strict=True)]}
+        tmp_path / "packed", format="JPEG", **{column: [values(*pair) for pair in zip(digits, range(200), strict=True)]}
     )
     summary, _ = run(tmp_path)
     strong = [each["measure"] for each in summary["shortcuts"] if each["is_shortcut"]]
@@ -123,7 +124,7 @@ def test_a_planted_shortcut_is_a_warning_with_images(tmp_path, capsys, column, v
     ) == bool(measure)
     assert (tmp_path / "out" / "shortcuts.png").exists() == bool(measure)
     found = {each["measure"]: each for each in summary["shortcuts"]}
-    assert set(found) == {measure or "the camera", "the border colour", "the mean colour", "the sharpness"}
+    assert set(found) == {measure or "the camera", "the mean colour"}
     if measure == "the camera":
         assert found[measure]["auc"] < 0.75
 

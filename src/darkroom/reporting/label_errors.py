@@ -46,7 +46,8 @@ def _listed(labels: dict[str, Any], citation: str) -> list[str]:
         first = "the first image" if probable == 1 else f"the first {probable:,} images"
         lines.append(f"For {first}, the label is more likely wrong than right.")
     if probable < issues:
-        lines.append("The other images are mostly hard to classify: look at each one before you change its label.")
+        others = "The other images" if probable else "These images"
+        lines.append(f"{others} are mostly hard to classify: look at each one before you change its label.")
     return lines
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from darkroom.reporting.wording import count, score, text
+from darkroom.reporting.wording import score, text
 
 
 def strong(found: list[dict[str, Any]]) -> list[str]:
@@ -23,7 +23,7 @@ def paragraph(found: list[dict[str, Any]]) -> list[str]:
         first = found[0]
         return [
             *lines,
-            f"None of the {count(len(found), 'property', 'properties')} separates a class better than its bound. "
+            f"None of these properties separates a class better than its bound ({len(found)} compared). "
             f"The closest is {first['measure']}: {_strength(first)}.",
         ]
     return [

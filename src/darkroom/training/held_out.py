@@ -77,7 +77,7 @@ def cross_validate(
         probe = Probe(data, folds) if repeat else probe
         sums += probe.scores(targets, penalty)
         everywhere &= np.stack([known(each, folds) for each in labellings])
-    means = np.split(sums / repeats, len(labellings), axis=1)
+    means: list[Floats] = np.split(sums / np.float32(repeats), len(labellings), axis=1)
     return [replace(result[0], scores=scores, known=there) for scores, there in zip(means, everywhere, strict=True)]
 
 

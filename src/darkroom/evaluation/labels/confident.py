@@ -83,17 +83,20 @@ def issues(likely: Floats, labels: Labels, precision: Floats, known: npt.NDArray
     """Return images whose label may be wrong, the least probable label first.
 
     A class is likely if its probability is at least the mean over images with that label. An image whose most probable
-    likely class is not its label is an issue. The ranking is by self-confidence, the probability of the label. likely:
-    out-of-fold probabilities, shape (N, classes); labels, precision: shape (N,). Images that are not `known` are left
-    out.
+    likely class is not its label is an issue, and so is one whose label is more probably wrong than right: `precision`.
+    The ranking is by self-confidence, the probability of the label. likely: out-of-fold probabilities, shape (N,
+    classes); labels, precision: shape (N,). Images that are not `known` are left out.
     """
     rows = np.arange(len(labels))
     counts = np.bincount(labels, minlength=likely.shape[1])
     sums = np.bincount(labels, likely[rows, labels], likely.shape[1])
     average = np.where(counts > 0, sums / np.maximum(counts, 1), np.inf)  # an absent class is never likely
     candidates = np.where(likely >= average, likely, -1.0)
-    proposed = candidates.argmax(axis=1)
-    found = np.flatnonzero((candidates.max(axis=1) > 0) & (proposed != labels) & known)
+    proposed = np.where(candidates.max(axis=1) > 0, candidates.argmax(axis=1), labels)
+    others = likely.copy()
+    others[rows, labels] = -1.0
+    proposed = np.where((proposed == labels) & (precision > 0.5), others.argmax(axis=1), proposed)
+    found = np.flatnonzero((proposed != labels) & known)
     own = likely[found, labels[found]]
     return [
         Issue(int(row), int(labels[row]), int(proposed[row]), float(likely[row, labels[row]]), float(precision[row]))

@@ -74,7 +74,7 @@ def figure(images: npt.NDArray[np.uint8], issues: Sequence[Issue], classes: Sequ
         (
             mosaics.fit(classes[each.label]),
             f"or {mosaics.fit(classes[each.proposed], 3)}?",
-            f"{mosaics.percent(each.precision)} wrong",
+            f"wrong: {mosaics.percent(each.precision)}",
         )
         for each in shown
     ]

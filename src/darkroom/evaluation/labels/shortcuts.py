@@ -29,6 +29,10 @@ FEW = 5
 FILE, CONTENT = 0.75, 0.95
 """Bounds of the area under the ROC curve. Colours and sharpness may be part of what a class is, while the size of a
 file or the camera is not. A source that exactly half of the classes come from gives at least 0.75."""
+LOSSY = ("JPEG", "MPO", "WEBP")
+"""Formats whose file size depends more on the encoder than on the content."""
+TINY = 32
+"""Side in pixels below which the border and the edges of an image are the object itself."""
 AT_ONCE = 1024
 GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 """Weights of red, green and blue in the grey value (ITU-R BT.601)."""
@@ -82,17 +86,19 @@ def measures(
     sizes = np.array([(records[row].width, records[row].height) for row in rows], dtype=np.float64)
     chosen = files.iloc[rows]
     pixels = _pixels(images, rows)
+    shown = pixels if images.shape[1] >= TINY else np.zeros_like(pixels)
+    lossy = chosen["format"].isin(LOSSY).mean() > 0.5
     for name, values, bound in (
-        ("the file size", _binned(chosen["bytes"].astype(float).to_numpy()[:, None]), FILE),
+        ("the file size", _binned(chosen[["bytes"]].to_numpy().astype(np.float64)), FILE if lossy else CONTENT),
         ("the image size", _binned(sizes), FILE),
         ("the aspect ratio", _binned(sizes[:, :1] / sizes[:, 1:]), FILE),
         ("the file format", _categories(chosen["format"]), FILE),
         ("the JPEG quantisation tables", _categories(chosen["quantization"]), FILE),
         ("the camera", _categories(chosen["camera"]), FILE),
         ("the hour of the day", _categories(chosen["hour"]), FILE),
-        ("the border colour", _binned(pixels[:, :4]), CONTENT),
+        ("the border colour", _binned(shown[:, :4]), CONTENT),
         ("the mean colour", _binned(pixels[:, 4:7]), CONTENT),
-        ("the sharpness", _binned(pixels[:, 7:]), CONTENT),
+        ("the sharpness", _binned(shown[:, 7:]), CONTENT),
     ):
         if values.shape[1] > 1:
             yield Measure(name, values, bound)
