@@ -166,8 +166,8 @@ def test_position_embeddings_are_resampled_to_the_size_of_the_images():
     network, values = timm_networks.create(f"timm/{name}", 56, shallow)
     assert values == 384
     given, made = state["pos_embed"], network.state_dict()["pos_embed"]
-    assert (given.shape, made.shape) == ((1, 37 * 37, 384), (1, 4 * 4, 384))
-    torch.testing.assert_close(made, resample_abs_pos_embed(given, [4, 4], num_prefix_tokens=0))
+    assert (given.shape, made.shape) == ((1, 1 + 37 * 37, 384), (1, 1 + 4 * 4, 384))
+    torch.testing.assert_close(made, resample_abs_pos_embed(given, [4, 4], num_prefix_tokens=1))
     assert network(torch.zeros(2, 3, 56, 56)).shape == (2, 384)
     with pytest.raises(DarkroomError, match="needs a multiple of 14, such as 56 or 70, not 64"):
         timm_networks.create(f"timm/{name}", 64, shallow)
