@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from safetensors.numpy import save_file
 
-from darkroom import candidate, frames, packed
+from darkroom import candidate, frames, neighbors, packed
 from darkroom.candidate import Card, Folds, Layer, Predictions
 from darkroom.data.explore.card import describe
 from darkroom.data.split import summary
@@ -167,6 +167,9 @@ def write_candidate(
             Layer("head", "dense", [len(bias)], weights.size + bias.size),
         ]
         onnx.save(_network(weights, bias, images.shape[1]), folder / "model.onnx")
+        rows = split.rows("train")
+        features = neighbors.reduce(images[rows].reshape(len(rows), -1) / np.float32(255))
+        neighbors.write(folder, neighbors.build(features, split.labels[rows], rows))
         if method == "probe":
             folds = Folds(5, 2, len(split.rows("train")), 0.9 - error, 0.9 - error, 0.3, 0.02)
             files.write_json(folder / "folds.json", asdict(folds))
@@ -212,6 +215,7 @@ def _network(weights: Any, bias: Any, size: int) -> onnx.ModelProto:
         helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
         helper.make_node("Mul", ["floats", "scale"], ["scaled"]),
         helper.make_node("Reshape", ["scaled", "shape"], ["flat"]),
+        helper.make_node("Identity", ["flat"], ["features"]),
         helper.make_node("MatMul", ["flat", "weight"], ["product"]),
         helper.make_node("Add", ["product", "bias"], ["logits"]),
     ]
@@ -219,7 +223,10 @@ def _network(weights: Any, bias: Any, size: int) -> onnx.ModelProto:
         nodes,
         "linear",
         [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", size, size, 3])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", len(bias)])],
+        [
+            helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", len(bias)]),
+            helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", len(weights)]),
+        ],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)

@@ -66,7 +66,7 @@ def write_judged(top: Path) -> Path:
     return top
 
 
-def write_served(top: Path, limits: ServeSettings = LIMITS) -> Path:
+def write_served(top: Path, limits: ServeSettings = LIMITS, settings: PackageSettings | None = None) -> Path:
     """Write an evaluated project and its served folder; return `top`."""
     write_judged(top)
     folder = top / served.FOLDER
@@ -79,7 +79,7 @@ def write_served(top: Path, limits: ServeSettings = LIMITS) -> Path:
         packed.read_split(top / "data" / "split.csv"),
         EVALUATION,
         limits,
-        PackageSettings(),
+        settings or PackageSettings(),
         seed=0,
     )
     return top

@@ -15,7 +15,7 @@ from darkroom.foundations.errors import DarkroomError
 from darkroom.serving import served
 from darkroom.serving.build import packaging
 from darkroom.serving.served import Reference
-from darkroom.thresholds import Thresholds
+from darkroom.thresholds import Outputs, Thresholds
 from tests.factories_serving import write_served
 
 CLASSES = ["cat", "dog", "frog"]
@@ -36,7 +36,7 @@ def model(tmp_path_factory):
     thresholds = Thresholds("max_probability", known=0.4, confident=0.8, coverage=0.8)
     card = candidate.Card(**{**vars(candidate.read_card(folder)), "thresholds": thresholds, "temperature": 1.0})
     candidate.write_card(folder, card)
-    reference = packaging.refer(logits(0, [1 / 3] * 3, 4.0), card)
+    reference = packaging.refer(Outputs(logits(0, [1 / 3] * 3, 4.0)), card)
     served.write(folder, served.Served(**{**vars(served.read(folder)), "reference": reference}))
     return folder
 
@@ -51,7 +51,7 @@ def answered(labels, probabilities):
 def answers(model, values, start=0):
     """Return the lines that the service logs for such logits."""
     card = candidate.read_card(model)
-    known, confident = card.thresholds.verdicts(values, card.temperature)
+    known, confident = card.thresholds.verdicts(Outputs(values), card.temperature)
     return [
         {
             "time": f"2026-11-{1 + row % 20:02}T10:00:00.000+00:00",
@@ -99,7 +99,7 @@ def test_the_very_same_answers_of_a_sure_model_have_not_moved(tmp_path, model, c
     values, card = logits(0, [1 / 3] * 3, 14.0), candidate.read_card(model)
     sure = tmp_path / "sure"
     shutil.copytree(model, sure)
-    reference = packaging.refer(values, card)
+    reference = packaging.refer(Outputs(values), card)
     served.write(sure, served.Served(**{**vars(served.read(sure)), "reference": reference}))
     write_log(tmp_path, answers(sure, values))
     found = findings(capsys, tmp_path, sure)

@@ -47,6 +47,30 @@ def place(served, monkeypatch):
     return served
 
 
+def test_the_nearest_training_images_are_in_the_csv(place, capsys):
+    main.run(["predict", "photos", "--neighbors", "2"])
+    printed = rows(capsys.readouterr().out)
+    columns = ["neighbor", "neighbor_label", "similarity"]
+    assert list(printed[0])[-6:] == [*columns, *(f"{name}_2" for name in columns)]
+    predictor = Predictor(place / "models" / "served")
+    for row in printed:
+        if row["error"]:
+            assert row["neighbor"] == row["similarity_2"] == ""
+            continue
+        assert row["neighbor"] in predictor.index.names
+        assert 1 >= float(row["similarity"]) >= float(row["similarity_2"]) > 0
+    with pytest.raises(SystemExit):
+        main.run(["predict", "photos", "--neighbors", "11"])
+    assert "invalid choice: 11" in capsys.readouterr().err
+
+
+def test_a_model_without_names_says_how_to_get_them(place, monkeypatch):
+    monkeypatch.setattr("darkroom.predictor.read_index", lambda _: None)
+    main.run(["predict", "photos"])
+    with pytest.raises(DarkroomError, match=r"models/served does not have the names .* set package.neighbors to names"):
+        main.run(["predict", "photos", "--neighbors", "1"])
+
+
 def rows(text):
     return list(csv.DictReader(text.splitlines()))
 
@@ -59,7 +83,7 @@ def test_a_folder_is_answered_as_the_model_answers(place, capsys):
     predictor = Predictor(place / "models" / "served")
     pixels = np.stack([images.decode(data, predictor.card.image_size).pixels for data in PICTURES.values()])
     probabilities = predictor.probabilities(pixels)
-    known, confident = predictor.card.thresholds.verdicts(predictor.logits(pixels), predictor.card.temperature)
+    known, confident = predictor.card.thresholds.verdicts(predictor.outputs(pixels), predictor.card.temperature)
     assert {*known.tolist()} == {*confident.tolist()} == {True, False}
     for place_, name in enumerate(PICTURES):
         row, best = found[f"photos/{name}"], np.argsort(-probabilities[place_])[:2]

@@ -3,7 +3,7 @@ import pytest
 
 from darkroom.evaluation.abstention import MAX_CONFIDENT, POINTS, fit, measure, risk_coverage
 from darkroom.evaluation.checks import out_of_distribution
-from darkroom.thresholds import Thresholds
+from darkroom.thresholds import Outputs, Thresholds
 
 RANDOM = np.random.default_rng(0)
 
@@ -12,7 +12,7 @@ def logits(rows, height, lead):
     """Return logits of three classes around `height`, of which one leads by about `lead`."""
     values = RANDOM.normal(height, 1, (rows, 3))
     values[np.arange(rows), RANDOM.integers(0, 3, rows)] += lead
-    return values.astype(np.float32)
+    return Outputs(values.astype(np.float32))
 
 
 @pytest.mark.parametrize(
@@ -50,8 +50,37 @@ def test_the_threshold_rises_until_few_of_each_kind_are_confident_or_coverage_is
     assert 0.95 <= easy.coverage <= 0.96
 
 
+def similar(outputs, mean):
+    """Return the outputs with similarities around `mean`."""
+    return Outputs(outputs.logits, RANDOM.normal(mean, 0.05, len(outputs.logits)).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("outside", "score"),
+    [
+        ([similar(logits(200, 0, 6), 0.5), similar(logits(200, 0, 6), 0.6)], "neighbors"),
+        ([similar(logits(200, 0, 6), 0.5), similar(logits(200, -9, 6), 0.95)], "neighbors_energy"),
+        ([similar(logits(200, -9, 6), 0.95), similar(logits(200, -9, 6), 0.95)], "energy"),
+    ],
+    ids=["confident but far from training images", "far or low", "low but near"],
+)
+def test_similarity_to_training_images_is_used_if_it_separates_best(outside, score):
+    validation = similar(logits(300, 0, 6), 0.95)
+    kinds = dict(zip(["one", "two"], outside, strict=True))
+    thresholds = fit(validation, kinds, 1.5, 0.9, 0.9)
+    assert thresholds.score == score
+    assert (thresholds.energy_weight > 0) is (score == "neighbors_energy")
+    selective = measure(thresholds, 1.5, validation, np.ones(300, dtype=np.bool_), kinds)
+    assert 0.9 <= selective.confident <= 0.92
+    for kind in kinds:
+        assert selective.out_of_distribution[kind].auroc > 0.95
+        assert selective.out_of_distribution[kind].accepted < 0.1
+    without = fit(Outputs(validation.logits), kinds, 1.5, 0.9, 0.9)  # an older candidate
+    assert without.score in ("max_probability", "energy")
+
+
 def test_accuracy_is_that_of_the_confident_answers():
-    values = np.array([[9, 0], [9, 0], [9, 0], [0.1, 0]], dtype=np.float32)
+    values = Outputs(np.array([[9, 0], [9, 0], [9, 0], [0.1, 0]], dtype=np.float32))
     right = np.array([True, True, False, False])
     selective = measure(Thresholds("max_probability", 0.5, 0.9, 0.75), 1.0, values, right, {"same": values})
     assert (selective.in_distribution, selective.confident, selective.confident_accuracy) == (1.0, 0.75, 2 / 3)

@@ -12,6 +12,7 @@ from darkroom.evaluation.scores.calibration import fit_temperature
 from darkroom.evaluation.settings import SelectSettings
 from darkroom.foundations.errors import DarkroomError
 from darkroom.packed import open_images, read_split
+from darkroom.thresholds import Outputs
 from tests import factories
 
 
@@ -53,7 +54,7 @@ def test_out_of_fold_logits_of_training_images_fit_temperature_and_thresholds_bu
     images = open_images(folder.parents[2] / "data" / "packed")
     settings = SelectSettings(coverage=0.8, least_coverage=0.7)
     thresholds = abstention.fit_each([after], folder.parent, images, split, settings, 0)["small"]
-    _, confident = thresholds.verdicts(both[0], after.temperature)
+    _, confident = thresholds.verdicts(Outputs(both[0]), after.temperature)
     assert 0.68 < confident.mean() < 0.82
 
     candidate.write_predictions(folder, dataclasses.replace(found, training=training[1:]))

@@ -12,7 +12,7 @@ import pytest
 from darkroom import candidate
 from darkroom.packed import open_packed
 from darkroom.predictor import Predictor, interpret
-from darkroom.thresholds import Thresholds
+from darkroom.thresholds import Outputs, Thresholds
 from tests import factories
 
 ROOT = Path(__file__).parents[1]
@@ -48,7 +48,7 @@ def test_thresholds_decide_whether_an_answer_is_confident(small: Path) -> None:
     thresholds = Thresholds("max_probability", known=0.4, confident=0.6, coverage=0.9)
     logits = np.zeros((3, len(card.classes)), np.float32)
     logits[:, 0] = 0, 0.9, 5
-    answers = interpret(logits, replace(card, thresholds=thresholds))
+    answers = interpret(Outputs(logits), replace(card, thresholds=thresholds))
     largest = [answer.probabilities.max() for answer in answers]
     assert largest[0] < 0.4 < largest[1] < 0.6 < largest[2]
     assert [answer.in_distribution for answer in answers] == [False, True, True]

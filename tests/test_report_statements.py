@@ -220,6 +220,25 @@ def test_all_kinds_of_out_of_distribution_images_are_named(case, shares, expecte
     assert expected in sentences.abstention(replace(facts, selective=selective))[-1]
 
 
+@pytest.mark.parametrize(
+    ("score", "words"),
+    [
+        ("max_probability", "This was set on"),
+        ("energy", "unless the energy of its logits indicates that the image"),
+        ("neighbors", "unless the distance of its features from those of the nearest training images indicates that"),
+        ("neighbors_energy", "unless the energy of its logits and the distance of its features from those of the"),
+    ],
+)
+def test_the_score_that_decides_is_named(case, score, words):
+    _, facts, _, _ = case
+    if facts.best.thresholds is None or facts.selective is None:
+        pytest.skip("no thresholds were fitted")
+    best = replace(facts.best, thresholds=facts.best.thresholds | {"score": score})
+    first = sentences.abstention(replace(facts, best=best))[0]
+    assert words in first
+    assert ("unless" in first) is (score != "max_probability")
+
+
 def test_the_report_names_the_tree_as_it_is(case):
     _, facts, _, _ = case
     clean = replace(facts, commit="c0ffee", changed=[], remade=[])

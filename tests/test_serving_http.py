@@ -21,6 +21,7 @@ from darkroom import candidate, images
 from darkroom.predictor import Predictor
 from darkroom.serving import guard, served
 from darkroom.serving.build import bento
+from darkroom.serving.settings import PackageSettings
 from darkroom.thresholds import Thresholds
 from tests.factories_serving import LIMITS, ROOT, picture, png, serving, write_served
 
@@ -34,7 +35,8 @@ PICTURES = [picture(seed) for seed in range(6)]
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     top = tmp_path_factory.mktemp("project")
-    write_served(top, LIMITS.model_copy(update={"log": str(top / "log")}))
+    settings = PackageSettings(neighbors="thumbnails")
+    write_served(top, LIMITS.model_copy(update={"log": str(top / "log")}), settings)
     _doubt_some(top / served.FOLDER)
     shutil.copyfile(ROOT / "bentofile.yaml", top / "bentofile.yaml")
     return top
@@ -262,6 +264,30 @@ def test_the_page_says_what_the_service_says_or_why_not(page: "Page", problems: 
     assert problems == []
     page.get_by_role("button", name="Clear").click()
     assert cards.count() == 0
+
+
+@pytest.mark.browser
+def test_the_page_shows_the_most_similar_training_images(page: "Page", problems: list[str], address: str) -> None:
+    page.set_input_files("#files", [upload("0.png", PICTURES[0])])
+    page.get_by_role("status").get_by_text("1 picture done").wait_for()
+    similar = page.locator("#results > li .similar")
+    assert similar.get_by_text("Most similar training images").is_visible()
+    answer = httpx.post(f"{address}/predict?neighbors=3", files={"images": PICTURES[0]}).json()["predictions"][0]
+    found = answer["neighbors"]
+    assert similar.locator("img").count() == len(found) == 3
+    for place, neighbor in enumerate(found):
+        row = similar.locator("li").nth(place)
+        assert neighbor["label"] in row.inner_text()
+        assert neighbor["name"] in str(row.get_attribute("title"))
+        image = row.locator("img")
+        assert image.get_attribute("src") == neighbor["thumbnail"]
+        image.evaluate("image => image.decode()")
+        assert image.evaluate("image => image.naturalWidth") > 0
+        response = httpx.get(f"{address}/{neighbor['thumbnail']}")
+        assert (response.status_code, response.headers["content-type"]) == (200, "image/jpeg")
+    assert httpx.get(f"{address}/neighbors/100000.jpg").status_code == 404
+    assert problems == []
+    page.get_by_role("button", name="Clear").click()
 
 
 CONTRASTS = """() => {

@@ -1,5 +1,6 @@
 """The served folder is written only when its model answers as the evaluated one did."""
 
+import io
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -8,14 +9,15 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from PIL import Image
 
-from darkroom import candidate, images, packed
+from darkroom import candidate, images, neighbors, packed
 from darkroom.foundations.errors import DarkroomError
 from darkroom.predictor import Predictor
-from darkroom.serving import examples, served
+from darkroom.serving import examples, integrity, served, thumbnails
 from darkroom.serving.build import packaging, readme
-from darkroom.serving.settings import PackageSettings
-from darkroom.thresholds import Thresholds
+from darkroom.serving.settings import PackageSettings, Shown
+from darkroom.thresholds import Outputs, Score, Thresholds
 from tests.factories_serving import EVALUATION, LIMITS, TEMPERATURE, write_judged, write_served
 
 
@@ -29,7 +31,9 @@ def tamper(model: Path, change: float) -> None:
     onnx.save(network, model)
 
 
-def package(top: Path, evaluation: dict[str, Any] = EVALUATION, seed: int = 0) -> served.Served:
+def package(
+    top: Path, evaluation: dict[str, Any] = EVALUATION, seed: int = 0, settings: PackageSettings | None = None
+) -> served.Served:
     """Package the best candidate of an evaluated project."""
     folder = top / served.FOLDER
     folder.mkdir(parents=True)
@@ -37,7 +41,15 @@ def package(top: Path, evaluation: dict[str, Any] = EVALUATION, seed: int = 0) -
     store = packed.open_packed(top / "data" / "packed")
     best = packaging.read_best(top / "models" / "best.json")
     return packaging.write_served(
-        folder, best, top / "models" / "candidates", store, split, evaluation, LIMITS, PackageSettings(), seed
+        folder,
+        best,
+        top / "models" / "candidates",
+        store,
+        split,
+        evaluation,
+        LIMITS,
+        settings or PackageSettings(),
+        seed,
     )
 
 
@@ -52,6 +64,42 @@ def test_the_served_folder_holds_the_model_its_card_and_what_was_measured(tmp_pa
     assert result.limits == LIMITS
     assert result.parity.rows == 24
     assert 0 <= result.parity.largest_difference < 1e-6
+
+
+@pytest.mark.parametrize("shown", ["none", "names", "thumbnails"])
+@pytest.mark.parametrize("score", ["neighbors", "energy"])
+def test_training_images_travel_only_as_far_as_requested(tmp_path: Path, shown: Shown, score: Score) -> None:
+    top = write_judged(tmp_path)
+    thresholds = Thresholds(score, known=0.5, confident=0.8, coverage=0.9)
+    found = EVALUATION["candidates"]["small"] | {"thresholds": asdict(thresholds)}
+    evaluation = EVALUATION | {"candidates": {"small": found}}
+    source = top / "models" / "candidates" / "small"
+    given = candidate.read_predictions(source)
+    similarity = np.linspace(0, 1, len(given.validation), dtype=np.float32)
+    candidate.write_predictions(source, replace(given, validation_similarity=similarity))
+    result = package(top, evaluation, settings=PackageSettings(neighbors=shown))
+    folder = top / served.FOLDER
+    assert result.reference is not None
+    assert score == "energy" or result.reference.in_distribution == (similarity >= 0.5).sum()
+    index, images = neighbors.read(folder), thumbnails.read(folder)
+    assert (index is None) is (shown == "none" and score == "energy")
+    store = packed.open_packed(top / "data" / "packed")
+    rows = packed.read_split(top / "data" / "split.csv").rows("train")
+    names = [] if shown == "none" else [store.records[row].name for row in rows]
+    assert index is None or index.names == names
+    assert len(images) == (len(rows) if shown == "thumbnails" else 0)
+    training = store.images[rows].astype(int)
+    for place, image in enumerate(images):
+        shown_pixels = np.asarray(Image.open(io.BytesIO(image))).astype(int)
+        assert np.abs(training - shown_pixels).mean(axis=(1, 2, 3)).argmin() == place
+    if index is not None:
+        (folder / neighbors.NAME).unlink()
+        with pytest.raises(DarkroomError, match=r"neighbors.npz is not the packaged one"):
+            integrity.open_verified(folder, result)
+        served.write(folder, resealed := replace(result, version=served.version(folder)))
+        if score == "neighbors":
+            with pytest.raises(DarkroomError, match=r"neighbors.npz is missing, and the thresholds need it: restore"):
+                integrity.open_verified(folder, resealed)
 
 
 def test_the_card_carries_the_doubt_that_the_judge_fitted(tmp_path: Path) -> None:
@@ -109,7 +157,7 @@ def test_of_many_answers_as_many_are_kept_as_show_the_distribution(tmp_path: Pat
     logits = np.random.default_rng(0).normal(size=(5000, 3)).astype(np.float32)
     card = candidate.read_card(write_judged(tmp_path) / "models" / "candidates" / "small")
     card = replace(card, thresholds=Thresholds("max_probability", known=0.5, confident=0.7, coverage=0.5))
-    reference = packaging.refer(logits, card)
+    reference = packaging.refer(Outputs(logits), card)
     largest = candidate.softmax(logits).max(axis=1)
     assert len(reference.confidences) == served.REFERENCES
     shares = [0, 0.1, 0.5, 0.9, 1]

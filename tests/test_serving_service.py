@@ -24,7 +24,7 @@ from PIL import Image
 from darkroom import candidate, images, packed
 from darkroom.serving import facts, guard, routes, served, service
 from darkroom.serving.journal import Journal
-from darkroom.thresholds import Thresholds
+from darkroom.thresholds import Outputs, Thresholds
 from tests.factories_serving import (
     EVALUATION,
     LIMITS,
@@ -327,7 +327,7 @@ def test_answers_say_when_they_are_unsure(client: Client, project: Path, monkeyp
     largest = candidate.softmax(logits, model.card.temperature).max(axis=1)
     thresholds = Thresholds("max_probability", *np.quantile(largest, [0.3, 0.6]).tolist(), 0.4)
     monkeypatch.setattr(model.predictor, "card", replace(model.card, thresholds=thresholds))
-    known, confident = thresholds.verdicts(logits, model.card.temperature)
+    known, confident = thresholds.verdicts(Outputs(logits), model.card.temperature)
     assert 0 < confident.sum() < known.sum() < 40
     for place in range(0, 40, 4):
         answer = client.post("/predict", files=form(*map(png, images[place : place + 4]))).json()
@@ -467,8 +467,47 @@ def test_info(client: Client, project: Path) -> None:
     assert info["classes"] == info["card"]["classes"]
     assert info["data"] == packed.fingerprint(project / "data" / "packed", project / "data" / "split.csv")
     assert info["keeps"] == {"answers": False, "pictures": False}
+    assert info["neighbors"] == "names"
     assert client.post("/info").json() == info
     assert set(info["versions"]) == {"python", "bentoml", "numpy", "onnxruntime", "pillow"}
+
+
+def test_the_nearest_training_images_are_those_that_resemble_the_image_most(client: Client, project: Path) -> None:
+    store = packed.open_packed(project / "data" / "packed")
+    rows = packed.read_split(project / "data" / "split.csv").rows("train")
+    pixels = store.images.reshape(len(store.images), -1)[rows].astype(np.float64)
+    unit = pixels / np.linalg.norm(pixels, axis=1, keepdims=True)
+    for place in (0, 7):
+        answer = client.post("/predict", files={"images": png(store.images[rows[place]])}, data={"neighbors": "3"})
+        (prediction,) = answer.json()["predictions"]
+        found = prediction["neighbors"]
+        assert found[0]["name"] == store.records[rows[place]].name
+        assert found[0]["similarity"] == pytest.approx(1, abs=2e-3)
+        labels = {record.name: record.label for record in store.records}
+        assert all(each["label"] == labels[each["name"]] for each in found)
+        expected = np.sort(unit @ unit[place])[::-1][:3]
+        assert [each["similarity"] for each in found] == pytest.approx(expected.tolist(), abs=0.02)
+        assert "thumbnail" not in found[0]
+    assert "neighbors" not in client.post("/predict", files=form(A)).json()["predictions"][0]
+    assert client.post("/predict?neighbors=0", files=form(A)).json()["predictions"][0]["neighbors"] == []
+    assert len(client.post("/predict?neighbors=10", files=form(A)).json()["predictions"][0]["neighbors"]) == 10
+
+
+@pytest.mark.parametrize("text", ["11", "-1", "x", "", "1e1"])
+def test_the_number_of_neighbors_is_limited(client: Client, text: str) -> None:
+    response = client.post(f"/predict?neighbors={text}", files=form(A))
+    assert (response.status_code, response.json()["error"]["code"]) == (422, "invalid_neighbors")
+    assert response.json()["error"]["message"].endswith("give a whole number from 0 to 10")
+
+
+def test_a_model_of_an_older_version_still_answers(
+    client: Client, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service.app.state.model.predictor, "index", None)
+    assert "labels" in client.post("/predict", files=form(A)).json()["predictions"][0]
+    assert client.post("/predict?neighbors=0", files=form(A)).status_code == 200
+    response = client.post("/predict?neighbors=3", files=form(A))
+    assert (response.status_code, response.json()["error"]["code"]) == (422, "no_neighbors")
 
 
 def test_the_examples_are_there_and_nothing_beside_them(client: Client, project: Path) -> None:
@@ -521,7 +560,7 @@ def test_the_description_covers_the_mounted_routes(client: Client) -> None:
     assert list(description["paths"])[:3] == ["/predict", "/explain", "/info"]
     assert "/readyz" in description["paths"]
     form = description["paths"]["/predict"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
-    assert set(form["properties"]) == {"images", "top_k"}
+    assert set(form["properties"]) == {"images", "top_k", "neighbors"}
     assert "bentoml.com" not in json.dumps(description)
 
 
@@ -538,6 +577,7 @@ def test_answers_are_what_the_description_promises(client: Client) -> None:
         jsonschema.validate(response.json(), {**schema, "components": description["components"]})
 
     check(client.post("/predict", files=form(A, DAMAGED)), "/predict")
+    check(client.post("/predict?neighbors=3", files=form(A)), "/predict")
     check(client.post("/predict", files=form(DAMAGED)), "/predict")
     check(client.post("/predict", files=form(LARGE)), "/predict")
     check(client.post("/predict", content=b"x"), "/predict")

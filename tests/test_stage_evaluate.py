@@ -94,7 +94,7 @@ def test_thresholds_are_fitted_for_each_network_and_evaluated_for_the_best(tmp_p
     evaluation, _ = run(factories.write_project(tmp_path, networks=("small",)))
     assert "thresholds" not in evaluation["candidates"]["baseline"]
     thresholds = evaluation["candidates"]["small"]["thresholds"]
-    assert set(thresholds) == {"score", "known", "confident", "coverage"}
+    assert set(thresholds) == {"score", "known", "confident", "coverage", "energy_weight"}
     assert thresholds["coverage"] >= 0.85
     selective = evaluation["best"]["selective_prediction"]
     assert set(selective["out_of_distribution"]) == {"noise", "plain", "shuffled", "photographs", "digits"}

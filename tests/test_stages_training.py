@@ -68,7 +68,15 @@ def write_params(top: Path, sha256: str = "0" * 64) -> Path:
     return path
 
 
-NETWORK_FILES = {"augmented.png", "card.json", "history", "model.onnx", "predictions.npz", "weights.safetensors"}
+NETWORK_FILES = {
+    "augmented.png",
+    "card.json",
+    "history",
+    "model.onnx",
+    "neighbors.npz",
+    "predictions.npz",
+    "weights.safetensors",
+}
 
 
 @pytest.mark.parametrize("name", ["baseline", "first", "second", "probed"])
@@ -103,6 +111,20 @@ def test_the_exported_model_answers_as_judged(place, name):
     images = packed.open_packed(place / "packed").images[split.rows("validation")]
     evaluated = softmax(candidate.read_predictions(place / name).reproducible)
     assert np.abs(Predictor(place / name).probabilities(images) - evaluated).max() < 1e-5
+    similarity = candidate.read_predictions(place / name).validation_similarity
+    np.testing.assert_allclose(Predictor(place / name).outputs(images).similarity, similarity, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["first", "second", "probed"])
+def test_training_images_resemble_themselves_most(place, name):
+    predictor, split = Predictor(place / name), packed.read_split(place / "split.csv")
+    rows = split.rows("train")
+    assert predictor.index.rows.tolist() == rows.tolist()
+    assert predictor.index.labels.tolist() == split.labels[rows].tolist()
+    _, embedded = predictor.embedded(packed.open_packed(place / "packed").images[rows])
+    _, similarities = predictor.index.nearest(embedded, 1)
+    own = predictor.index.similarities(embedded)[np.arange(len(rows)), np.arange(len(rows))]
+    np.testing.assert_allclose(own, similarities[:, 0], atol=2e-3)  # computed in another precision in training
 
 
 def test_a_probe_is_fitted_to_validation_images_and_judged_by_folds(place):
@@ -110,6 +132,10 @@ def test_a_probe_is_fitted_to_validation_images_and_judged_by_folds(place):
     split = packed.read_split(place / "split.csv")
     assert probed.training.shape == (len(split.rows("train")), 3)
     assert probed.exported.shape == probed.validation.shape
+    assert probed.training_similarity.shape == (len(split.rows("train")),)
+    assert probed.outputs.similarity.shape == (len(probed.training) + len(probed.validation),)
+    assert tuned.training_similarity is None
+    assert tuned.outputs.similarity.tolist() == tuned.validation_similarity.tolist()
     assert not np.allclose(probed.exported, probed.validation, atol=1e-3)
     assert candidate.read_card(place / "probed").training["refitted"] is True
     # Fine-tuning starts from a layer that has not seen the validation images, which choose the epoch.

@@ -2,6 +2,7 @@ import itertools
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch._inductor.exc import InvalidCxxCompiler
@@ -120,10 +121,10 @@ def test_the_seed_decides_every_bit():
 def test_bfloat16_learns_too_and_predicts_in_full_precision():
     whole, _, history, data = train(compute=Compute(torch.device("cpu"), torch.bfloat16))
     assert history[-1].validation_accuracy > 0.9
-    logits = scoring.predict(whole, data[1])
-    assert logits.dtype == torch.float32
+    logits = scoring.predict(whole, data[1]).logits
+    assert logits.dtype == np.float32
     with torch.inference_mode():
-        torch.testing.assert_close(logits, whole(data[1].images))
+        torch.testing.assert_close(torch.from_numpy(logits), whole(data[1].images))
 
 
 def test_predictions_are_computed_on_the_processor():
@@ -134,7 +135,7 @@ def test_predictions_are_computed_on_the_processor():
 
     whole = Elsewhere(3, 3)
     on_meta = Data(torch.zeros((600, 32, 32, 3), dtype=torch.uint8), None, torch.zeros(600))
-    assert scoring.predict(whole, on_meta).shape == (600, 3)
+    assert scoring.predict(whole, on_meta).logits.shape == (600, 3)
     assert torch.get_float32_matmul_precision() == "highest"
 
 
@@ -449,7 +450,7 @@ def test_balance_helps_the_rare_class(balance):
         plan = Plan(settings, AugmentSettings(), TrainingSettings(balance=progress), 2, 16, 0)
         Trainer(whole, optimizer.groups([(whole, 1.0)], settings), data, plan, CPU).run(Callback())
         mine = Data(rare.images[rare.labels == 0], None, rare.labels[rare.labels == 0])
-        return float((scoring.predict(whole, mine).argmax(1) == 0).float().mean())
+        return float((scoring.predict(whole, mine).logits.argmax(1) == 0).mean())
 
     assert recall(balance) > recall("none")
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from darkroom.foundations.errors import DarkroomError
+from darkroom.training.engine import scoring
 from darkroom.training.networks import export, network
 from darkroom.training.networks.models import ZOO
 from darkroom.training.networks.network import Network
@@ -136,9 +137,11 @@ def test_the_onnx_model_answers_like_the_network_for_any_number_of_images(tmp_pa
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     for count in (1, 3, 7):
         images = torch.randint(0, 256, (count, 16, 16, 3), dtype=torch.uint8)
-        (logits,) = session.run(["logits"], {"images": images.numpy()})
-        with torch.inference_mode():
+        logits, features = session.run(["logits", "features"], {"images": images.numpy()})
+        with torch.inference_mode(), scoring.captured(model) as captured:
             torch.testing.assert_close(torch.from_numpy(logits), model(images), atol=1e-5, rtol=1e-5)
+        assert features.shape == (count, model.model.head.in_features)
+        torch.testing.assert_close(torch.from_numpy(features), captured[0], atol=1e-4, rtol=1e-4)
 
 
 def test_an_onnx_model_holds_no_path_of_this_machine(tmp_path):

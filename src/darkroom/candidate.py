@@ -5,7 +5,8 @@
 | `card.json` | a `Card`: everything needed to use the weights |
 | `predictions.npz` | `Predictions`: float32 logits of shape (rows, classes), in the order of the split |
 | `weights.safetensors` | the parameters |
-| `model.onnx` | uint8 images (N, S, S, 3) to float32 logits (N, classes); networks only |
+| `model.onnx` | uint8 images (N, S, S, 3) to float32 logits (N, classes) and features (N, values); networks only |
+| `neighbors.npz` | an index of training images by their features, see neighbors.py; networks only |
 | `history/` | DVCLive's curves, one TSV file per metric; networks trained by epochs only |
 | `augmented.png` | one augmented batch; networks trained by epochs only |
 | `folds.json` | `Folds`: cross-validation scores; probes only, if `select.folds` is set |
@@ -25,7 +26,7 @@ import numpy.typing as npt
 from darkroom import framing
 from darkroom.foundations import files, naming
 from darkroom.framing import Fit
-from darkroom.thresholds import Thresholds
+from darkroom.thresholds import Outputs, Thresholds
 
 Kind = Literal["baseline", "scratch", "transfer"]
 
@@ -105,6 +106,11 @@ class Predictions:
     """Out-of-fold logits of the training images, if those of `validation` are out-of-fold."""
     exported: npt.NDArray[np.float32] | None = None
     """What the exported model gives for the validation images, if it was fitted to them."""
+    validation_similarity: npt.NDArray[np.float32] | None = None
+    """Similarity to the nearest training images, `Index.score`, shape (rows,); None for the baseline."""
+    test_similarity: npt.NDArray[np.float32] | None = None
+    training_similarity: npt.NDArray[np.float32] | None = None
+    """To other training images; None if there are no logits of the training images."""
 
     @property
     def held_out(self) -> dict[Literal["train", "validation", "test"], npt.NDArray[np.float32]]:
@@ -112,6 +118,13 @@ class Predictions:
         if self.training is None:
             return {"validation": self.validation}
         return {"train": self.training, "validation": self.validation}
+
+    @property
+    def outputs(self) -> Outputs:
+        """`held_out` and the similarities of these images, together, training images first."""
+        similarities = [self.training_similarity, self.validation_similarity][-len(self.held_out) :]
+        parts = zip(self.held_out.values(), similarities, strict=True)
+        return Outputs.concatenated([Outputs(logits, similarity) for logits, similarity in parts])
 
     @property
     def reproducible(self) -> npt.NDArray[np.float32]:

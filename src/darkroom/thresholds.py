@@ -3,22 +3,43 @@
 The evaluation fits them on validation images; the served card stores them and the service applies them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-Score = Literal["max_probability", "energy"]
+Score = Literal["max_probability", "energy", "neighbors", "neighbors_energy"]
 """Score that separates in-distribution from out-of-distribution images: the largest calibrated probability (Hendrycks
-and Gimpel, A Baseline for Detecting Misclassified and Out-of-Distribution Examples, 2017), or the logsumexp of the
-logits, which is the negative energy (Liu et al., Energy-based Out-of-distribution Detection, 2020)."""
+and Gimpel, A Baseline for Detecting Misclassified and Out-of-Distribution Examples, 2017), the logsumexp of the logits,
+which is the negative energy (Liu et al., Energy-based Out-of-distribution Detection, 2020), the similarity to the
+nearest training images (Sun et al., Out-of-distribution Detection with Deep Nearest Neighbors, 2022), or a weighted sum
+of the last two."""
+NEEDS_INDEX = ("neighbors", "neighbors_energy")
+"""Scores for which the outputs must have similarities."""
 
 MISLEADING = 0.2
 """Fraction of confident predictions on one kind of out-of-distribution images above which a warning is given."""
 
 _KINDS = {"plain": "plain colours", "shuffled": "shuffled images", "noise": "images of noise"}
+
+
+class Outputs(NamedTuple):
+    """What a network gives for images, one row for each."""
+
+    logits: npt.NDArray[np.float32]
+    """Shape (rows, classes)."""
+    similarity: npt.NDArray[np.float32] | None = None
+    """Cosine similarity to the nearest training images, `Index.score`, -1 to 1, shape (rows,); None without an
+    index."""
+
+    @classmethod
+    def concatenated(cls, parts: Sequence["Outputs"]) -> "Outputs":
+        """Return all rows of `parts` as one; without similarities if those of one part are missing."""
+        known = [part.similarity for part in parts if part.similarity is not None]
+        similarity = np.concatenate(known) if len(known) == len(parts) else None
+        return cls(np.concatenate([part.logits for part in parts]), similarity)
 
 
 @dataclass(frozen=True)
@@ -34,26 +55,37 @@ class Thresholds:
     this, 0 to 1."""
     coverage: float
     """Fraction of the validation images with confident predictions, 0 to 1."""
+    energy_weight: float = 0.0
+    """Weight of the logsumexp of the logits, which is added to the similarity if the score is neighbors_energy."""
 
-    def verdicts(
-        self, logits: npt.NDArray[np.float32], temperature: float
-    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    def verdicts(self, outputs: Outputs, temperature: float) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
         """Return whether each row is in distribution and whether its prediction is confident: two arrays of shape
         (rows,).
 
-        logits: shape (rows, classes); temperature: that of the card, which calibrates the probabilities.
+        temperature: that of the card, which calibrates the probabilities. Raises ValueError when the score needs
+        similarities and `outputs` has none.
         """
-        in_distribution = in_distribution_score(logits, temperature, self.score) >= self.known
-        largest = in_distribution_score(logits, temperature, "max_probability") >= self.confident
+        in_distribution = in_distribution_score(outputs, temperature, self.score, self.energy_weight) >= self.known
+        largest = in_distribution_score(outputs, temperature, "max_probability") >= self.confident
         return in_distribution, in_distribution & largest
 
 
-def in_distribution_score(logits: npt.NDArray[np.float32], temperature: float, score: Score) -> npt.NDArray[np.float64]:
+def in_distribution_score(
+    outputs: Outputs, temperature: float, score: Score, energy_weight: float = 0.0
+) -> npt.NDArray[np.float64]:
     """Return the score of each row, shape (rows,): higher means more likely in distribution.
 
-    logits: shape (rows, classes). The largest probability lies between 1 / classes and 1; the energy is unbounded.
+    The largest probability lies between 1 / classes and 1, the similarity between -1 and 1; the energy is unbounded.
+    Raises ValueError when the score needs similarities and `outputs` has none.
     """
-    scaled = logits.astype(np.float64) / temperature
+    if score in NEEDS_INDEX:
+        if outputs.similarity is None:
+            raise ValueError(f"the score {score} needs the similarity to the nearest training images: give it")
+        similarity = outputs.similarity.astype(np.float64)
+        if score == "neighbors":
+            return similarity
+        return similarity + energy_weight * in_distribution_score(outputs, temperature, "energy")
+    scaled = outputs.logits.astype(np.float64) / temperature
     largest = scaled.max(axis=1)
     rest = np.log(np.exp(scaled - largest[:, np.newaxis]).sum(axis=1))
     scores: npt.NDArray[np.float64] = np.exp(-rest) if score == "max_probability" else largest + rest

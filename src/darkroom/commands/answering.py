@@ -4,7 +4,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from darkroom.data import tree
 from darkroom.data.archives import archive, layout
 from darkroom.foundations import naming
 from darkroom.foundations.errors import DarkroomError
-from darkroom.predictor import Predictor
+from darkroom.predictor import Neighbor, Predictor
 
 SHARE = 16
 """Largest number of images that a thread processes in one batch."""
@@ -34,6 +34,8 @@ class Answer:
     """None if the model was evaluated without thresholds, or if there is an `error`."""
     in_distribution: bool | None = None
     error: str = ""
+    neighbors: list[Neighbor] = field(default_factory=list)
+    """The most similar training images, the most similar first; empty if not requested."""
 
 
 def count(path: Path) -> int:
@@ -63,26 +65,36 @@ def _members(path: Path) -> set[str]:
     return {name for name in archive.names(path) if layout.is_image(name)}
 
 
-def answer(predictor: Predictor, pictures: Iterator[tuple[str, Path | bytes | str]], top_k: int) -> Iterator[Answer]:
+def answer(
+    predictor: Predictor, pictures: Iterator[tuple[str, Path | bytes | str]], top_k: int, neighbors: int = 0
+) -> Iterator[Answer]:
     """Yield the prediction for each image, in order, computed on all cores in the same way as the service does."""
     size = min(SHARE, candidate.chunk_size(predictor.card.side))
     threads = os.cpu_count() or 1
     waiting: deque[Future[list[Answer]]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         while share := list(islice(pictures, size)):
-            waiting.append(pool.submit(_answer, predictor, share, top_k))
+            waiting.append(pool.submit(_answer, predictor, share, top_k, neighbors))
             if len(waiting) > 2 * threads:
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
 
 
-def _answer(predictor: Predictor, share: Sequence[tuple[str, Path | bytes | str]], top_k: int) -> list[Answer]:
-    answers = predictor.answer([_decode(data, predictor.card) for _, data in share])
+def _answer(
+    predictor: Predictor, share: Sequence[tuple[str, Path | bytes | str]], top_k: int, neighbors: int
+) -> list[Answer]:
+    answers = predictor.answer([_decode(data, predictor.card) for _, data in share], neighbors)
     return [
         Answer(name, [], error=found)
         if isinstance(found, str)
-        else Answer(name, found.top(predictor.card.classes, top_k), found.confident, found.in_distribution)
+        else Answer(
+            name,
+            found.top(predictor.card.classes, top_k),
+            found.confident,
+            found.in_distribution,
+            neighbors=found.neighbors,
+        )
         for (name, _), found in zip(share, answers, strict=True)
     ]
 

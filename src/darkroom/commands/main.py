@@ -28,6 +28,10 @@ def run(argv: Sequence[str] | None = None) -> None:
     command.add_argument("paths", type=Path, nargs="+", metavar="PATH")
     command.add_argument("--csv", type=Path, metavar="FILE", help="write the predictions to FILE")
     command.add_argument("--top-k", type=_count, default=1, metavar="N", help="classes per prediction (default: 1)")
+    command.add_argument(
+        "--neighbors", type=int, choices=range(11), default=0, metavar="N",
+        help="most similar training images per prediction, up to 10 (default: 0)",
+    )  # fmt: skip
     _add_model(command)
     command.set_defaults(run=_predict)
 
@@ -181,7 +185,7 @@ def _init(arguments: argparse.Namespace) -> None:
 def _predict(arguments: argparse.Namespace) -> None:
     from darkroom.commands import predict
 
-    predict.predict(arguments.paths, arguments.csv, arguments.top_k, arguments.model)
+    predict.predict(arguments.paths, arguments.csv, arguments.top_k, arguments.model, arguments.neighbors)
 
 
 def _drift(arguments: argparse.Namespace) -> None:

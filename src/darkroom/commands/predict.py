@@ -1,7 +1,6 @@
 """`darkroom predict PATH…`: predictions of the served model for any number of images, without a server."""
 
 import csv
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
@@ -25,13 +24,20 @@ FEW = 25
 """Largest number of images that are shown as a table on a terminal."""
 
 
-def predict(paths: Sequence[Path], table: Path | None, top_k: int, model: Path) -> None:
+def predict(paths: Sequence[Path], table: Path | None, top_k: int, model: Path, neighbors: int = 0) -> None:
     """Print the predictions for all images in `paths`, or write them to the CSV file `table`.
 
-    Memory use does not grow with the number of images. Raises DarkroomError when there are no images, no image can be
-    read, or there is no model.
+    `neighbors` is the number of most similar training images in each line of CSV. Memory use does not grow with the
+    number of images. Raises DarkroomError when there are no images, no image can be read, there is no model, or it does
+    not have the names of its training images.
     """
     predictor = Predictor(model, threads=1)
+    if neighbors and not (predictor.index and predictor.index.names):
+        raise DarkroomError(
+            f"{naming.shown(model)} does not have the names of its training images: set package.neighbors to names and "
+            "run `dvc repro`, or omit --neighbors"
+        )
+    neighbors = min(neighbors, len(predictor.index.names) if predictor.index else 0)
     top_k = min(top_k, len(predictor.card.classes))
     if table and table.is_dir():
         raise DarkroomError(f"{naming.shown(table)} is a folder: give the name of a file to --csv")
@@ -44,41 +50,49 @@ def predict(paths: Sequence[Path], table: Path | None, top_k: int, model: Path) 
     tally = Tally()
     rows_move = not table and out.isatty()  # rows printed to a terminal show the progress themselves
     with nullcontext(lambda _: None) if rows_move else progress("predict", count, "images") as advance:
-        answers = tally.watch(answering.answer(predictor, answering.read(paths), top_k), advance)
+        answers = tally.watch(answering.answer(predictor, answering.read(paths), top_k, neighbors), advance)
         if table:
             try:
                 with files.whole_file(table) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-                    write_csv(answers, top_k, file)
+                    write_csv(answers, top_k, file, neighbors)
             except OSError as error:
                 reason = error.strerror or error
                 raise DarkroomError(
                     f"{naming.shown(table)} cannot be written ({reason}): give another path to --csv"
                 ) from None
-        elif rows_move and count <= FEW:
+        elif rows_move and count <= FEW and not neighbors:
             show(answers, Console(file=out, highlight=False))
         else:
-            write_csv(answers, top_k, out)
+            write_csv(answers, top_k, out, neighbors)
     print(tally.words() + (f"; see {naming.shown(table)}" if table else ""), file=sys.stderr)
     if not tally.answered:
         raise DarkroomError(f"none of the images can be read ({tally.first_error}): give other images")
 
 
-def write_csv(answers: Iterable[Answer], top_k: int, file: TextIO) -> None:
-    """Write one line per prediction: name, labels with probabilities, confident, in_distribution, error.
+def write_csv(answers: Iterable[Answer], top_k: int, file: TextIO, neighbors: int = 0) -> None:
+    """Write one line per prediction: name, labels with probabilities, confident, in_distribution, error, neighbors.
 
     Control characters in names are escaped, because the output may be a terminal, and no cell is a formula.
     """
-    labels = [f"{part}{number}" for number in ("", *range(2, top_k + 1)) for part in ("label", "probability")]
-    labels = [re.sub(r"(\d+)$", r"_\1", name) for name in labels]
+    labels = _columns(("label", "probability"), top_k)
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["name", *labels, "confident", "in_distribution", "error"])
+    similar = _columns(("neighbor", "neighbor_label", "similarity"), neighbors)
+    writer.writerow(["name", *labels, "confident", "in_distribution", "error", *similar])
     for item in answers:
         found = [part for label, probability in item.labels for part in (label, f"{probability:.6f}")]
         verdicts = [
             "" if verdict is None else str(verdict).lower() for verdict in (item.confident, item.in_distribution)
         ]
         cells = [naming.escape(item.name), *(found or [""] * len(labels)), *verdicts, naming.escape(item.error)]
-        writer.writerow(map(spreadsheets.neutral, cells))
+        nearest = [
+            part for each in item.neighbors for part in (naming.escape(each.name), each.label, f"{each.similarity:.4f}")
+        ]
+        writer.writerow(map(spreadsheets.neutral, [*cells, *(nearest or [""] * len(similar))]))
+
+
+def _columns(parts: Sequence[str], count: int) -> list[str]:
+    """Return the names of columns that are repeated: `label`, `probability`, `label_2`, `probability_2`, …"""
+    return [f"{part}_{number}" if number > 1 else part for number in range(1, count + 1) for part in parts]
 
 
 def show(answers: Iterable[Answer], console: Console) -> None:

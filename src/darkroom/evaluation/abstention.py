@@ -16,7 +16,7 @@ from darkroom.evaluation.scores.intervals import accuracy_interval
 from darkroom.evaluation.settings import SelectSettings
 from darkroom.packed import Split
 from darkroom.predictor import Predictor
-from darkroom.thresholds import Score, Thresholds, in_distribution_score
+from darkroom.thresholds import NEEDS_INDEX, Outputs, Score, Thresholds, in_distribution_score
 
 FIT_COUNT = 32
 """Out-of-distribution images of each kind for the fit: fewer than for the test, since every network predicts them."""
@@ -28,7 +28,6 @@ POINTS = 200
 """Largest number of points of a curve."""
 
 Images = npt.NDArray[np.uint8]
-Logits = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -70,10 +69,9 @@ def fit_each(
     thresholds = {}
     for each in networks:
         predictor = Predictor(store / each.card.name)
-        logits = {kind: predictor.logits_in_parts(part) for kind, part in kinds.items()}
+        outside = {kind: predictor.outputs_in_parts(part) for kind, part in kinds.items()}
         shares = settings.coverage, settings.least_coverage
-        held_out = np.concatenate(list(each.predictions.held_out.values()))
-        thresholds[each.card.name] = fit(held_out, logits, each.temperature, *shares)
+        thresholds[each.card.name] = fit(each.predictions.outputs, outside, each.temperature, *shares)
     return thresholds
 
 
@@ -88,18 +86,19 @@ def evaluate_on_test(
     kinds = out_of_distribution.bundled(images.shape[1], split.classes, seed)
     kinds |= out_of_distribution.generated(images[test], seed + 1)
     predictor = Predictor(folder)
-    logits = {kind: predictor.logits_in_parts(part) for kind, part in kinds.items()}
-    return measure(thresholds, best.temperature, best.predictions.test, best.predicted == split.labels[test], logits)
+    outside = {kind: predictor.outputs_in_parts(part) for kind, part in kinds.items()}
+    outputs = Outputs(best.predictions.test, best.predictions.test_similarity)
+    return measure(thresholds, best.temperature, outputs, best.predicted == split.labels[test], outside)
 
 
 def fit(
-    validation: Logits, outside: Mapping[str, Logits], temperature: float, coverage: float, least: float
+    validation: Outputs, outside: Mapping[str, Outputs], temperature: float, coverage: float, least: float
 ) -> Thresholds:
     """Return the thresholds at which a fraction `coverage` of the validation images has confident predictions.
 
-    validation: shape (rows, classes); outside: out-of-distribution images, the same by kind. Of the two scores, the one
-    that better separates validation from out-of-distribution images is used (by the area under the ROC curve; on a
-    tie, the largest probability); no labels are needed. At most half of the validation images without a confident
+    validation: what the network gives for these; outside: for out-of-distribution images, by kind. Of the scores, the
+    one that best separates validation from out-of-distribution images is used (by the area under the ROC curve; on a
+    tie, the first one of `Score`); no labels are needed. At most half of the validation images without a confident
     prediction are classified as out-of-distribution; the others only have low confidence.
 
     If more than `MAX_CONFIDENT` of a kind of out-of-distribution images would get confident predictions, the threshold
@@ -107,41 +106,45 @@ def fit(
     has fallen to `least`. Thresholds are rounded down to six digits, so that the image that defines one still reaches
     it.
     """
-    together = np.concatenate(list(outside.values()))
-    score: Score = max(get_args(Score), key=lambda each: _auroc(validation, together, temperature, each))
-    scores = in_distribution_score(validation, temperature, score)
+    together = Outputs.concatenated(list(outside.values()))
+    complete = validation.similarity is not None and together.similarity is not None
+    usable = [each for each in get_args(Score) if complete or each not in NEEDS_INDEX]
+    weight = _energy_weight(validation, temperature) if complete else 0.0
+    score: Score = max(usable, key=lambda each: _auroc(validation, together, temperature, each, weight))
+    weight = weight if score == "neighbors_energy" else 0.0
+    scores = in_distribution_score(validation, temperature, score, weight)
     largest = in_distribution_score(validation, temperature, "max_probability")
     known = _threshold(scores, (1 + coverage) / 2)
     confident = _threshold(np.where(scores >= known, largest, 0.0), coverage)
     for share in np.arange((1 + coverage) / 2, 0, -STEP):
-        stricter = Thresholds(score, _threshold(scores, float(share)), confident, 1.0)
+        stricter = Thresholds(score, _threshold(scores, float(share)), confident, 1.0, weight)
         if (stricter.verdicts(validation, temperature)[1]).mean() < min(coverage, least):
             break
         known = stricter.known
         if max(stricter.verdicts(part, temperature)[1].mean() for part in outside.values()) <= MAX_CONFIDENT:
             break
-    _, accepted = Thresholds(score, known, confident, 1.0).verdicts(validation, temperature)
-    return Thresholds(score, known, confident, float(accepted.mean()))
+    _, accepted = Thresholds(score, known, confident, 1.0, weight).verdicts(validation, temperature)
+    return Thresholds(score, known, confident, float(accepted.mean()), weight)
 
 
 def measure(
     thresholds: Thresholds,
     temperature: float,
-    test: Logits,
+    test: Outputs,
     right: npt.NDArray[np.bool_],
-    outside: Mapping[str, Logits],
+    outside: Mapping[str, Outputs],
 ) -> SelectivePrediction:
     """Score selective prediction on the test images and on out-of-distribution images by kind.
 
-    test: shape (rows, classes); right: shape (rows,), whether each test image is classified correctly.
+    test: what the network gives for these; right: shape (rows,), whether each test image is classified correctly.
     """
     known, confident = thresholds.verdicts(test, temperature)
     count, hits = int(confident.sum()), int(right[confident].sum())
     interval = accuracy_interval(hits, count) if count else (None, None)
     outside_scores = {}
-    for kind, logits in outside.items():
-        accepted, answered = thresholds.verdicts(logits, temperature)
-        auroc = _auroc(test, logits, temperature, thresholds.score)
+    for kind, outputs in outside.items():
+        accepted, answered = thresholds.verdicts(outputs, temperature)
+        auroc = _auroc(test, outputs, temperature, thresholds.score, thresholds.energy_weight)
         outside_scores[kind] = OutOfDistributionScores(auroc, float(accepted.mean()), float(answered.mean()))
     return SelectivePrediction(
         in_distribution=float(known.mean()),
@@ -176,7 +179,14 @@ def _threshold(scores: npt.NDArray[np.float64], share: float) -> float:
     return math.floor(float(np.sort(scores)[-count]) * 1e6) / 1e6
 
 
-def _auroc(known: Logits, others: Logits, temperature: float, score: Score) -> float:
-    scores = np.concatenate([in_distribution_score(part, temperature, score) for part in (known, others)])
+def _energy_weight(validation: Outputs, temperature: float) -> float:
+    """Return the weight at which energy and similarity vary equally over the validation images, to six digits."""
+    assert validation.similarity is not None
+    spread = in_distribution_score(validation, temperature, "energy").std()
+    return float(f"{validation.similarity.std(dtype=np.float64) / max(spread, 1e-9):.6g}")
+
+
+def _auroc(known: Outputs, others: Outputs, temperature: float, score: Score, weight: float) -> float:
+    scores = np.concatenate([in_distribution_score(part, temperature, score, weight) for part in (known, others)])
     # The last digits of logits depend on the processor and must not change the ranking.
-    return float(roc_auc_score(np.arange(len(scores)) < len(known), scores.round(5)))
+    return float(roc_auc_score(np.arange(len(scores)) < len(known.logits), scores.round(5)))

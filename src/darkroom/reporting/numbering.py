@@ -14,6 +14,8 @@ WORKS = {
     "Perturbations. ICLR, 2019.",
     "max_probability": "D. Hendrycks and K. Gimpel. A Baseline for Detecting Misclassified and Out-of-Distribution "
     "Examples in Neural Networks. ICLR, 2017.",
+    "neighbors": "Y. Sun, Y. Ming, X. Zhu and Y. Li. Out-of-distribution Detection with Deep Nearest Neighbors. ICML, "
+    "2022.",
     "energy": "W. Liu, X. Wang, J. Owens and Y. Li. Energy-based Out-of-distribution Detection. NeurIPS, 2020.",
     "guo": "C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger. On Calibration of Modern Neural Networks. ICML, 2017.",
     "hog": "N. Dalal and B. Triggs. Histograms of Oriented Gradients for Human Detection. CVPR, 2005.",

@@ -130,6 +130,15 @@ def leaks(facts: Facts) -> str:
     return ""
 
 
+_DOUBTS = {
+    "energy": "the energy of its logits indicates",
+    "neighbors": "the distance of its features from those of the nearest training images indicates",
+    "neighbors_energy": "the energy of its logits and the distance of its features from those of the nearest training "
+    "images indicate",
+}
+"""What indicates that an image is out of distribution, by score."""
+
+
 def abstention(facts: Facts) -> list[str]:
     """State when a prediction counts as confident, how accurate such predictions are, and how they fail."""
     fitted, selective = facts.best.thresholds, facts.selective
@@ -137,7 +146,7 @@ def abstention(facts: Facts) -> list[str]:
         return []
     both = fitted["score"] == "max_probability"  # so both thresholds apply to the same probability
     least = max(fitted["confident"], fitted["known"]) if both else fitted["confident"]
-    unless = "" if both else ", unless the energy of its logits indicates that the image shows none of the classes"
+    unless = f", unless {_DOUBTS[fitted['score']]} that the image shows none of the classes" if not both else ""
     lines = [
         f"A prediction counts as confident if its probability is at least {percent(least)}{unless}. This was set on "
         "the validation images and on out-of-distribution images generated from them; "

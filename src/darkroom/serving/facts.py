@@ -36,6 +36,7 @@ def collect(model: Model, proof: dict[str, Any] | None = None) -> dict[str, Any]
         "parity": asdict(model.served.parity),
         "limits": limits.model_dump(exclude={"log", "log_pictures"}),  # paths are private
         "keeps": {"answers": limits.log is not None, "pictures": limits.log is not None and limits.log_pictures},
+        "neighbors": ("thumbnails" if model.thumbnails else "names") if model.shows_neighbors else "none",
         "examples": [asdict(example) for example in examples.read(model.folder)],
         "data": model.card.data,
         "commit": commit(),

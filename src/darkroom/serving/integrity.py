@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
-from darkroom import images
+from darkroom import images, neighbors
 from darkroom.foundations.errors import DarkroomError
 from darkroom.predictor import Predictor
 from darkroom.serving import examples, served
 from darkroom.serving.served import Served
+from darkroom.thresholds import NEEDS_INDEX
 
 TOLERANCE = {"float32": 0.01, "int8": 0.1}
 """Largest difference of the example's probabilities: processors round differently, especially for int8."""
@@ -26,10 +27,13 @@ def open_verified(folder: Path, found: Served) -> Predictor:
     try:
         if (version := served.version(folder)) != found.version:
             raise DarkroomError(
-                f"{folder}: model.onnx or card.json is not the packaged one (version {found.version} in service.json, "
-                f"but {version}): {REMEDY}"
+                f"{folder}: model.onnx, card.json or neighbors.npz is not the packaged one (version {found.version} in "
+                f"service.json, but {version}): {REMEDY}"
             )
         predictor = Predictor(folder, threads=1)
+        thresholds = predictor.card.thresholds
+        if predictor.index is None and thresholds is not None and thresholds.score in NEEDS_INDEX:
+            raise DarkroomError(f"{folder / neighbors.NAME} is missing, and the thresholds need it: {REMEDY}")
         answer = answer_example(folder, predictor)
         if (text := folder / "model_card.md").exists():
             text.read_text(encoding="utf-8")

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from darkroom import explaining, framing, images
 from darkroom.images import Decoded
 from darkroom.predictor import Answer
-from darkroom.serving import integrity, served
+from darkroom.serving import integrity, served, thumbnails
 from darkroom.serving.decoding import Decoder, Failure, Opened
 from darkroom.serving.turns import Turns
 from darkroom.serving.uploads import RequestError, Upload
@@ -25,6 +25,8 @@ from darkroom.serving.uploads import RequestError, Upload
 Result = TypeVar("Result")
 SHOWN = (256, 768)
 """Smallest and largest side in pixels of an explained image: of its square, or its longer side if all of it is seen."""
+NEIGHBORS = 10
+"""Largest number of training images that a prediction contains."""
 PIXELS = 25_000_000
 """Total pixels of larger images that are decoded at the same time, unless a single image has more."""
 
@@ -53,6 +55,8 @@ class Model:
         # instead of 0.125 ms, 1.75 instead of 1.92), and a response would wait for other requests.
         self.predictor = integrity.open_verified(folder, self.served)
         self.card = self.predictor.card
+        self.thumbnails = thumbnails.read(folder)
+        """JPEG files of the training images in the index; empty if they are not served."""
         self._threads = os.cpu_count() or 1
         # Separate pools keep decoding and prediction off the event loop. However many requests wait, at most two images
         # per core and one more are decoded at once, one of them large (`images.LARGE`).
@@ -78,16 +82,34 @@ class Model:
             message = f"no response within {limit:g} s: send fewer images, or try again later"
             raise RequestError(504, "timeout", message) from None
 
-    async def answer(self, uploads: Sequence[Upload]) -> list[Answer | Failure]:
+    async def answer(self, uploads: Sequence[Upload], neighbors: int = 0) -> list[Answer | Failure]:
         """Return one prediction or failure for each upload; a failure does not affect the others.
 
-        Uploads are distributed over the threads, each of which processes its share in one batch.
+        `neighbors` is the number of training images that a prediction contains, if the model shows them. Uploads are
+        distributed over the threads, each of which processes its share in one batch.
         """
         size, decoder = -(-len(uploads) // self._threads), self._decoder()
         shares = [uploads[start : start + size] for start in range(0, len(uploads), size)]
         async with self._in_time():
-            answered = await asyncio.gather(*(self._share(share, decoder) for share in shares))
+            answered = await asyncio.gather(*(self._share(share, decoder, neighbors) for share in shares))
         return [answer for share in answered for answer in share]
+
+    @property
+    def shows_neighbors(self) -> bool:
+        """Whether predictions can contain the most similar training images."""
+        return self.predictor.index is not None and bool(self.predictor.index.names)
+
+    def neighbors(self, text: str) -> int:
+        """Return the number in the option `neighbors`. Raises RequestError if it is invalid or there are none."""
+        if not (text.isascii() and text.isdecimal() and len(text) < 4 and int(text) <= NEIGHBORS):
+            raise RequestError(
+                422, "invalid_neighbors", f"neighbors is {text[:20]!r}: give a whole number from 0 to {NEIGHBORS}"
+            )
+        if int(text) and not self.shows_neighbors:
+            raise RequestError(
+                422, "no_neighbors", "this model contains no names of training images: omit neighbors, or set it to 0"
+            )
+        return int(text)
 
     async def open(self, upload: Upload) -> npt.NDArray[np.uint8]:
         """Return the pixels of an upload, shape (S, S, 3). Raises RequestError when it is not an image."""
@@ -145,26 +167,27 @@ class Model:
         for pool in (self._pool, self._slow, self._explainer):
             pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _share(self, uploads: Sequence[Upload], decoder: Decoder) -> list[Answer | Failure]:
-        opened, answers = await _run(self._pool, self._answer, uploads, decoder)
+    async def _share(self, uploads: Sequence[Upload], decoder: Decoder, neighbors: int) -> list[Answer | Failure]:
+        opened, answers = await _run(self._pool, self._answer, uploads, decoder, neighbors)
         if answers is not None:
             return answers
         decoded = [
             await self._open_later(upload, item, decoder) if isinstance(item, int) else item
             for upload, item in zip(uploads, opened, strict=True)
         ]
-        return await _run(self._pool, self._predict, decoded)
+        return await _run(self._pool, self._predict, decoded, neighbors)
 
     def _answer(
-        self, uploads: Sequence[Upload], decoder: Decoder
+        self, uploads: Sequence[Upload], decoder: Decoder, neighbors: int
     ) -> tuple[list[Opened], list[Answer | Failure] | None]:
         """Return what the uploads are when opened, and the answers, which are None where some are left for later."""
         opened = [decoder.decode(upload, quick=True) for upload in uploads]
         decoded = [item for item in opened if not isinstance(item, int)]
-        return opened, self._predict(decoded) if len(decoded) == len(opened) else None
+        return opened, self._predict(decoded, neighbors) if len(decoded) == len(opened) else None
 
-    def _predict(self, decoded: Sequence[Decoded | Failure]) -> list[Answer | Failure]:
-        return self.predictor.answer([item.pixels if isinstance(item, Decoded) else item for item in decoded])
+    def _predict(self, decoded: Sequence[Decoded | Failure], neighbors: int) -> list[Answer | Failure]:
+        pixels = [item.pixels if isinstance(item, Decoded) else item for item in decoded]
+        return self.predictor.answer(pixels, neighbors)
 
     def _explain(self, seen: Decoded, shown: Decoded, label: str | None) -> Explanation:
         if label is None:

@@ -30,6 +30,20 @@ _SCHEMAS: Json = {
             )
         }
     ),
+    "Neighbor": _object(
+        {
+            "name": {"type": "string", "description": "Path in the archive of the training images."},
+            "label": {"type": "string"},
+            "similarity": {
+                "type": "number",
+                "minimum": -1,
+                "maximum": 1,
+                "description": "Cosine of the angle between the features of both images.",
+            },
+            "thumbnail": {"type": "string", "description": "Path of a JPEG; only if thumbnails are packaged."},
+        },
+        ["name", "label", "similarity"],
+    ),
     "Label": _object({"label": {"type": "string"}, "probability": _PROBABILITY}),
     "Prediction": _object(
         {
@@ -44,6 +58,11 @@ _SCHEMAS: Json = {
                 "description": "False: low confidence, do not rely on it. Null: evaluated without thresholds.",
             },
             "in_distribution": {**_FLAG, "description": "False: probably none of the classes. Null: as for confident."},
+            "neighbors": {
+                "type": "array",
+                "description": "The most similar training images, the most similar first; only if requested.",
+                "items": {"$ref": "#/components/schemas/Neighbor"},
+            },
             "error": {"$ref": "#/components/schemas/Error/properties/error"},
         },
         ["name"],
@@ -82,6 +101,11 @@ _INFO = _object(
         },
         "limits": {"type": "object", "description": "Limits of a request: images, megabytes, megapixels, seconds."},
         "keeps": _object({"answers": {"type": "boolean"}, "pictures": {"type": "boolean"}}),
+        "neighbors": {
+            "type": "string",
+            "enum": ["none", "names", "thumbnails"],
+            "description": "What predictions can contain of the most similar training images.",
+        },
         "examples": {
             "type": "array",
             "description": "Test images, under `/examples/`.",
@@ -114,6 +138,7 @@ def describe(specification: Json, version: str, limits: ServeSettings, classes: 
     label = {"type": "string", "enum": classes}
     # Swagger's form also sends unused fields, so the defaults must be valid: a number, and an empty label.
     top_k = {"type": "integer", "minimum": 1, "maximum": 999999999, "default": limits.top_k}
+    neighbors = {"type": "integer", "minimum": 0, "maximum": 10, "default": 0}
     any_label = {"type": "string", "enum": ["", *classes], "default": ""}
     images = {"type": "array", "items": _FILE, "minItems": 1, "maxItems": limits.max_images}
     paths = {
@@ -121,11 +146,12 @@ def describe(specification: Json, version: str, limits: ServeSettings, classes: 
             "predict",
             "Classify one or several images",
             "A form with the field `images`, which may be repeated, or one image as the body. Predictions are in the "
-            "order of the images; an unreadable image does not affect the others. `top_k` in the form takes precedence "
-            "over the query.",
-            _object({"images": images, "top_k": top_k}, ["images"], additionalProperties=False),
+            "order of the images; an unreadable image does not affect the others. With `neighbors`, they contain the "
+            "most similar training images, if the model shows them. Options in the form take precedence over the "
+            "query.",
+            _object({"images": images, "top_k": top_k, "neighbors": neighbors}, ["images"], additionalProperties=False),
             {"application/json": {"schema": {"$ref": "#/components/schemas/Answer"}}},
-            {"top_k": top_k},
+            {"top_k": top_k, "neighbors": neighbors},
             refused="Refusal",
         ),
         "/explain": _post(
@@ -174,7 +200,12 @@ def schema(description: str | None, limits: ServeSettings) -> Json:
     """Return the description from which `bentoml.SyncHTTPClient` creates a method for each route."""
     file, text, number = {"type": "file"}, {"type": "string"}, {"type": "integer"}
     routes = [
-        _route("predict", {"images": {"type": "array", "items": file}, "top_k": number}, {"type": "object"}, "images"),
+        _route(
+            "predict",
+            {"images": {"type": "array", "items": file}, "top_k": number, "neighbors": number},
+            {"type": "object"},
+            "images",
+        ),
         _route("explain", {"image": file, "label": text}, {"type": "file"}, "image"),
         _route("info", {}, {"type": "object"}),
     ]

@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from darkroom.predictor import Answer
-from darkroom.serving import examples, facts, guard, origins, proofs, served, uploads
+from darkroom.predictor import Answer, Neighbor
+from darkroom.serving import examples, facts, guard, origins, proofs, served, thumbnails, uploads
 from darkroom.serving.decoding import Failure
 from darkroom.serving.guard import Record
 from darkroom.serving.journal import Journal
@@ -29,16 +29,17 @@ PAGE = Path(__file__).parent / "page"
 async def predict(request: Request) -> JSONResponse:
     """Predict each image of the request."""
     model, limits = model_of(request), model_of(request).served.limits
-    question = await uploads.read(request, limits, "images", {"top_k": uploads.whole_number})
+    options = {"top_k": uploads.whole_number, "neighbors": model.neighbors}
+    question = await uploads.read(request, limits, "images", options)
     top_k = question.options.get("top_k", limits.top_k)
-    answers = await model.answer(question.uploads)
+    answers = await model.answer(question.uploads, question.options.get("neighbors", 0))
     if request.app.state.journal is not None:
         # Not in the model's thread pool, where finished predictions would have to wait and could time out.
         await asyncio.to_thread(request.app.state.journal.write, question.uploads, answers)
     failures = [answer for answer in answers if isinstance(answer, Failure)]
     _record(request).facts |= {"images": len(answers), "failed": len(failures) or ""}
     predictions = [
-        _plain(upload, answer, model.card.classes, top_k)
+        _plain(upload, answer, model, top_k, "neighbors" in question.options)
         for upload, answer in zip(question.uploads, answers, strict=True)
     ]
     body: dict[str, Any] = {"model": facts.identity(model), "predictions": predictions}
@@ -49,12 +50,24 @@ async def predict(request: Request) -> JSONResponse:
     return _refusal(request, RequestError(first.status, first.code, message), body)
 
 
-def _plain(upload: Upload, answer: Answer | Failure, classes: list[str], top_k: int) -> dict[str, Any]:
+def _plain(upload: Upload, answer: Answer | Failure, model: Model, top_k: int, neighbors: bool) -> dict[str, Any]:
     if isinstance(answer, Failure):
         return {"name": upload.name, "error": {"code": answer.code, "message": answer.message}}
-    labels = [{"label": label, "probability": probability} for label, probability in answer.top(classes, top_k)]
+    labels = [
+        {"label": label, "probability": probability} for label, probability in answer.top(model.card.classes, top_k)
+    ]
     thresholds = {"confident": answer.confident, "in_distribution": answer.in_distribution}
-    return {"name": upload.name, "labels": labels, **thresholds}
+    plain = {"name": upload.name, "labels": labels, **thresholds}
+    return plain | {"neighbors": [_neighbor(each, model) for each in answer.neighbors]} if neighbors else plain
+
+
+def _neighbor(neighbor: Neighbor, model: Model) -> dict[str, Any]:
+    plain = {"name": neighbor.name, "label": neighbor.label, "similarity": neighbor.similarity}
+    return plain | {"thumbnail": _thumbnail(neighbor.place)} if model.thumbnails else plain
+
+
+def _thumbnail(place: int) -> str:
+    return f"{thumbnails.FOLDER}/{place}.jpg"
 
 
 async def explain(request: Request) -> Response:
@@ -97,10 +110,12 @@ async def to_page(request: Request) -> RedirectResponse:
 
 
 async def file(request: Request) -> Response:
-    """Serve the page's files and the example images; the guard rejects all other names."""
+    """Serve the page's files, the example images and the thumbnails; the guard rejects all other names."""
     path = request.app.state.files.get(request.scope["path"])
     if path is None:
         raise HTTPException(404)
+    if isinstance(path, bytes):
+        return Response(path, media_type="image/jpeg", headers={"Cache-Control": "no-cache"})
     return FileResponse(path, headers={"Cache-Control": "no-cache"})
 
 
@@ -141,6 +156,7 @@ def load(state: State, top: Path) -> None:
     state.files = {"/ui": PAGE / "index.html", **{f"/ui/{path.name}": path for path in PAGE.iterdir()}}
     for example in examples.read(model.folder):
         state.files[f"/{examples.FOLDER}/{example.file}"] = model.folder / examples.FOLDER / example.file
+    state.files |= {f"/{_thumbnail(place)}": image for place, image in enumerate(model.thumbnails)}
 
 
 @asynccontextmanager
@@ -160,4 +176,5 @@ ROUTES = [
     Route("/ui/", to_page),
     Route("/ui/{name}", file),
     Route("/examples/{name}", file),
+    Route("/neighbors/{name}", file),
 ]

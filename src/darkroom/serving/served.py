@@ -5,6 +5,8 @@
 | `model.onnx` | the best candidate's network, byte for byte, or its int8 variant |
 | `card.json` | its card, with the temperature and the thresholds fitted on validation |
 | `service.json` | a `Served` |
+| `neighbors.npz` | an index of training images, if thresholds need it or predictions show it, see neighbors.py |
+| `thumbnails.npz` | thumbnails of these images, if requested |
 | `examples/` | test images to try it with, see examples.py |
 | `quantization.json` | comparison of the float network with its int8 variant, if requested; not in the Bento |
 """
@@ -16,6 +18,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from darkroom import neighbors
 from darkroom.foundations import files, naming
 from darkroom.foundations.errors import DarkroomError
 from darkroom.serving.settings import Precision, ServeSettings
@@ -58,7 +61,8 @@ class Served:
     """Metadata of the service besides the model and its card."""
 
     version: str
-    """Version of the model: the start of a SHA-256 over `model.onnx` and `card.json`, 12 hexadecimal digits."""
+    """Version of the model: the start of a SHA-256 over `model.onnx`, `card.json` and the index if there is one, 12
+    hexadecimal digits."""
     limits: ServeSettings
     metrics: dict[str, Any]
     """Metrics of the evaluation for `validation` and `test`."""
@@ -106,4 +110,6 @@ def read(folder: Path) -> Served:
 def version(folder: Path) -> str:
     """Return the value of `Served.version` for the model and the card in `folder`."""
     content = files.sha256(folder / "model.onnx") + files.sha256(folder / "card.json")
+    if (index := folder / neighbors.NAME).is_file():
+        content += files.sha256(index)
     return hashlib.sha256(content.encode()).hexdigest()[:12]

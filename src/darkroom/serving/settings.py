@@ -7,6 +7,8 @@ from pydantic import Field
 from darkroom.foundations.params import Section
 
 Precision = Literal["float32", "int8"]
+Shown = Literal["none", "names", "thumbnails"]
+"""What a packaged model contains of its training images, besides their features if its thresholds need them."""
 Host = Annotated[str, Field(pattern=r"^[a-z0-9_]([a-z0-9._-]*[a-z0-9])?$")]
 """A host name in lower case, without scheme and port."""
 
@@ -18,6 +20,9 @@ class PackageSettings(Section):
     """`int8` is a quarter of the size and often faster; it is calibrated on training images."""
     max_loss: Annotated[float, Field(ge=0, lt=1)] = 0.005
     """Largest drop in validation accuracy that int8 may cause, as a fraction; beyond it float32 is served."""
+    neighbors: Shown = "names"
+    """What predictions can show of the most similar training images: their names and classes, also `thumbnails` of 64
+    pixels, or nothing. All of it is in the Bento, for up to 10,000 training images."""
 
 
 class ServeSettings(Section):

@@ -15,10 +15,11 @@ from darkroom.foundations.errors import DarkroomError
 from darkroom.packed import Packed, Split
 from darkroom.predictor import Predictor, interpret
 from darkroom.serving import examples, integrity, served
+from darkroom.serving.build import training_images
 from darkroom.serving.build.quantization import quantize
 from darkroom.serving.served import DIGITS, REFERENCES, Parity, Reference, Served
 from darkroom.serving.settings import PackageSettings, ServeSettings
-from darkroom.thresholds import Thresholds
+from darkroom.thresholds import Outputs, Thresholds
 
 TOLERANCE = 1e-5
 """Largest difference of a probability that counts as equal."""
@@ -66,14 +67,17 @@ def write_served(
     temperature: float = found["temperature"]
     card = replace(candidate.read_card(source), temperature=temperature, thresholds=thresholds, seconds=0.0)
     candidate.write_card(folder, card)
+    training_images.write(folder, source, packed, settings, thresholds)
     rows = split.rows("validation")
     predictions = candidate.read_predictions(source)
     parity = prove(Predictor(folder), packed, rows, candidate.softmax(predictions.reproducible, card.temperature))
     quantized = quantize(folder, settings, packed, split, seed)
-    logits = predictions.validation
-    # A model that was fitted to the validation images is more confident on them than it will be on unknown ones.
-    if quantized and quantized.accepted and predictions.exported is None:
-        logits = Predictor(folder).logits_in_parts(packed.images, rows)
+    outputs = Outputs(predictions.validation, predictions.validation_similarity)
+    if quantized and quantized.accepted:
+        training_images.embed_again(folder, packed)
+        # A model that was fitted to the validation images is more confident on them than it will be on unknown ones.
+        if predictions.exported is None:
+            outputs = Predictor(folder).outputs_in_parts(packed.images, rows)
     _write_examples(folder, packed, split, seed)
     result = Served(
         version=served.version(folder),
@@ -82,7 +86,7 @@ def write_served(
         reason=best.reason,
         parity=parity,
         precision="int8" if quantized and quantized.accepted else "float32",
-        reference=refer(logits, card),
+        reference=refer(outputs, card),
         foreign=_foreign(evaluation),
         example=integrity.answer_example(folder, Predictor(folder)),
     )
@@ -130,9 +134,9 @@ def _write_examples(folder: Path, packed: Packed, split: Split, seed: int) -> No
     examples.write(folder, packed.images[rows], [split.classes[label] for label in split.labels[rows]])
 
 
-def refer(logits: npt.NDArray[np.float32], card: Card) -> Reference:
-    """Return a summary of the predictions `logits`, shape (rows, classes), of the model that `card` describes."""
-    answers = interpret(logits, card)
+def refer(outputs: Outputs, card: Card) -> Reference:
+    """Return a summary of the predictions `outputs` of the model that `card` describes."""
+    answers = interpret(outputs, card)
     probabilities = np.stack([answer.probabilities for answer in answers])
     largest = np.sort(probabilities.max(axis=1))
     kept = np.linspace(0, len(largest) - 1, min(len(largest), REFERENCES)).round().astype(np.int64)

@@ -7,6 +7,7 @@ import { ask, count, percent, sentence } from "./words.js";
 const MEGABYTE = 1e6;
 const PER_REQUEST = 8;
 const LABELS = 3;
+const NEIGHBORS = 3;
 const FAINT = 0.05; // a smaller change of the probability means that no single region decides the prediction
 
 const element = (id) => document.getElementById(id);
@@ -61,10 +62,30 @@ function showPrediction(card, file, prediction) {
     row.append(name, share, track);
     return row;
   }));
+  showNeighbors(card, prediction.neighbors ?? []);
   card.querySelector(".actions").hidden = false;
   card.querySelector(".why").setAttribute("aria-label", `Why ${labels[0].label}? ${file.name}`);
   card.querySelector(".why").addEventListener("click", () => explain(card, file, labels[0].label));
   if (state.info?.keeps.answers && !file.example) offerCorrection(card, file, labels[0].label);
+}
+
+// The most similar training images: thumbnails if the model contains them, otherwise only their classes.
+function showNeighbors(card, neighbors) {
+  card.querySelector(".similar").hidden = neighbors.length === 0;
+  card.querySelector(".similar ul").append(...neighbors.map(({ name, label, similarity, thumbnail }) => {
+    const row = document.createElement("li");
+    const caption = document.createElement("span");
+    caption.textContent = `${label}, ${percent(similarity)}`;
+    row.title = `${name}: similarity ${percent(similarity)}`;
+    if (thumbnail) {
+      const image = document.createElement("img");
+      image.src = thumbnail;
+      image.alt = `Training image: ${label}`;
+      row.append(image);
+    }
+    row.append(caption);
+    return row;
+  }));
 }
 
 // Show or hide a heat map of the regions that support the prediction.
@@ -158,6 +179,7 @@ async function send(batch) {
   const form = new FormData();
   batch.forEach(({ file }) => form.append("images", file, file.name));
   form.append("top_k", LABELS);
+  if ((state.info?.neighbors ?? "none") !== "none") form.append("neighbors", NEIGHBORS);
   let predictions = [];
   let problem = "no prediction received";
   try {

@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from darkroom import candidate, packed
+from darkroom import candidate, neighbors, packed
 from darkroom.candidate import Card, Predictions
 from darkroom.foundations import files
 from darkroom.foundations.errors import DarkroomError
+from darkroom.neighbors import Index
 from darkroom.packed import SPLITS, Split
 from darkroom.training.augmentation import augment
-from darkroom.training.engine import batches, callbacks, checkpoint, device, distributed, scoring, seeds
+from darkroom.training.engine import batches, callbacks, checkpoint, device, distributed, indexing, scoring, seeds
 from darkroom.training.engine.batches import Data, Place
 from darkroom.training.engine.checkpoint import Checkpointer, Key
 from darkroom.training.engine.device import Compute
@@ -71,6 +72,9 @@ class Start:
     """Validation accuracy of the initial network; None if its weights are random."""
     out_of_fold: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | None = None
     """Out-of-fold logits of the training and of the validation images, if the network was fitted to both."""
+    features: tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]] | None = None
+    """Positions of training images and their features, shape (positions, values), if they are known: of all training
+    images if there are out-of-fold logits."""
 
 
 @contextmanager
@@ -126,7 +130,11 @@ def train(context: Context, start: Start, out: Path) -> None:
                 print(_start_message(plan, context), flush=True)
             done = _run(job, trainer, checkpointer, start, folder)
         network = start.network
-        candidate.write_predictions(folder, _predict(start, context))
+        index, similarity = indexing.index_training(
+            network, training, context.split, context.compute, job.seed, start.features, start.out_of_fold is not None
+        )
+        neighbors.write(folder, index)
+        candidate.write_predictions(folder, _predict(start, context, index, similarity))
         export.write_weights(folder / "weights.safetensors", network)
         export.write_onnx(folder / "model.onnx", network, training.size)
         for name, content in start.extras.items():
@@ -135,13 +143,14 @@ def train(context: Context, start: Start, out: Path) -> None:
     checkpointer.clear()
 
 
-def _predict(start: Start, context: Context) -> Predictions:
+def _predict(start: Start, context: Context, index: Index, similarity: npt.NDArray[np.float32] | None) -> Predictions:
     """Return the predictions of the trained network; those of images that it was fitted to are out-of-fold."""
-    validation, test = (scoring.predict(start.network, part).numpy() for part in (context.validation, context.test))
+    validation, test = (scoring.predict(start.network, part, index) for part in (context.validation, context.test))
+    similarities = validation.similarity, test.similarity, similarity
     if start.out_of_fold is None:
-        return Predictions(validation, test)
+        return Predictions(validation.logits, test.logits, None, None, *similarities)
     training, held_out = start.out_of_fold
-    return Predictions(held_out, test, training, exported=validation)
+    return Predictions(held_out, test.logits, training, validation.logits, *similarities)
 
 
 @dataclass(frozen=True)

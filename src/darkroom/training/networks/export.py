@@ -23,8 +23,25 @@ def write_weights(path: Path, network: nn.Module) -> None:
     path.chmod(0o644)  # safetensors writes files that only their owner can read
 
 
+class Exported(nn.Module):
+    """A network that also returns its features, the input of its last layer."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits (N, classes) and features (N, values), float32, for images (N, S, S, 3)."""
+        found: list[Tensor] = []
+        head = self.network.get_submodule("model.head")
+        hook = head.register_forward_pre_hook(lambda _, given: found.append(given[0]))
+        logits = self.network(images)
+        hook.remove()
+        return logits, found[0]
+
+
 def write_onnx(path: Path, network: nn.Module, image_size: int) -> None:
-    """Write the network as ONNX: `images`, uint8 (N, S, S, 3), to `logits`, float32 (N, classes); N is free."""
+    """Write the network as ONNX: `images`, uint8 (N, S, S, 3), to `logits` and `features` of `Exported`; N is free."""
     network = network.cpu().eval()
     for module in network.modules():  # the exporter is slow for in-place steps: 8 s instead of 5 s for mobilenet_v2
         if getattr(module, "inplace", False):
@@ -35,11 +52,11 @@ def write_onnx(path: Path, network: nn.Module, image_size: int) -> None:
     with warnings.catch_warnings(), _no_collection():
         warnings.simplefilter("ignore")  # deprecations inside the exporter
         program = torch.onnx.export(
-            network,
+            Exported(network),
             (example,),
             dynamo=True,
             input_names=["images"],
-            output_names=["logits"],
+            output_names=["logits", "features"],
             dynamic_shapes=({0: torch.export.Dim("n")},),
             verbose=False,
         )

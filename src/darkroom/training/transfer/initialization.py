@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from torch import nn
 
 from darkroom.candidate import Folds
@@ -83,6 +84,7 @@ def start(source: Source, job: Job, settings: TransferSettings, context: Context
         seconds=spent + probed.seconds,
         accuracy=head.accuracy,
         out_of_fold=probed.out_of_fold,
+        features=probed.features if final else None,
     )
 
 
@@ -106,6 +108,8 @@ class Probed:
     out_of_fold: tuple[Floats, Floats] | None
     """Out-of-fold logits of the training and validation images; None if it was fitted to the training images only."""
     folds: Folds | None
+    features: tuple[npt.NDArray[np.int64], Features]
+    """Positions in the training split of the images that it was fitted to, and their features."""
     seconds: float
     """Time for features and head, as if nothing had been cached; `folds`, only for evaluation, is not included."""
 
@@ -152,7 +156,7 @@ def _probe(source: Source, job: Job, whole: Network, architecture: str, context:
     if final and source.folds:
         plain, *others = together()
         scored = folds.evaluate(plain, others, labels, groups, classes, head, source.folds, job.seed, *options)
-    return Probed(head, logits, scored, seconds)
+    return Probed(head, logits, scored, (chosen, seen("train", "plain")), seconds)
 
 
 def _head(model: nn.Module) -> nn.Linear:
