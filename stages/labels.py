@@ -61,9 +61,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             plotting.save(drawing, out / "label_issues.png")
         if shown:
             plotting.save(plotting.image_grid(shown), out / "shortcuts.png")
-    expected = f", about {found['expected']:.0f} of which are expected to be wrong" if issues else ""
+    likely = round(sum(each.precision for each in issues))
+    expected = f", about {likely:,} of which are expected to be wrong" if likely else ", but probably none is"
     source = name if name == HOG else f"features of {name}"
-    print(f"labels: {len(issues):,} of {len(split.labels):,} may be wrong{expected} ({source})")
+    print(f"labels: {len(issues):,} of {len(split.labels):,} may be wrong{expected * bool(issues)} ({source})")
     if strong := [each.measure for each in results_of if each.is_shortcut]:
         print(f"warning: these predict the class without the rest of the image: {', '.join(strong)}", file=sys.stderr)
 

@@ -12,6 +12,7 @@ import pytest
 
 from darkroom.commands.curate import cases, curate
 from darkroom.packed import read_rows
+from tests import curated
 from tests.curated import CLASSES, ODD, Project, serving, write_project
 from tests.pictures import encode, pixels, write_folder
 from tests.test_serving_http import CONTRASTS
@@ -105,6 +106,21 @@ def test_fifty_planted_label_errors_are_corrected_with_fifty_keys(page: "Page", 
     project.split()
     labels = [row["label"] for row in read_rows(project.top / "data" / "split.csv")]
     assert labels == [truth.get(row, record.label) for row, record in enumerate(records)]
+
+
+def test_classes_that_are_digits_have_their_own_keys(
+    page: "Page", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(curated, "CLASSES", ("0", "1", "7"))
+    project = curated.write_project(tmp_path, per_class=12)
+    project.write_issues([5, 15])
+    with serving(project) as (address, _):
+        page.goto(address)
+        ready(page)
+        assert page.locator("#classes kbd").all_inner_texts() == ["0", "1", "7"]
+        press(page, "7", "2", "0")  # no class has the key 2
+        page.get_by_role("heading", name="All images are decided").wait_for()
+    assert news(project) == {project.records[5].name: "7", project.records[15].name: "0"}
 
 
 def test_every_key_and_odd_names(page: "Page", project: Project) -> None:

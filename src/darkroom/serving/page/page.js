@@ -75,8 +75,8 @@ function showNeighbors(card, neighbors) {
   card.querySelector(".similar ul").append(...neighbors.map(({ name, label, similarity, thumbnail }) => {
     const row = document.createElement("li");
     const caption = document.createElement("span");
-    caption.textContent = `${label}, ${percent(similarity)}`;
-    row.title = `${name}: similarity ${percent(similarity)}`;
+    caption.textContent = `${label} (${similarity.toFixed(2)})`;  // not a percentage, which would look like a probability
+    row.title = `${name}: cosine similarity ${similarity.toFixed(2)}`;
     if (thumbnail) {
       const image = document.createElement("img");
       image.src = thumbnail;

@@ -198,7 +198,12 @@ function stop(message) {
   tell(message);
 }
 
-// Classes have numbers, and from the eleventh on they are found by name.
+// The key of a class: its place, or the class itself where all classes are digits. From the eleventh on, there is none.
+function digitOf(label, place) {
+  return state.data.classes.every((each) => /^[0-9]$/.test(each)) ? label : DIGITS[place];
+}
+
+// Classes without a key are found by name.
 function showClasses() {
   const { classes } = state.data;
   element("search").hidden = classes.length <= DIGITS.length;
@@ -209,8 +214,8 @@ function showClasses() {
     button.type = "button";
     button.title = label;
     button.append(text);
-    if (place < DIGITS.length) {
-      key.textContent = DIGITS[place];
+    if (digitOf(label, place)) {
+      key.textContent = digitOf(label, place);
       button.append(key);
     }
     button.addEventListener("click", () => decide("label", label));
@@ -258,8 +263,8 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   const key = event.key.toLowerCase();
-  const label = state.data?.classes[DIGITS.indexOf(key)];
-  if (key.length === 1 && DIGITS.includes(key) && label !== undefined) decide("label", label);
+  const label = state.data?.classes.find((each, place) => digitOf(each, place) === key);
+  if (label !== undefined) decide("label", label);
   else if (Object.hasOwn(KEYS, key)) KEYS[key]();
   else return;
   event.preventDefault(); // Enter must not press a button as well
