@@ -73,6 +73,14 @@ def press(page: "Page", *keys: str) -> None:
         page.keyboard.press(key)
 
 
+def shows(page: "Page", name: str) -> None:
+    """Wait until the page shows this image."""
+    deadline = time.monotonic() + 60
+    while (shown := page.locator("#name").text_content()) != name:
+        assert time.monotonic() < deadline, shown
+        page.wait_for_timeout(50)
+
+
 def stored(page: "Page", text: str) -> None:
     """Wait until the server knows all decisions."""
     page.locator("#progress-text").get_by_text(text, exact=True).wait_for()
@@ -93,7 +101,7 @@ def test_fifty_planted_label_errors_are_corrected_with_fifty_keys(page: "Page", 
     with serving(project) as (address, _):
         page.goto(address)
         ready(page)
-        assert page.locator("#name").inner_text() == records[5].name
+        shows(page, records[5].name)
         assert page.locator("#now bdi").inner_text() == records[5].label
         start = time.monotonic()
         press(page, *keys)
@@ -130,25 +138,25 @@ def test_every_key_and_odd_names(page: "Page", project: Project) -> None:
         page.goto(address)
         for name in ODD:
             ready(page)
-            assert page.locator("#name").text_content() == f"cat/{name}"
+            shows(page, f"cat/{name}")
             press(page, {ODD[0]: "k", ODD[1]: "x", ODD[2]: "s"}.get(name, "Enter"))
         stored(page, "3 of 6 decided, 1 skipped")
         assert news(project) == {f"cat/{ODD[0]}": "cat", f"cat/{ODD[1]}": "", f"cat/{ODD[3]}": "dog"}
         press(page, "u")
         stored(page, "2 of 6 decided, 1 skipped")
-        assert page.locator("#name").text_content() == f"cat/{ODD[3]}"
+        shows(page, f"cat/{ODD[3]}")
         press(page, "Control+k", "Shift+?", "k", "Escape", "7", "z")  # none of them decides
         press(page, "3", "2", "X")
         page.get_by_role("heading", name="All other images are decided").wait_for()
         stored(page, "5 of 6 decided, 1 skipped")
         page.get_by_role("button", name="Show the skipped images again").click()
         ready(page)
-        assert page.locator("#name").text_content() == f"cat/{ODD[2]}"
+        shows(page, f"cat/{ODD[2]}")
         press(page, "Enter")
         page.get_by_role("heading", name="All images are decided").wait_for()
         press(page, *"uuu")
         stored(page, "3 of 6 decided")
-        assert page.locator("#name").text_content() == f"cat/{ODD[2]}"
+        shows(page, f"cat/{ODD[2]}")
     assert set(news(project)) == {f"cat/{ODD[0]}", f"cat/{ODD[1]}", f"cat/{ODD[3]}"}
 
 
@@ -160,11 +168,11 @@ def test_after_a_reload_the_page_goes_on_and_can_undo(page: "Page", project: Pro
         stored(page, "3 of 10 decided")
         page.reload()
         ready(page)
-        assert page.locator("#name").inner_text() == project.records[13].name
+        shows(page, project.records[13].name)
         press(page, "u")
         stored(page, "2 of 10 decided")
         ready(page)
-        assert page.locator("#name").inner_text() == project.records[12].name
+        shows(page, project.records[12].name)
     with serving(project) as (address, _):  # a new session shows what is left
         page.goto(address)
         ready(page)
@@ -220,7 +228,7 @@ def test_two_windows_never_decide_the_same_image_twice(page: "Page", project: Pr
         press(other, "x")
         other.get_by_text("This image was decided in another window").wait_for()
         stored(other, "1 of 6 decided")
-        assert other.locator("#name").inner_text() == project.records[11].name
+        shows(other, project.records[11].name)
         press(other, "k")
         stored(other, "2 of 6 decided")
         assert other.get_by_role("alert").is_hidden()

@@ -55,7 +55,7 @@ def predict(place):
 
 def correct(place):
     """Return the folder that corrections go to, which is found by walking what lies there."""
-    assert corrections._target(place) == place
+    assert corrections.target(place) == place
     return [name for name, _ in tree.images(place)]
 
 
@@ -157,11 +157,11 @@ def test_a_pipe_called_like_an_image_is_refused_and_not_waited_for(place, walk):
 
 def test_corrections_and_logs_in_a_folder_that_cannot_be_read_are_not_lost(tmp_path, monkeypatch):
     write_folder(tmp_path, {"log/corrections/cat/1.png": b"x", "log/darkroom/data/data.1.log": b"{}"})
-    assert [label for _, label, _ in corrections._find(tmp_path / "log" / "corrections")] == ["cat"]
+    assert [label for _, label, _ in corrections.find(tmp_path / "log" / "corrections")] == ["cat"]
     assert entries._logs(tmp_path / "log") == [tmp_path / "log" / "darkroom" / "data" / "data.1.log"]
     deny(monkeypatch, tmp_path / "log" / "corrections" / "cat")
     with pytest.raises(DarkroomError, match="corrections/cat cannot be read"):
-        list(corrections._find(tmp_path / "log" / "corrections"))
+        list(corrections.find(tmp_path / "log" / "corrections"))
     with pytest.raises(DarkroomError, match="corrections/cat cannot be read"):
         entries._logs(tmp_path / "log")
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import zipfile
+from collections import OrderedDict
 from typing import get_args
 
 import onnxruntime
@@ -175,7 +176,8 @@ def test_images_of_another_size_are_resized_inside_the_onnx_model(tmp_path, size
         def forward(self, images):
             return images[:, :, ::7, ::5].flatten(1)
 
-    network = Network(torch.nn.Sequential(backbones.Resize(64, mode), Means()), [0.5] * 3, [0.25] * 3)
+    layers = OrderedDict(features=backbones.Resize(64, mode), head=Means())
+    network = Network(torch.nn.Sequential(layers), [0.5] * 3, [0.25] * 3)
     export.write_onnx(tmp_path / "model.onnx", network, size)
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
     (values,) = session.run(["logits"], {"images": pictures(3, size).numpy()})
