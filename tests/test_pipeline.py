@@ -34,7 +34,7 @@ STAGES = [
     "pretrained@cifar10_backbone", "transfer@cifar10_backbone", "evaluate", "labels", "robustness", "explain", "cost",
     "describe", "package", "report",
 ]  # fmt: skip
-AFTER_TRAINING = {"evaluate", "labels", "robustness", "explain", "cost", "describe", "package", "report"}
+AFTER_TRAINING = {"evaluate", "robustness", "explain", "cost", "describe", "package", "report"}
 
 
 def quick_digits(parameters: Any) -> None:
@@ -293,7 +293,17 @@ def test_photos_with_odd_names_go_all_the_way_with_the_commands_of_the_readme(tm
     run(folder, *shell(f"{init} --yes", {"~/photos": photos}))
     stages = ran(run(folder, *shell(repro, {})))
     transfer = {"pretrained@efficientnet_lite0", "transfer@efficientnet_lite0"}
-    assert stages == {"validate", "download", "pack", "split", "explore", "baseline", *transfer, *AFTER_TRAINING}
+    assert stages == {
+        "validate",
+        "download",
+        "pack",
+        "split",
+        "explore",
+        "baseline",
+        "labels",
+        *transfer,
+        *AFTER_TRAINING,
+    }
     packed = open_packed(folder / "data" / "packed")
     assert {record.label for record in packed.records} == set(names)
     assert {item.name for item in packed.broken} == set(broken)
