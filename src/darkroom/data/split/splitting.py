@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,15 +95,23 @@ def divide(
         drawn = _draw(stratum, settings, given if label in validated else given - {"validation"})
         for unit, split in zip(stratum, drawn, strict=True):
             rows = [row for row in unit.rows if records[row].sha256 in held] if unit.held else unit.rows
-            evaluated: set[int] = set()
-            for row in [row for row in rows if not applied.excluded[row]]:
-                # Only one of several copies is a test image: the others would not be independent, and narrow the
-                # intervals.
-                cluster = int(copies.clusters[row])
-                splits[row] = LEFT_OUT if split != "train" and cluster in evaluated else split
-                evaluated.add(cluster)
+            for row, chosen in _evaluated_once([row for row in rows if not applied.excluded[row]], split, copies):
+                splits[row] = chosen
     _refuse_small(applied, units, splits)
     return Division(splits, leaks)
+
+
+def _evaluated_once(rows: Sequence[int], split: str, copies: Copies) -> Iterator[tuple[int, str]]:
+    """Yield each row of a unit with its split.
+
+    Only one of several copies is a test or validation image: the others would not be independent, and narrow the
+    intervals.
+    """
+    evaluated: set[int] = set()
+    for row in rows:
+        cluster = int(copies.clusters[row])
+        yield row, LEFT_OUT if split != "train" and cluster in evaluated else split
+        evaluated.add(cluster)
 
 
 def _units(records: Sequence[Record], copies: Copies, seed: int) -> list[_Unit]:
