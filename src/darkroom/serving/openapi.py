@@ -11,6 +11,7 @@ from darkroom.serving.settings import ServeSettings
 Json = dict[str, Any]
 
 _FILE = {"type": "string", "format": "binary"}
+_NEIGHBORS: Json = {"type": "integer", "minimum": 0, "maximum": 10, "default": 0}
 _PROBABILITY = {"type": "number", "minimum": 0, "maximum": 1}
 _FLAG = {"type": "boolean", "nullable": True}
 
@@ -138,7 +139,6 @@ def describe(specification: Json, version: str, limits: ServeSettings, classes: 
     label = {"type": "string", "enum": classes}
     # Swagger's form also sends unused fields, so the defaults must be valid: a number, and an empty label.
     top_k = {"type": "integer", "minimum": 1, "maximum": 999999999, "default": limits.top_k}
-    neighbors = {"type": "integer", "minimum": 0, "maximum": 10, "default": 0}
     any_label = {"type": "string", "enum": ["", *classes], "default": ""}
     images = {"type": "array", "items": _FILE, "minItems": 1, "maxItems": limits.max_images}
     paths = {
@@ -149,9 +149,11 @@ def describe(specification: Json, version: str, limits: ServeSettings, classes: 
             "order of the images; an unreadable image does not affect the others. With `neighbors`, they contain the "
             "most similar training images, if the model shows them. Options in the form take precedence over the "
             "query.",
-            _object({"images": images, "top_k": top_k, "neighbors": neighbors}, ["images"], additionalProperties=False),
+            _object(
+                {"images": images, "top_k": top_k, "neighbors": _NEIGHBORS}, ["images"], additionalProperties=False
+            ),
             {"application/json": {"schema": {"$ref": "#/components/schemas/Answer"}}},
-            {"top_k": top_k, "neighbors": neighbors},
+            {"top_k": top_k, "neighbors": _NEIGHBORS},
             refused="Refusal",
         ),
         "/explain": _post(
