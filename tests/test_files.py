@@ -1,4 +1,7 @@
 import json
+import os
+import signal
+import sys
 
 import pytest
 
@@ -24,6 +27,27 @@ def test_whole_directory_leaves_the_old_one_when_the_block_fails(tmp_path):
         (partial / "new").write_text(str(1 / 0))
     assert [path.name for path in target.iterdir()] == ["old"]
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_whole_directory_is_removed_even_if_a_signal_interrupts_the_removal(tmp_path, monkeypatch):
+    unlink, interrupted = os.unlink, []
+
+    def unlink_once(*arguments, **options):
+        if not interrupted:
+            interrupted.append(True)
+            os.kill(os.getpid(), signal.SIGTERM)
+        unlink(*arguments, **options)
+
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        with pytest.raises(SystemExit), files.whole_directory(tmp_path / "out") as partial:
+            (partial / "half").touch()
+            monkeypatch.setattr(os, "unlink", unlink_once)
+            raise ZeroDivisionError
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert interrupted
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_whole_directory_clears_away_the_old_one(tmp_path):

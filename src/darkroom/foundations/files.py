@@ -20,8 +20,7 @@ def whole_directory(path: Path) -> Iterator[Path]:
     removed by the next one, because the temporary name is always the same.
     """
     partial = partial_of(path)
-    if partial.exists():
-        shutil.rmtree(partial)
+    _remove(partial)
     partial.mkdir(parents=True)
     try:
         yield partial
@@ -36,8 +35,17 @@ def whole_directory(path: Path) -> Iterator[Path]:
         _name(error, path)
         raise
     finally:
-        if partial.exists():
-            shutil.rmtree(partial)
+        _remove(partial)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder if it is there, completely even if a signal interrupts the removal."""
+    try:
+        if folder.exists():
+            shutil.rmtree(folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def partial_of(path: Path) -> Path:
