@@ -5,6 +5,7 @@ import pytest
 
 from darkroom.evaluation.labels import confident, planted, results
 from darkroom.evaluation.labels.confident import Issue, Noise
+from darkroom.training import held_out
 
 
 def simulated(share, count=4000, classes=5, spread=0.12, seed=0):
@@ -44,6 +45,28 @@ def test_ambiguous_images_are_not_called_errors():
     found = confident.issues(likely, labels, precision, np.ones(len(labels), np.bool_))
     assert len(found) > 100  # the model contradicts them
     assert sum(issue.precision for issue in found) < 5
+
+
+@pytest.mark.parametrize("share", [0.1, 0.2])
+def test_errors_in_one_class_are_found_although_the_probe_learns_them(share):
+    """The scores of all images of the class then reflect the share of errors, which must not pass for ambiguity."""
+    generator = np.random.default_rng(0)
+    truth = np.arange(900) % 3
+    features = (np.eye(3, 24)[truth] * 3 + generator.normal(0, 1, (900, 24))).astype(np.float16)
+    changed = np.zeros(900, np.bool_)
+    changed[generator.permutation(np.flatnonzero(truth == 0))[: round(share * 300)]] = True
+    labels = np.where(changed, 1, truth)
+    [scored] = held_out.cross_validate(features, labels, np.arange(900), 3, 0)
+    noise = confident.fit(scored.scores, labels)
+    likely = confident.probabilities(scored.scores, noise)
+    wrong = confident.wrong(likely, labels, noise)
+    assert wrong.sum() == pytest.approx(changed.sum(), rel=0.35)
+    assert changed[wrong > 0.5].mean() > 0.8
+    assert (wrong > 0.5)[changed].mean() > 0.6
+    assert np.flatnonzero(noise.confused).tolist() == [1]
+    assert noise.wrong_share(labels) == pytest.approx(changed.mean(), rel=0.45)  # a low estimate
+    found = confident.issues(likely, labels, wrong, scored.known)
+    assert [each.precision for each in found] == sorted((each.precision for each in found), reverse=True)
 
 
 def test_swapped_labels_are_found_before_all_others():
@@ -109,7 +132,7 @@ def test_lists_are_compared_with_what_was_planted():
 
 
 def test_two_classes_and_a_certain_label():
-    noise = Noise(0.1, 0.1)
+    noise = Noise(0.1, 0.1, np.zeros((2, 2)))
     likely = np.array([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
     wrong = confident.wrong(likely, np.array([0, 0, 0]), noise)
     assert wrong[:2].tolist() == [0, 1]

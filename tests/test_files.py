@@ -38,12 +38,15 @@ def test_whole_directory_is_removed_even_if_a_signal_interrupts_the_removal(tmp_
             os.kill(os.getpid(), signal.SIGTERM)
         unlink(*arguments, **options)
 
+    def fail(partial):
+        (partial / "half").touch()
+        monkeypatch.setattr(os, "unlink", unlink_once)
+        raise ZeroDivisionError
+
     before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         with pytest.raises(SystemExit), files.whole_directory(tmp_path / "out") as partial:
-            (partial / "half").touch()
-            monkeypatch.setattr(os, "unlink", unlink_once)
-            raise ZeroDivisionError
+            fail(partial)
     finally:
         signal.signal(signal.SIGTERM, before)
     assert interrupted

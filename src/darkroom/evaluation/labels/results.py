@@ -59,7 +59,7 @@ def summary(
         "listed": min(len(issues), MOST),
         "probable": sum(each.precision >= 0.5 for each in issues),
         "expected": round(sum(each.precision for each in issues), 2),
-        "wrong_share": round(noise.share * (1 - 1 / len(split.classes)), 4),
+        "wrong_share": round(noise.wrong_share(split.labels[known]), 4),
         **{f"{name}_issues": count for name, count in counts.items()},
         "planted": asdict(found),
     }
