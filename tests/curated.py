@@ -129,8 +129,8 @@ def serving(project: Project) -> Iterator[tuple[str, Ledger]]:
 @contextlib.contextmanager
 def curating(top: Path, *options: str, output: list[str] | None = None) -> Iterator[str]:
     """Run `darkroom curate` in a project and yield the address; what it prints at the end is added to `output`."""
-    source = str(ROOT / "src")
-    environment = {**os.environ, "PYTHONPATH": source, "PYTHONUNBUFFERED": "1"}
+    source = next(folder for folder in (top / "src", ROOT / "src") if folder.is_dir())  # a clone has its own
+    environment = {**os.environ, "PYTHONPATH": str(source), "PYTHONUNBUFFERED": "1"}
     command = [
         sys.executable,
         "-c",

@@ -30,6 +30,12 @@ def text(**facts):
             "Probably none of these labels is wrong. These images are mostly hard",
             "more likely wrong",
         ),
+        (
+            {"confused": [{"label": "a*b", "class": "dog", "expected": 57.8}]},
+            "Some images labelled a\\*b resemble dog: either about 58 labels are wrong, or the features",
+            "",
+        ),
+        ({}, "", "resemble"),
         ({"issues": 3, "listed": 3}, "For the first 3 images", "The other images"),
         ({"issues": 0}, "finds no label that may be wrong.", "To test the list"),
         ({}, "6 labels were changed", "finds no label"),

@@ -7,6 +7,9 @@ from darkroom.reporting.wording import count, listing, percent, text
 HOG = "HOG features"
 """What `plots/labels/summary.json` contains instead of the name of a network."""
 
+PAIRS = 3
+"""Number of pairs of confused classes that are named."""
+
 
 def paragraph(labels: dict[str, Any], citation: str) -> list[str]:
     """Return the sentences about `plots/labels/summary.json`, as Markdown; `citation` refers to confident learning."""
@@ -42,6 +45,7 @@ def _listed(labels: dict[str, Any], citation: str) -> list[str]:
         if expected
         else "Probably none of these labels is wrong.",
     ]
+    lines += [_confused(pair) for pair in labels["confused"][:PAIRS]]
     if probable:
         first = "the first image" if probable == 1 else f"the first {probable:,} images"
         lines.append(f"For {first}, the label is more likely wrong than right.")
@@ -49,6 +53,15 @@ def _listed(labels: dict[str, Any], citation: str) -> list[str]:
         others = "The other images" if probable else "These images"
         lines.append(f"{others} are mostly hard to classify: look at each one before you change its label.")
     return lines
+
+
+def _confused(pair: dict[str, Any]) -> str:
+    wrong = round(pair["expected"])
+    return (
+        f"Some images labelled {text(pair['label'])} resemble {text(pair['class'])}: either about "
+        f"{count(wrong, 'label')} {'is' if wrong == 1 else 'are'} wrong, or the features cannot tell these images "
+        "apart. Look at some of them to find out which."
+    )
 
 
 def _planted(planted: dict[str, Any]) -> list[str]:

@@ -119,7 +119,7 @@ def _maximize(scores: Floats, labels: Labels, temperature: float) -> tuple[float
         pairs = np.maximum(expected * noise.confused / transition - penalty, 0)
         confused = pairs / np.maximum(expected.sum(axis=1, keepdims=True), TINY)
         noise = Noise(temperature, (at_random + PRIOR) / (count + PRIOR), confused)
-    value = last - penalty * np.count_nonzero(noise.confused > TINY) + PRIOR * float(np.log(noise.share))
+    value = last - penalty * np.count_nonzero(noise.confused) + PRIOR * float(np.log(noise.share))
     return value, noise
 
 

@@ -60,9 +60,20 @@ def summary(
         "probable": sum(each.precision >= 0.5 for each in issues),
         "expected": round(sum(each.precision for each in issues), 2),
         "wrong_share": round(noise.wrong_share(split.labels[known]), 4),
+        "confused": _confused(issues, noise, split),
         **{f"{name}_issues": count for name, count in counts.items()},
         "planted": asdict(found),
     }
+
+
+def _confused(issues: Sequence[Issue], noise: Noise, split: Split) -> list[dict[str, Any]]:
+    """Return the pairs of classes whose labels are confused, and how many errors are expected, most first."""
+    rows = []
+    for truth, label in np.argwhere(noise.confused > 0):
+        expected = sum(each.precision for each in issues if (each.proposed, each.label) == (truth, label))
+        if round(expected):
+            rows.append({"label": split.classes[label], "class": split.classes[truth], "expected": round(expected, 2)})
+    return sorted(rows, key=lambda row: -row["expected"])
 
 
 def figure(images: npt.NDArray[np.uint8], issues: Sequence[Issue], classes: Sequence[str]) -> Figure | None:
