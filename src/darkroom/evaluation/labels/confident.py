@@ -83,15 +83,15 @@ def fit(scores: Scores, labels: Labels) -> Noise:
     """
     count, classes = scores.shape
     step = -(-count // max(MOST // classes, PER_CLASS * classes))
-    scores, labels = scores[::step].astype(np.float64), labels[::step]
+    some, labels = scores[::step].astype(np.float64), labels[::step]
     low, high = np.log(TEMPERATURES)
     grid = np.linspace(low, high, GRID)
-    found = {value: _maximize(scores, labels, float(np.exp(value))) for value in grid}
+    found = {value: _maximize(some, labels, float(np.exp(value))) for value in grid}
     width = grid[1] - grid[0]
     for _ in range(REFINEMENTS):
         best, width = max(found, key=lambda value: found[value][0]), width / 2
         for value in (best - width, best + width):
-            found[value] = _maximize(scores, labels, float(np.exp(value)))
+            found[value] = _maximize(some, labels, float(np.exp(value)))
     return max(found.values(), key=lambda each: each[0])[1]
 
 
