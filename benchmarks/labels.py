@@ -5,7 +5,7 @@
 `--cleanlab` is the Python of another environment with cleanlab, which the project does not need. cleanlab gets our
 out-of-fold probabilities, and those of its documentation's usual recipe (cross_val_predict with logistic regression).
 Prints a Markdown table: precision and recall of the first k listed images, k being the number of planted errors, and
-precision of the first k/2; then the expected and the actual precision, by range of the expected one.
+precision of the first k/2; then the expected and the actual precision of each kind, by range of the expected one.
 """
 
 import argparse
@@ -39,7 +39,10 @@ from darkroom.training.transfer.cache import Features
 
 ROOT = Path(__file__).parents[1]
 BACKBONE = ROOT / "backbones" / "cifar10_backbone"
-SHARES = (0.05, 0.1, 0.2)
+KINDS = {"random": (0.05, 0.1, 0.2), "similar": (0.05, 0.1, 0.2), "one class": (0.1, 0.2, 0.3)}
+"""Kinds of planted errors, with the shares of changed labels: of all images, or of those of one class."""
+ONE_CLASS = 3, 5
+"""Class whose images get the label of another one, and that class."""
 PER_CLASS = 150
 """CIFAR-10 training images per class."""
 RANGES = ((0.0, 0.1), (0.1, 0.5), (0.5, 0.9), (0.9, 1.01))
@@ -70,19 +73,19 @@ def main() -> None:
     lists: dict[str, list[int]] = {}
     changes: dict[str, npt.NDArray[np.bool_]] = {}
     given: dict[str, npt.NDArray[Any]] = {}
-    judged: list[tuple[float, bool]] = []
+    judged: dict[str, list[tuple[float, bool]]] = {}
     for name in arguments.sets:
         with tempfile.TemporaryDirectory() as folder:
             features, labels = load(name, arguments.shared, Path(folder), arguments.cache or Path(folder) / "features")
-        for kind in ("random", "similar"):
-            for share in SHARES:
+        for kind, shares in KINDS.items():
+            for share in shares:
                 planted, changed = flip(features, labels, share, kind)
                 begin = time.process_time()
                 ours, likely, precision = check(features, planted)
                 key = f"{name}, {kind}, {share:.0%}"
                 print(f"{key}: {time.process_time() - begin:.1f} s", file=sys.stderr, flush=True)
                 lists[f"{key}|ours"], changes[key] = ours, changed
-                judged += zip(precision.tolist(), changed.tolist(), strict=True)
+                judged.setdefault(kind, []).extend(zip(precision.tolist(), changed.tolist(), strict=True))
                 given |= {f"{key}|cleanlab.labels": planted, f"{key}|cleanlab.probabilities": likely}
                 if arguments.cleanlab and kind == "random" and not arguments.without_usual:
                     name_of = f"{key}|cleanlab, usual recipe"
@@ -94,7 +97,9 @@ def main() -> None:
             command = [str(arguments.cleanlab), "-c", ORACLE, str(path)]
             lists |= json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     show(lists, changes)
-    show_precision(judged)
+    for kind, pairs in judged.items():
+        print(f"\n{kind}:")
+        show_precision(pairs)
 
 
 def load(name: str, shared: Path, folder: Path, cache: Path) -> tuple[Features, Labels]:
@@ -133,11 +138,15 @@ def extract(pixels: npt.NDArray[np.uint8], settings: TransferSettings, folder: P
 
 
 def flip(features: Features, labels: Labels, share: float, kind: str) -> tuple[Labels, npt.NDArray[np.bool_]]:
-    """Return labels of which `share` were changed to a random class, or to one that the model finds similar."""
+    """Return labels of which `share` were changed: at random, to a similar class, or one class to another."""
     generator, classes = np.random.default_rng(round(1000 * share)), int(labels.max()) + 1
     rows = generator.permutation(len(labels))[: round(share * len(labels))]
     changed = labels.copy()
-    if kind == "random":
+    if kind == "one class":
+        true, wrong = ONE_CLASS
+        rows = generator.permutation(np.flatnonzero(labels == true))
+        changed[rows[: round(share * len(rows))]] = wrong
+    elif kind == "random":
         changed[rows] = (labels[rows] + generator.integers(1, classes, len(rows))) % classes
     else:  # in proportion to the mean probability of each other class
         likely = check(features, labels)[1]
