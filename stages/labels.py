@@ -1,4 +1,5 @@
-"""Find probable label errors among all images, and shortcuts: what predicts the class without the object.
+"""Find probable label errors among all images, shortcuts (what predicts the class without the object), and which
+images to collect next.
 
 python stages labels --packed data/packed --split data/split.csv --pretrained models/pretrained
     --features .darkroom/features --out plots/labels
@@ -13,14 +14,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from darkroom import frames, plotting
+from darkroom import forecasts, frames, plotting
+from darkroom.evaluation.figures import growth
+from darkroom.evaluation.growth import curves
 from darkroom.evaluation.labels import confident, planted, results, shortcuts
 from darkroom.evaluation.labels.confident import Issue, Labels, Noise, Scores
 from darkroom.evaluation.labels.shortcuts import Result
+from darkroom.forecasts import Curve
 from darkroom.foundations import files, params
 from darkroom.foundations.errors import run
 from darkroom.packed import Packed, Split, open_packed, read_split
-from darkroom.training import baseline, held_out
+from darkroom.training import baseline, held_out, subsets
 from darkroom.training.engine import device
 from darkroom.training.held_out import Features, HeldOut
 from darkroom.training.settings import BaselineSettings, Device, TransferSettings
@@ -32,7 +36,7 @@ SMALL = 64
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Cross-validate probes on features and on facts about the files; write label issues and shortcuts."""
+    """Cross-validate probes on features and on facts about the files; write label issues, shortcuts and forecasts."""
     arguments = _parse(argv)
     data, split = open_packed(arguments.packed), read_split(arguments.split)
     seed = params.load(arguments.params, int, "seed")
@@ -54,7 +58,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         found |= results.summary(issues, noise, trial, checked[0].known, predicted, split)
     results_of, shown = _shortcuts(data, split, frames.read(arguments.packed / "files.csv"), seed)
     found["shortcuts"] = shortcuts.summarise(results_of, split.classes)
+    learning, measured = _learning_curves(features, split, seed)
+    sizes = np.bincount(split.labels, minlength=len(split.classes)).tolist()
     with files.whole_directory(arguments.out) as out:
+        forecasts.write(out / forecasts.PATH.name, learning, name, measured, sizes)
+        if drawing := growth.curves(learning, forecasts.usual(sizes)):
+            plotting.save(drawing, out / "growth.png")
         frames.write(out / "issues.csv", results.table(issues, data.records, split))
         files.write_json(out / "summary.json", found)
         if drawing := results.figure(data.images, issues, split.classes):
@@ -67,6 +76,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"labels: {len(issues):,} of {len(split.labels):,} may be wrong{expected * bool(issues)} ({source})")
     if strong := [each.measure for each in results_of if each.is_shortcut]:
         print(f"warning: these predict the class without the rest of the image: {', '.join(strong)}", file=sys.stderr)
+
+
+def _learning_curves(features: Features, split: Split, seed: int) -> tuple[list[Curve], int]:
+    """Return the learning curves, and the number of images that they are based on."""
+    rows = subsets.choose(split.groups, len(split.classes), seed)
+    labels, groups = split.labels[rows], split.groups[rows]
+    folds = held_out.divide(labels, groups, seed)
+    if folds is None or len(split.classes) < 2:
+        return [], 0
+    probes = subsets.Probes(features[rows], labels, folds, len(split.classes))
+    sizes = np.bincount(split.labels, minlength=len(split.classes))
+    return curves.measure(probes.predict, labels, groups, split.classes, seed, sizes), len(rows)
 
 
 def _shortcuts(

@@ -16,10 +16,11 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from safetensors.numpy import save_file
 
-from darkroom import candidate, frames, neighbors, packed
+from darkroom import candidate, forecasts, frames, neighbors, packed
 from darkroom.candidate import Card, Folds, Layer, Predictions
 from darkroom.data.explore.card import describe
 from darkroom.data.split import summary
+from darkroom.forecasts import Curve, Point
 from darkroom.foundations import files
 
 Method = Literal["scratch", "probe", "finetuned", "start"]
@@ -46,6 +47,13 @@ LABELS = {
     ],
 }
 """`plots/labels/summary.json`."""
+GROWTH = (
+    Curve(None, 120, (Point(30, 0.7), Point(120, 0.8)), slope=0.08, error=0.01, choice=0.01),
+    Curve("cat", 40, (Point(10, 0.7, 0.5, 0.4), Point(40, 0.8, 0.7, 0.6)), slope=0.06, error=0.01, choice=0.01),
+    Curve("dog", 40, (Point(10, 0.8, 0.8, 0.8), Point(40, 0.8, 0.8, 0.8)), slope=0.001, error=0.01, choice=0.01),
+    Curve("frog", 2),
+)
+"""The curves in `plots/labels/growth.json`."""
 PARTS = ("train", "train", "train", "validation", "test")  # every fifth picture of a class is a test picture
 
 
@@ -317,6 +325,7 @@ def write_project(
     write_csv(top / "plots" / "cost" / "cost.csv", columns, costs)
     (top / "models" / "served").mkdir()
     files.write_json(top / "plots" / "labels" / "summary.json", LABELS)
+    forecasts.write(top / "plots" / "labels" / "growth.json", GROWTH, "HOG features", 120, [40, 40, 2])
     listed = "".join(f"  {name}: {{architecture: lab_cnn}}\n" for name in networks)
     files.write_text(
         top / "params.yaml",

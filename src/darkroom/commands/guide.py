@@ -9,7 +9,7 @@ from typing import Any
 GROUPS = {
     "Start": ("init", "doctor"),
     "See and compare results": ("summary", "review", "best", "verify"),
-    "Improve the data": ("curate",),
+    "Improve the data": ("curate", "plan"),
     "Train": ("train", "sweep"),
     "Use the model": ("predict", "promote"),
     "After deployment": ("drift", "corrections"),
@@ -24,6 +24,7 @@ EXAMPLES = {
     "best": ("best", "best --metric macro_f1 --apply"),
     "verify": ("verify", "verify --download --output proof.json"),
     "curate": ("curate", "curate --no-browser --port 9000"),
+    "plan": ("plan", "plan --add 100 --json"),
     "train": ("train", "train -j 4"),
     "sweep": ("sweep", "sweep -j 2", "sweep --storage /shared/sweep.log"),
     "predict": ("predict one.jpg two.png", "predict ~/photos --csv answers.csv --top-k 3"),

@@ -48,6 +48,7 @@ def run(argv: Sequence[str] | None = None) -> None:
 
     _add_promote(commands)
     _add_curate(commands)
+    _add_plan(commands)
 
     command = commands.add_parser("summary", help="summarise the last run")
     command.add_argument("--json", action="store_true", help="print JSON")
@@ -105,6 +106,14 @@ def _add_curate(commands: "argparse._SubParsersAction[_Parser]") -> None:
     command.add_argument("--port", type=_count, metavar="N", help="port on this machine (default: 8787 or a free one)")
     command.add_argument("--no-browser", action="store_true", help="print the address without opening a browser")
     command.set_defaults(run=_curate)
+
+
+def _add_plan(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    command = commands.add_parser("plan", help="forecast which class gains most from more images")
+    text = "more images of each class (default: about half of the median class)"
+    command.add_argument("--add", type=_count, metavar="N", help=text)
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.set_defaults(run=_plan)
 
 
 def _add_doctor(commands: "argparse._SubParsersAction[_Parser]") -> None:
@@ -206,6 +215,12 @@ def _curate(arguments: argparse.Namespace) -> None:
 
     say = lambda line: print(naming.escape(line), flush=True)  # noqa: E731
     curate.curate(arguments.port, browser=not arguments.no_browser, say=say)
+
+
+def _plan(arguments: argparse.Namespace) -> None:
+    from darkroom.commands import plan
+
+    print(json.dumps(plan.document(arguments.add), indent=2) if arguments.json else plan.plan(arguments.add))
 
 
 def _promote(arguments: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar, get_type_hints
 
 import pandas as pd
 
-from darkroom import balance, candidate, frames, git, plot_labels, revision, test_uses
+from darkroom import balance, candidate, forecasts, frames, git, plot_labels, revision, test_uses
 from darkroom.balance import Majority
 from darkroom.candidate import Card, Epoch, Folds
 from darkroom.foundations import files
@@ -123,6 +123,8 @@ class Facts:
     slices: list[SliceRow]
     labels: dict[str, Any] | None
     """`plots/labels/summary.json`; None in documents about the model alone."""
+    growth: dict[str, Any] | None
+    """`plots/labels/growth.json`, see `forecasts.read`; None in documents about the model alone."""
     costs: dict[str, Cost]
     """By network; empty if times are omitted."""
     quantization: dict[str, Any] | None
@@ -240,6 +242,7 @@ def gather(sources: Sources, names: Sequence[str], settings: ReportSettings, dat
         robustness=robustness if robustness["images"] else None,
         slices=_rows(frames.read(sources.tables / "slices.csv"), SliceRow),
         labels=_labels(sources.labels / "summary.json") if sources.labels else None,
+        growth=forecasts.read(sources.labels / forecasts.PATH.name) if sources.labels else None,
         costs=_costs(sources.cost / "cost.csv") if sources.cost else {},
         quantization=_quantization(sources.served / "quantization.json") if sources.served else None,
         seed=seed,

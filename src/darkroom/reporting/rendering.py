@@ -7,7 +7,7 @@ from pathlib import Path
 import jinja2
 
 from darkroom import framing
-from darkroom.reporting import course, insights, label_errors, methods, sentences, shortcuts, wording
+from darkroom.reporting import collecting, course, insights, label_errors, methods, sentences, shortcuts, wording
 from darkroom.reporting.facts import Facts
 from darkroom.reporting.numbering import Form, Numbering
 
@@ -60,6 +60,7 @@ def render(facts: Facts, figures: set[str], form: Form) -> str:
             insights=insights,
             label_errors=label_errors,
             shortcuts=shortcuts,
+            collecting=collecting,
             scores=score_rows(facts),
             failures=[(name, caption or curves(facts)) for name, caption, _ in FAILURES],
             mentions=[(name, words) for name, _, words in FAILURES],
