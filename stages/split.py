@@ -2,26 +2,29 @@
 
 python stages split --dataset digits --packed data/packed --labels data/labels.csv
     --test-images data/test_images.json --out data/split.csv --copies data/copies.csv
-    --metrics metrics/data.json --counts metrics/images.json
+    --scenes data/scenes.csv --metrics metrics/data.json --counts metrics/images.json
 """
 
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 
 from darkroom import frames
 from darkroom.data.settings import PackSettings, SplitSettings
-from darkroom.data.split import decisions, duplicates, holdout, splitting, summary
+from darkroom.data.split import decisions, duplicates, holdout, scenes, splitting, summary
 from darkroom.foundations import files, params
 from darkroom.foundations.errors import run
-from darkroom.packed import open_packed
+from darkroom.packed import Packed, open_packed, read_sheet
 
 FOUND = {
     "copies": "exact copies",
     "near_copies": "near copies",
     "conflicts": "images with a copy in another class, excluded",
     "leaks": "test images with a copy among the other images of the source, which is excluded",
+    "scenes": "images of a scene with other images",
+    "scene_leaks": "test images whose scene is also among the other images, listed first in data/scenes.csv",
 }
 
 
@@ -35,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--test-images", type=Path, required=True, help="file that keeps them between runs")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--copies", type=Path, required=True)
+    parser.add_argument("--scenes", type=Path, help="where to list scenes (default: nowhere)")
     parser.add_argument("--metrics", type=Path, required=True, help="all facts about the data")
     parser.add_argument("--counts", type=Path, help="the few that `dvc metrics diff` compares")
     arguments = parser.parse_args(argv)
@@ -49,13 +53,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     applied = decisions.apply(source.records, decided, arguments.labels)
     packed = replace(source, records=applied.records)
     copies = duplicates.find(source.records, source.images, settings.near_copies, applied)
-    division = splitting.divide(source.records, copies, settings, seed, held, applied)
+    together = _scenes(source, copies, arguments.packed) if settings.scenes else None
+    division = splitting.divide(source.records, copies, settings, seed, held, applied, together)
     classes = sorted({record.label for record in packed.records})
     labels = [classes.index(record.label) for record in packed.records]
-    groups = splitting.together(packed.records, copies)
-    summary.write_split(arguments.out, classes, labels, division.splits, division.leaks, groups)
+    groups = splitting.together(packed.records, copies, together)
+    leaks = [one or other for one, other in zip_longest(division.leaks, division.scene_leaks, fillvalue=False)]
+    summary.write_split(arguments.out, classes, labels, division.splits, leaks, groups)
     frames.write(arguments.copies, summary.list_copies(packed, copies, division))
-    metrics = summary.summarise(packed, copies, division, arguments.packed, arguments.out, applied)
+    if arguments.scenes:
+        frames.write(arguments.scenes, summary.list_scenes(packed, copies, division, together))
+    metrics = summary.summarise(packed, copies, division, arguments.packed, arguments.out, applied, together)
     files.write_json(arguments.metrics, metrics)
     if arguments.counts:
         files.write_json(arguments.counts, {name: metrics[name] for name in summary.COMPARED})
@@ -67,6 +75,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     print("".join(f"{line}\n" for line in told), end="")
     if found := [f"{words}: {metrics[key]:,}" for key, words in FOUND.items() if metrics[key]]:
         print("\n".join([*found, f"all listed in {arguments.copies}"]))
+
+
+def _scenes(source: Packed, copies: duplicates.Copies, folder: Path) -> scenes.Rows:
+    """Return equal numbers for images of one scene, shape (N,)."""
+    traits = read_sheet(folder / "files.csv") if (folder / "files.csv").exists() else []
+    cameras, taken = ([row.get(name, "") for row in traits] for name in ("camera", "taken"))
+    return scenes.find(source.records, source.images, copies.clusters, cameras, taken)
 
 
 if __name__ == "__main__":

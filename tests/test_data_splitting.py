@@ -240,3 +240,60 @@ def test_the_hash_of_the_test_images_changes_with_them_alone():
     assert hash_of(records[::-1], splits[::-1]) == first
     assert hash_of([*records, record("new", "a")], [*splits, "train"]) == first
     assert hash_of([*records, record("new", "a")], [*splits, "test"]) != first
+
+
+def with_scenes(records: list[Record], scenes: list[int], seed: int, held: Collection[str] = ()) -> Division:
+    copies = duplicates.find(records, np.zeros((len(records), 8, 8, 3), dtype=np.uint8), 0)
+    return splitting.divide(records, copies, SETTINGS, seed, held, scenes=np.array(scenes))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_images_of_a_scene_stay_together_and_all_are_used(seed):
+    records = many("a", 200)
+    scenes = [row // 4 if row < 100 else row for row in range(200)]
+    division = with_scenes(records, scenes, seed)
+    for first in range(0, 100, 4):
+        assert len(set(division.splits[first : first + 4])) == 1
+    assert "left out" not in division.splits
+    assert not any(division.scene_leaks)
+    assert division.splits.count("test") == pytest.approx(60, rel=splitting.SLACK)
+
+
+def test_without_a_scene_nothing_changes():
+    records = many("a", 100) + [record(f"{n}", "b", f"{n // 2}") for n in range(60)]
+    assert with_scenes(records, list(range(160)), 3).splits == divide(records, SETTINGS, 3).splits
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_recorded_test_images_stay_when_scenes_are_found(seed):
+    records = many("a", 100)
+    before = divide(records, SETTINGS, seed).splits
+    held = scored(records, before)
+    division = with_scenes(records, [row // 2 for row in range(100)], seed, held)
+    assert scored(records, division.splits) == held
+    assert "left out" not in division.splits
+    leaks = [split == "test" and before[row ^ 1] != "test" for row, split in enumerate(before)]
+    assert any(leaks)
+    assert division.scene_leaks == leaks
+
+
+def test_scenes_of_the_sources_own_test_images_are_leaks_but_stay_in_training():
+    records = many("a", 10, "test") + many("a", 40, "train") + [record("copy", "a", "atest0", "train")]
+    scenes = [row if row < 10 else row - 10 if row < 14 else row for row in range(51)]
+    scenes[50] = 0
+    division = with_scenes(records, scenes, 0)
+    assert division.splits[:10] == ["test"] * 10
+    assert division.splits[50] == "left out"  # the copy, as without scenes
+    assert "left out" not in division.splits[:50]
+    assert [row for row, leak in enumerate(division.leaks) if leak] == [0]
+    assert [row for row, leak in enumerate(division.scene_leaks) if leak] == [1, 2, 3]
+
+
+def test_scenes_copies_and_groups_connect_images():
+    records = [record(name, "a", content, group=group) for name, content, group in (
+        ("1", "x", ""), ("2", "x", ""), ("3", "y", "g"), ("4", "z", "g"), ("5", "w", ""), ("6", "v", ""),
+    )]  # fmt: skip
+    copies = duplicates.find(records, np.zeros((6, 8, 8, 3), dtype=np.uint8), 0)
+    found = splitting.together(records, copies, np.array([0, 1, 1, 2, 3, 3])).tolist()
+    assert len({*found[:4]}) == 1
+    assert found[4] == found[5] != found[0]

@@ -43,7 +43,16 @@ def test_other_files_have_fewer_facts(data, expected):
 
 @pytest.mark.parametrize("taken", ["", "yesterday", "2024:05:01 99:00:00", "2024-05-01T10:00:00"])
 def test_a_wrong_time_is_none(taken):
-    assert traits.read(photo(taken=taken)).hour == ""
+    found = traits.read(photo(taken=taken))
+    assert (found.hour, found.taken) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("taken", "expected"),
+    [("2024:05:01 17:30:09", "2024-05-01T17:30:09"), ("0000:00:00 00:00:00", ""), ("2024:05:01 17:30:60", "")],
+)
+def test_the_time_is_kept_to_the_second(taken, expected):
+    assert traits.read(photo(taken=taken)).taken == expected
 
 
 def test_damaged_exif_data_does_no_harm():

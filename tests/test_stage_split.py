@@ -232,3 +232,42 @@ def test_images_added_later_are_no_test_images(grown, tmp_path, capsys, change, 
     written = {name: (tmp_path / name).read_bytes() for name in ("split.csv", "test.json")}
     divided(tmp_path, second)
     assert written == {name: (tmp_path / name).read_bytes() for name in written}
+
+
+def test_scenes_are_listed_and_kept_together(tmp_path):
+    """A mirror image of each of 30 images, in class folders, with recorded test images from a run without scenes."""
+    members = {}
+    for number in range(60):
+        array, label = picture(number), "cat" if number % 2 else "dog"
+        members[f"{label}/{chr(97 + number // 5)}{number * 7}.png"] = encode(array)
+        if number < 30:
+            members[f"{label}/{chr(97 + number // 5)}{number * 7}m.png"] = encode(array[:, ::-1].copy())
+    (tmp_path / "raw").mkdir()
+    write_zip(tmp_path / "raw" / "set.zip", members)
+    origin.write_origin(tmp_path / "raw", origin.Origin("Mirrored", "here", "CC0"))
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    arguments = ["--params", f"{tmp_path}/params.yaml", "--dataset", "mine"]
+    pack.main([*arguments, "--raw", f"{tmp_path}/raw", "--out", f"{tmp_path}/packed"])
+    options = {"packed": "packed", "test-images": "test.json", "out": "split.csv", "copies": "copies.csv"}
+    options |= {"scenes": "scenes.csv", "metrics": "data.json"}
+    arguments += [word for name, file in options.items() for word in (f"--{name}", f"{tmp_path}/{file}")]
+
+    def again(scenes):
+        (tmp_path / "params.yaml").write_text(PARAMS.replace("test: 0.2", f"test: 0.2, scenes: {scenes}"))
+        split.main(arguments)
+        data = files.read_json(tmp_path / "data.json")
+        return read_rows(tmp_path / "scenes.csv"), read_split(tmp_path / "split.csv"), data
+
+    rows, plain, data = again("false")
+    assert (rows, data["scenes"], data["scene_leaks"], plain.leaks.any()) == ([], 0, 0, False)
+    rows, kept, data = again("true")
+    assert (kept.splits == "test").tolist() == (plain.splits == "test").tolist()
+    assert data["scenes"] == len(rows) == 60
+    assert data["scene_leaks"] == kept.leaks.sum() == sum(row["leak"] == "1" for row in rows) > 0
+    leaking = {row["scene"] for row in rows if row["leak"] == "1"}
+    assert {row["scene"] for row in rows[: 2 * len(leaking)]} == leaking
+    (tmp_path / "test.json").unlink()
+    rows, fresh, data = again("true")
+    assert data["scene_leaks"] == fresh.leaks.sum() == 0
+    assert all(len({row["split"] for row in rows[first : first + 2]}) == 1 for first in range(0, 60, 2))
+    assert len(set(fresh.groups)) == 60

@@ -97,6 +97,9 @@ class SplitSettings(Section):
     """Use of images added later: `train` keeps the test split; `all` draws a new one from all images."""
     near_copies: Annotated[int, Field(ge=0, le=16)] = 8
     """Largest Hamming distance between the 64-bit perceptual hashes of near copies; 0 finds exact copies only."""
+    scenes: bool = False
+    """Keep images of one scene on one side of the split: other crops and views, and bursts by EXIF time or file number.
+    They are found by comparing images of at least 32×32 pixels within each class."""
 
 
 class PackSettings(Section):

@@ -3,6 +3,7 @@
 from darkroom import balance
 from darkroom.reporting.calibration import calibration as calibration
 from darkroom.reporting.facts import Confusion, Facts
+from darkroom.reporting.leakage import leaks as leaks
 from darkroom.reporting.wording import chance, count, interval, listing, numeral, percent, points, score
 from darkroom.thresholds import describe
 from darkroom.thresholds import kind_name as kind_name
@@ -109,25 +110,6 @@ def mistake(facts: Facts, item: Confusion) -> str:
     """Return "5 as 9 (1 of 40 images)"."""
     support = next(row.support for row in facts.classes if row.name == item.actual)
     return f"{item.actual} as {item.predicted} ({item.count:,} of {count(support, 'image')})"
-
-
-def leaks(facts: Facts) -> str:
-    """Give the accuracy on test images without copies in other splits of the source; empty if there are none."""
-    clean, tested = facts.best.without_leaks, facts.data["test"]
-    if clean and facts.bar.without_leaks:
-        rest = count(tested - int(clean["leaks"]), "test image")
-        return (
-            f"The source contains copies of {count(int(clean['leaks']), 'test image')} among its training or "
-            f"validation images. On the other {rest}, {facts.best.card.name} reaches an accuracy of "
-            f"{percent(clean['accuracy'])} ({interval(clean, 'accuracy')}) and the baseline "
-            f"{percent(facts.bar.without_leaks['accuracy'])}. No model was trained on these copies."
-        )
-    if facts.data["leaks"] == tested:
-        return (
-            "The source contains copies of all test images among its training or validation images, so no accuracy can "
-            "be given for test images without copies. No model was trained on these copies."
-        )
-    return ""
 
 
 _DOUBTS = {

@@ -99,6 +99,11 @@ def _data(deck: Deck, facts: Facts) -> None:
             "test image that the source repeats in another split",
             "test images that the source repeats in other splits",
         ),
+        (
+            data.get("scene_leaks", 0),
+            "test image whose scene is also among the training images",
+            "test images whose scenes are also among the training images",
+        ),
     ]
     lines += [count(number, one, several) for number, one, several in found if number]
     licence = f" Licence: {data['licence']}." if data["licence"] else ""

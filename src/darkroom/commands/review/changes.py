@@ -19,6 +19,8 @@ FOUND = {
     "near_copies": "near copies",
     "conflicts": "images with a copy under another class",
     "leaks": "test images with a copy among the training images",
+    "scenes": "images of a scene with others",
+    "scene_leaks": "test images with their scene among the training images",
     "left_out": "images left out",
     "relabelled": "labels changed by decisions",
     "excluded": "images excluded by decisions",

@@ -82,6 +82,16 @@ def _set_aside(broken: Sequence[Broken], metrics: dict[str, Any]) -> str:
             "The official test split is kept unchanged, and the copies are excluded from training. Published results "
             "for this data set may not have excluded them."
         )
+    if number := metrics.get("scenes"):
+        lines.append(
+            f"- {count(number, 'image shows', 'images show')} the same scene as another one (another crop or "
+            "view, or a burst). Images of a scene are in the same split, unless the test images were fixed before."
+        )
+    if number := metrics.get("scene_leaks"):
+        lines.append(
+            f"- {count(number, 'test image shows', 'test images show')} a scene that is also among the training "
+            "images. These images stay in use; accuracies are also reported without such test images."
+        )
     if number := metrics["conflicts"]:
         lines.append(
             f"- {count(number, 'image has', 'images have')} a copy in another class. Because the correct class is "

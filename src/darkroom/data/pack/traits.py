@@ -1,9 +1,10 @@
-"""What a file says about its origin, without decoding its pixels: for finding shortcuts."""
+"""What a file says about its origin, without decoding its pixels: for finding shortcuts and bursts."""
 
 import hashlib
 import io
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from PIL import Image
@@ -12,7 +13,7 @@ from darkroom.quiet import silence
 
 SUB_IFD, MAKE, MODEL, TAKEN, CREATED = 0x8769, 0x010F, 0x0110, 0x9003, 0x0132
 """EXIF tags: the folder of camera data, maker, model, time of exposure, and time of the file."""
-TIME = re.compile(r"\d{4}:\d\d:\d\d (\d\d):\d\d:\d\d")
+TIME = re.compile(r"(\d{4}):(\d\d):(\d\d) (\d\d):(\d\d):(\d\d)")
 LONGEST = 60
 """Largest number of characters of a camera's name."""
 
@@ -30,6 +31,8 @@ class Traits:
     """Maker and model according to EXIF, or empty."""
     hour: str = ""
     """Hour of exposure according to EXIF, 0 to 23, or empty."""
+    taken: str = ""
+    """Time of exposure according to EXIF, in the camera's time zone, as YYYY-MM-DDTHH:MM:SS, or empty."""
 
 
 def read(data: bytes) -> Traits:
@@ -40,18 +43,25 @@ def read(data: bytes) -> Traits:
             form = str(image.format or "")
             tables = getattr(image, "quantization", None)
             # Only of JPEG files, since Pillow would decode a PNG to find its EXIF data.
-            camera, hour = _exif(image) if form in ("JPEG", "MPO") else ("", "")
+            camera, hour, taken = _exif(image) if form in ("JPEG", "MPO") else ("", "", "")
     except Exception:  # damaged headers raise almost anything, and what cannot be read is not a shortcut
         return Traits(len(data))
     digest = hashlib.sha256(repr(sorted(tables.items())).encode()).hexdigest()[:8] if tables else ""
-    return Traits(len(data), form, digest, camera, hour)
+    return Traits(len(data), form, digest, camera, hour, taken)
 
 
-def _exif(image: Image.Image) -> tuple[str, str]:
-    """Return camera and hour."""
+def _exif(image: Image.Image) -> tuple[str, str, str]:
+    """Return camera, hour and time."""
     tags = image.getexif()
     found: dict[int, Any] = {**dict(tags), **tags.get_ifd(SUB_IFD)}
     names = (str(found.get(tag, "")).strip("\0 ") for tag in (MAKE, MODEL))
     camera = " ".join(" ".join(filter(None, names)).split())[:LONGEST]
     taken = TIME.match(str(found.get(TAKEN) or found.get(CREATED) or ""))
-    return camera, str(int(taken[1])) if taken and int(taken[1]) < 24 else ""
+    if not taken or int(taken[4]) > 23:
+        return camera, "", ""
+    # A camera whose clock was never set may write a date that does not exist.
+    try:
+        time = datetime(*map(int, taken.groups())).isoformat()  # type: ignore[arg-type]
+    except ValueError:
+        time = ""
+    return camera, str(int(taken[4])), time

@@ -29,6 +29,9 @@ class Division:
     """One of `SPLITS`, or `LEFT_OUT`."""
     leaks: list[bool]
     """Whether the source has a copy of this test image among its training or validation images (which is excluded)."""
+    scene_leaks: Sequence[bool] = ()
+    """Whether it is another test image whose scene is also among the training or validation images; empty if none is.
+    This happens if the source defines the test images or they were recorded before. Nothing is excluded for it."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class _Unit:
     place: float
     """A hash of seed and content, 0 to 1, which does not depend on the rest of the data set."""
     rows: list[int]
+    key: str = ""
+    """Group or content that determines the place."""
     held: bool = False
     """Whether one of them is a recorded test image."""
 
@@ -49,6 +54,7 @@ def divide(
     seed: int,
     held: Collection[str] = frozenset(),
     applied: Applied | None = None,
+    scenes: Rows | None = None,
 ) -> Division:
     """Split records into train, validation and test: seeded, stratified by class, with copies and groups kept together.
 
@@ -67,11 +73,13 @@ def divide(
     applied: decisions about labels. The split is stratified by the classes that `records` had before them, so that a
     decision moves no image; excluded images are left out at the end, so that they move no other image either.
 
+    scenes: equal numbers for images of one scene, shape (N,), as `scenes.find` returns them. They stay together among
+    the images that are distributed here, but no image is excluded because of its scene, and no test image moves.
+
     Raises DarkroomError that names the classes that are too small.
     """
     applied = applied or undecided(records)
     splits = [LEFT_OUT] * len(records)
-    leaks = [False] * len(records)
     strata: dict[str, list[_Unit]] = defaultdict(list)
     units = _units(records, copies, seed)
     given = {record.split for record in records}
@@ -86,11 +94,10 @@ def divide(
             for row in stay:
                 splits[row] = strictest if records[row].split == strictest and not applied.excluded[row] else LEFT_OUT
         elif usable and (not is_held or any(records[row].sha256 in held for row in usable)):
-            strata[_main_class(records, usable)].append(_Unit(unit.place, usable, is_held))
-    for row in _leaking(records, copies):
-        leaks[row] = True
+            strata[_main_class(records, usable)].append(_Unit(unit.place, usable, unit.key, is_held))
     validated = {record.label for record, split in zip(records, splits, strict=True) if split == "validation"}
-    for label, stratum in strata.items():
+    for label, separate in strata.items():
+        stratum = separate if scenes is None else _with_scenes(separate, scenes)
         # Without a validation image of the class, model selection would ignore it.
         drawn = _draw(stratum, settings, given if label in validated else given - {"validation"})
         for unit, split in zip(stratum, drawn, strict=True):
@@ -98,7 +105,8 @@ def divide(
             for row, chosen in _evaluated_once([row for row in rows if not applied.excluded[row]], split, copies):
                 splits[row] = chosen
     _refuse_small(applied, units, splits)
-    return Division(splits, leaks)
+    leaks = _leaking(records, copies)
+    return Division(splits, leaks, [] if scenes is None else _crossing(splits, leaks, scenes))
 
 
 def _evaluated_once(rows: Sequence[int], split: str, copies: Copies) -> Iterator[tuple[int, str]]:
@@ -125,12 +133,39 @@ def _units(records: Sequence[Record], copies: Copies, seed: int) -> list[_Unit]:
         key = min((records[row].group for row in rows if records[row].group), default="")
         key = f"group {key}" if key else min(records[row].sha256 for row in rows)
         digest = hashlib.sha256(f"{seed} {key}".encode()).digest()
-        units.append(_Unit(int.from_bytes(digest[:8]) / 2**64, rows))
+        units.append(_Unit(int.from_bytes(digest[:8]) / 2**64, rows, key))
     return units
 
 
-def together(records: Sequence[Record], copies: Copies) -> Rows:
-    """Return equal numbers for the records that are connected by copies or groups."""
+def _with_scenes(units: Sequence[_Unit], scenes: Rows) -> list[_Unit]:
+    """Return the units of a class after merging those with images of one scene; recorded test images stay apart."""
+    free = [unit for unit in units if not unit.held]
+    left = [scenes[row] for unit in free for row in unit.rows]
+    right = [scenes[unit.rows[0]] for unit in free for _ in unit.rows]
+    numbers = connect(np.arange(int(scenes.max()) + 1), np.array(left, np.int64), np.array(right, np.int64))
+    of: dict[int, list[_Unit]] = defaultdict(list)
+    for unit in free:
+        of[int(numbers[scenes[unit.rows[0]]])].append(unit)
+    merged = [unit for unit in units if unit.held]
+    for mates in of.values():
+        first = min(mates, key=lambda unit: unit.key)
+        merged.append(_Unit(first.place, sorted(row for unit in mates for row in unit.rows), first.key))
+    return merged
+
+
+def _crossing(splits: Sequence[str], leaks: Sequence[bool], scenes: Rows) -> list[bool]:
+    """Return whether each record is a test image, but no leak, with its scene among training or validation images."""
+    elsewhere = {scenes[row] for row, split in enumerate(splits) if split in ("train", "validation")}
+    pairs = enumerate(zip(splits, leaks, strict=True))
+    return [split == "test" and not leak and scenes[row] in elsewhere for row, (split, leak) in pairs]
+
+
+def together(records: Sequence[Record], copies: Copies, scenes: Rows | None = None) -> Rows:
+    """Return equal numbers for the records that are connected by copies, groups or scenes (numbers, shape (N,))."""
+    if scenes is not None:
+        numbers = together(records, copies)
+        first_of = np.unique(scenes, return_index=True, return_inverse=True)
+        return connect(numbers, numbers, numbers[first_of[1][first_of[2]]])
     first: dict[str, int] = {}
     rows = [row for row, record in enumerate(records) if record.group]
     mates = [first.setdefault(records[row].group, row) for row in rows]
@@ -138,10 +173,10 @@ def together(records: Sequence[Record], copies: Copies) -> Rows:
     return connect(copies.clusters, left, right)
 
 
-def _leaking(records: Sequence[Record], copies: Copies) -> list[int]:
-    """Return the rows of the source's own test split that have a copy in its other splits."""
+def _leaking(records: Sequence[Record], copies: Copies) -> list[bool]:
+    """Return for each row whether it is of the source's own test split and has a copy in its other splits."""
     elsewhere = {copies.clusters[row] for row, record in enumerate(records) if record.split != "test"}
-    return [row for row, record in enumerate(records) if record.split == "test" and copies.clusters[row] in elsewhere]
+    return [record.split == "test" and copies.clusters[row] in elsewhere for row, record in enumerate(records)]
 
 
 def _main_class(records: Sequence[Record], rows: Sequence[int]) -> str:
@@ -215,5 +250,5 @@ def _refuse_small(applied: Applied, units: Sequence[_Unit], splits: Sequence[str
         raise DarkroomError(
             f"too few distinct images to train on in {listed}: a class needs at least 3, better 30, and copies or "
             "images of one group count as one; add images, remove the class"
-            f"{decided}, or lower split.near_copies if they are not copies"
+            f"{decided}, or lower split.near_copies if they are not copies (split.scenes: false if they are not scenes)"
         )

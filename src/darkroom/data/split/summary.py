@@ -1,4 +1,4 @@
-"""Outputs of the split: `data/split.csv`, `data/copies.csv` and the counts in `metrics/`."""
+"""Outputs of the split: `data/split.csv`, `data/copies.csv`, `data/scenes.csv` and the counts in `metrics/`."""
 
 import hashlib
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from darkroom import frames
@@ -40,12 +41,19 @@ def write_split(
 
 
 def summarise(
-    packed: Packed, copies: Copies, division: Division, folder: Path, split: Path, applied: Applied | None = None
+    packed: Packed,
+    copies: Copies,
+    division: Division,
+    folder: Path,
+    split: Path,
+    applied: Applied | None = None,
+    scenes: Rows | None = None,
 ) -> dict[str, Any]:
     """Return counts by split and class, the numbers of copies and excluded images, and the hash of the data.
 
     `copies` and `near_copies` count images beyond the first of each cluster, `conflicts` those with a copy in another
-    class, `leaks` the source's test images with a copy among its training or validation images. `packed` contains the
+    class, `leaks` the source's test images with a copy among its training or validation images, `scenes` images of a
+    scene with others that are not their copies, `scene_leaks` see `Division`. `packed` contains the
     labels after the decisions `applied`: `relabelled` and `excluded` count images, `decisions_…` those not applied.
     """
     applied = applied or undecided(packed.records)
@@ -68,6 +76,8 @@ def summarise(
         "near_copies": different - clusters,
         "conflicts": int(copies.conflicts.sum()),
         "leaks": sum(division.leaks),
+        "scenes": 0 if scenes is None else int(_in_scenes(copies, scenes).sum()),
+        "scene_leaks": sum(division.scene_leaks),
         "left_out": int(totals[LEFT_OUT]),
         "relabelled": applied.relabelled,
         "excluded": int(applied.excluded.sum()),
@@ -112,3 +122,35 @@ def list_copies(packed: Packed, copies: Copies, division: Division) -> pd.DataFr
     frame = frame.sort_values(["calm", "first", "row"], ignore_index=True)
     frame["cluster"] = pd.factorize(frame["cluster"])[0]
     return frame.drop(columns=["row", "calm", "first"])
+
+
+def list_scenes(packed: Packed, copies: Copies, division: Division, scenes: Rows | None) -> pd.DataFrame:
+    """Return `data/scenes.csv`: every image of a scene with others that are not its copies, scene by scene.
+
+    `leak` is 1 for a test image whose scene is also among the training or validation images; those scenes come first.
+    scenes: equal numbers for images of one scene, shape (N,); None if they were not searched.
+    """
+    rows = np.empty(0, dtype=np.int64) if scenes is None else np.flatnonzero(_in_scenes(copies, scenes))
+    leaks = np.array(division.leaks, dtype=int)
+    if division.scene_leaks:
+        leaks |= np.array(division.scene_leaks, dtype=int)
+    frame = pd.DataFrame({
+        "scene": np.empty(0, dtype=np.int64) if scenes is None else scenes[rows],
+        "name": [packed.records[row].name for row in rows],
+        "label": [packed.records[row].label for row in rows],
+        "leak": leaks[rows],
+        "split": [division.splits[row] for row in rows],
+        "row": rows,
+    })  # fmt: skip
+    of = frame.groupby("scene")
+    frame["calm"], frame["first"] = 1 - of["leak"].transform("max"), of["row"].transform("min")
+    frame = frame.sort_values(["calm", "first", "row"], ignore_index=True)
+    frame["scene"] = pd.factorize(frame["scene"])[0]
+    return frame.drop(columns=["row", "calm", "first"])
+
+
+def _in_scenes(copies: Copies, scenes: Rows) -> npt.NDArray[np.bool_]:
+    """Return for each row whether its scene contains more than its copies, shape (N,)."""
+    pairs = np.unique(np.stack([scenes, copies.clusters]), axis=1)
+    result: npt.NDArray[np.bool_] = (np.bincount(pairs[0], minlength=len(scenes)) > 1)[scenes]
+    return result
