@@ -14,6 +14,7 @@ from pathlib import Path
 from darkroom import frames
 from darkroom.data.settings import PackSettings, SplitSettings
 from darkroom.data.split import decisions, duplicates, holdout, scenes, splitting, summary
+from darkroom.data.split.thumbnails import Rows
 from darkroom.foundations import files, params
 from darkroom.foundations.errors import run
 from darkroom.packed import Packed, open_packed, read_sheet
@@ -77,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print("\n".join([*found, f"all listed in {arguments.copies}"]))
 
 
-def _scenes(source: Packed, copies: duplicates.Copies, folder: Path) -> scenes.Rows:
+def _scenes(source: Packed, copies: duplicates.Copies, folder: Path) -> Rows:
     """Return equal numbers for images of one scene, shape (N,)."""
     traits = read_sheet(folder / "files.csv") if (folder / "files.csv").exists() else []
     cameras, taken = ([row.get(name, "") for row in traits] for name in ("camera", "taken"))
