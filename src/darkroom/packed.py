@@ -194,12 +194,15 @@ class PixelSummary:
         self._digest = hashlib.sha256()
         self._moments: list[npt.NDArray[np.int64]] = []
 
-    def add(self, pixels: npt.NDArray[np.uint8]) -> None:
-        """Add the next image, shape (S, S, 3)."""
+    def add(self, pixels: npt.NDArray[np.uint8], moments: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
+        """Add the next image, shape (S, S, 3), and return its moments, shape (2, 3), which may be given."""
         self._digest.update(np.ascontiguousarray(pixels).data)
-        values = pixels.reshape(-1, 3)
-        counts = np.stack([np.bincount(values[:, channel], minlength=256) for channel in range(3)], 1)
-        self._moments.append(_POWERS @ counts)
+        if moments is None:
+            values = pixels.reshape(-1, 3)
+            counts = np.stack([np.bincount(values[:, channel], minlength=256) for channel in range(3)], 1)
+            moments = _POWERS @ counts
+        self._moments.append(moments)
+        return moments
 
     def write(self, folder: Path) -> None:
         """Write `moments.npy` and `checksums.json` into a packed folder that has its `index.csv`.

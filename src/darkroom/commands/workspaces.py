@@ -26,9 +26,9 @@ MARK = "DARKROOM_WORKSPACE"
 """Environment variable that all processes of a workspace inherit, by which those of a killed command are found."""
 PARAMS, LOCK = Path("params.yaml"), Path("dvc.lock")
 CHECKPOINTS = Path(".darkroom/checkpoints")
-SHARED = ("downloads", "weights", "features")
+SHARED = ("downloads", "weights", "features", "packed")
 """Folders in .darkroom that all workspaces use. The first two are only written while data are prepared, by one of them;
-the feature cache is made for several processes."""
+the caches of features and of decoded images are made for several processes."""
 IDENTITY = {
     f"GIT_{role}_{part}": value
     for role in ("AUTHOR", "COMMITTER")

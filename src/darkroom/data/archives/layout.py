@@ -6,6 +6,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 from darkroom import images
@@ -21,6 +22,7 @@ EXAMPLE = "put the images of each class into a separate folder, such as cats/1.j
 
 OTHER = frozenset([".arw", ".cr2", ".dng", ".heic", ".heif", ".ico", ".jp2", ".jxl", ".nef", ".psd", ".raw", ".svg"])
 """Suffixes of unsupported image formats. Such files are opened too, because the content decides, not the name."""
+KNOWN = images.SUFFIXES | OTHER
 SYSTEM = frozenset(
     [
         *("$recycle.bin", "system volume information", "found.000", "thumbs.db", "desktop.ini"),  # Windows
@@ -229,14 +231,21 @@ def warn(warnings: Iterable[str]) -> None:
 
 def is_image(name: str) -> bool:
     """Return whether a name has an image suffix, supported or not; names of folders end in a slash."""
-    path = PurePosixPath(name)
-    is_file = not name.endswith("/")
-    return is_file and path.suffix.lower() in images.SUFFIXES | OTHER and not is_hidden(path)
+    # Most files of a large data set are images, and building a path for each name would take most of the time.
+    folders, _, file = name.rpartition("/")
+    dot = file.rfind(".")
+    return dot > 0 and file[dot:].lower() in KNOWN and not is_system(file) and not _is_inside_hidden(folders)
 
 
 def is_hidden(path: PurePosixPath) -> bool:
     """Return whether a file is a system file."""
     return any(is_system(part) for part in path.parts)
+
+
+@lru_cache(maxsize=1024)
+def _is_inside_hidden(folders: str) -> bool:
+    """Return whether a folder, or one that contains it, is hidden."""
+    return is_hidden(PurePosixPath(folders))
 
 
 def is_system(name: str) -> bool:

@@ -20,18 +20,19 @@ SHOWN = 5
 """Largest number of errors that a message lists."""
 
 
-def arrange(path: Path, left_out: Sequence[str] = (), classes: Collection[str] = ()) -> Arrangement:
+def arrange(path: Path, names: Sequence[str] | None = None, classes: Collection[str] = ()) -> Arrangement:
     """Return the images of the archive `path`, sorted by name, from its manifest or else from its class folders.
 
-    Images that are not in the manifest are ignored. `left_out` are the names of files that were not added to the
-    archive, for warnings; `classes` are folders that are classes whatever their names.
+    Images that are not in the manifest are ignored. `names` are those of the files and folders from which the archive
+    was made, if they are known: it is then not listed, and files that were not added to it can cause warnings.
+    `classes` are folders that are classes whatever their names.
 
     Raises DarkroomError when the archive is damaged, when its manifest is invalid (with the line numbers), or when it
     has neither a manifest nor class folders.
     """
-    title, listing = naming.shown(path.name), archive.list_members(path)
-    names = [*listing.names, *left_out]
-    arrangement = arrange_names(names, title, lambda name: dict(archive.read(path, {name}))[name], classes)
+    listing = archive.list_members(path) if names is None else archive.Listing(list(names), [])
+    title = naming.shown(path.name)
+    arrangement = arrange_names(listing.names, title, lambda name: dict(archive.read(path, {name}))[name], classes)
     return replace(arrangement, warnings=[*listing.warnings, *arrangement.warnings])
 
 

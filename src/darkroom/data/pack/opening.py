@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -41,25 +41,37 @@ class Opened:
     phash: str = ""
     reason: str = ""
     traits: Traits | None = None
+    moments: npt.NDArray[np.int64] | None = None
+    """Sums over the pixels as in `moments.npy`, shape (2, 3), if they are known from an earlier run."""
 
 
-Chunk = list[tuple[str, bytes | str]]
+Known = Callable[[bytes], Opened | None]
+"""Returns the decoded image in the bytes of a file, or None if it has to be decoded."""
+Content = bytes | str | Opened
+"""The bytes of a file, why it cannot be read, or what is known about it."""
+Chunk = list[tuple[str, Content]]
 
 
 def open_all(
-    members: Iterable[tuple[str, bytes | str]], size: int, workers: int | None = None, fit: Fit = framing.DEFAULT
+    members: Iterable[tuple[str, bytes | str]],
+    size: int,
+    workers: int | None = None,
+    fit: Fit = framing.DEFAULT,
+    known: Known | None = None,
 ) -> Iterator[tuple[str, Opened]]:
     """Yield (name, opened) for each (name, bytes) of `members`, in input order, with pixels of shape (size, size, 3).
     If a member has a reason instead of bytes, the reason is passed on.
 
     `workers` is the number of processes, by default one per core, or only this one for few images. It affects the time,
-    never the result.
+    never the result. With `known`, few images have to be decoded, so other processes start only if there are many.
 
     Raises DarkroomError when a worker is killed.
     """
-    chunks = _chunks(members, most=max(1, min(CHUNK, CHUNK_BYTES // (size * size * 3))))
+    chunks = _chunks(members, max(1, min(CHUNK, CHUNK_BYTES // (size * size * 3))), known)
     processes = workers or _cores()
-    if workers is None:
+    if known and workers is None:
+        yield from _open_few(chunks, size, fit)
+    elif workers is None:
         ahead, more = _read_ahead(chunks)
         chunks = chain(ahead, chunks)
         processes = processes if more else 1
@@ -69,12 +81,13 @@ def open_all(
         yield from ((name, _open_one(data, size, fit)) for chunk in chunks for name, data in chunk)
 
 
-def _chunks(members: Iterable[tuple[str, bytes | str]], most: int) -> Iterator[Chunk]:
+def _chunks(members: Iterable[tuple[str, bytes | str]], most: int, known: Known | None) -> Iterator[Chunk]:
     chunk: Chunk = []
     weight = 0
     for name, data in members:
-        chunk.append((name, data))
-        weight += len(data)
+        content: Content = (known(data) if known and isinstance(data, bytes) else None) or data
+        chunk.append((name, content))
+        weight += _size(content)
         if len(chunk) == most or weight >= CHUNK_BYTES:
             yield chunk
             chunk, weight = [], 0
@@ -95,6 +108,15 @@ def _read_ahead(chunks: Iterator[Chunk]) -> tuple[list[Chunk], bool]:
     return ahead, False
 
 
+def _open_few(chunks: Iterator[Chunk], size: int, fit: Fit) -> Iterator[tuple[str, Opened]]:
+    """Decode chunks in this process until many images had to be decoded, or to the end."""
+    count = weight = 0
+    while count <= FEW and weight <= LITTLE and (chunk := next(chunks, None)):
+        yield from ((name, _open_one(data, size, fit)) for name, data in chunk)
+        count += len(_new(chunk))
+        weight += sum(map(_size, _new(chunk)))
+
+
 def _open_in_workers(chunks: Iterator[Chunk], size: int, fit: Fit, processes: int) -> Iterator[tuple[str, Opened]]:
     """Decode chunks in `processes` - 1 others and, while no result is ready, in this one."""
     # Spawned, not forked: a child of a threaded parent may deadlock, and every system has spawn.
@@ -104,19 +126,33 @@ def _open_in_workers(chunks: Iterator[Chunk], size: int, fit: Fit, processes: in
     try:
         while True:
             while _busy(waiting) < 2 * (processes - 1) and _has_room(waiting, size) and (chunk := next(chunks, None)):
-                waiting.append((chunk, pool.submit(_open_chunk, [data for _, data in chunk], size, fit)))
+                waiting.append((chunk, _submit(pool, chunk, size, fit)))
             if not waiting:
                 return
             if not waiting[0][1].done() and _has_room(waiting, size) and (chunk := next(chunks, None)):
                 waiting.append((chunk, Future()))
-                waiting[-1][1].set_result(_open_chunk([data for _, data in chunk], size, fit))
+                waiting[-1][1].set_result(_open_chunk(_new(chunk), size, fit))
             else:
                 chunk, future = waiting.popleft()
-                yield from ((name, opened) for (name, _), opened in zip(chunk, future.result(), strict=True))
+                decoded = iter(future.result())
+                yield from ((name, data if isinstance(data, Opened) else next(decoded)) for name, data in chunk)
     except BrokenProcessPool:
         raise DarkroomError("a worker was killed, most likely because memory ran out: run again") from None
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _submit(pool: ProcessPoolExecutor, chunk: Chunk, size: int, fit: Fit) -> Future[list[Opened]]:
+    """Let a worker decode the images of a chunk that are not known."""
+    if new := _new(chunk):
+        return pool.submit(_open_chunk, new, size, fit)
+    done: Future[list[Opened]] = Future()
+    done.set_result([])
+    return done
+
+
+def _new(chunk: Chunk) -> list[bytes | str]:
+    return [data for _, data in chunk if not isinstance(data, Opened)]
 
 
 def _busy(waiting: deque[tuple[Chunk, Future[list[Opened]]]]) -> int:
@@ -143,7 +179,9 @@ def _open_chunk(chunk: list[bytes | str], size: int, fit: Fit) -> list[Opened]:
     return [_open_one(data, size, fit) for data in chunk]
 
 
-def _open_one(data: bytes | str, size: int, fit: Fit) -> Opened:
+def _open_one(data: Content, size: int, fit: Fit) -> Opened:
+    if isinstance(data, Opened):
+        return data
     if isinstance(data, str):
         return Opened(None, reason=data)
     try:
@@ -158,7 +196,13 @@ def _open_one(data: bytes | str, size: int, fit: Fit) -> Opened:
 
 
 def _weight(chunk: Chunk) -> int:
-    return sum(len(data) for _, data in chunk)
+    return sum(_size(data) for _, data in chunk)
+
+
+def _size(data: Content) -> int:
+    if isinstance(data, Opened):
+        return 0 if data.pixels is None else data.pixels.nbytes
+    return len(data)
 
 
 def _cores() -> int:

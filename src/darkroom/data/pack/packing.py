@@ -13,17 +13,22 @@ from darkroom import frames
 from darkroom.data.archives import layout
 from darkroom.data.pack import opening
 from darkroom.data.pack.contents import open_contents
+from darkroom.data.pack.reuse import Decoded
 from darkroom.data.pack.traits import Traits
 from darkroom.data.settings import PackSettings
 from darkroom.packed import Broken, PixelSummary, Record, write_fit
 from darkroom.progress import progress
 
 
-def pack(raw: Path, settings: PackSettings, out: Path, workers: int | None = None) -> tuple[int, list[Broken]]:
+def pack(
+    raw: Path, settings: PackSettings, out: Path, workers: int | None = None, decoded: Decoded | None = None
+) -> tuple[int, list[Broken]]:
     """Pack the archive in the folder `raw` into the existing folder `out`.
 
     `workers` is the number of processes (by default one per core); it affects the time, never the bytes. Pixels are
-    written as they come, so memory does not grow with them; only about 1 KB of metadata per image is kept.
+    written as they come, so memory does not grow with them; only about 2 KB of metadata per image is kept. `decoded`
+    contains the images of earlier runs, which are not decoded again; those of this run are added to it.
+
     Returns the number of packed images, and those that were excluded.
 
     Raises DarkroomError when the archive is damaged, has a wrong layout, or a class has no readable image.
@@ -35,15 +40,18 @@ def pack(raw: Path, settings: PackSettings, out: Path, workers: int | None = Non
     traits: list[Traits] = []
     broken = list(contents.set_aside)
     summary = PixelSummary()
+    decoded = decoded or Decoded(None, settings)
     with (out / "images.npy").open("wb") as file, progress("pack", len(items), "images") as advance:
         _write_header(file, len(items), settings.image_size)
-        for name, opened in opening.open_all(contents.read(by_name), settings.image_size, workers, settings.fit):
+        known = None if decoded.is_empty else decoded.find
+        read = contents.read(by_name)
+        for name, opened in opening.open_all(read, settings.image_size, workers, settings.fit, known):
             item = by_name[name]
             if opened.pixels is None:
                 broken.append(Broken(name, item.label, opened.reason))
             else:
                 file.write(opened.pixels.tobytes())
-                summary.add(opened.pixels)
+                decoded.add(opened, summary.add(opened.pixels, opened.moments))
                 facts = (opened.width, opened.height, opened.sha256, opened.phash)
                 traits.append(opened.traits or Traits(0))
                 records.append(Record(name, item.label, item.split, *facts, item.group, item.slice))

@@ -25,7 +25,7 @@ def fetch(settings: FolderSource, inbox: Path, downloads: Path, out: Path) -> Or
     Raises DarkroomError when there are no images, too many bytes, no classes, an invalid manifest or a wrong checksum,
     or when `settings.classes` renames a class that does not exist.
     """
-    left_out: list[str] = []
+    names: list[str] | None = None
     if settings.url:
         path = _download(settings.url, settings.sha256 or "", downloads, out)
     else:
@@ -33,7 +33,7 @@ def fetch(settings: FolderSource, inbox: Path, downloads: Path, out: Path) -> Or
         found = locate(place, is_inbox=settings.path is None)
         path = out / ("folder.tar" if found.is_dir() else found.name)
         if found.is_dir():
-            left_out = _pack_folder(found, path)
+            names = _pack_folder(found, path)
         else:
             shutil.copyfile(found, path)
         if settings.sha256 and (digest := files.sha256(path)) != settings.sha256:
@@ -41,9 +41,8 @@ def fetch(settings: FolderSource, inbox: Path, downloads: Path, out: Path) -> Or
                 f"{naming.shown(place)} has SHA-256 {digest}, but params.yaml has {settings.sha256}: "
                 "check which one is correct"
             )
-    arrangement = manifest.arrange(
-        path, left_out, settings.classes
-    )  # reports a wrong layout before anything is written
+    # Reports a wrong layout before anything is written.
+    arrangement = manifest.arrange(path, names, settings.classes)
     layout.rename(arrangement.items, settings.classes, naming.shown(path.name))
     layout.warn(arrangement.warnings)
     title = Path(urlsplit(settings.url).path if settings.url else settings.path or "").name
@@ -95,22 +94,24 @@ def _left_behind(place: Path) -> str:
 
 
 def _pack_folder(folder: Path, path: Path) -> list[str]:
-    """Write the visible images and the manifest of a folder as a tar archive; return the names of other files.
+    """Write the visible images and the manifest of a folder as a tar archive; return the names of all visible ones.
 
     Its bytes depend only on names and contents.
+
+    Raises DarkroomError for a name that is not text.
     """
-    left_out = []
+    names = []
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
         for name, file in tree.walk(folder):
+            archive.refuse_name(path.name, name)
+            names.append(name)
             info = tarfile.TarInfo(name.removesuffix("/"))
             if name.endswith("/"):
                 info.type = tarfile.DIRTYPE
                 tar.addfile(info)
             elif layout.is_image(name) or manifest.is_manifest(file.name):
                 _add_file(tar, info, file)
-            else:
-                left_out.append(name)
-    return left_out
+    return names
 
 
 def _add_file(tar: tarfile.TarFile, info: tarfile.TarInfo, file: Path) -> None:
