@@ -31,7 +31,7 @@ def facts(best=None, confusions=(), classes=(), slices=()):
     }  # fmt: skip
     return Facts(
         "", "", "digits", data, "", [best, best], best, "", "accuracy", {}, list(classes), [], list(confusions), None,
-        None, list(slices), None, {}, None, 0, "", [],
+        None, list(slices), None, None, {}, None, 0, "", [],
     )  # fmt: skip
 
 
@@ -77,7 +77,7 @@ def test_a_finding_is_reported_only_if_the_results_support_it(given, start, end)
     ("measure", "name", "words"),
     [
         ("brightness", "0.1 to 0.3", "images with brightness 0.1 to 0.3"),
-        ("leak", "no", "images without a copy among the training or validation images"),
+        ("leak", "no", "images without a copy or an image of the same scene among the training"),
         ("slice", "night", "images of the slice night"),
     ],
 )

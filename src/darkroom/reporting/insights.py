@@ -81,7 +81,8 @@ def _weakest_slice(facts: Facts) -> list[str]:
 def _kind(row: SliceRow) -> str:
     """Describe a slice in words: "images with brightness 0.1 to 0.3"."""
     if row.measure == "leak":
-        return f"images {'with' if row.kind == 'yes' else 'without'} a copy among the training or validation images"
+        which = "with" if row.kind == "yes" else "without"
+        return f"images {which} a copy or an image of the same scene among the training or validation images"
     return f"images of the slice {row.kind}" if row.measure == "slice" else f"images with {row.measure} {row.kind}"
 
 
