@@ -12,7 +12,7 @@ from darkroom.foundations import params
 from darkroom.foundations.errors import run
 from darkroom.training.engine import jobs, session
 from darkroom.training.settings import TransferSettings
-from darkroom.training.transfer import initialization
+from darkroom.training.transfer import initialization, tuning
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     job = jobs.job(arguments, "transfer", settings)
     source = initialization.Source(arguments.pretrained, arguments.features, folds)
     with session.opened(job) as context:
-        session.train(context, initialization.start(source, job, settings, context), arguments.out)
+        tuning.train(source, settings, context, arguments.out)
 
 
 if __name__ == "__main__":

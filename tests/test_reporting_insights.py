@@ -26,8 +26,8 @@ def facts(best=None, confusions=(), classes=(), slices=()):
     best = best or entry()
     counts = {row.name: {"train": 50, "validation": 10, "test": 500} for row in classes}
     data: dict[str, Any] = {
-        "test": 1000, "validation": 100, "image_size": 32, "per_class": counts, "conflicts": 0, "broken": 0,
-        "imbalance": 1.0,
+        "train": 900, "test": 1000, "validation": 100, "image_size": 32, "per_class": counts, "conflicts": 0,
+        "broken": 0, "imbalance": 1.0,
     }  # fmt: skip
     return Facts(
         "", "", "digits", data, "", [best, best], best, "", "accuracy", {}, list(classes), [], list(confusions), None,
@@ -188,3 +188,44 @@ def test_a_mention_keeps_its_verb_where_the_first_figure_is_missing():
     number = Numbering("github", {"classes", "sizes"}, {"Figure classes": "1", "Figure sizes": "2"})
     assert number.mention(shown) == "Figure\u00a01 shows how many there are and Figure\u00a02 their sizes."
     assert Numbering("github", set()).mention(shown) == ""
+
+
+def transferred(size=224, fit="pad", method="probe", **training):
+    network = {"architecture": "efficientnet_lite0", "side": 224}
+    card = replace(entry().card, kind="transfer", image_size=size, fit=fit, network=network)
+    return replace(card, training={"method": method, **training})
+
+
+@pytest.mark.parametrize(
+    ("card", "images", "commands"),
+    [
+        (transferred(), 499, []),
+        (transferred(), 500, ["transfer.net.method=probe+finetune"]),
+        (transferred(fine_tuning={"kept": False}), 500, []),  # it was tried and is no better
+        (transferred(method="probe+finetune"), 500, []),
+        (transferred(96), 100, ["datasets.own.pack.image_size=224"]),
+        (transferred(32), 100, []),  # probably no larger as files
+        (transferred(fit="crop"), 100, ["datasets.own.pack.fit=pad"]),
+        (transferred(64, "crop"), 900, ["datasets.own.pack.image_size=224", "datasets.own.pack.fit=pad", "transfer."]),
+        (replace(transferred(96, "crop"), kind="scratch"), 900, []),
+    ],
+)
+def test_what_may_improve_a_pretrained_network_is_advised(card, images, commands):
+    found = [command for _, command in advice.transfer(card, "own", images)]
+    assert len(found) == len(commands)
+    for command, expected in zip(found, commands, strict=True):
+        assert command.startswith(f"dvc exp run -S {expected}")
+
+
+def test_longer_training_by_auto_needs_a_larger_budget():
+    card = transferred(method="probe+finetune", epochs=4, epochs_factor=1.0, auto={"max_minutes": 7.5, "reason": "…"})
+    command = "dvc exp run -S datasets.own.training.epochs=8 -S transfer.net.max_minutes=15"
+    assert advice.longer(card, "own") == ("Train longer", command)
+
+
+def test_the_report_advises_fine_tuning_of_a_probe():
+    classes = [ClassRow(name, 500, 0.9, 0.9, 0.9, 1.0) for name in "ab"]
+    best = replace(entry(), card=transferred(96))
+    steps = dict(insights.next_steps(facts(best, classes=classes)))
+    assert "dvc exp run -S transfer.net.method=probe+finetune" in steps.values()
+    assert "dvc exp run -S datasets.digits.pack.image_size=224" in steps.values()

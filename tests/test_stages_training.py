@@ -12,7 +12,7 @@ from darkroom.foundations import files
 from darkroom.foundations.errors import DarkroomError
 from darkroom.predictor import Predictor
 from darkroom.training.engine import callbacks, loop
-from darkroom.training.transfer import backbones, probe
+from darkroom.training.transfer import backbones, choice, probe
 from stages import baseline, pretrained, scratch, transfer
 from tests import factories
 from tests.web import Web, serve
@@ -31,7 +31,7 @@ baseline: {{cells: 4, strengths: [1.0]}}
 scratch:
   first: {{architecture: resnet9, width: 4, learning_rate: 0.05, average: 0.9}}
 transfer:
-  second: {{weights: "{weights}", sha256: "{sha256}", method: probe+finetune, learning_rate: 0.05}}
+  second: {{weights: "{weights}", sha256: "{sha256}", method: finetune, optimizer: sgd, learning_rate: 0.05}}
   probed: {{weights: "{weights}", sha256: "{sha256}"}}
 select: {{folds: 5}}
 """
@@ -141,6 +141,42 @@ def test_a_probe_is_fitted_to_validation_images_and_judged_by_folds(place):
     # Fine-tuning starts from a layer that has not seen the validation images, which choose the epoch.
     assert tuned.training is tuned.exported is None
     assert "refitted" not in candidate.read_card(place / "second").training
+
+
+@pytest.mark.parametrize("counts", [choice.Comparison(9, 2), choice.Comparison(3, 2)])
+def test_auto_keeps_fine_tuning_only_if_it_is_better(place, tmp_path, monkeypatch, capsys, counts):
+    monkeypatch.setattr(choice, "FEWEST", 10)
+    compared = []
+    monkeypatch.setattr(choice, "compare", lambda *found: (compared.append(found), counts)[1])
+    path = tmp_path / "params.yaml"
+    text = (place / "params.yaml").read_text().replace("folds: 5", "folds: 0")
+    path.write_text(text.replace("probed: {", "probed: {method: auto, max_minutes: 3, optimizer: sgd, "))
+    arguments = ["--params", f"{path}", "--packed", f"{place}/packed", "--split", f"{place}/split.csv"]
+    arguments += ["--checkpoints", f"{tmp_path}/checkpoints", "--dataset", "tiny", "--features", f"{place}/features"]
+    transfer.main(["probed", *arguments, "--pretrained", f"{place}/pretrained-probed", "--out", f"{tmp_path}/out"])
+    card, found = candidate.read_card(tmp_path / "out"), candidate.read_predictions(tmp_path / "out")
+    said = capsys.readouterr().out
+    facts = {"epochs": 3, "gained": counts.gained, "lost": counts.lost, "kept": counts.is_better}
+    assert card.training["fine_tuning"] == facts
+    assert card.training["auto"]["max_minutes"] == 3
+    assert f"probed: probe+finetune, {card.training['auto']['reason']}" in said
+    probed = candidate.read_predictions(place / "probed")
+    [(tuned, other, labels)] = compared
+    np.testing.assert_allclose(other, probed.validation, atol=1e-4)  # the probe's, out-of-fold
+    split = packed.read_split(place / "split.csv")
+    assert labels.tolist() == split.labels[split.rows("validation")].tolist()
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    if counts.is_better:
+        assert (card.training["method"], card.epochs) == ("probe+finetune", 3)
+        assert card.training["batch_size"] <= 16
+        np.testing.assert_array_equal(found.validation, tuned)
+        assert names == NETWORK_FILES
+    else:
+        assert (card.training["method"], card.epochs, card.training["refitted"]) == ("probe", 0, True)
+        np.testing.assert_allclose(found.test, probed.test, atol=1e-4)
+        assert names == NETWORK_FILES - {"history", "augmented.png"}
+        assert card.seconds > candidate.read_card(place / "probed").seconds / 10
+        assert "fine-tuning discarded: it is right on 3 validation images where the probe is wrong, wrong on 2" in said
 
 
 def test_transfer_starts_from_the_old_layers_and_its_normalisation(place):
@@ -293,6 +329,7 @@ def test_a_wrong_name_is_told_at_once(place, tmp_path):
 def test_the_card_of_a_probe_names_what_decided_it_and_no_path_of_the_machine(place):
     probed, tuned = (candidate.read_card(place / name) for name in ("probed", "second"))
     keys = {
+        "auto",
         "architecture",
         "input_size",
         "balance",

@@ -51,7 +51,7 @@ def settled(network):
 @pytest.mark.parametrize("name", ALL)
 def test_a_backbone_takes_published_weights_freezes_takes_a_step_and_answers_as_its_onnx_model(tmp_path, name):
     network = with_published_weights(name)  # one build for all, which is seconds for some
-    check_step_and_export(tmp_path, network, TransferSettings(architecture=name, learning_rate=0.01))
+    check_step_and_export(tmp_path, network, TransferSettings(architecture=name, optimizer="sgd", learning_rate=0.01))
 
 
 def check_step_and_export(tmp_path, network, settings):

@@ -200,8 +200,8 @@ def test_the_first_process_may_take_longer_alone_than_the_others_would_wait_for_
     before = (
         "import datetime, time\nfrom darkroom.training.engine import distributed\n"
         "from darkroom.training.transfer import initialization as transfer\n"
-        "distributed.COLLECTIVE = datetime.timedelta(seconds=20)\nprobe = transfer._probe\n"
-        "transfer._probe = lambda *a: (time.sleep(25), probe(*a))[1]"
+        "distributed.COLLECTIVE = datetime.timedelta(seconds=20)\nfit = transfer.fit\n"
+        "transfer.fit = lambda *a, **b: (time.sleep(25), fit(*a, **b))[1]"
     )
     process = start(place, "tuned", "patient", 2, before=f"{FLOAT32}\n{before}")
     said, errors = process.communicate(timeout=180)

@@ -8,7 +8,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from darkroom.foundations.errors import DarkroomError
-from darkroom.training.transfer import folds, initialization, probe
+from darkroom.training.transfer import folds, probe
 
 
 def clouds(count=300, classes=3, values=20, spread=1.5, seed=0):
@@ -140,19 +140,3 @@ def test_folds_judge_heads_without_bias_for_layers_without_bias():
     options = (points, [], labels, np.arange(200), 2, head, 5, 0, False)
     assert folds.evaluate(*options, intercept=True).accuracy > 0.95
     assert folds.evaluate(*options, intercept=False).accuracy < 0.6
-
-
-@pytest.mark.parametrize(
-    ("method", "images", "where", "expected", "reason"),
-    [
-        ("auto", 200, "cpu", "probe", "200 training images are fewer than 5,000"),
-        ("auto", 200, "cuda", "probe", "fewer than 5,000"),
-        ("auto", 9_000, "cpu", "probe", "needs a GPU"),
-        ("auto", 9_000, "cuda", "probe+finetune", "9,000 training images and a GPU"),
-        ("finetune", 200, "cpu", "finetune", "as set in params.yaml"),
-    ],
-)
-def test_the_method_follows_from_the_data_and_the_machine_and_says_why(method, images, where, expected, reason):
-    found, words = initialization.choose(method, images, where)
-    assert found == expected
-    assert reason in words

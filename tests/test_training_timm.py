@@ -80,7 +80,7 @@ def test_installed_weights_answer_as_in_their_own_network(name, size):
 @pytest.mark.parametrize("name", SLOW)
 def test_a_lite_network_freezes_takes_a_step_and_answers_as_its_onnx_model(tmp_path, name):
     network = built(name, state=read(name), input_size=96)
-    check_step_and_export(tmp_path, network, TransferSettings(architecture=name, learning_rate=0.01))
+    check_step_and_export(tmp_path, network, TransferSettings(architecture=name, optimizer="sgd", learning_rate=0.01))
     again = built(name, state=network.state_dict(), input_size=96, classes=5).state_dict()  # as a candidate's weights
     for key, tensor in network.state_dict().items():
         assert not key.startswith("model.features.") or torch.equal(again[key], tensor), key

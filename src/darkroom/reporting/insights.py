@@ -177,7 +177,8 @@ def next_steps(facts: Facts) -> list[tuple[str, str]]:
     if facts.uneven and best.card.training.get("balance", "none") == "none":
         steps.append(("Give small classes more weight", f"dvc exp run -S {section}.training.balance=weights"))
     if improving(best) and best.validation["accuracy"] < 0.99:
-        steps.append(("Train longer", f"dvc exp run -S {section}.training.epochs={2 * _configured_epochs(best)}"))
+        steps.append(advice.longer(best.card, facts.dataset))
+    steps += advice.transfer(best.card, facts.dataset, data["train"])
     width = best.test["accuracy_high"] - best.test["accuracy_low"]
     if few or width > 0.05:
         some = few and len(few) < len(facts.classes)
@@ -196,12 +197,6 @@ def next_steps(facts: Facts) -> list[tuple[str, str]]:
         steps.append((f"Replace {files} that could not be read, listed in data/packed/broken.csv", ""))
     steps.append(("Measure how much the scores vary with another seed", f"dvc exp run -S seed={facts.seed + 1}"))
     return [*steps, _other_networks(facts)]
-
-
-def _configured_epochs(entry: Entry) -> int:
-    """Return the epochs that the data set asks for; those on the card are multiplied by the network's own factor."""
-    training = entry.card.training
-    return max(1, round(int(training.get("epochs") or 8) / float(training.get("epochs_factor") or 1)))
 
 
 def _other_networks(facts: Facts) -> tuple[str, str]:

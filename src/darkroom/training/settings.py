@@ -196,18 +196,25 @@ class TransferSettings(RecipeSettings):
     """Commit of the repository on timm's hub, for the published weights of `timm/NAME`; the newest if omitted."""
     method: Method = "auto"
     """`probe` fits only a new last layer, `finetune` then trains all layers, `probe+finetune` keeps the better one."""
+    max_minutes: Annotated[float, Field(gt=0)] = 10.0
+    """Budget of `auto` for fine-tuning, at a fixed rate per device and not by the clock, see docs/transfer.md."""
     input_size: Annotated[int, Field(ge=SMALLEST, le=1024)] | None = None
     """Side that images are resized to inside the network; the default depends on the network, see docs/transfer.md."""
-    # At 0.01 the loss of mobilenet_v2 on 204 photographs rose from 0.08 to 0.6 before it fell.
-    learning_rate: Annotated[float, Field(gt=0)] = 0.003
+    optimizer: Literal["adam", "adamw", "sgd", "muon"] = "adamw"
+    """`sgd` has Nesterov momentum 0.9; `muon` is only for random weights."""
+    learning_rate: Annotated[float, Field(gt=0)] = 0.001
     """Peak learning rate of the last layer."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.02
+    """Decoupled in `adamw`, an L2 penalty in the others; never on biases and norms."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Fraction of the target that is spread evenly over all classes."""
     backbone_factor: Annotated[float, Field(gt=0, le=1)] = 0.2
     """Learning rate of the topmost pretrained layers, relative to that of the new last layer."""
     lower_factor: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Learning rate of the lowest pretrained layers, relative to that of the topmost ones."""
     norms: Literal["auto", "frozen", "trained"] = "auto"
     """Whether batch norms keep their pretrained statistics; `auto` freezes them below 5,000 training images."""
-    average: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.95
     """Decay per step of the exponential average of the weights that is evaluated; 0 turns it off."""
 
     @property

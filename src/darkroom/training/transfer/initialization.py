@@ -4,6 +4,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,6 @@ from torch import nn
 
 from darkroom.candidate import Folds
 from darkroom.training.engine import optimizer
-from darkroom.training.engine.jobs import Job
 from darkroom.training.engine.session import Context, Start
 from darkroom.training.networks.network import Network
 from darkroom.training.settings import Method, TransferSettings
@@ -22,7 +22,7 @@ from darkroom.training.transfer.origin import read_origin
 from darkroom.training.transfer.probe import Floats
 
 FEW = 5_000
-"""Number of training images below which `auto` does not fine-tune, and batch norms keep their statistics."""
+"""Number of training images below which batch norms keep their statistics."""
 LEVELS = 8
 """Number of steps in which the learning rate decreases from the topmost to the lowest pretrained layers."""
 
@@ -38,65 +38,28 @@ class Source:
     """Number of folds for evaluating a probe, or 0."""
 
 
-def start(source: Source, job: Job, settings: TransferSettings, context: Context) -> Start:
-    """Return the network of `source.pretrained` with a new head, fitted to its frozen features.
+@dataclass(frozen=True)
+class Pretrained:
+    """A network with pretrained weights, before its new last layer is fitted."""
 
-    The method probe ends there. Otherwise the whole network is then trained (Kumar et al., arXiv 2202.10054): the head
-    with the full learning rate, the pretrained layers with a lower one, which decreases towards the input. The
-    normalisation is the one that the pretrained layers were trained with.
+    network: Network
+    description: dict[str, Any]
+    """The card's `network`."""
+    words: str
+    """The card's description of the network."""
+    seconds: float
+
+
+def load(source: Source, settings: TransferSettings, context: Context) -> Pretrained:
+    """Return the network of `source.pretrained`, normalised as the images that its weights were trained on.
 
     Raises DarkroomError when the weights do not fit the network.
     """
     begin = time.perf_counter()
-    classes, count = len(context.split.classes), len(context.training)
-    whole, description, words = weights.read(source.pretrained, settings, classes, context.training.size, job.seed)
-    method, reason = choose(settings.method, count, context.compute.device.type)
-    whole.frozen_norms = settings.norms == "frozen" or (settings.norms == "auto" and count < FEW)
-    if context.world.is_main and not job.quiet:
-        print(f"{job.name}: {method}, {reason}", flush=True)
-    origin = read_origin(source.pretrained)
-    spent = time.perf_counter() - begin
-    final = method == "probe"
-    probed = context.world.run_on_main(
-        "probe", lambda: _probe(source, job, whole, description["architecture"], context, final)
-    )
-    head = probed.head
-    if context.world.is_main and not job.quiet:
-        how = ", out-of-fold; fitted to training and validation images" if probed.out_of_fold else ""
-        print(f"{job.name}: last layer with L2 penalty {head.strength:g}, validation accuracy {head.accuracy:.1%}{how}")
-    _write(head, whole.model)
-    return Start(
-        network=whole,
-        groups=optimizer.groups(shares(whole.model, settings), settings),
-        description=description,
-        architecture=words,
-        epochs=method != "probe",
-        include_start=method == "probe+finetune",
-        facts={
-            "method": method,
-            "strength": head.strength,
-            **({"refitted": True} if probed.out_of_fold else {}),
-            "weights": origin.shown,
-            "weights_sha256": origin.sha256,
-            **({} if origin.licence is None else {"weights_licence": origin.licence}),
-        },
-        extras={"folds.json": asdict(probed.folds)} if probed.folds else {},
-        seconds=spent + probed.seconds,
-        accuracy=head.accuracy,
-        out_of_fold=probed.out_of_fold,
-        features=probed.features if final else None,
-    )
-
-
-def choose(method: Method, images: int, device: str) -> tuple[Method, str]:
-    """Return the method for this number of training images and this device, and the reason."""
-    if method != "auto":
-        return method, "as set in params.yaml"
-    if images < FEW:
-        return "probe", f"because {images:,} training images are fewer than {FEW:,}, too few for fine-tuning"
-    if device == "cpu":
-        return "probe", "because fine-tuning the whole network needs a GPU"
-    return "probe+finetune", f"because there are {images:,} training images and a GPU"
+    classes, size = len(context.split.classes), context.training.size
+    whole, description, words = weights.read(source.pretrained, settings, classes, size, context.job.seed)
+    whole.frozen_norms = settings.norms == "frozen" or (settings.norms == "auto" and len(context.training) < FEW)
+    return Pretrained(whole, description, words, time.perf_counter() - begin)
 
 
 @dataclass(frozen=True)
@@ -105,6 +68,8 @@ class Probed:
 
     head: probe.Head
     """Its accuracy is that on the validation images, out-of-fold if it was fitted to them."""
+    validation: Floats
+    """Logits of the validation images, shape (images, classes), out-of-fold if it was fitted to them."""
     out_of_fold: tuple[Floats, Floats] | None
     """Out-of-fold logits of the training and validation images; None if it was fitted to the training images only."""
     folds: Folds | None
@@ -114,9 +79,9 @@ class Probed:
     """Time for features and head, as if nothing had been cached; `folds`, only for evaluation, is not included."""
 
 
-def _probe(source: Source, job: Job, whole: Network, architecture: str, context: Context, final: bool) -> Probed:
+def fit(source: Source, pretrained: Pretrained, context: Context, *, final: bool) -> Probed:
     """Fit a head; one that is not `final`, but the start of fine-tuning, never sees the validation images."""
-    begin = time.perf_counter()
+    begin, job, whole = time.perf_counter(), context.job, pretrained.network
     whole.to(context.compute.device)
     rows = {name: context.split.rows(name) for name in ("train", "validation")}
     views: list[View] = ["plain", "mirrored"] if job.augment.flip else ["plain"]
@@ -129,7 +94,9 @@ def _probe(source: Source, job: Job, whole: Network, architecture: str, context:
     rows["train"] = rows["train"][chosen]
     parts = {"train": context.training.subset(chosen), "validation": context.validation}
     known = {name: features.hashes(part) for name, part in parts.items()}
-    extractor = features.Extractor(whole, architecture, FeatureCache(source.cache), context.compute)
+    extractor = features.Extractor(
+        whole, pretrained.description["architecture"], FeatureCache(source.cache), context.compute
+    )
 
     @cache
     def seen(name: str, view: View) -> Features:
@@ -147,16 +114,52 @@ def _probe(source: Source, job: Job, whole: Network, architecture: str, context:
     if divided:
         fitted = out_of_fold.fit(together(), labels, divided, classes, *options)
         logits = fitted.logits[:count], fitted.logits[count:]
-        head = replace(fitted.head, accuracy=float((logits[1].argmax(axis=1) == labels[count:]).mean()))
+        answers = logits[1]
+        head = replace(fitted.head, accuracy=float((answers.argmax(axis=1) == labels[count:]).mean()))
     else:
         training = np.concatenate([seen("train", view) for view in views]), np.tile(labels[:count], len(views))
         validation = seen("validation", "plain"), labels[count:]
         head = probe.fit(training, validation, classes, *options, probe.STRENGTHS if final else probe.USUAL)
+        answers = validation[0].astype(np.float32) @ head.weight.T + head.bias
+    if not job.quiet:
+        how = ", out-of-fold; fitted to training and validation images" if divided else ""
+        print(f"{job.name}: last layer with L2 penalty {head.strength:g}, validation accuracy {head.accuracy:.1%}{how}")
     seconds, scored = time.perf_counter() - begin + extractor.seconds, None
     if final and source.folds:
         plain, *others = together()
         scored = folds.evaluate(plain, others, labels, groups, classes, head, source.folds, job.seed, *options)
-    return Probed(head, logits, scored, (chosen, seen("train", "plain")), seconds)
+    return Probed(head, answers, logits, scored, (chosen, seen("train", "plain")), seconds)
+
+
+def start(source: Source, settings: TransferSettings, pretrained: Pretrained, probed: Probed, method: Method) -> Start:
+    """Return the pretrained network with the new head of `probed`, fitted to its frozen features.
+
+    The method probe ends there. Otherwise the whole network is then trained (Kumar et al., arXiv 2202.10054): the head
+    with the full learning rate, the pretrained layers with a lower one, which decreases towards the input.
+    """
+    head, origin = probed.head, read_origin(source.pretrained)
+    _write(head, pretrained.network.model)
+    return Start(
+        network=pretrained.network,
+        groups=optimizer.groups(shares(pretrained.network.model, settings), settings),
+        description=pretrained.description,
+        architecture=pretrained.words,
+        epochs=method != "probe",
+        include_start=method == "probe+finetune",
+        facts={
+            "method": method,
+            "strength": head.strength,
+            **({"refitted": True} if probed.out_of_fold else {}),
+            "weights": origin.shown,
+            "weights_sha256": origin.sha256,
+            **({} if origin.licence is None else {"weights_licence": origin.licence}),
+        },
+        extras={"folds.json": asdict(probed.folds)} if probed.folds else {},
+        seconds=pretrained.seconds + probed.seconds,
+        accuracy=head.accuracy,
+        out_of_fold=probed.out_of_fold,
+        features=probed.features if method == "probe" else None,
+    )
 
 
 def _head(model: nn.Module) -> nn.Linear:
