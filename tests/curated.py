@@ -14,13 +14,14 @@ from pathlib import Path
 import pandas as pd
 
 from darkroom import frames, packed
-from darkroom.commands.curate import cases, curate, server
+from darkroom.commands.curate import cases, curate, server, unlabelled
 from darkroom.commands.curate.ledger import Ledger
 from darkroom.commands.curate.pictures import Gallery, Originals
 from darkroom.data.archives import origin
 from darkroom.data.split import decisions
 from darkroom.data.split.decisions import Decision
 from stages import pack, split
+from tests import factories
 from tests.pictures import encode, pixels, write_zip
 from tests.reviewed import git
 
@@ -68,6 +69,11 @@ class Project:
         following = dict(zip(CLASSES, (*CLASSES[1:], CLASSES[0]), strict=True))
         return [(row, proposed or following[self.records[row].label]) for row in rows]
 
+    def write_model(self) -> None:
+        """Write a linear model of the packed images as the served one."""
+        folder = self.top / "models" / "served"
+        factories.write_candidate(folder, self.top / "data" / "packed", self.top / "data" / "split.csv")
+
     def split(self) -> None:
         """Run the stage `split`."""
         outs = {"labels": "data/labels.csv", "test-images": "data/test_images.json", "out": "data/split.csv"}
@@ -109,7 +115,7 @@ def serving(project: Project) -> Iterator[tuple[str, Ledger]]:
     """Serve the page of a project from a thread of this process; yield the address, and what decides."""
     with contextlib.chdir(project.top):
         opened = cases.open_project()
-        found = [*cases.collect(opened, project.decided()), *curate.sent(opened, project.decided(), print)]
+        found = curate.gather(opened, project.decided(), None, unlabelled.NEXT, print)
         ledger, gallery = Ledger(opened, found, Path("data/labels.csv").resolve(), "Ada"), Gallery(opened, found)
         originals = Originals(opened, found, gallery.side)
         originals.join()

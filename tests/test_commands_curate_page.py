@@ -216,6 +216,28 @@ def test_what_users_sent_gets_a_class_and_goes_to_the_inbox(
     assert curate.sent(cases.open_project(), project.decided(), print) == []
 
 
+def test_an_unlabelled_image_gets_its_class_with_one_key(
+    page: "Page", project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project.top)
+    project.write_model()
+    contents = {f"new/{place}.png": encode(pixels(700 + place, 50, 40)) for place in range(3)}
+    write_folder(project.top / "data" / "unlabelled", contents)
+    with serving(project) as (address, ledger):
+        proposed = {case.upload.name: case.suspicion.proposed for case in ledger.cases if case.upload}
+        page.goto(address)
+        ready(page)
+        shown = page.locator("#name").inner_text()
+        assert page.locator("#split").inner_text() == "unlabelled"
+        assert page.locator("#why").inner_text().startswith(f"Unlabelled. Most probable classes: {proposed[shown]} (")
+        assert page.locator("#now").is_hidden()
+        press(page, "k", "Enter", "x", "s")  # there is no class to keep
+        stored(page, "2 of 3 decided, 1 skipped")
+    assert Path("data/inbox", proposed[shown], Path(shown).name).read_bytes() == contents[shown]
+    assert sorted(news(project).values()) == ["", proposed[shown]]
+    assert len(list(Path("data/inbox").rglob("*.png"))) == 1
+
+
 def test_two_windows_never_decide_the_same_image_twice(page: "Page", project: Project) -> None:
     project.write_issues(list(range(10, 16)))
     with serving(project) as (address, ledger):

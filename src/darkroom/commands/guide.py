@@ -23,7 +23,7 @@ EXAMPLES = {
     "review": ("review main", "review main --html review.html"),
     "best": ("best", "best --metric macro_f1 --apply"),
     "verify": ("verify", "verify --download --output proof.json"),
-    "curate": ("curate", "curate --no-browser --port 9000"),
+    "curate": ("curate", "curate --no-browser --port 9000", "curate --unlabelled ~/new --next 100"),
     "plan": ("plan", "plan --add 100 --json"),
     "train": ("train", "train -j 4"),
     "sweep": ("sweep", "sweep -j 2", "sweep --storage /shared/sweep.log"),

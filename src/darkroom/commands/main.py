@@ -105,6 +105,10 @@ def _add_curate(commands: "argparse._SubParsersAction[_Parser]") -> None:
     command = commands.add_parser("curate", help="correct labels on a local page, one image and one key at a time")
     command.add_argument("--port", type=_count, metavar="N", help="port on this machine (default: 8787 or a free one)")
     command.add_argument("--no-browser", action="store_true", help="print the address without opening a browser")
+    text = "folder of images without labels, some of which are shown (default: data/unlabelled)"
+    command.add_argument("--unlabelled", type=Path, metavar="FOLDER", help=text)
+    text = "how many of them to show, those most worth labelling (default: 50)"
+    command.add_argument("--next", type=_count, default=50, metavar="N", help=text)
     command.set_defaults(run=_curate)
 
 
@@ -214,7 +218,8 @@ def _curate(arguments: argparse.Namespace) -> None:
     from darkroom.commands.curate import curate
 
     say = lambda line: print(naming.escape(line), flush=True)  # noqa: E731
-    curate.curate(arguments.port, browser=not arguments.no_browser, say=say)
+    browser, folder = not arguments.no_browser, arguments.unlabelled
+    curate.curate(arguments.port, browser=browser, folder=folder, count=arguments.next, say=say)
 
 
 def _plan(arguments: argparse.Namespace) -> None:

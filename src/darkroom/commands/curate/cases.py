@@ -38,10 +38,14 @@ class Suspicion:
 
 @dataclass(frozen=True)
 class Upload:
-    """An image of the service's log, which is not part of the data."""
+    """An image that is not part of the data: from the service's log, or without a label."""
 
     sha256: str
     path: Path
+    name: str
+    """For people: its path in its folder."""
+    origin: str = "sent to the service"
+    """Where it comes from, in words."""
 
 
 @dataclass(frozen=True)

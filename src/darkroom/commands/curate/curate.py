@@ -3,12 +3,11 @@
 import os
 import secrets
 import webbrowser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from darkroom import git
-from darkroom.commands import corrections
-from darkroom.commands.curate import cases, server, uploads
+from darkroom.commands.curate import cases, server, unlabelled, uploads
 from darkroom.commands.curate.ledger import Counts, Ledger
 from darkroom.commands.curate.pictures import Gallery, Originals
 from darkroom.data.split import decisions
@@ -20,20 +19,22 @@ PORT = 8787
 """Port if it is free, so that an SSH tunnel can be reused."""
 
 
-def curate(port: int | None, *, browser: bool, say: Callable[[str], None]) -> None:
+def curate(port: int | None, *, browser: bool, folder: Path | None, count: int, say: Callable[[str], None]) -> None:
     """Show everything that needs a decision on a local page, until the process is interrupted.
 
     port: by default `PORT` or a free one; browser: whether to open the page in a browser, which is never done in an SSH
-    session. Decisions are written to `data/labels.csv`.
+    session; folder, count: as for `gather`. Decisions are written to `data/labels.csv`.
 
-    Raises DarkroomError before the first run, for a malformed `data/labels.csv`, without a name in git, and when the
-    port is in use.
+    Raises DarkroomError before the first run, for a malformed `data/labels.csv`, without a name in git, when the port
+    is in use, and when the images of `folder` cannot be shown.
     """
     project = cases.open_project()
-    decided = decisions.read(LABELS)
-    found = [*cases.collect(project, decided), *sent(project, decided, say)]
+    found = gather(project, decisions.read(LABELS), folder, count, say)
     if not found:
-        say("Nothing to decide: no probable label errors, no copies in two classes and no confident mistakes are left.")
+        say(
+            "Nothing to decide: no probable label errors, no copies in two classes, no confident mistakes and no "
+            "unlabelled images are left."
+        )
         say("After new images or another model, run `dvc repro` and then `darkroom curate` again.")
         return
     ledger = Ledger(project, found, LABELS, _person())
@@ -56,6 +57,56 @@ def curate(port: int | None, *, browser: bool, say: Callable[[str], None]) -> No
                 say(line)
 
 
+def gather(
+    project: cases.Project,
+    decided: Sequence[decisions.Decision],
+    folder: Path | None,
+    count: int,
+    say: Callable[[str], None],
+) -> list[cases.Case]:
+    """Return all open cases, in the order in which they are shown.
+
+    folder: of unlabelled images, `unlabelled.FOLDER` if None; count: how many of them to select.
+    """
+    received = sent(project, decided, say)
+    uploaded = {case.upload.sha256 for case in received if case.upload}
+    found = worth_labelling(project, decided, uploaded, folder, count, say)
+    return [*cases.collect(project, decided), *received, *found]
+
+
+def worth_labelling(
+    project: cases.Project,
+    decided: Sequence[decisions.Decision],
+    uploaded: Collection[str],
+    folder: Path | None,
+    count: int,
+    say: Callable[[str], None],
+) -> list[cases.Case]:
+    """Return the cases of unlabelled images. `uploaded` are the SHA-256 of images that are shown anyway.
+
+    If the images of the default folder cannot be shown, the reason is printed. Raises DarkroomError if those of another
+    `folder` cannot.
+    """
+    place = folder or unlabelled.FOLDER
+    if not place.is_dir():
+        if folder is None:
+            return []
+        raise DarkroomError(f"{naming.shown(place)} is not a folder: give the folder of the images to --unlabelled")
+    try:
+        known = {*uploaded, *(record.sha256 for record in project.records)}
+        found = unlabelled.collect(place, project.split.classes, known, {each.sha256 for each in decided}, count)
+    except DarkroomError as error:
+        if folder:
+            raise
+        say(f"The images in {naming.shown(place)} are not shown: {error}")
+        return []
+    if folder and not found.images:
+        say(f"There are no images in {naming.shown(place)}")
+    for line in found.lines(place):
+        say(line)
+    return found.cases
+
+
 def sent(project: cases.Project, decided: Sequence[decisions.Decision], say: Callable[[str], None]) -> list[cases.Case]:
     """Return the cases of the service's log, if their images can be added to the data."""
     if (log := uploads.log_folder()) is None:
@@ -64,9 +115,9 @@ def sent(project: cases.Project, decided: Sequence[decisions.Decision], say: Cal
     found = uploads.collect(log, project.split.classes, known, decided)
     if found:
         try:
-            corrections.target(corrections.inbox())
+            uploads.inbox()
         except DarkroomError as error:
-            say(f"{naming.count(len(found), 'image')} in {naming.shown(log)} cannot be added to the data: {error}")
+            say(f"{naming.count(len(found), 'image')} in {naming.shown(log)} left out: {error}")
             return []
     return found
 

@@ -79,10 +79,16 @@ class Ledger:
                 made = [self._received(case.upload, case.suspicion, "" if action == "exclude" else label)]
             images = {each.sha256 for each in made}
             present = decisions.read(self._path)
-            # All earlier decisions about these images are replaced, also those for a class they no longer have.
-            if case.upload and made[0].new:
-                self._placed[number] = uploads.place(case.upload, made[0].new)
-            decisions.write(self._path, [*(each for each in present if each.sha256 not in images), *made])
+            placed = uploads.place(case.upload, made[0].new) if case.upload and made[0].new else None
+            try:
+                # All earlier decisions about these images are replaced, also those for a class they no longer have.
+                decisions.write(self._path, [*(each for each in present if each.sha256 not in images), *made])
+            except OSError:
+                if placed:
+                    placed.unlink(missing_ok=True)
+                raise
+            if placed:
+                self._placed[number] = placed
             self._before[number] = [each for each in present if each.sha256 in images]
             self._actions[number] = "keep" if case.rows and all(each.kept for each in made) else action
 
@@ -93,7 +99,7 @@ class Ledger:
 
     def _received(self, upload: Upload, suspicion: Suspicion, label: str) -> Decision:
         # The data get the image with the class that it is given here, so the split has nothing to change.
-        return Decision(upload.sha256, upload.path.name, suspicion.proposed, label, suspicion.reason, self._by)
+        return Decision(upload.sha256, upload.name, suspicion.proposed, label, suspicion.reason, self._by)
 
     def undo(self, number: int) -> None:
         """Open a case again, with the decisions in the file as they were before. Raises as `decide`."""

@@ -215,8 +215,10 @@ class Pages:
     def _described(self, number: int) -> dict[str, Any]:
         case, project = self._ledger.cases[number], self._ledger.project
         suspicion, label = case.suspicion, ""
-        facts: dict[str, Any] = {"image": case.upload.path.name if case.upload else "", "split": "sent to the service"}
-        if case.rows:
+        facts: dict[str, Any] = {}
+        if case.upload:
+            facts = {"image": case.upload.name, "split": case.upload.origin}
+        else:
             record = project.records[case.row]
             label, small = record.label, max(record.width, record.height) <= SMALL
             facts = {"image": record.name, "split": str(project.split.splits[case.row]), "small": small}
