@@ -38,6 +38,14 @@ def ran(output: str) -> set[str]:
     return set(re.findall(r"Running stage '([^']+)'", output))
 
 
+def edit(folder: Path, change: Callable[[Any], None]) -> None:
+    """Change the parameters of a clone as `change` does."""
+    yaml = YAML()
+    parameters = yaml.load(folder / "params.yaml")
+    change(parameters)
+    yaml.dump(parameters, folder / "params.yaml")
+
+
 def clone(folder: Path, change: Callable[[Any], None]) -> Path:
     """Copy the working tree, as git would see it, into a new repository with parameters as `change` makes them."""
     names = run(ROOT, "git", "ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0")
@@ -45,10 +53,7 @@ def clone(folder: Path, change: Callable[[Any], None]) -> Path:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
-    yaml = YAML()
-    parameters = yaml.load(folder / "params.yaml")
-    change(parameters)
-    yaml.dump(parameters, folder / "params.yaml")
+    edit(folder, change)
     run(folder, "git", "init", "--quiet")
     run(folder, "git", "add", ".")
     run(folder, *GIT, "commit", "--quiet", "--message", "start")

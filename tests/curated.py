@@ -158,7 +158,7 @@ def curating(top: Path, *options: str, output: list[str] | None = None) -> Itera
         process.send_signal(signal.SIGINT)
         with process.stdout as pipe:
             rest = pipe.read()  # not `communicate`, which overlooks lines that are in the buffer
-        process.wait(20)
+        process.wait(120)
         if output is not None:
             output += [*lines, rest]
         assert process.returncode == 0, (process.returncode, lines, rest)

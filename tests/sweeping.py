@@ -5,6 +5,7 @@ Its scores depend on the learning rate: the nearer to 0.1, the better. 13 diverg
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -98,10 +99,39 @@ def environment(top: Path) -> dict[str, str]:
 
 
 def start(
-    top: Path, patch: pytest.MonkeyPatch, sweep: Mapping[str, Any] | None = None, learning_rate: float = 0.2
+    top: Path,
+    patch: pytest.MonkeyPatch,
+    sweep: Mapping[str, Any] | None = None,
+    learning_rate: float = 0.2,
+    *,
+    runs: bool = True,
 ) -> None:
-    """Make the project with one commit, whose pipeline ran, and enter it."""
-    top.mkdir()
+    """Make the project with one commit, whose pipeline ran if `runs`, and enter it.
+
+    The pipeline runs once per session for each learning rate; the other projects are copies of that one.
+    """
+    for name, value in environment(top).items():
+        patch.setenv(name, value)
+    if runs:
+        template = top.parent.parent / f"sweeping-{learning_rate}" / "project"
+        if not template.is_dir():
+            _write(template, learning_rate)
+            with pytest.MonkeyPatch.context() as own:
+                own.setenv("TRAININGS", environment(template)["TRAININGS"])
+                repro(template)
+        shutil.copytree(template.parent, top.parent, symlinks=True, dirs_exist_ok=True)
+    else:
+        _write(top, learning_rate)
+    text = (top / "params.yaml").read_text(encoding="utf-8")
+    values = {"sweep": {"candidate": "net", "space": SPACE, "trials": 3, **(sweep or {})}}
+    files.write_text(top / "params.yaml", editing.edit(text, values))
+    patch.chdir(top)
+    commit(top, "start")
+
+
+def _write(top: Path, learning_rate: float) -> None:
+    """Write the project, in a repository without a commit."""
+    top.mkdir(parents=True)
     git(top, "init", "--quiet", "--initial-branch", "main")
     Repo.init(str(top)).close()
     scripts = {"dvc.yaml": PIPELINE, "split.py": SPLIT, "train.py": TRAIN, "evaluate.py": EVALUATE}
@@ -113,16 +143,10 @@ def start(
         "scratch": {"net": {"architecture": "lab_cnn", "learning_rate": learning_rate}},
         "transfer": {},
         "datasets.digits.training.epochs": 4,
-        "sweep": {"candidate": "net", "space": SPACE, "trials": 3, **(sweep or {})},
     }
     files.write_text(top / "params.yaml", editing.edit((ROOT / "params.yaml").read_text(encoding="utf-8"), values))
     ignored = "/data/*\n!/data/test_images.json\n/models\n/.darkroom\n/plots/sweep\n__pycache__\n"
     files.write_text(top / ".gitignore", ignored)
-    for name, value in environment(top).items():
-        patch.setenv(name, value)
-    patch.chdir(top)
-    repro(top)
-    commit(top, "start")
 
 
 def repro(top: Path) -> None:

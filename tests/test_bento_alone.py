@@ -33,7 +33,7 @@ def test_the_bento_serves_with_its_own_packages_alone(tmp_path: Path) -> None:
     command = [str(python), "-m", "bentoml", "serve", "dist/darkroom.bento", "--working-dir", "."]
     with serving(tmp_path / "elsewhere", tmp_path, command) as address:
         files = [("images", (f"{place}.png", data)) for place, data in enumerate(pictures)]
-        answer = httpx.post(f"{address}/predict", files=files, data={"top_k": "3"}).json()
+        answer = httpx.post(f"{address}/predict", files=files, data={"top_k": "3"}, timeout=120).json()
     for prediction, row in zip(answer["predictions"], expected, strict=True):
         found = {item["label"]: item["probability"] for item in prediction["labels"]}
         assert [found[name] for name in predictor.card.classes] == pytest.approx(row, abs=1e-5)

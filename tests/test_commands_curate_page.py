@@ -75,7 +75,7 @@ def press(page: "Page", *keys: str) -> None:
 
 def shows(page: "Page", name: str) -> None:
     """Wait until the page shows this image."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while (shown := page.locator("#name").text_content()) != name:
         assert time.monotonic() < deadline, shown
         page.wait_for_timeout(50)

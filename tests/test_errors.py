@@ -41,7 +41,7 @@ def test_a_terminated_stage_leaves_nothing_behind(tmp_path):
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
     process.terminate()
-    assert process.wait(30) == 143
+    assert process.wait(300) == 143
     process.stdout.close()
     assert list(tmp_path.iterdir()) == []
 

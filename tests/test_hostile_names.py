@@ -52,7 +52,7 @@ def on_terminal(encoding: str, code: str) -> str:
             parts.append(part)
     os.close(master)
     printed = b"".join(parts).decode(encoding, "replace")
-    assert process.wait(60) == 0, printed
+    assert process.wait(300) == 0, printed
     return printed
 
 

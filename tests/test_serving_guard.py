@@ -192,18 +192,20 @@ def test_a_service_that_is_about_to_end_answers_but_is_not_ready(lines: list[str
 
 def test_who_reads_an_answer_slowly_keeps_nobody_out() -> None:
     async def run() -> None:
-        release = asyncio.Event()
+        release, arrived = asyncio.Event(), list[object]()
 
         async def large(scope: Scope, receive: Receive, send: Send) -> None:
             await send({"type": "http.response.start", "status": 200, "headers": []})
             if scope["path"] == "/large":
+                arrived.append(scope)
                 await release.wait()  # as uvicorn's `send` does, until the client has read
             await send({"type": "http.response.body", "body": b""})
 
         transport = httpx.ASGITransport(Guard(large, lambda path: True))
         async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
             slow = [asyncio.create_task(client.get("/large")) for _ in range(2 * guard.AT_ONCE)]
-            await asyncio.sleep(0.05)
+            while len(arrived) < 2 * guard.AT_ONCE:
+                await asyncio.sleep(0)
             assert (await client.get("/small")).status_code == 200
             release.set()
             assert {response.status_code for response in await asyncio.gather(*slow)} == {200}
@@ -218,17 +220,19 @@ def test_probes_are_not_logged(lines: list[str]) -> None:
 
 def test_what_is_too_much_at_once_is_refused_and_probes_are_not() -> None:
     async def run() -> None:
-        release = asyncio.Event()
+        release, arrived = asyncio.Event(), list[object]()
 
         async def slow(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["path"] == "/fine":
+                arrived.append(scope)
                 await release.wait()
             await PlainTextResponse("done")(scope, receive, send)
 
         transport = httpx.ASGITransport(Guard(slow, lambda path: True))
         async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
             waiting = [asyncio.create_task(client.get("/fine")) for _ in range(guard.AT_ONCE)]
-            await asyncio.sleep(0.05)
+            while len(arrived) < guard.AT_ONCE:
+                await asyncio.sleep(0)
             refused = await client.get("/info")
             assert refused.status_code == 429
             assert refused.headers["retry-after"] == "1"
@@ -244,17 +248,19 @@ def test_what_is_too_much_at_once_is_refused_and_probes_are_not() -> None:
 
 def test_what_is_still_arriving_keeps_nobody_out_unless_it_is_very_many(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
-        release = asyncio.Event()
+        release, arrived = asyncio.Event(), list[object]()
 
         async def half() -> AsyncIterator[bytes]:
             yield b"x"
+            arrived.append(True)
             await release.wait()
             yield b"x"
 
         transport = httpx.ASGITransport(Guard(INNER, lambda path: True))
         async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
             slow = [asyncio.create_task(client.post("/read", content=half())) for _ in range(guard.AT_ONCE)]
-            await asyncio.sleep(0.05)
+            while len(arrived) < guard.AT_ONCE:
+                await asyncio.sleep(0)
             assert (await client.post("/read", content=b"all of it")).status_code == 200
             assert (await client.get("/fine")).status_code == 200
             monkeypatch.setattr(guard, "OPEN", guard.AT_ONCE)

@@ -158,7 +158,7 @@ def test_files_of_two_models_are_not_served_together(top: Path, tmp_path_factory
 def start(top: Path, home: Path) -> "subprocess.CompletedProcess[str]":
     environment = os.environ | {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True"}
     command = [*SERVE, "--host", "127.0.0.1", "--port", "0"]
-    return subprocess.run(command, cwd=top, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(command, cwd=top, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
 @pytest.mark.parametrize(

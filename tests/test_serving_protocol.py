@@ -96,7 +96,7 @@ def errors(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def wait_for_nobody(server: uvicorn.Server) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while server.server_state.tasks or server.server_state.connections:
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -196,7 +196,7 @@ def test_the_rest_of_an_answered_request_must_arrive_in_time(
     monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.3)
     connection.send(b"POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n")
     assert connection.answer()[0] == 200
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while not select.select([connection.socket], [], [], 0.05)[0]:
         assert time.monotonic() < deadline
         connection.send(b"x")

@@ -190,12 +190,12 @@ def test_bodies_that_need_too_much_room_together_are_refused(client: Client, mon
     async def slow() -> AsyncIterator[bytes]:
         yield b"x" * 100_000
         half.set()
-        await asyncio.to_thread(waiting.wait, 10)
+        await asyncio.to_thread(waiting.wait, 60)
         yield b"x" * 100_000
 
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(client.post, "/predict", **body(slow(), "image/png"))
-        assert half.wait(10)
+        assert half.wait(60)
         second = client.post("/predict", content=b"x" * 60_000, headers={"content-type": "image/png"})
         assert client.post("/predict", files=form(A)).status_code == 200
         waiting.set()
@@ -215,7 +215,7 @@ def test_an_answer_that_takes_too_long_is_given_up(client: Client, monkeypatch: 
     release = threading.Event()
     model = service.app.state.model
     monkeypatch.setattr(model, "served", replace(model.served, limits=LIMITS.model_copy(update={"max_seconds": 0.2})))
-    monkeypatch.setattr("darkroom.serving.decoding._decode", lambda *_: release.wait(10))
+    monkeypatch.setattr("darkroom.serving.decoding._decode", lambda *_: release.wait(60))
     response = client.post("/predict", files=form(A))
     release.set()
     assert (response.status_code, response.json()["error"]["code"]) == (504, "timeout")
@@ -225,7 +225,7 @@ def occupy(release: threading.Event) -> None:
     """Keep the threads that open large images busy until `release` is set."""
     model = service.app.state.model
     for _ in range(model._threads):
-        model._slow.submit(release.wait, 10)
+        model._slow.submit(release.wait, 60)
 
 
 def test_the_time_counts_from_the_quick_threads_to_the_slow_ones(
@@ -241,7 +241,7 @@ def test_the_time_counts_from_the_quick_threads_to_the_slow_ones(
     taken = time.perf_counter() - start
     release.set()
     assert (response.status_code, response.json()["error"]["code"]) == (504, "timeout")
-    assert 0.3 <= taken < 5
+    assert 0.3 <= taken < 30
 
 
 def test_a_request_that_costs_too_much_is_not_opened_to_its_end(

@@ -39,8 +39,27 @@ select: {folds: 0}
 """
 
 
+LONG = 300
+"""Seconds after which a process hangs; it takes a few, or on a busy machine many more."""
+
+
 FLOAT32 = "import darkroom.training.engine.device as device; device._processor_precision = lambda: device.torch.float32"
 """Rounding to bfloat16 would hide what the number of processes changes."""
+
+
+NO_ONNX = "from darkroom.training.networks import export; export.write_onnx = lambda *_: None"
+"""Exporting takes seconds, and one process does it alone: a few runs of two processes are enough."""
+
+
+PATIENT = """\
+import datetime, time
+from torch import distributed
+from darkroom.training.transfer import initialization
+init, fit = distributed.init_process_group, initialization.fit
+distributed.init_process_group = lambda *a, **k: init(*a, **{**k, "timeout": datetime.timedelta(seconds=12)})
+initialization.fit = lambda *a, **k: (time.sleep(15), fit(*a, **k))[1]
+"""
+"""Lets the main process take longer alone than collective operations would wait for it."""
 
 
 ABORT = "import atexit, os; atexit.register(os.abort)"
@@ -93,9 +112,9 @@ def start(
 @pytest.mark.parametrize(("name", "tolerance"), [("plain", 1e-4), ("normed", None)])
 def test_two_processes_learn_what_one_does(place, name, tolerance):
     for processes in (1, 2):
-        before = f"{FLOAT32}; {ABORT}" if processes == 2 else FLOAT32
+        before = f"{FLOAT32}; {ABORT if processes == 2 else NO_ONNX}"
         process = start(place, name, f"{name}-{processes}", processes, before=before)
-        said, errors = process.communicate(timeout=180)
+        said, errors = process.communicate(timeout=LONG)
         assert process.returncode == 0, errors
         assert said.count("best epoch") == 1  # only the first process speaks
         assert ("2 processes" in said) is (processes == 2)
@@ -111,19 +130,21 @@ def test_two_processes_learn_what_one_does(place, name, tolerance):
 @pytest.fixture(scope="module")
 def pretrained_place(place: Path) -> Path:
     """Return the folder with a candidate in `weights`, from which transfers start."""
-    process = start(place, "plain", "weights", 1, before=FLOAT32)
-    _, errors = process.communicate(timeout=180)
+    process = start(place, "plain", "weights", 1, before=f"{FLOAT32}; {NO_ONNX}")
+    _, errors = process.communicate(timeout=LONG)
     assert process.returncode == 0, errors
     return place
 
 
 @pytest.mark.slow
-def test_two_processes_transfer_as_one_does(pretrained_place):
+def test_two_processes_transfer_as_one_does_and_wait_for_what_the_first_does_alone(pretrained_place):
     place = pretrained_place
     for name in ("probed", "tuned"):
         for processes in (1, 2):
-            process = start(place, name, f"{name}-{processes}", processes, before=FLOAT32)
-            said, errors = process.communicate(timeout=180)
+            is_last = (name, processes) == ("tuned", 2)
+            before = f"{FLOAT32}\n{PATIENT if is_last else NO_ONNX}"
+            process = start(place, name, f"{name}-{processes}", processes, before=before)
+            said, errors = process.communicate(timeout=LONG)
             assert process.returncode == 0, errors
             assert said.count(f"{name}: last layer with L2 penalty") == 1
         one, two = (load_file(place / f"{name}-{processes}" / "weights.safetensors") for processes in (1, 2))
@@ -170,7 +191,7 @@ def test_a_process_that_fails_ends_all_with_one_message_and_no_half_output(place
     (place / "params-4.yaml").write_text(PARAMS.replace("EPOCHS", "4").replace("PLACE", str(place)))
     (place / "other.csv").write_text((place / "split.csv").read_text().replace(",train,", ",test,", 1))
     process = start(place, "plain", "failed", 2, epochs=9999, before=before)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=LONG)
     assert process.returncode != 0
     assert errors.count(message) == 1, errors
     assert errors.count("\nerror: ") + errors.startswith("error: ") == (kind != "exception")
@@ -183,36 +204,21 @@ def test_a_training_whose_process_died_resumes_and_also_with_fewer_processes(pla
     assert process.stdout is not None
     assert any("epoch  20/10000" in line for line in process.stdout)
     process.terminate()
-    process.communicate(timeout=60)
+    process.communicate(timeout=LONG)
     for processes in (2, 1):
         process = start(place, "plain", "dies", processes, epochs=10_000)
         assert process.stdout is not None
         assert any("resuming from a checkpoint" in line for line in process.stdout)
         process.terminate()
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=LONG)
         assert ("written on a different kind of machine" in errors) is (processes == 1)
     assert not (place / "dies").exists()
 
 
 @pytest.mark.slow
-def test_the_first_process_may_take_longer_alone_than_the_others_would_wait_for_it(pretrained_place):
-    place = pretrained_place
-    before = (
-        "import datetime, time\nfrom darkroom.training.engine import distributed\n"
-        "from darkroom.training.transfer import initialization as transfer\n"
-        "distributed.COLLECTIVE = datetime.timedelta(seconds=20)\nfit = transfer.fit\n"
-        "transfer.fit = lambda *a, **b: (time.sleep(25), fit(*a, **b))[1]"
-    )
-    process = start(place, "tuned", "patient", 2, before=f"{FLOAT32}\n{before}")
-    said, errors = process.communicate(timeout=180)
-    assert process.returncode == 0, errors
-    assert "last layer with L2 penalty" in said
-
-
-@pytest.mark.slow
 def test_more_processes_than_a_batch_has_images_for_are_refused(place):
     process = start(place, "small", "refused", 2)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=LONG)
     assert process.returncode != 0
     assert "error: launch starts 2 processes, and batches of 3 images have fewer than two for each: start 1" in errors
     assert not (place / "refused").exists()

@@ -105,17 +105,15 @@ def _add_curate(commands: "argparse._SubParsersAction[_Parser]") -> None:
     command = commands.add_parser("curate", help="correct labels on a local page, one image and one key at a time")
     command.add_argument("--port", type=_count, metavar="N", help="port on this machine (default: 8787 or a free one)")
     command.add_argument("--no-browser", action="store_true", help="print the address without opening a browser")
-    text = "folder of images without labels, some of which are shown (default: data/unlabelled)"
+    text = "folder of images without labels (default: data/unlabelled)"
     command.add_argument("--unlabelled", type=Path, metavar="FOLDER", help=text)
-    text = "how many of them to show, those most worth labelling (default: 50)"
-    command.add_argument("--next", type=_count, default=50, metavar="N", help=text)
+    command.add_argument("--next", type=_count, default=50, metavar="N", help="how many of them to show (default: 50)")
     command.set_defaults(run=_curate)
 
 
 def _add_plan(commands: "argparse._SubParsersAction[_Parser]") -> None:
     command = commands.add_parser("plan", help="forecast which class gains most from more images")
-    text = "more images of each class (default: about half of the median class)"
-    command.add_argument("--add", type=_count, metavar="N", help=text)
+    command.add_argument("--add", type=_count, metavar="N", help="images to add to a class (default: half the median)")
     command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(run=_plan)
 
