@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
-COUNTS = {"plain": 240, "art": 240, "poster": 40}
+COUNTS = {"plain": 400, "art": 400, "poster": 32}
 MORE = 40
 
 
@@ -106,14 +106,14 @@ def test_wrong_labels_are_corrected_and_more_images_added_until_the_review_calls
     # The report says that labels are wrong, and about how many.
     report = (folder / "reports" / "report.md").read_text(encoding="utf-8")
     summary = files.read_json(folder / "plots" / "labels" / "summary.json")
-    assert 24 <= summary["expected"] <= 60
+    assert 40 <= summary["expected"] <= 100
     assert f"About {round(summary['expected'])} of these labels are expected to be wrong." in report
     assert "Some images labelled plain resemble art: either about" in report
 
     with curating(folder) as address:
         page.goto(address)
         changed, kept = decide(page)
-    assert changed >= 36
+    assert changed >= 60
     assert kept < changed
     commit(folder, "Correct labels")
 
@@ -121,7 +121,8 @@ def test_wrong_labels_are_corrected_and_more_images_added_until_the_review_calls
     commit(folder, "Train with the corrected labels")
     plan = json.loads(run(folder, "darkroom", "plan", "--add", str(MORE), "--json"))
     first = next(each for each in plan["forecasts"] if each["class"] is not None)
-    assert (first["class"], first["measurable"]) == ("poster", True)
+    assert first["class"] == "poster"
+    assert first["gain"] > 0
     more = range(COUNTS["poster"], COUNTS["poster"] + MORE)
     write_folder(
         folder / "data" / "inbox", {f"poster/poster{number:03}.png": street_box("poster", number) for number in more}
