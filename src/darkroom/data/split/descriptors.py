@@ -13,10 +13,9 @@ CELLS, ORIENTATIONS = 4, 8
 COLOUR = 8
 """Side in pixels of the small colour image."""
 KEPT = (64, 32)
-"""Number of directions kept of the gradients and of the colours. Of 143 published pairs of CIFAR-10, the partner is
-then the nearest image for 86%, and among the nearest ten for 98%. 128 directions of the gradients find as many."""
+"""Number of directions kept of the gradients and of the colours. 128 of the gradients find no more pairs of CIFAR-10."""
 COLOUR_WEIGHT = 0.2
-"""Weight of the colours in the similarity; that of the gradients is the rest. 0 finds 96%, 0.5 finds 98%."""
+"""Weight of the colours in the similarity; that of the gradients is the rest."""
 NOISE = 0.002
 """Fraction of the total variance below which a direction is noise."""
 SAMPLE, BLOCK = 4000, 64
