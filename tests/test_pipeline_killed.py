@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(max(3600, 600 * KILLS))]
 BULK = random.Random(0).randbytes(3_000_000)  # Kaggle's client writes a megabyte at once
 
 
-def killed(folder: Path, stage: str, seconds: float, awaited: Path | None = None) -> bool:
+def killed(folder: Path, stage: str, seconds: float, awaited: Callable[[], bool] | None = None) -> bool:
     """Run `dvc repro` and kill it with all its children so long after `stage` began; return whether it still ran.
 
-    awaited: a file that has to exist as well before the kill, however long it takes on a busy machine.
+    awaited: what has to be true as well before the kill, however long it takes on a busy machine.
     """
     with subprocess.Popen(
         ["dvc", "repro", stage],
@@ -44,7 +45,7 @@ def killed(folder: Path, stage: str, seconds: float, awaited: Path | None = None
         try:
             process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
-            while awaited and not awaited.is_file() and process.poll() is None:
+            while awaited and not awaited() and process.poll() is None:
                 time.sleep(0.02)
             if process.poll() is None:  # it may have ended while the file was awaited
                 os.killpg(process.pid, signal.SIGKILL)
@@ -77,7 +78,8 @@ def check(folder: Path, stage: str, out: str, web: Web | None = None) -> None:
     """Kill `stage`, which makes `out`, at moments spread over the time of an unbroken run, and each time run it again.
 
     Before each kill all is as it was before the first run, DVC's cache included: it must not just bring what the
-    unbroken run made. The server `web` is slow where it is there, but not when the stage is run again.
+    unbroken run made. The server `web` is slow where it is there, but not when the stage is run again; the last kill is
+    then during the download.
     """
     lock, cache, before = folder / "dvc.lock", folder / ".dvc" / "cache", folder.parent / "before"
     shutil.copytree(cache, before / "cache")
@@ -87,6 +89,10 @@ def check(folder: Path, stage: str, out: str, web: Web | None = None) -> None:
     expected = made(folder, out)
     chance = random.Random(0)
     mended = []
+
+    def is_downloading() -> bool:
+        return any(path.is_file() and path.stat().st_size for path in (folder / ".darkroom").rglob("*"))
+
     for number in range(KILLS):
         part, ended = (number + chance.random()) / KILLS, True
         while ended:
@@ -94,7 +100,8 @@ def check(folder: Path, stage: str, out: str, web: Web | None = None) -> None:
             shutil.rmtree(cache)
             shutil.copytree(before / "cache", cache)
             shutil.copy(before / "dvc.lock", lock)
-            ended = not killed(folder, stage, seconds * part)
+            begun = is_downloading if web and number == KILLS - 1 else None
+            ended = not killed(folder, stage, 0 if begun else seconds * part, begun)
             seconds *= 0.9 if ended else 1  # the machine was busier when the unbroken run was timed
         if web:
             web.pause = 0.0
@@ -183,7 +190,7 @@ def test_training(tmp_path):
             shutil.rmtree(folder / ".dvc" / "cache" / "runs")
             (folder / "dvc.lock").write_bytes(before)
             # The first half of the kills, and no earlier than there is a checkpoint to resume from.
-            awaited = checkpoint if number < max(1, KILLS // 2) else None
+            awaited = checkpoint.is_file if number < max(1, KILLS // 2) else None
             ended = not killed(folder, stage, seconds * part, awaited)
             seconds *= 0.9 if ended else 1
         run(folder, "darkroom", "mend")

@@ -76,7 +76,7 @@ def test_commands_and_the_service_have_no_second_way_from_logits_to_an_answer() 
         (path.name, word) for path in paths for word in ("softmax", ".verdicts(") if word in path.read_text("utf-8")
     }
     # Packaging compares the served answers with the evaluated logits; the others score evaluated logits.
-    assert found == {(name, "softmax") for name in ("packaging.py", "ranking.py", "trials.py")}
+    assert found == {(name, "softmax") for name in ("packaging.py", "ranking.py", "trials.py", "unlabelled.py")}
 
 
 def test_onnxruntime_keeps_no_record_to_report(small: Path, tmp_path: Path) -> None:

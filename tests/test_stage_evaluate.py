@@ -148,7 +148,7 @@ def test_equal_inputs_give_equal_bytes(tmp_path):
     first = outputs(top)
     run(top)
     assert outputs(top) == first
-    assert len(first) == 19
+    assert len(first) == 20
 
 
 def test_a_folder_that_the_parameters_do_not_name_is_not_evaluated(tmp_path):

@@ -13,7 +13,7 @@ CELLS, ORIENTATIONS = 4, 8
 COLOUR = 8
 """Side in pixels of the small colour image."""
 KEPT = (64, 32)
-"""Number of directions kept of the gradients and of the colours. 128 of the gradients find no more pairs of CIFAR-10."""
+"""Number of directions kept of the gradients and of the colours. 128 of the gradients find no more pairs."""
 COLOUR_WEIGHT = 0.2
 """Weight of the colours in the similarity; that of the gradients is the rest."""
 NOISE = 0.002
