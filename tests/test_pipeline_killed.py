@@ -91,7 +91,8 @@ def check(folder: Path, stage: str, out: str, web: Web | None = None) -> None:
     mended = []
 
     def is_downloading() -> bool:
-        return any(path.is_file() and path.stat().st_size for path in (folder / ".darkroom").rglob("*"))
+        paths = [path for path in (folder / ".darkroom").rglob("*") if path.is_file()]
+        return any(path.stat().st_size > 1000 for path in paths)  # more than the note that Kaggle's client makes first
 
     for number in range(KILLS):
         part, ended = (number + chance.random()) / KILLS, True
