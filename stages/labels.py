@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from darkroom import forecasts, frames, plotting
 from darkroom.evaluation.figures import growth
@@ -58,7 +59,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         found |= results.summary(issues, noise, trial, checked[0].known, predicted, split)
     results_of, shown = _shortcuts(data, split, frames.read(arguments.packed / "files.csv"), seed)
     found["shortcuts"] = shortcuts.summarise(results_of, split.classes)
-    learning, measured = _learning_curves(features, split, seed)
+    with threadpool_limits(1, "blas"):  # of many small systems, several threads would only wait for one another
+        learning, measured = _learning_curves(features, split, seed)
     sizes = np.bincount(split.labels, minlength=len(split.classes)).tolist()
     with files.whole_directory(arguments.out) as out:
         forecasts.write(out / forecasts.PATH.name, learning, name, measured, sizes)
