@@ -61,7 +61,7 @@ def _exif(image: Image.Image) -> tuple[str, str, str]:
         return camera, "", ""
     # A camera whose clock was never set may write a date that does not exist.
     try:
-        time = datetime(*map(int, taken.groups())).isoformat()  # type: ignore[arg-type]
+        time = datetime(*map(int, taken.groups())).isoformat()  # type: ignore[arg-type]  # six numbers, as TIME has
     except ValueError:
         time = ""
     return camera, str(int(taken[4])), time
