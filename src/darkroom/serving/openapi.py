@@ -185,10 +185,7 @@ def describe(specification: Json, version: str, limits: ServeSettings, classes: 
             _object({"image": _FILE, "label": label}, additionalProperties=False),
             {"application/json": {"schema": _object({"kept": {"type": "boolean"}})}},
             {"label": label},
-            {
-                "403": "Sent by a page of another site, or to an unknown host name",
-                "507": "The disk is full",
-            },
+            {"403": "Sent by a page of another site, or to an unknown host name", "507": "The disk is full"},
         )
     return {
         **specification,
