@@ -8,6 +8,7 @@ python stages labels --packed data/packed --split data/split.csv --pretrained mo
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from darkroom import forecasts, frames, plotting
 from darkroom.evaluation.figures import growth
 from darkroom.evaluation.growth import curves
-from darkroom.evaluation.labels import confident, planted, results, shortcuts
+from darkroom.evaluation.labels import confident, effect, planted, results, shortcuts
 from darkroom.evaluation.labels.confident import Issue, Labels, Noise, Scores
 from darkroom.evaluation.labels.shortcuts import Result
 from darkroom.forecasts import Curve
@@ -57,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         trial = planted.compare(plants, lists)
         found |= {"folds": held_out.FOLDS, "repeats": held_out.REPEATS, "penalty": checked[0].penalty}
         found |= results.summary(issues, noise, trial, checked[0].known, predicted, split)
+    corrected = effect.measure(features, [each.label for each in data.records], split, seed)
+    found["corrected"] = asdict(corrected) if corrected else None
     results_of, shown = _shortcuts(data, split, frames.read(arguments.packed / "files.csv"), seed)
     found["shortcuts"] = shortcuts.summarise(results_of, split.classes)
     with threadpool_limits(1, "blas"):  # of many small systems, several threads would only wait for one another

@@ -42,6 +42,7 @@ LABELS = {
     "wrong_share": 0.03,
     "confused": [],
     "planted": {"images": 6, "precision": 0.9, "precision_half": 1.0, "expected": 0.85, "recall": 0.95},
+    "corrected": None,
     "shortcuts": [
         {"measure": "the mean colour", "label": "cat", "auc": 0.7, "chance": 0.6, "bound": 0.95, "is_shortcut": False},
     ],

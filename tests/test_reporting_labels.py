@@ -47,6 +47,31 @@ def test_label_errors(facts, expected, absent):
     assert not absent or absent not in text(**facts)
 
 
+EFFECT = {"train": 30, "test": 0, "images": 500, "before": 0.884, "after": 0.912, "p_value": 0.02, "verdict": "better"}
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected", "absent"),
+    [
+        ({}, "changed the labels of 30 training and validation images. What did that bring?", "count as right"),
+        ({}, "classifies 88.4% of the 500 test images correctly, and with the corrected labels 91.2%: 2.8 perc", "not"),
+        ({}, "2.8 percentage points higher, which is statistically significant (McNemar's exact test, p", "lower"),
+        ({"verdict": "worse", "after": 0.874}, "1.0 percentage point lower, which is statistically", "higher"),
+        ({"verdict": "within noise", "p_value": 0.3}, "91.2%: the difference is not statistically significant", "2.8"),
+        (
+            {"train": 1, "test": 2},
+            "of 1 training and validation image, and the labels of 2 test images. What",
+            "images,",
+        ),
+        ({"test": 1}, "In both cases, the corrected labels of test images count as right.", "1 test images"),
+    ],
+)
+def test_corrected_labels(facts, expected, absent):
+    found = label_errors.corrected(EFFECT | facts)
+    assert expected in found
+    assert absent not in found
+
+
 def test_shortcuts():
     weak = LABELS["shortcuts"][0]
     assert shortcuts.strong([SHORTCUT, weak]) == ["the camera"]

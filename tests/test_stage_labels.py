@@ -93,6 +93,44 @@ def test_planted_errors_come_first_with_the_class_that_is_right(tmp_path, capsys
     assert outputs(tmp_path) == before
 
 
+def decide(top, labels):
+    """Write `labels` into the split, as decisions would; those of None are excluded."""
+    table = frames.read(top / "split.csv", escape=False)
+    table.loc[[label is None for label in labels], "split"] = packed.LEFT_OUT
+    table["label"] = [label or old for label, old in zip(labels, table["label"], strict=True)]
+    frames.write(top / "split.csv", table, escape=False)
+
+
+def test_corrected_labels_are_compared_with_those_of_the_source_on_the_same_test_images(tmp_path):
+    # A fifth of the sevens and more are in the folder of the eights: the kind of error that no model averages out.
+    digits = load_digits().target[:1000]
+    wrong = [row for row, number in enumerate(digits) if number in (7, 1) and row % 5 < 3]
+    truth = write_digits(tmp_path, count=1000, wrong=wrong)
+    assert run(tmp_path)[0]["corrected"] is None
+    decide(tmp_path, truth)
+    tests = packed.read_split(tmp_path / "split.csv").rows("test")
+    found = run(tmp_path)[0]["corrected"]
+    changed = len(set(wrong) & set(tests))
+    assert (found["train"], found["test"], found["images"]) == (len(wrong) - changed, changed, len(tests))
+    assert changed > 0
+    assert found["after"] > 0.9 > found["before"] + 0.05
+    assert (found["verdict"], found["p_value"] < 0.05) == ("better", True)
+
+
+def test_nothing_is_compared_where_only_test_images_changed_or_all_training_images_are_one_group(tmp_path):
+    truth = write_digits(tmp_path, classes=2, count=60)
+    split = packed.read_split(tmp_path / "split.csv")
+    tests = set(split.rows("test").tolist())
+    decide(tmp_path, ["digit 0" if row in tests else name for row, name in enumerate(truth)])
+    assert run(tmp_path)[0]["corrected"] is None
+    write_digits(tmp_path, classes=2, count=60, wrong=split.rows("train")[:3].tolist())
+    decide(tmp_path, truth)
+    table = frames.read(tmp_path / "split.csv", escape=False)
+    table.loc[table["split"] != "test", "group"] = "0"
+    frames.write(tmp_path / "split.csv", table, escape=False)
+    assert run(tmp_path)[0]["corrected"] is None
+
+
 def test_a_network_that_was_trained_with_these_classes_is_not_used(tmp_path):
     factories.write_packed(tmp_path / "packed", classes=("Cat", "dog", "lorry"))
     factories.write_split(tmp_path / "split.csv", tmp_path / "packed")

@@ -118,6 +118,10 @@ def test_wrong_labels_are_corrected_and_more_images_added_until_the_review_calls
     commit(folder, "Correct labels")
 
     run(folder, "dvc", "repro", "evaluate", "labels")
+    corrected = files.read_json(folder / "plots" / "labels" / "summary.json")["corrected"]
+    print(corrected)
+    assert corrected["train"] + corrected["test"] == changed
+    assert corrected["after"] > corrected["before"]
     commit(folder, "Train with the corrected labels")
     plan = json.loads(run(folder, "darkroom", "plan", "--add", str(MORE), "--json"))
     first = next(each for each in plan["forecasts"] if each["class"] is not None)

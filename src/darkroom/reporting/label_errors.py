@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from darkroom.reporting.wording import count, listing, percent, text
+from darkroom.reporting.wording import chance, count, listing, percent, points, text
 
 HOG = "HOG features"
 """What `plots/labels/summary.json` contains instead of the name of a network."""
@@ -29,9 +29,31 @@ def paragraph(labels: dict[str, Any], citation: str) -> list[str]:
             f"{text(name)} was not used: it was trained with labels such as {text(listing(classes[:3]))}, possibly "
             "those of these very images, so it may reproduce their errors."
         )
-    if not labels["issues"]:
-        return [*lines, f"Confident learning {citation} finds no label that may be wrong."]
-    return [*lines, *_listed(labels, citation), *_planted(labels["planted"])]
+    if labels["issues"]:
+        lines += [*_listed(labels, citation), *_planted(labels["planted"])]
+    else:
+        lines.append(f"Confident learning {citation} finds no label that may be wrong.")
+    return lines
+
+
+def corrected(effect: dict[str, Any]) -> str:
+    """Return what the decisions in `data/labels.csv` changed, as Markdown; `effect` is `corrected` in the summary."""
+    changed, images = effect["train"], effect["images"]
+    difference = effect["after"] - effect["before"]
+    test = f"McNemar's exact test, {chance(effect['p_value'])}"
+    if effect["verdict"] == "within noise":
+        result = f"the difference is not statistically significant ({test})"
+    else:
+        direction = "higher" if difference > 0 else "lower"
+        result = f"{points(difference)} {direction}, which is statistically significant ({test})"
+    also = f", and the labels of {count(effect['test'], 'test image')}" if effect["test"] else ""
+    same = " In both cases, the corrected labels of test images count as right." if effect["test"] else ""
+    return (
+        f"Decisions in `data/labels.csv` changed the labels of {count(changed, 'training and validation image')}"
+        f"{also}. What did that bring? Fitted to the same images with the labels of the source, the linear model "
+        f"classifies {percent(effect['before'])} of the {count(images, 'test image')} correctly, and with the "
+        f"corrected labels {percent(effect['after'])}: {result}.{same}"
+    )
 
 
 def _listed(labels: dict[str, Any], citation: str) -> list[str]:
