@@ -35,7 +35,7 @@ INSTALL_UV = awk '/^[^ ]/ {keep = /^uv==/} keep' requirements.txt > .venv/uv.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement .venv/uv.txt
 
 # The slowest files begin (tests/conftest.py), so that none of them is still running when the others have ended.
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help env run experiments test test-all check format docs serve lock clean

@@ -1,8 +1,13 @@
 """A layer fitted to training and validation images, and its out-of-fold logits."""
 
+import threading
+import time
+
 import numpy as np
 import pytest
+import torch
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_info
 
 from darkroom.training.transfer import out_of_fold, probe
 from tests.test_training_probe import clouds
@@ -58,6 +63,41 @@ def test_labels_without_meaning_are_learnt_by_heart_but_not_predicted(twins):
     assert accuracy(found.head, points, labels) > 0.97
     assert 0.2 < found.head.accuracy < 0.46  # chance, give or take three standard deviations of 120 images
     assert found.head.loss > 0.9 * np.log(3)
+
+
+def test_the_number_of_threads_does_not_change_the_result(monkeypatch):
+    points, labels = clouds(count=150)
+    busy, most, blas = set(), [], []
+    lock = threading.Lock()
+    solve = probe.Solver.fit
+
+    def watched(self, *arguments):
+        with lock:
+            busy.add(id(self))
+            most.append(len(busy))
+            blas.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+        try:
+            time.sleep(0.01)
+            return solve(self, *arguments)
+        finally:
+            with lock:
+                busy.remove(id(self))
+
+    monkeypatch.setattr(probe.Solver, "fit", watched)
+    results = []
+    before = torch.get_num_threads()
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        try:
+            results.append(fit(points, labels)[0])
+        finally:
+            torch.set_num_threads(before)
+        assert max(most) == threads
+    assert set(blas) == {1}
+    one, three = results
+    assert np.array_equal(one.logits, three.logits)
+    assert np.array_equal(one.head.weight, three.head.weight)
+    assert one.head.strength == three.head.strength
 
 
 def test_mirrored_views_are_fitted_to_and_not_evaluated():

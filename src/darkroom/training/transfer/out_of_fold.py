@@ -6,10 +6,12 @@ fitted without its fold, with the same penalty: these choose the penalty, and st
 images wherever validation images are used.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from sklearn.model_selection import StratifiedGroupKFold
 
 from darkroom.training.transfer import probe
@@ -65,27 +67,38 @@ def fit(
     """
     solvers = [Solver(classes, balanced, intercept) for _ in folds]
     scales = [probe.scaling(_together(views, fitted), intercept) for fitted, _ in folds]
+
+    def held_out(number: int, strength: float) -> Floats:
+        """Return the logits of the images of a fold."""
+        fitted, evaluated = folds[number]
+        # Scaled anew for each penalty: scaled copies would need twice the memory all the time.
+        features = scales[number].apply(_together(views, fitted))
+        weight, bias = solvers[number].fit(features, np.tile(labels[fitted], len(views)), strength)
+        result: Floats = scales[number].apply(views[0][evaluated]) @ weight.T + bias
+        return result
+
     best: tuple[float, float, Floats] | None = None
     waited = 0
-    for strength in probe.STRENGTHS:
-        logits = np.empty((len(labels), classes), dtype=np.float32)
-        for solver, scale, (fitted, evaluated) in zip(solvers, scales, folds, strict=True):
-            # Scaled anew for each penalty: scaled copies for all folds would need several times the memory.
-            features = scale.apply(_together(views, fitted))
-            weight, bias = solver.fit(features, np.tile(labels[fitted], len(views)), strength)
-            logits[evaluated] = scale.apply(views[0][evaluated]) @ weight.T + bias
-        loss = probe.cross_entropy(logits, labels)
-        waited += 1
-        if best is None or loss < best[0]:
-            best, waited = (loss, strength, logits), 0
-        if waited == probe.IN_VAIN:
-            break
-    assert best is not None
-    loss, strength, logits = best
     everything = _together(views, np.arange(len(labels)))
-    scale = probe.scaling(everything, intercept)
-    targets = np.tile(labels, len(views))
-    weight, bias = Solver(classes, balanced, intercept).fit(scale.apply(everything), targets, strength)
+    # A step of a fold is small enough for one thread of BLAS, so the folds are computed side by side.
+    workers = min(len(folds), torch.get_num_threads(), max(1, probe.VALUES // everything.size))
+    with probe.solving(PRODUCTS), ThreadPoolExecutor(workers) as threads:
+        for strength in probe.STRENGTHS:
+            logits = np.empty((len(labels), classes), dtype=np.float32)
+            found = threads.map(held_out, range(len(folds)), [strength] * len(folds))
+            for (_, evaluated), each in zip(folds, found, strict=True):
+                logits[evaluated] = each
+            loss = probe.cross_entropy(logits, labels)
+            waited += 1
+            if best is None or loss < best[0]:
+                best, waited = (loss, strength, logits), 0
+            if waited == probe.IN_VAIN:
+                break
+        assert best is not None
+        loss, strength, logits = best
+        scale = probe.scaling(everything, intercept)
+        targets = np.tile(labels, len(views))
+        weight, bias = Solver(classes, balanced, intercept).fit(scale.apply(everything), targets, strength)
     accuracy = float((logits.argmax(axis=1) == labels).mean())
     return Fitted(Head(*scale.unscaled(weight, bias), strength, loss, accuracy), logits)
 

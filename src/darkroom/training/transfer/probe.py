@@ -5,6 +5,7 @@ The linear probe of Alain and Bengio, arXiv 1610.01644, fitted to convergence by
 
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,9 +30,9 @@ ITERATIONS = 500
 TOLERANCE = 1e-5
 """Gradient, relative to the loss, at which a fit has converged."""
 
-SMALL = 100_000_000
-"""Multiplications per step below which only one thread is used: on a busy machine, threads waited for one another ten
-times as long as the whole computation took."""
+SMALL = 5_000_000_000
+"""Multiplications per step below which BLAS uses only one thread: on a busy machine, its threads wait for one another
+ten times as long as a step of 10⁸ takes, and four times as long as one of 10⁹."""
 
 VALUES, PRODUCTS = 2**28, 2**35
 """Limits on the feature values for fitting a head (1 GB in float32) and on the multiplications per step: with a
@@ -155,7 +156,18 @@ def path(
     """
     solver = Solver(classes, balanced, intercept)
     for strength in strengths:
-        yield strength, *solver.fit(features, labels, strength)
+        with solving(features.size * classes):
+            weight, bias = solver.fit(features, labels, strength)
+        yield strength, weight, bias
+
+
+@contextmanager
+def solving(products: int) -> Iterator[None]:
+    """Prepare the process for fits with this number of multiplications per step, in any number of threads."""
+    with warnings.catch_warnings(), threadpool_limits(1 if products <= SMALL else None, "blas"):
+        # Weak penalties may need more steps, and are rarely the best.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
 
 
 class Solver:
@@ -173,13 +185,13 @@ class Solver:
         )
 
     def fit(self, features: Floats, labels: Labels, strength: float) -> tuple[Floats, Floats]:
-        """Return weight, shape (classes, values), and bias, shape (classes,), for scaled features and a penalty."""
-        model, threads = self._model, None if features.size * self.classes > SMALL else 1
+        """Return weight, shape (classes, values), and bias, shape (classes,), for scaled features and a penalty.
+
+        To be called within `solving`.
+        """
+        model = self._model
         model.set_params(C=1 / (strength * len(features)))
-        with warnings.catch_warnings(), threadpool_limits(threads, "blas"):
-            # Weak penalties may need more steps, and are rarely the best.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(features, labels)
+        model.fit(features, labels)
         weight = np.zeros((self.classes, features.shape[1]), dtype=np.float32)
         bias = np.full(self.classes, -1e4 if self.intercept else 0.0, dtype=np.float32)
         rows, offsets = model.coef_, np.broadcast_to(model.intercept_, len(model.coef_))
