@@ -1,7 +1,7 @@
 """Time `evaluate` with many candidates and test images: made-up pictures and predictions, a real network's model.onnx.
 
-    python benchmarks/evaluating.py models/candidates/resnet9                  # 12 candidates, 10,000 test images
-    python benchmarks/evaluating.py models/candidates/resnet9 --stage robustness
+    python benchmarks/judging.py models/candidates/resnet9                     # 12 candidates, 10,000 test images
+    python benchmarks/judging.py models/candidates/resnet9 --stage robustness
 
 Prints wall and processor seconds of the stage's process; the project must have its packages installed.
 """

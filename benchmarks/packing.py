@@ -61,7 +61,7 @@ def main() -> None:
 
 def repeat(source: Path, folder: Path, raw: Path) -> None:
     """Write the pictures of an archive, repeated to `FILES`, as class folders and as a zip in a raw folder."""
-    items = layout.arrange(archive.names(source), source.name)
+    items = layout.arrange(archive.names(source), source.name).items
     found = dict(archive.read(source, {item.name for item in items}))
     raw.mkdir()
     with zipfile.ZipFile(raw / "set.zip", "w") as target:

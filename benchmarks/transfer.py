@@ -164,15 +164,8 @@ def stages(top: Path) -> list[list[str]]:
         [f"{script}/download.py", *data, "--inbox", "inbox", "--downloads", "downloads", "--out", "raw"],
         [f"{script}/pack.py", *data, "--raw", "raw", "--out", "packed"],
         [
-            f"{script}/split.py",
-            *data,
-            *split[:2],
-            "--out",
-            "split.csv",
-            "--copies",
-            "copies.csv",
-            "--metrics",
-            "data.json",
+            *(f"{script}/split.py", *data, *split[:2], "--test-images", "test_images.json", "--out", "split.csv"),
+            *("--copies", "copies.csv", "--metrics", "data.json"),
         ],
         [
             *(f"{script}/pretrained.py", "mobilenet_v2", "--backbones", "backbones", "--downloads", "weights"),

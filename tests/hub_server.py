@@ -21,6 +21,8 @@ class Hub(Web):
     etag: str = ""
     refused: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict)
     """Status and headers of the answers to `api` and `resolve`."""
+    first: dict[str, list[tuple[int, dict[str, str]]]] = field(default_factory=dict)
+    """The same, of the first answers only; status 0 drops the connection."""
     requests: list[tuple[str, str, str, str]] = field(default_factory=list)
     """Method, path, Authorization and User-Agent of each request."""
 
@@ -45,7 +47,12 @@ class HubHandler(Handler):
             super().do_GET()
         elif not path.startswith((of_model, f"/{self.hub.repository}/resolve/")):
             self.answer(401, {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"})
-        elif (kind := "api" if path.startswith(of_model) else "resolve") in self.hub.refused:
+        elif self.hub.first.get(kind := "api" if path.startswith(of_model) else "resolve"):
+            status, headers = self.hub.first[kind].pop(0)
+            self.close_connection = not status
+            if status:
+                self.answer(status, headers)
+        elif kind in self.hub.refused:
             self.answer(*self.hub.refused[kind])
         elif kind == "api":
             _, _, revision = path.partition("/revision/")

@@ -1,5 +1,6 @@
 import csv
 import io
+import json
 import os
 import pty
 import subprocess
@@ -114,6 +115,40 @@ def test_the_service_gives_the_same_answers(place, capsys):
         assert float(row["probability"]) == pytest.approx(item["labels"][0]["probability"], abs=1e-5)
 
 
+def test_a_json_object_per_line_has_the_keys_and_values_of_the_service(place, capsys):
+    names = ["1/01.png", "0/cut.png", "1/04.png"]
+    given = ["--json", "--top-k", "2", "--neighbors", "2"]
+    main.run(["predict", *(f"photos/{name}" for name in names), *given])
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    files = [("images", (f"photos/{name}", (PICTURES | BROKEN)[name])) for name in names]
+    with in_process(service.Classifier.to_asgi()) as client:
+        predictions = client.post("/predict", data={"top_k": "2", "neighbors": "2"}, files=files).json()["predictions"]
+    for line, expected in zip(found, predictions, strict=True):
+        assert list(line) == list(expected)
+        assert {key: line[key] for key in set(line) - {"labels", "neighbors"}} == {
+            key: expected[key] for key in set(line) - {"labels", "neighbors"}
+        }
+        for key, number in (("labels", "probability"), ("neighbors", "similarity")):
+            for one, other in zip(line.get(key, []), expected.get(key, []), strict=True):
+                assert one == other | {number: pytest.approx(other[number], abs=1e-5)}
+    main.run(["predict", f"photos/{names[0]}", "--json"])
+    [line] = capsys.readouterr().out.splitlines()
+    assert "neighbors" not in json.loads(line)
+    with pytest.raises(SystemExit):
+        main.run(["predict", "photos", "--json", "--csv", "out.csv"])
+
+
+def test_json_is_ascii_whatever_the_names(place, tmp_path, monkeypatch, capsys):
+    folder = write_folder(tmp_path, HOSTILE)
+    Path(os.fsdecode(os.fsencode(folder) + b"/\xff.png")).write_bytes(PICTURES["0/00.png"])
+    monkeypatch.chdir(folder)
+    main.run(["predict", ".", "--json", "--model", str(place / "models" / "served")])
+    printed = capsys.readouterr().out
+    assert printed.isascii()
+    assert "\x1b" not in printed
+    assert {json.loads(line)["name"] for line in printed.splitlines()} == {*HOSTILE, "\udcff.png"}
+
+
 def test_an_archive_is_answered_like_its_folder(place, capsys):
     main.run(["predict", "photos"])
     folder = rows(capsys.readouterr().out)
@@ -173,7 +208,7 @@ def test_names_that_are_no_text_and_files_that_vanish_do_no_harm(place, tmp_path
     assert rows((tmp_path / "out.csv").read_text())[0]["name"].endswith("\\udcff.png")
     predictor = Predictor(place / "models" / "served", threads=1)
     gone = list(answering.answer(predictor, iter([("gone", tmp_path / "gone.png")]), 1))
-    assert gone == [answering.Answer("gone", [], error="No such file or directory")]
+    assert gone == [answering.Answer("gone", [], error="No such file or directory", code="unreadable_file")]
 
 
 def test_memory_is_bounded_by_what_is_read_ahead(place):

@@ -12,6 +12,7 @@ from darkroom.reporting import calibration, methods, sentences
 from darkroom.reporting.facts import Facts, gather
 from darkroom.reporting.rendering import render, render_model_card
 from darkroom.reporting.settings import ReportSettings
+from darkroom.reporting.wording import percent
 from darkroom.test_uses import Uses
 from tests import report_cases
 from tests.test_stage_report import sources
@@ -276,6 +277,26 @@ def test_the_licence_of_pretrained_weights_is_in_the_report_and_in_the_card(tmp_
         assert statement in text
         assert ("icence of the pretrained weights" in text) == bool(given)
         assert ("No licence is known" in text) == (given == "")
+
+
+@pytest.mark.parametrize(
+    ("kept", "verdict", "tuned", "probe"),
+    [(False, "discarded", 1, 0), (True, "kept", 0, -1)],
+)
+def test_the_report_says_whether_fine_tuning_was_kept_with_both_accuracies(tmp_path, kept, verdict, tuned, probe):
+    top = report_cases.write(tmp_path, "tiny")
+    path = top / "models" / "candidates" / "only"
+    card = candidate.read_card(path)
+    found = {"epochs": 4, "gained": 2, "lost": 1, "kept": kept}
+    candidate.write_card(path, replace(card, kind="transfer", training=card.training | {"fine_tuning": found}))
+    facts = gather(sources(top), read_names(top / "params.yaml"), ReportSettings(), "digits", seed=0)
+    count = facts.data["validation"]
+    right = round(facts.best.validation["accuracy"] * count)
+    assert (
+        f"only was also fine-tuned for 4 epochs, and the result was {verdict}: on the validation images, the "
+        f"fine-tuned network has an accuracy of {percent((right + tuned) / count)} and the last layer alone "
+        f"{percent((right + probe) / count)}."
+    ) in section(render(facts, set(), "github"), "Training").replace("\\", "")
 
 
 @pytest.mark.parametrize(

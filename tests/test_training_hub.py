@@ -140,7 +140,18 @@ def test_the_token_goes_to_the_hub_alone_and_nothing_else_is_reported(hub, tmp_p
             {"revision": "9" * 40},
             r"has no revision 9{40} \(404\): remove revision from params\.yaml for the newest",
         ),
-        ({"refused": {"api": (503, {})}}, {}, "answered with status 503: run again later, set HF_ENDPOINT"),
+        (
+            {"refused": {"api": (503, {})}},
+            {},
+            "answered with status 503, tried 5 times: run again later, set HF_ENDPOINT",
+        ),
+        (
+            {"refused": {"resolve": (429, {})}},
+            {},
+            "answered with status 429, tried 5 times: run again later, set HF_TOKEN .*, set HF_ENDPOINT",
+        ),
+        ({"refused": {"api": (501, {})}}, {}, "answered with status 501: run again later, set HF_ENDPOINT"),
+        ({"first": {"api": [(0, {})] * 5}}, {}, r"could not be reached \(Server disconnected .*\)\. Check the network"),
         ({"refused": {"api": (200, {})}}, {}, r"could not be reached \(Expecting value.*\)\. Check the network"),
         (
             {"names": ["config.json", "pytorch_model.bin"]},
@@ -175,6 +186,38 @@ def test_what_the_hub_does_not_give_is_one_message_and_leaves_nothing(
     assert "pw" not in str(caught.value)
     assert not (tmp_path / "out").exists()
     assert not list((tmp_path / "downloads").glob("*"))
+
+
+@pytest.mark.parametrize(
+    ("first", "waits"),
+    [
+        ([(503, {}), (502, {}), (0, {}), (500, {})], [1, 2, 4, 8]),
+        ([(429, {"Retry-After": "7"}), (503, {"Retry-After": "0"}), (503, {"Retry-After": "soon"})], [7, 0, 4]),
+        ([(429, {"Retry-After": "3600"})], [60]),
+        # As the hub has it: of "api" 0 requests remain, the next ones in 55 seconds.
+        ([(429, {"RateLimit": '"api";r=0;t=55', "RateLimit-Policy": '"fixed window";"api";q=500;w=300'})], [55]),
+    ],
+)
+@pytest.mark.parametrize("kind", ["api", "resolve"])
+def test_a_busy_hub_is_asked_again_after_the_time_it_asks_for(hub, monkeypatch, capsys, first, waits, kind):
+    monkeypatch.setattr(fetching, "BACKOFF", 1.0)
+    slept: list[float] = []
+    monkeypatch.setattr("time.sleep", slept.append)
+    hub.first = {kind: list(first)}
+    assert lookup.find(NAME, None, None).sha256 == SHA
+    assert slept == waits
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.rpartition("; ")[2] for line in lines] == [
+        f"attempt {number} of 5 in {wait} s" for number, wait in enumerate(waits, 2)
+    ]
+    assert len(hub.requests) == 2 + len(waits)
+
+
+def test_without_a_hub_nothing_is_repeated(hub, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setattr("time.sleep", lambda _: pytest.fail("waited"))
+    with pytest.raises(DarkroomError, match="could not be reached"):
+        lookup.find(NAME, None, None)
 
 
 def test_without_network_the_message_says_how_to_bring_the_file(hub, tmp_path, monkeypatch):

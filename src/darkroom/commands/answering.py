@@ -19,8 +19,17 @@ from darkroom.foundations import naming
 from darkroom.foundations.errors import DarkroomError
 from darkroom.predictor import Neighbor, Predictor
 
+UNREADABLE = "unreadable_file"
 SHARE = 16
 """Largest number of images that a thread processes in one batch."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an image has no prediction."""
+
+    code: str
+    message: str
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,8 @@ class Answer:
     """None if the model was evaluated without thresholds, or if there is an `error`."""
     in_distribution: bool | None = None
     error: str = ""
+    code: str = ""
+    """With an `error`: `invalid_image`, as in the service, or `unreadable_file`."""
     neighbors: list[Neighbor] = field(default_factory=list)
     """The most similar training images, the most similar first; empty if not requested."""
 
@@ -86,8 +97,8 @@ def _answer(
 ) -> list[Answer]:
     answers = predictor.answer([_decode(data, predictor.card) for _, data in share], neighbors)
     return [
-        Answer(name, [], error=found)
-        if isinstance(found, str)
+        Answer(name, [], error=found.message, code=found.code)
+        if isinstance(found, Failure)
         else Answer(
             name,
             found.top(predictor.card.classes, top_k),
@@ -99,14 +110,14 @@ def _answer(
     ]
 
 
-def _decode(data: Path | bytes | str, card: Card) -> npt.NDArray[np.uint8] | str:
+def _decode(data: Path | bytes | str, card: Card) -> npt.NDArray[np.uint8] | Failure:
     """Return the pixels of an image, or why it cannot be decoded."""
     if isinstance(data, str):
-        return data
+        return Failure(UNREADABLE, data)
     try:
         content = data if isinstance(data, bytes) else data.read_bytes()
         return images.decode(content, card.image_size, fit=card.fit).pixels
     except images.ImageError as error:
-        return str(error)
+        return Failure("invalid_image", str(error))
     except OSError as error:
-        return error.strerror or str(error)
+        return Failure(UNREADABLE, error.strerror or str(error))

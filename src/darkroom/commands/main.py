@@ -26,12 +26,12 @@ def run(argv: Sequence[str] | None = None) -> None:
 
     command = commands.add_parser("predict", help="predict the classes of images in files, folders or archives")
     command.add_argument("paths", type=Path, nargs="+", metavar="PATH")
-    command.add_argument("--csv", type=Path, metavar="FILE", help="write the predictions to FILE")
+    form = command.add_mutually_exclusive_group()
+    form.add_argument("--csv", type=Path, metavar="FILE", help="write the predictions to FILE")
+    form.add_argument("--json", action="store_true", help="print a JSON object per image, one per line")
     command.add_argument("--top-k", type=_count, default=1, metavar="N", help="classes per prediction (default: 1)")
-    command.add_argument(
-        "--neighbors", type=int, choices=range(11), default=0, metavar="N",
-        help="most similar training images per prediction, up to 10 (default: 0)",
-    )  # fmt: skip
+    text = "most similar training images per prediction, up to 10 (default: 0)"
+    command.add_argument("--neighbors", type=int, choices=range(11), default=0, metavar="N", help=text)
     _add_model(command)
     command.set_defaults(run=_predict)
 
@@ -193,10 +193,10 @@ def _init(arguments: argparse.Namespace) -> None:
     init.init(*options, yes=arguments.yes, offline=arguments.offline)
 
 
-def _predict(arguments: argparse.Namespace) -> None:
+def _predict(given: argparse.Namespace) -> None:
     from darkroom.commands import predict
 
-    predict.predict(arguments.paths, arguments.csv, arguments.top_k, arguments.model, arguments.neighbors)
+    predict.predict(given.paths, given.csv, given.top_k, given.model, given.neighbors, as_json=given.json)
 
 
 def _drift(arguments: argparse.Namespace) -> None:

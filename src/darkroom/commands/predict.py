@@ -1,11 +1,12 @@
 """`darkroom predict PATH…`: predictions of the served model for any number of images, without a server."""
 
 import csv
+import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.bar import Bar
 from rich.console import Console
@@ -24,12 +25,14 @@ FEW = 25
 """Largest number of images that are shown as a table on a terminal."""
 
 
-def predict(paths: Sequence[Path], table: Path | None, top_k: int, model: Path, neighbors: int = 0) -> None:
+def predict(
+    paths: Sequence[Path], table: Path | None, top_k: int, model: Path, neighbors: int = 0, *, as_json: bool = False
+) -> None:
     """Print the predictions for all images in `paths`, or write them to the CSV file `table`.
 
-    `neighbors` is the number of most similar training images in each line of CSV. Memory use does not grow with the
-    number of images. Raises DarkroomError when there are no images, no image can be read, there is no model, or it does
-    not have the names of its training images.
+    With `as_json`, each prediction is printed as a JSON object. `neighbors` is the number of most similar training
+    images in each line of CSV or JSON. Memory use does not grow with the number of images. Raises DarkroomError when
+    there are no images, no image can be read, there is no model, or it does not have the names of its training images.
     """
     predictor = Predictor(model, threads=1)
     if neighbors and not (predictor.index and predictor.index.names):
@@ -60,6 +63,8 @@ def predict(paths: Sequence[Path], table: Path | None, top_k: int, model: Path, 
                 raise DarkroomError(
                     f"{naming.shown(table)} cannot be written ({reason}): give another path to --csv"
                 ) from None
+        elif as_json:
+            write_json(answers, out, bool(neighbors))
         elif rows_move and count <= FEW and not neighbors:
             show(answers, Console(file=out, highlight=False))
         else:
@@ -88,6 +93,27 @@ def write_csv(answers: Iterable[Answer], top_k: int, file: TextIO, neighbors: in
             part for each in item.neighbors for part in (naming.escape(each.name), each.label, f"{each.similarity:.4f}")
         ]
         writer.writerow(map(spreadsheets.neutral, [*cells, *(nearest or [""] * len(similar))]))
+
+
+def write_json(answers: Iterable[Answer], file: TextIO, with_neighbors: bool) -> None:
+    """Write one JSON object per line and prediction, with the keys of the service's `/predict`.
+
+    JSON escapes control characters, and here all others that are not ASCII, so that a terminal shows every name safely.
+    """
+    for item in answers:
+        file.write(f"{json.dumps(_plain(item, with_neighbors))}\n")
+
+
+def _plain(item: Answer, with_neighbors: bool) -> dict[str, Any]:
+    if item.error:
+        return {"name": item.name, "error": {"code": item.code, "message": item.error}}
+    labels = [{"label": label, "probability": probability} for label, probability in item.labels]
+    plain: dict[str, Any] = {"name": item.name, "labels": labels}
+    plain |= {"confident": item.confident, "in_distribution": item.in_distribution}
+    if not with_neighbors:
+        return plain
+    nearest = [{"name": each.name, "label": each.label, "similarity": each.similarity} for each in item.neighbors]
+    return plain | {"neighbors": nearest}
 
 
 def _columns(parts: Sequence[str], count: int) -> list[str]:

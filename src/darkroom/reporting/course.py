@@ -1,7 +1,7 @@
 """Sentences about the training of the networks: what the images were used for, the weights at the start and the end."""
 
 from darkroom.reporting.facts import Entry, Facts
-from darkroom.reporting.wording import count, duration, listing
+from darkroom.reporting.wording import count, duration, listing, percent
 
 
 def validation_use(facts: Facts) -> str:
@@ -101,6 +101,27 @@ def probes(facts: Facts) -> list[str]:
             f"layers extract from the training images{' and their mirror images' if flipped else ''}. {tuned}"
         )
     return texts
+
+
+def fine_tuning(facts: Facts) -> str:
+    """State for each network that was also fine-tuned whether that was kept, with both validation accuracies.
+
+    Empty if no network was compared with its probe. The card counts the images on which the two differ.
+    """
+    texts = []
+    for entry in facts.networks:
+        if not (found := entry.card.training.get("fine_tuning")):
+            continue
+        images, gain = facts.data["validation"], found["gained"] - found["lost"]
+        right = round(entry.validation["accuracy"] * images)  # whole numbers, so that no error of rounding is shown
+        tuned, probe = (right, right - gain) if found["kept"] else (right + gain, right)
+        texts.append(
+            f"{entry.card.name} was also fine-tuned for {count(found['epochs'], 'epoch')}, and the result was "
+            f"{'kept' if found['kept'] else 'discarded'}: on the validation images, the fine-tuned network has an "
+            f"accuracy of {percent(tuned / images)} and the last layer alone {percent(probe / images)}. Fine-tuning is "
+            "kept only if it is better by more than one standard error of the difference."
+        )
+    return " ".join(texts)
 
 
 def licence(entry: Entry) -> str:

@@ -6,11 +6,14 @@ HF_TOKEN and HF_HUB_OFFLINE. It does not resume in a new process, so `fetching` 
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
+from darkroom import fetching
 from darkroom.foundations import naming
 from darkroom.foundations.errors import DarkroomError
 from darkroom.training.transfer import timm_networks
@@ -18,8 +21,11 @@ from darkroom.training.transfer import timm_networks
 FILE = "model.safetensors"
 TIMEOUT = 10
 """Seconds until the hub must answer a request without a file."""
+BUSY = (408, 429, 500, 502, 503, 504)
+"""Statuses after which a request is repeated, those of the client's own downloads."""
 LONGEST_LICENCE = 200
 SHA256 = re.compile("[0-9a-f]{64}")
+Given = TypeVar("Given")
 
 
 @dataclass(frozen=True)
@@ -53,11 +59,11 @@ def find(architecture: str, revision: str | None, sha256: str | None) -> Found:
     endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
     api = HfApi(endpoint=endpoint, token=token, library_name="darkroom")
     with _explained(architecture, repository, revision, api.endpoint, bool(token)):
-        info = api.model_info(repository, revision=revision, timeout=TIMEOUT)
+        info = _patient(lambda: api.model_info(repository, revision=revision, timeout=TIMEOUT))
         commit = info.sha or revision or constants.DEFAULT_REVISION
         _refuse_pickles(architecture, repository, [file.rfilename for file in info.siblings or []])
         url = hf_hub_url(repository, FILE, revision=commit, endpoint=api.endpoint)
-        file = api.get_hf_file_metadata(url=url, timeout=TIMEOUT)
+        file = _patient(lambda: api.get_hf_file_metadata(url=url, timeout=TIMEOUT))
     stated = file.etag if SHA256.fullmatch(file.etag or "") else None
     where = f"{repository} at {commit}"
     if stated is None and sha256 is None:
@@ -80,6 +86,43 @@ def remedy(found: Found) -> str:
     return (
         f"check the network and HF_ENDPOINT, or download it elsewhere and set weights: PATH and sha256: {found.sha256}"
     )
+
+
+def _patient(request: Callable[[], Given]) -> Given:
+    """Return the result of `request`, which is repeated while the hub is busy or drops the connection.
+
+    The client repeats only downloads, and waits as long as the hub asks. It waits at most `fetching.LONGEST_WAIT` here.
+    """
+    import httpx2
+    from huggingface_hub.errors import HfHubHTTPError
+
+    for attempt in range(1, fetching.ATTEMPTS):
+        asked = None
+        try:
+            return request()
+        except HfHubHTTPError as error:
+            if error.response.status_code not in BUSY:
+                raise
+            reason, asked = f"it answered with status {error.response.status_code}", _asked(error.response.headers)
+        except (httpx2.ConnectError, httpx2.ConnectTimeout):  # no network, or no hub: repeating would not help
+            raise
+        except (httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.TimeoutException) as error:
+            reason = naming.shown(" ".join(str(error).split()) or type(error).__name__)
+        wait = min(fetching.BACKOFF * 2 ** (attempt - 1) if asked is None else asked, fetching.LONGEST_WAIT)
+        print(f"hub: {reason}; attempt {attempt + 1} of {fetching.ATTEMPTS} in {wait:.0f} s", file=sys.stderr)
+        time.sleep(wait)
+    return request()
+
+
+def _asked(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds to wait that a busy hub asks for, None if it does not."""
+    # Documented as a part of this module, which imports it without an alias.
+    from huggingface_hub.utils import parse_ratelimit_headers  # type: ignore[attr-defined]
+
+    if (limit := parse_ratelimit_headers(headers)) and not limit.remaining:
+        return float(limit.reset_in_seconds)
+    seconds = headers.get("Retry-After", "").strip()
+    return float(seconds) if seconds.isdecimal() else None
 
 
 def _refuse_pickles(architecture: str, repository: str, names: list[str]) -> None:
@@ -171,7 +214,9 @@ def _answered(error: Any, architecture: str, repository: str, revision: str | No
             f"{begin}access to {page} is forbidden ({status}): give the token in HF_TOKEN the permission to read this "
             "repository, or unset it, or check what the proxy or mirror in between allows"
         )
+    often = f", tried {fetching.ATTEMPTS} times" if status in BUSY else ""
+    token = "set HF_TOKEN to a token, with which the hub allows more requests, " if status == 429 else ""
     return (
-        f"{begin}{page} answered with status {status}: run again later, set HF_ENDPOINT to the URL of a mirror, or set "
-        "weights: PATH and its sha256"
+        f"{begin}{page} answered with status {status}{often}: run again later, {'' if has_token else token}set "
+        "HF_ENDPOINT to the URL of a mirror, or set weights: PATH and its sha256"
     )
