@@ -19,10 +19,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from darkroom.data.archives import origin
 from darkroom.data.pack import packing
 from darkroom.data.settings import PackSettings
 from darkroom.data.split import duplicates, scenes
@@ -58,7 +60,7 @@ def pack(shared: Path, folder: Path) -> Path:
     raw.mkdir()
     out.mkdir()
     (raw / "cifar10-images.tar.gz").symlink_to((shared / "data" / "cifar10-images.tar.gz").resolve())
-    (raw / "source.json").write_text('{"title": "CIFAR-10", "source": "", "licence": ""}')
+    origin.write_origin(raw, origin.Origin("CIFAR-10", "", ""))
     packing.pack(raw, PackSettings(image_size=32), out)
     return out
 
@@ -81,7 +83,7 @@ def report(source: Packed, arguments: argparse.Namespace) -> None:
         begin = time.process_time()
         numbers = scenes.find(source.records, source.images, alone, least=least)
         found = crossing(numbers, test)
-        points.append(line(f"{least:.2f}", found, listed, time.process_time() - begin))
+        points.append((least, *line(f"{least:.2f}", found, listed, time.process_time() - begin)))
         if least == scenes.SURE and arguments.mosaic:
             draw_sample(source, numbers, np.setdiff1d(np.flatnonzero(found), listed), test, arguments)
     if arguments.figure:
@@ -124,17 +126,30 @@ def draw_sample(source: Packed, numbers: Rows, rows: Rows, test: Flags, argument
     Image.fromarray(grid.reshape(-1, columns * side.shape[2], 3)).save(arguments.mosaic)
 
 
-def draw(points: list[tuple[float, int]], path: Path) -> None:
-    """Draw recall against the number of images found that are not among the published ones, by threshold."""
-    figure = Figure(figsize=(6, 4), layout="constrained")
+def draw(points: list[tuple[float, float, int]], path: Path) -> None:
+    """Draw recall against the number of images found that are not among the published ones, by threshold.
+
+    points: threshold, recall and number of images.
+    """
+    figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.add_subplot()
-    recall, others = zip(*sorted(points), strict=True)
-    axes.plot(others, recall, marker="o")
-    axes.set_xlabel("test images found beyond the published ones (estimate)")
-    axes.set_ylabel("recall of the published list")
-    axes.axhline(240 / PUBLISHED, color="grey", linestyle=":")
+    axes.plot([others for _, _, others in points], [recall for _, recall, _ in points], marker="o", color="tab:blue")
+    for least, recall, others in points:
+        axes.annotate(f"{least:.2f}", (others, recall), (0, 7), textcoords="offset points", ha="center")
+        if least == scenes.SURE:
+            axes.plot(others, recall, marker="o", markersize=11, markerfacecolor="none", color="black")
+            axes.annotate("default", (others, recall), (0, -24), textcoords="offset points", ha="center", weight="bold")
+    axes.axhline(240 / PUBLISHED, color="grey", linestyle=":", zorder=0)
+    axes.text(2, 240 / PUBLISHED, f"240 of {PUBLISHED}", color="dimgrey", va="bottom", size="small")
+    axes.set_title("Scenes across the split of CIFAR-10, by threshold", size="medium")
+    axes.set_xlabel("test images found that are not published (estimate)")
+    axes.set_ylabel("published pairs found")
+    axes.set_xlim(0, 1.13 * max(others for _, _, others in points))
+    axes.set_ylim(0, 1)
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=110)
 
 
 if __name__ == "__main__":

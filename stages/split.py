@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     applied = decisions.apply(source.records, decided, arguments.labels)
     packed = replace(source, records=applied.records)
     copies = duplicates.find(source.records, source.images, settings.near_copies, applied)
-    together = _scenes(source, copies, arguments.packed) if settings.scenes else None
+    together = _scenes(source, copies, arguments.packed, applied) if settings.scenes else None
     division = splitting.divide(source.records, copies, settings, seed, held, applied, together)
     classes = sorted({record.label for record in packed.records})
     labels = [classes.index(record.label) for record in packed.records]
@@ -78,11 +78,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         print("\n".join([*found, f"all listed in {arguments.copies}"]))
 
 
-def _scenes(source: Packed, copies: duplicates.Copies, folder: Path) -> Rows:
+def _scenes(source: Packed, copies: duplicates.Copies, folder: Path, applied: decisions.Applied) -> Rows:
     """Return equal numbers for images of one scene, shape (N,)."""
-    traits = read_sheet(folder / "files.csv") if (folder / "files.csv").exists() else []
-    cameras, taken = ([row.get(name, "") for row in traits] for name in ("camera", "taken"))
-    return scenes.find(source.records, source.images, copies.clusters, cameras, taken)
+    cameras, taken = _shots(folder / "files.csv")
+    found = scenes.find(source.records, source.images, copies.clusters, cameras, taken)
+    return scenes.without(found, copies.clusters, applied.alone)
+
+
+def _shots(path: Path) -> tuple[list[str], list[str]]:
+    """Return camera and time of each image; all columns would need about 1 KB per image during the search."""
+    traits = read_sheet(path) if path.exists() else []
+    return [row.get("camera", "") for row in traits], [row.get("taken", "") for row in traits]
 
 
 if __name__ == "__main__":

@@ -65,6 +65,17 @@ class Project:
         columns = ("row", "picture", "split", "label", "label_probability", "predicted", "predicted_probability")
         frames.write(self.top / "plots" / "tables" / "mistakes.csv", pd.DataFrame(lines, columns=columns))
 
+    def write_scenes(self, *scenes: Sequence[int]) -> None:
+        """Write the list of the stage `split` with these rows as scenes."""
+        lines = [
+            (number, self.records[row].name, self.records[row].label, 0, "train")
+            for number, rows in enumerate(scenes)
+            for row in rows
+        ]
+        frames.write(
+            self.top / "data" / "scenes.csv", pd.DataFrame(lines, columns=["scene", "name", "label", "leak", "split"])
+        )
+
     def _proposals(self, rows: Sequence[int], proposed: str = "") -> list[tuple[int, str]]:
         following = dict(zip(CLASSES, (*CLASSES[1:], CLASSES[0]), strict=True))
         return [(row, proposed or following[self.records[row].label]) for row in rows]
@@ -87,7 +98,7 @@ def write_project(top: Path, per_class: int = 30, conflict: bool = False) -> Pro
     """Write a project with images of `CLASSES`, some of them with odd names, and one in two classes if asked for."""
     contents = {
         f"{label}/{ODD[number] if number < len(ODD) else f'{number:03}.png'}": encode(
-            pixels(number * 3 + place, 40, 30)
+            pixels(number * len(CLASSES) + place, 40, 30)
         )
         for place, label in enumerate(CLASSES)
         for number in range(per_class)
@@ -116,7 +127,10 @@ def serving(project: Project) -> Iterator[tuple[str, Ledger]]:
     with contextlib.chdir(project.top):
         opened = cases.open_project()
         found = curate.gather(opened, project.decided(), None, unlabelled.NEXT, print)
-        ledger, gallery = Ledger(opened, found, Path("data/labels.csv").resolve(), "Ada"), Gallery(opened, found)
+        ledger, gallery = (
+            Ledger(opened, found, project.decided(), Path("data/labels.csv").resolve(), "Ada"),
+            Gallery(opened, found),
+        )
         originals = Originals(opened, found, gallery.side)
         originals.join()
     application = server.Pages(ledger, gallery, originals).application(TOKEN)

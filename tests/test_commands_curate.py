@@ -12,19 +12,24 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from darkroom import frames, packed
 from darkroom.commands import main
-from darkroom.commands.curate import cases, curate, server
+from darkroom.commands.curate import cases, curate, ledger, server
 from darkroom.commands.curate.ledger import Ledger, TakenError
 from darkroom.commands.curate.pictures import Gallery
 from darkroom.data.split import decisions
 from darkroom.foundations.errors import DarkroomError
 from tests.curated import CLASSES, TOKEN, Project, curating, serving, write_project
+from tests.reviewed import git
 
 LABELS = Path("data/labels.csv")
+SCENE = 11
+"""Number of the case that is a scene in `served`, after ten label errors and one image in several classes."""
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +88,7 @@ def test_a_mistake_without_confidence_and_a_row_that_no_longer_matches_are_left_
 
 def ledger_of(project: Project) -> Ledger:
     opened = cases.open_project()
-    return Ledger(opened, cases.collect(opened, project.decided()), LABELS, "Ada")
+    return Ledger(opened, cases.collect(opened, project.decided()), project.decided(), LABELS, "Ada")
 
 
 def test_each_decision_is_in_the_file_and_undo_brings_back_its_bytes(project: Project) -> None:
@@ -165,6 +170,166 @@ def test_a_malformed_file_leaves_the_case_open(project: Project) -> None:
     assert LABELS.read_text() == "<<<<<<< HEAD\n"
 
 
+def rows_in(project: Project, label: str, split: str) -> list[int]:
+    """Return rows of a class in a split, without the image that is in several classes."""
+    found = packed.read_split(project.top / "data" / "split.csv")
+    pairs = zip(project.records, found.splits, strict=True)
+    return [row for row, (each, part) in enumerate(pairs) if each.label == label and part == split]
+
+
+def scenes_of(project: Project) -> list[cases.Case]:
+    opened = cases.open_project()
+    shown = {row for case in cases.collect(opened, project.decided()) for row in case.rows}
+    return cases.collect_scenes(opened, project.decided(), shown)
+
+
+def scene_ledger(project: Project) -> Ledger:
+    return Ledger(cases.open_project(), scenes_of(project), project.decided(), LABELS, "Ada")
+
+
+def decided(project: Project, rows: list[int]) -> list[tuple[str, str] | None]:
+    found = {each.sha256: (each.new, each.reason) for each in project.decided()}
+    return [found.get(project.records[row].sha256) for row in rows]
+
+
+def test_scenes_are_shown_without_excluded_images_and_after_label_errors(project: Project) -> None:
+    test, train = rows_in(project, "dog", "test"), rows_in(project, "dog", "train")
+    project.write_scenes([test[0], *train[:3]], train[3:5], train[5:7], [train[7], row_of(project, "dog/twin.png")])
+    project.write_issues([train[4]])
+    sha256, name = project.records[train[1]].sha256, project.records[train[1]].name
+    decisions.write(LABELS, [decisions.Decision(sha256, name, "dog", "", "by hand", "Ada")])
+    first, second = scenes_of(project)  # the image in two classes and the label error are decided first
+    assert first.scene == ((test[0],), (train[0],), (train[2],))
+    assert first.suspicion.why == (
+        "These 3 images of the class dog seem to show one scene. It is in the test split and in another one, so "
+        "accuracies are also reported without it."
+    )
+    assert second.rows == tuple(train[5:7])
+    assert second.suspicion.why.startswith(
+        "These 2 images of the class dog seem to show one scene. It is in train only"
+    )
+    ledger = scene_ledger(project)
+    ledger.decide(0, "keep")
+    ledger.decide(1, "exclude", marked=[1])
+    assert scenes_of(project) == []
+    project.write_scenes([test[0], *train[:3], train[8]])  # another image has joined
+    assert len(scenes_of(project)) == 1
+
+
+def test_images_of_a_scene_are_excluded_or_taken_out_of_it(project: Project) -> None:
+    rows = rows_in(project, "dog", "train")[:4]
+    project.write_scenes(rows)
+    sha256, name = project.records[rows[0]].sha256, project.records[rows[0]].name
+    other = decisions.Decision(sha256, name, "cat", "", "a copy in another class", "Ada")
+    decisions.write(LABELS, [decisions.Decision(sha256, name, "dog", "frog", "by hand", "Ada"), other])
+    before, ledger = LABELS.read_bytes(), scene_ledger(project)
+    kept, by_hand = ("dog", cases.SCENE), ("frog", "by hand")
+    alone = ("dog", decisions.NOT_ONE_SCENE)
+    for action, marked, expected in [
+        ("keep", [], [by_hand, kept, kept, kept]),
+        ("exclude", [1, 3], [by_hand, ("", cases.SCENE), kept, ("", cases.SCENE)]),
+        ("exclude", [], [("", cases.SCENE)] * 4),
+        ("apart", [1], [by_hand, alone, kept, kept]),
+        ("apart", [], [("frog", "by hand; not one scene"), alone, alone, alone]),
+    ]:
+        ledger.decide(0, action, marked=marked)
+        assert decided(project, rows) == expected, (action, marked)
+        assert other in project.decided()
+        counts = ledger.counts()
+        assert (counts.kept, counts.excluded) == ((0, 1) if action == "exclude" else (1, 0))
+        ledger.undo(0)
+        assert LABELS.read_bytes() == before
+
+
+def test_a_later_label_does_not_put_an_image_back_into_its_scene(project: Project) -> None:
+    rows = rows_in(project, "dog", "train")[:2]
+    project.write_scenes(rows)
+    scene_ledger(project).decide(0, "apart")
+    project.write_issues(rows[:1])
+    records = project.records
+    decisions.write(LABELS, [each for each in project.decided() if each.sha256 == records[rows[0]].sha256])
+    opened = cases.open_project()
+    (case,) = cases._label_errors(opened)
+    ledger = Ledger(opened, [cases.Case(case, (case.row,))], project.decided(), LABELS, "Ada")
+    ledger.decide(0, "label", "frog")
+    assert decided(project, rows) == [("frog", "probable label error; not one scene"), None]
+    applied = decisions.apply(records, project.decided(), LABELS)
+    assert np.flatnonzero(applied.alone).tolist() == rows[:1]
+
+
+def test_a_decision_that_a_pull_brought_is_kept(project: Project) -> None:
+    """Ben decides about the shown image and the next one, and his commit is merged while the page is open."""
+    project.write_issues([1, 2, 3, 4])
+    git(project.top, "add", "--force", str(LABELS))
+    git(project.top, "-c", "user.email=a@b", "commit", "-qm", "Start")
+    git(project.top, "checkout", "-qb", "ben")
+    bens = [
+        decisions.Decision(project.records[row].sha256, project.records[row].name, "cat", "frog", "by hand", "Ben")
+        for row in (1, 2)
+    ]
+    decisions.write(LABELS, bens)
+    git(project.top, "-c", "user.email=a@b", "commit", "-qam", "Ben's")
+    git(project.top, "checkout", "-q", "-")
+    ledger = ledger_of(project)
+    git(project.top, "merge", "-q", "ben")
+    with pytest.raises(TakenError, match=r"decided elsewhere meanwhile, and that decision is kept: frog \(by Ben\)"):
+        ledger.decide(0, "exclude")
+    assert [project.records[ledger.cases[number].row].name for number in ledger.upcoming(1)] == [
+        project.records[3].name
+    ]
+    ledger.decide(2, "label", "dog")
+    assert set(bens) < set(project.decided())
+    assert (ledger.counts().decided, ledger.counts().elsewhere, ledger.counts().open) == (1, 2, 2)
+    assert "1 decision in" in (lines := curate.summary(ledger.counts()))[0]
+    assert lines[0].endswith("2 left. 2 cases were decided elsewhere.")
+    with pytest.raises(TakenError, match="already undone"):
+        ledger.undo(0)
+    decisions.write(LABELS, bens)  # someone removes the new one
+    with pytest.raises(TakenError, match="another decision about this image now"):
+        ledger.undo(2)
+    assert project.decided() == sorted(bens)
+
+
+def test_two_sessions_at_once_lose_no_decision(project: Project) -> None:
+    project.write_issues(list(range(20)))
+    ledgers = [ledger_of(project) for _ in range(2)]
+    refused, together = [], threading.Barrier(2)
+
+    def work(ledger: Ledger, label: str, numbers: list[int]) -> None:
+        for number in numbers:
+            together.wait(60)
+            try:
+                ledger.decide(number, "label", label)
+            except TakenError:
+                refused.append(number)
+
+    forth = list(range(20))
+    threads = [
+        threading.Thread(target=work, args=each)
+        for each in ((ledgers[0], "dog", forth), (ledgers[1], "frog", forth[::-1]))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    made = {each.new for each in project.decided()}
+    assert len(project.decided()) == 22  # row 10 has two copies
+    assert made == {"dog", "frog"}
+    assert len(refused) == 20
+    assert sum(ledger.counts().decided for ledger in ledgers) == 20
+
+
+def test_when_another_process_never_releases_the_file_the_case_stays_open(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "PATIENCE", 0.1)
+    session = ledger_of(project)
+    Path(".darkroom").mkdir(exist_ok=True)
+    with FileLock(ledger.LOCK), pytest.raises(DarkroomError, match=r"another process has been writing labels\.csv"):
+        session.decide(0, "keep")
+    assert session.upcoming(9) == [0]
+
+
 def test_examples_are_of_the_class_and_not_suspicious(project: Project) -> None:
     project.write_issues([31, 32])
     opened = cases.open_project()
@@ -184,6 +349,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, original: Project) -> Itera
     shutil.copytree(original.top, top)
     project = Project(top, original.records)
     project.write_issues([*range(10)])
+    project.write_scenes(rows_in(project, "frog", "train")[-2:])
     with serving(project) as (address, _):
         yield address, project
 
@@ -237,7 +403,7 @@ def test_the_page_and_its_images_have_strict_headers(served) -> None:
     address, _ = served
     state = get(f"{address}state").json()
     assert state["classes"] == list(CLASSES)
-    for path in ("", "curate.js", "curate.css", "case/0", "row/0"):
+    for path in ("", "curate.js", "scene.js", "curate.css", "case/0", "row/0"):
         response = get(address + path)
         assert response.status_code == 200
         assert {name: response.headers[name] for name in server.HEADERS} == server.HEADERS
@@ -258,6 +424,13 @@ def test_the_page_and_its_images_have_strict_headers(served) -> None:
         ({"json": {"id": 999, "action": "keep"}}, 422),
         ({"json": {"id": -1, "action": "keep"}}, 422),
         ({"json": {"id": True, "action": "keep"}}, 422),
+        ({"json": {"id": 0, "action": "apart"}}, 422),
+        ({"json": {"id": 0, "action": "exclude", "marked": [0]}}, 422),
+        ({"json": {"id": 0, "action": "exclude", "marked": "0"}}, 422),
+        ({"json": {"id": 0, "action": "exclude", "marked": [True]}}, 422),
+        ({"json": {"id": SCENE, "action": "label", "label": "dog"}}, 422),
+        ({"json": {"id": SCENE, "action": "apart", "marked": [2]}}, 422),
+        ({"json": {"id": SCENE, "action": "exclude", "marked": [-1]}}, 422),
         ({"json": ["keep"]}, 422),
         ({"content": "{", "headers": {"content-type": "application/json"}}, 422),
         ({"content": " " * 20_000, "headers": {"content-type": "application/json"}}, 413),
@@ -308,7 +481,7 @@ def test_the_command_for_real(project: Project, monkeypatch: pytest.MonkeyPatch)
         assert (again.status_code, again.json()["problem"]) == (409, "this image was decided in another window")
         assert len(urlsplit(address).path) > 40
     printed = "".join(output)
-    assert printed.startswith("3 images to decide: 2 × probable label error, 1 × copies in two classes\n")
+    assert printed.startswith("3 cases to decide: 2 × probable label error, 1 × copies in two classes\n")
     assert f"ssh -L {port}:127.0.0.1:{port} 10.0.0.2\n" in printed
     assert "1 decision in data/labels.csv: 1 changed, 0 confirmed, 0 excluded; 2 left.\n" in printed
     assert printed.endswith("shows what they changed.\n")

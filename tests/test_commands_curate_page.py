@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from darkroom.commands.curate import cases, curate
-from darkroom.packed import read_rows
+from darkroom.packed import read_rows, read_split
 from tests import curated
 from tests.curated import CLASSES, ODD, Project, serving, write_project
 from tests.pictures import encode, pixels, write_folder
@@ -129,6 +129,107 @@ def test_classes_that_are_digits_have_their_own_keys(
         press(page, "7", "2", "0")  # no class has the key 2
         page.get_by_role("heading", name="All images are decided").wait_for()
     assert news(project) == {project.records[5].name: "7", project.records[15].name: "0"}
+
+
+def test_with_twelve_classes_the_others_are_found_by_typing(
+    page: "Page", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classes = tuple(f"{letter}{place}-bird" for place, letter in enumerate("abcdefghijkl"))
+    monkeypatch.setattr(curated, "CLASSES", classes)
+    project = curated.write_project(tmp_path, per_class=6)
+    project.write_issues([0, 1, 2])
+    with serving(project) as (address, _):
+        page.goto(address)
+        ready(page)
+        assert page.locator("#classes kbd").all_inner_texts() == [*"1234567890"]
+        press(page, "0", "/")  # the tenth class; then the search
+        page.keyboard.type("11")
+        assert page.locator("#classes li:visible").all_inner_texts() == [classes[11]]
+        page.keyboard.press("Enter")
+        stored(page, "2 of 3 decided")
+        press(page, "/")
+        page.keyboard.type("no such class")
+        page.keyboard.press("Enter")  # decides nothing
+        page.keyboard.press("Escape")
+        press(page, "/")
+        page.keyboard.type("K10")
+        page.keyboard.press("Enter")
+        page.get_by_role("heading", name="All images are decided").wait_for()
+    names = [project.records[row].name for row in range(3)]
+    assert news(project) == dict(zip(names, (classes[9], classes[11], classes[10]), strict=True))
+
+
+def test_scenes_are_kept_thinned_out_or_taken_apart_by_keys(page: "Page", project: Project) -> None:
+    used = [row for row, split in enumerate(read_split(project.top / "data" / "split.csv").splits) if split == "train"]
+    rows = [row for row in used if project.records[row].label == "dog"]
+    scenes = [rows[:3], rows[3:5], rows[5:8], rows[8:21]]
+    project.write_scenes(*scenes)
+    with serving(project) as (address, ledger):
+        page.goto(address)
+        ready(page)
+        images = page.locator("#scene button")
+        assert images.all_inner_texts() == ["train\n1", "train\n2", "train\n3"]
+        assert page.locator("#why").inner_text().startswith("These 3 images of the class dog seem to show one scene.")
+        assert page.locator("#figure, #classes, #compared").filter(visible=True).count() == 0
+        press(page, "Enter", "/", "9")  # none of them decides
+        press(page, "2", "3", "2", "1")  # the second mark on 2 removes it
+        assert page.locator("#exclude").inner_text() == "Exclude 2\nX"
+        press(page, "x")
+        stored(page, "1 of 4 decided")
+        assert page.locator("#last").inner_text() == f"Excluded 2 of 3: {project.records[rows[0]].name}"
+        ready(page)
+        assert page.locator("#exclude").inner_text() == "Exclude all\nX"
+        press(page, "k", "n")
+        stored(page, "3 of 4 decided")
+        ready(page)
+        assert images.count() == 13
+        press(page, "ArrowLeft", "Space", "ArrowRight", "ArrowRight", "Space", "ArrowLeft", "ArrowLeft")
+        assert images.nth(12).evaluate("button => button === document.activeElement")
+        press(page, "n")
+        page.get_by_role("heading", name="All images are decided").wait_for()
+        press(page, "u")
+        stored(page, "3 of 4 decided")
+        ready(page)
+        assert page.locator("#scene [aria-pressed=true]").count() == 0
+        press(page, "k")
+        stored(page, "4 of 4 decided")
+        assert (ledger.counts().kept, ledger.counts().excluded) == (3, 1)
+    found = {each.image: (each.new, each.alone) for each in project.decided()}
+    kept, alone = ("dog", False), ("dog", True)
+    expected = [("", False), kept, ("", False), kept, kept, alone, alone, alone, *[kept] * 13]
+    assert [found[project.records[row].name] for row in rows[:21]] == expected
+
+
+@pytest.mark.parametrize(("width", "height", "scheme"), [(390, 844, "dark"), (1280, 800, "light")])
+def test_a_scene_can_be_read_and_tapped(
+    page: "Page", project: Project, width: int, height: int, scheme: Literal["light", "dark"]
+) -> None:
+    project.write_scenes([5, 6, 7, 8], [9, 10])
+    page.set_viewport_size({"width": width, "height": height})
+    page.emulate_media(color_scheme=scheme)
+    with serving(project) as (address, _):
+        page.goto(address)
+        ready(page)
+        page.locator("#scene button").nth(1).click()
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        contrasts = page.evaluate(CONTRASTS)
+        assert [pair for pair in contrasts if pair[1] < 4.5] == []
+        boxes = [button.bounding_box() for button in page.locator("#actions button:visible, #scene button").all()]
+        assert len(boxes) == 9
+        assert all(box and box["height"] >= 44 and box["width"] >= 44 for box in boxes)
+        assert all(box and box["y"] + box["height"] <= height for box in boxes)  # no scrolling
+        page.get_by_role("button", name="Another scene").click()
+        ready(page)
+        page.get_by_role("button", name="Keep all").click()
+        stored(page, "2 of 2 decided")
+        page.get_by_role("button", name="Undo the last decision").click()
+        ready(page)
+        page.get_by_role("button", name="Exclude all").click()
+        stored(page, "2 of 2 decided")
+    decided = {each.image: (each.new, each.alone) for each in project.decided()}
+    assert [decided[project.records[row].name] for row in range(5, 11)] == [
+        ("cat", False), ("cat", True), ("cat", False), ("cat", False), ("", False), ("", False)
+    ]  # fmt: skip
 
 
 def test_every_key_and_odd_names(page: "Page", project: Project) -> None:
@@ -286,7 +387,7 @@ def test_the_page_can_be_read_and_tapped(
         contrasts = page.evaluate(CONTRASTS)
         assert len(contrasts) > 12
         assert [pair for pair in contrasts if pair[1] < 4.5] == []
-        boxes = [button.bounding_box() for button in page.locator("#actions button, #classes button").all()]
+        boxes = [button.bounding_box() for button in page.locator("#actions button:visible, #classes button").all()]
         assert all(box and box["height"] >= 44 and box["width"] >= 44 for box in boxes)
         assert all(box and box["y"] + box["height"] <= height for box in boxes)  # no scrolling
         page.get_by_role("button", name="Accept dog").click()

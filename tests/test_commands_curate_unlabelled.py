@@ -57,7 +57,7 @@ def names(found: list[cases.Case]) -> list[str]:
 
 
 def ledger_of(project: Project) -> Ledger:
-    return Ledger(cases.open_project(), gathered(project)[0], LABELS, "Ada")
+    return Ledger(cases.open_project(), gathered(project)[0], project.decided(), LABELS, "Ada")
 
 
 @pytest.mark.parametrize(
@@ -328,4 +328,4 @@ def test_the_command_for_real(project: Project, tmp_path: Path) -> None:
         assert [each["reason"] for each in state["cases"]] == [cases.LABEL_ERROR, *[unlabelled.UNLABELLED] * 3]
         assert urlsplit(address).hostname == "127.0.0.1"
     printed = "".join(output)
-    assert printed.startswith(f"40 images in {elsewhere}\n4 images to decide: 1 × probable label error, 3 × unlabelled")
+    assert printed.startswith(f"40 images in {elsewhere}\n4 cases to decide: 1 × probable label error, 3 × unlabelled")

@@ -29,6 +29,7 @@ from darkroom.training.transfer import backbones, packaged
 from darkroom.training.transfer.backbones import Published
 from tests.imports import ROOT
 from tests.pictures import class_folders, encode, pixels, write_folder, write_tar, write_zip
+from tests.test_data_scenes import scene, shot
 
 LARGE = pixels(1000, 200, 180)
 
@@ -326,6 +327,27 @@ def test_photographs_get_a_network_that_knows_photographs_and_small_pictures_the
     small = schema.load(place / "params.yaml")
     assert (small.datasets["folder"].pack.image_size, small.select.folds) == (32, 0)
     assert (small.scratch, small.transfer) == ({"resnet9": before.scratch["resnet9"]}, {})
+
+
+def test_scenes_are_proposed_for_bursts_and_not_for_copies(place, capsys):
+    members = {f"{label}/{7 * n}x.jpg": (label == "cat", n) for label in ("cat", "dog") for n in range(20)}
+    photos = {path: shot(scene(100 * cat + n), f"2024:05:01 17:{n:02}:00") for path, (cat, n) in members.items()}
+    photos["cat/copy.png"] = encode(np.asarray(scene(100)))
+    folder = write_folder(place / "photos", photos)
+    run_init(place, capsys, folder)
+    assert schema.load(place / "params.yaml").datasets["folder"].split.scenes is False
+    burst = {f"cat/next{n}.jpg": shot(closer(scene(100 + n)), f"2024:05:01 17:{n:02}:03") for n in range(2)}
+    write_folder(folder, burst)
+    for name in ("folder", "new"):
+        changed, reasons = run_init(place, capsys, folder, "--name", name)
+        assert f"datasets.{name}.split.scenes" in changed
+        # The copy belongs to the first burst.
+        assert "scenes true 5 images are in bursts, which then stay in the same" in " ".join(reasons.split())
+        assert schema.load(place / "params.yaml").datasets[name].split.scenes is True
+
+
+def closer(image):
+    return image.crop((16, 12, 120, 116)).resize(image.size)
 
 
 def test_a_class_has_as_many_folds_as_groups(place):

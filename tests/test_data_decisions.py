@@ -42,6 +42,21 @@ RECORDS = [record("1", "cat"), record("2", "cat"), record("3", "dog"), record("4
 
 
 @pytest.mark.parametrize(
+    ("found", "alone"),
+    [
+        ([decide("1", "cat", "cat", reason="not one scene")], [0]),
+        ([decide("1", "cat", "dog", reason="probable label error; not one scene")], [0]),
+        ([decide("1", "cat", "cat", reason="not one scene"), decide("1", "cat", "cat", reason="by hand")], [0]),
+        ([decide("1", "dog", "cat", reason="not one scene")], []),  # for another class
+        ([decide("1", "cat", "dog", reason="not one scene"), decide("1", "cat", "frog")], []),  # contradictory
+        ([decide("1", "cat", "cat", reason="these are not one scene"), decide("2", "cat", "")], []),
+    ],
+)
+def test_images_are_taken_out_of_their_scene_by_the_reason(found, alone):
+    assert np.flatnonzero(decisions.apply(RECORDS, found, PATH).alone).tolist() == alone
+
+
+@pytest.mark.parametrize(
     ("found", "labels", "excluded", "problems"),
     [
         ([], "cat cat dog dog frog", [], (0, 0, 0)),

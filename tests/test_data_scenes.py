@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from darkroom.data.pack import traits
-from darkroom.data.split import bursts, scenes
+from darkroom.data.split import bursts, descriptors, scenes
 from darkroom.data.split.alignment import agreement
 from darkroom.data.split.descriptors import SIDE, Descriptors
 from darkroom.packed import Record
@@ -76,6 +76,20 @@ def test_copies_stay_connected_and_connect_their_scenes():
     assert groups(scenes.find(records, images, clusters)) == [[0, 5, RANDOM]]
 
 
+@pytest.mark.parametrize(
+    ("alone", "expected"),
+    [
+        ([], [[0, 1, 2, 3], [4, 5]]),
+        ([0], [[0, 1], [2, 3], [4, 5]]),
+        ([2, 4], [[0, 1, 3]]),
+        ([0, 2, 3], [[0, 1], [4, 5]]),
+    ],
+)
+def test_an_image_that_is_in_no_scene_stays_with_its_copies(alone, expected):
+    found, clusters = np.array([0, 0, 0, 0, 1, 1]), np.array([0, 0, 1, 2, 3, 4])
+    assert groups(scenes.without(found, clusters, np.isin(np.arange(6), alone))) == expected
+
+
 @pytest.mark.parametrize(("width", "size"), [(SIDE - 1, 64), (128, SIDE - 1)])
 def test_small_images_are_in_no_scene(width, size):
     records, _ = packed([scene(0), scene(0)], side=width)
@@ -109,9 +123,18 @@ def test_a_mirror_image_has_the_mirrored_descriptor():
     assert np.allclose(np.linalg.norm(described.upright, axis=1), 1, atol=1e-3)
 
 
-def shot(seed: int, taken: str) -> bytes:
+def test_similarities_do_not_depend_on_how_many_are_computed_at_once(monkeypatch):
+    _, images = packed([scene(seed) for seed in range(20)])
+    described, (first, second) = Descriptors(images, np.arange(20)), np.triu_indices(20, 1)
+    whole = described.similarity(first, second)
+    monkeypatch.setattr(descriptors, "PAIRS", 7)
+    assert (described.similarity(first[::-1], second[::-1]) == whole[::-1]).all()
+    assert np.isclose(whole[3], max(described.upright[0] @ part[4] for part in (described.upright, described.mirror)))
+
+
+def shot(image: Image.Image, taken: str) -> bytes:
     """Return a JPEG file with camera and time."""
-    image, file = scene(seed), io.BytesIO()
+    file = io.BytesIO()
     exif = image.getexif()
     exif[traits.MAKE], exif[traits.MODEL] = "Maker", "M1"
     exif.get_ifd(traits.SUB_IFD)[traits.TAKEN] = taken
@@ -126,7 +149,7 @@ def loosely_alike(other: int, share: float = 0.5) -> Image.Image:
 
 def test_a_burst_is_found_by_its_exif_data():
     times = [f"2024:05:01 17:30:{second:02}" for second in (0, 9, 30, 31)]
-    facts = [traits.read(shot(2, time)) for time in times]
+    facts = [traits.read(shot(scene(2), time)) for time in times]
     assert [each.taken for each in facts[:2]] == ["2024-05-01T17:30:00", "2024-05-01T17:30:09"]
     members = [scene(2), loosely_alike(502), loosely_alike(700), *(scene(seed) for seed in range(100, 100 + RANDOM))]
     records, images = packed(members)
@@ -134,6 +157,10 @@ def test_a_burst_is_found_by_its_exif_data():
     facts += facts[-1:] * (len(records) - 4)
     options = {"cameras": [each.camera for each in facts], "taken": [each.taken for each in facts]}
     assert groups(find(records, images, **options)) == [[0, 1]]
+    members[5] = CHANGES["crop"](scene(100))  # the same scene as 3, but no burst
+    records, images = packed(members)
+    assert groups(find(records, images, **options)) == [[0, 1], [3, 5]]
+    assert groups(scenes.find_bursts(records, images, np.arange(len(records)), **options)) == [[0, 1]]
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 
 from darkroom.data.archives import origin
+from darkroom.data.split import decisions
 from darkroom.foundations import files
-from darkroom.packed import open_packed, read_rows, read_split
+from darkroom.packed import open_packed, read_index, read_rows, read_split
 from stages import pack, split
 from tests.pictures import class_folders, encode, pixels, write_zip
 from tests.test_images import png as png_file
@@ -271,3 +272,12 @@ def test_scenes_are_listed_and_kept_together(tmp_path):
     assert data["scene_leaks"] == fresh.leaks.sum() == 0
     assert all(len({row["split"] for row in rows[first : first + 2]}) == 1 for first in range(0, 60, 2))
     assert len(set(fresh.groups)) == 60
+    images = {record.name: record for record in read_index(tmp_path / "packed")}
+    name, label = rows[0]["name"], rows[0]["label"]
+    alone = decisions.Decision(images[name].sha256, name, label, label, decisions.NOT_ONE_SCENE, "Ada")
+    decisions.write(tmp_path / "labels.csv", [alone])
+    arguments += ["--labels", f"{tmp_path}/labels.csv"]
+    rows, apart, data = again("true")
+    assert name not in {row["name"] for row in rows}
+    assert data["scenes"] == len(rows) == 58
+    assert len(set(apart.groups)) == 61

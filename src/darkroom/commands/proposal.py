@@ -29,6 +29,8 @@ SCRATCH = "resnet9"
 FEW = 300
 """Number of validation images below which folds are proposed, because selecting a model on so few is unreliable."""
 FOLDS = 5
+BURSTS = 0.05
+"""Fraction of the images in bursts from which on scenes are proposed."""
 ONE_WAY = re.compile(
     r"[0-9A-Za-z]|.*(?<![a-z])(digit|letter|number|text|left|right|(anti|counter)?clockwise|arrow)s?(?![a-z]).*",
     re.IGNORECASE,
@@ -84,14 +86,20 @@ def propose(
     if known and isinstance(known.source, FolderSource) and not known.source.classes.keys() <= counts.keys():
         settings["source"]["classes"] = {}
         result.reasons.append(("classes {}", "the folders that it renames are not among these images"))
+    bursts = found.bursts >= BURSTS * len(found.records) and found.bursts > 0
     if known:
+        if bursts:
+            settings["split"] = {"scenes": True}
         parts = {f"{section}.{key}": value for section, part in settings.items() for key, value in part.items()}
         result.values |= {f"datasets.{entry}.{key}": value for key, value in parts.items()}
     else:
-        split = SplitSettings().model_dump()
+        split = {**SplitSettings().model_dump(), "scenes": bursts}
         settings = {"source": settings.pop("source"), "pack": settings.pop("pack"), "split": split, **settings}
         result.values[f"datasets.{entry}"] = settings
         result.reasons.append(("split", "the usual fractions of the images for validation and test"))
+    if bursts and not (known and known.split.scenes):
+        reason = f"{naming.count(found.bursts, 'image is', 'images are')} in bursts, which then stay in the same split"
+        result.reasons.append(("scenes true", reason))
     result.reasons += [
         (f"image_size {size}", _why_size(side, size, start if large else None)),
         (f"flip {str(bool(flip)).lower()}", _why_flip(one_way)),

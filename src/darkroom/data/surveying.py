@@ -10,6 +10,7 @@ import numpy.typing as npt
 from darkroom.data.archives import layout
 from darkroom.data.pack import opening
 from darkroom.data.photos import open_photos
+from darkroom.data.split import scenes
 from darkroom.data.split.duplicates import Copies, find
 from darkroom.packed import Broken, Record
 from darkroom.progress import progress
@@ -36,6 +37,8 @@ class Survey:
     """Warnings for the user about other files, in sentences."""
     splits: Mapping[str, str] = field(default_factory=dict)
     """Folder -> the split that it defines."""
+    bursts: int = 0
+    """Number of images in a burst with others that are not their copies."""
 
     @property
     def short_sides(self) -> npt.NDArray[np.int64]:
@@ -60,6 +63,8 @@ def survey(place: Path, near_copies: int, classes: Collection[str] = ()) -> Surv
     by_name = {item.name: item for item in contents.items}
     records: list[Record] = []
     pixels: list[npt.NDArray[np.uint8]] = []
+    cameras: list[str] = []
+    taken: list[str] = []
     broken = list(contents.set_aside)
     with progress("read", len(by_name), "images") as advance:
         for name, opened in opening.open_all(contents.read(by_name), SIZE):
@@ -70,9 +75,14 @@ def survey(place: Path, near_copies: int, classes: Collection[str] = ()) -> Surv
                 facts = (opened.width, opened.height, opened.sha256, opened.phash)
                 records.append(Record(name, item.label, item.split, *facts, item.group, item.slice))
                 pixels.append(opened.pixels)
+                cameras.append(opened.traits.camera if opened.traits else "")
+                taken.append(opened.traits.taken if opened.traits else "")
             advance(1)
     layout.refuse_unreadable_classes(contents.items, (record.label for record in records), broken, contents.archive)
     greyscale = sum(bool(np.ptp(picture, axis=2).max() <= GREY) for picture in pixels)
-    copies = find(records, np.stack(pixels), near_copies)
+    images = np.stack(pixels)
+    copies = find(records, images, near_copies)
+    bursts = scenes.find_bursts(records, images, copies.clusters, cameras, taken)
+    in_bursts = np.bincount(np.unique(np.stack([bursts, copies.clusters]), axis=1)[0])[bursts] > 1
     broken.sort(key=lambda item: item.name)
-    return Survey(records, broken, copies, greyscale, contents.warnings, contents.splits)
+    return Survey(records, broken, copies, greyscale, contents.warnings, contents.splits, int(in_bursts.sum()))

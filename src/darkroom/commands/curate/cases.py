@@ -1,7 +1,7 @@
 """What needs a person's decision, collected from the results of the pipeline."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,13 +10,15 @@ from darkroom.data.split.decisions import Decision
 from darkroom.foundations import naming
 from darkroom.foundations.errors import DarkroomError
 
-PACKED, SPLIT, COPIES = Path("data/packed"), Path("data/split.csv"), Path("data/copies.csv")
+PACKED, SPLIT = Path("data/packed"), Path("data/split.csv")
+COPIES, SCENES = Path("data/copies.csv"), Path("data/scenes.csv")
 ISSUES = Path("plots/labels/issues.csv")
 """Probable label errors among all images, as the stage `labels` writes them."""
 TABLES = Path("plots/tables")
 CONFIDENT = 0.9
 """Probability from which on a mistake of the model on a test image is shown to a person."""
 LABEL_ERROR, CONFLICT, MISTAKE = "probable label error", "copies in two classes", "confident mistake"
+SCENE = "images of one scene"
 
 Key = tuple[str, str]
 """SHA-256 and class of an image in the packed data: what a decision is about."""
@@ -50,12 +52,14 @@ class Upload:
 
 @dataclass(frozen=True)
 class Case:
-    """One decision: an image, with all its copies."""
+    """One decision: an image with all its copies, or the images of a scene."""
 
     suspicion: Suspicion
     rows: tuple[int, ...]
     """Packed rows that the decision is about; the first one is shown. None for an upload."""
     upload: Upload | None = None
+    scene: tuple[tuple[int, ...], ...] = ()
+    """For a scene, the rows of each of its images: the one that is shown, and its copies."""
 
     @property
     def row(self) -> int:
@@ -74,6 +78,8 @@ class Project:
     """Rows of all copies of a row, itself included; only for rows that have copies."""
     conflicts: set[int]
     """Rows in whose cluster a copy has another class."""
+    scenes: Sequence[tuple[int, ...]] = ()
+    """Rows of each scene, those with leaks first."""
 
     def key(self, row: int) -> Key:
         """Return what a decision about a row refers to."""
@@ -100,7 +106,15 @@ def open_project() -> Project:
             marked += [row] * (entry["conflict"] == "1")
     by_row = {row: tuple(rows) for rows in clusters.values() for row in rows}
     conflicts = {row for place in marked for row in by_row[place]}
-    return Project(records, split, by_row, conflicts)
+    return Project(records, split, by_row, conflicts, _read_scenes(places))
+
+
+def _read_scenes(places: Mapping[str, int]) -> list[tuple[int, ...]]:
+    found: dict[str, list[int]] = defaultdict(list)
+    for entry in packed.read_sheet(SCENES) if SCENES.is_file() else ():
+        if (row := places.get(entry["name"])) is not None:
+            found[entry["scene"]].append(row)
+    return [tuple(rows) for rows in found.values()]
 
 
 def collect(project: Project, decided: Iterable[Decision]) -> list[Case]:
@@ -125,6 +139,37 @@ def collect(project: Project, decided: Iterable[Decision]) -> list[Case]:
             suspicion = replace(suspicion, proposed=before.pop(), probability=None)
         found.append(Case(suspicion, rows))
     return found
+
+
+def collect_scenes(project: Project, decided: Iterable[Decision], shown: Collection[int]) -> list[Case]:
+    """Return the open scenes, those with leaks first. `shown` are the rows of other cases, whose scenes can wait.
+
+    Excluded images are left out, and a scene is not shown again after a decision about all of its other images.
+    """
+    known = {(each.sha256, each.old): each.new for each in decided}
+    found, waiting = [], set(shown)
+    for scene in project.scenes:
+        images: dict[int, tuple[int, ...]] = {}
+        for row in scene:
+            used = project.split.splits[row] != packed.LEFT_OUT and known.get(project.key(row)) != ""
+            if used and not any(row in rows for rows in images.values()):
+                images[row] = _together(project, row)
+        rows = tuple(row for copies in images.values() for row in copies)
+        is_open = any(project.key(row) not in known for row in rows)
+        if len(images) > 1 and is_open and waiting.isdisjoint(rows):
+            found.append(
+                Case(Suspicion(rows[0], SCENE, _scene(project, list(images))), rows, scene=(*images.values(),))
+            )
+    return found
+
+
+def _scene(project: Project, rows: Sequence[int]) -> str:
+    splits = {str(project.split.splits[row]) for row in rows}
+    label = naming.shown(project.records[rows[0]].label)
+    why = f"These {len(rows)} images of the class {label} seem to show one scene."
+    if "test" in splits and len(splits) > 1:
+        return f"{why} It is in the test split and in another one, so accuracies are also reported without it."
+    return f"{why} It is in {naming.listed(sorted(splits))} only, so keep them unless there are too many."
 
 
 def _together(project: Project, row: int) -> tuple[int, ...]:

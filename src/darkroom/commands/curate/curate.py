@@ -29,15 +29,16 @@ def curate(port: int | None, *, browser: bool, folder: Path | None, count: int, 
     is in use, and when the images of `folder` cannot be shown.
     """
     project = cases.open_project()
-    found = gather(project, decisions.read(LABELS), folder, count, say)
+    decided = decisions.read(LABELS)
+    found = gather(project, decided, folder, count, say)
     if not found:
         say(
-            "Nothing to decide: no probable label errors, no copies in two classes, no confident mistakes and no "
-            "unlabelled images are left."
+            "Nothing to decide: no probable label errors, no copies in two classes, no confident mistakes, no "
+            "unlabelled images and no scenes are left."
         )
         say("After new images or another model, run `dvc repro` and then `darkroom curate` again.")
         return
-    ledger = Ledger(project, found, LABELS, _person())
+    ledger = Ledger(project, found, decided, LABELS, _person())
     gallery = Gallery(project, found)
     token = secrets.token_urlsafe(32)
     with server.listen(port, PORT) as listening:
@@ -71,7 +72,9 @@ def gather(
     received = sent(project, decided, say)
     uploaded = {case.upload.sha256 for case in received if case.upload}
     found = worth_labelling(project, decided, uploaded, folder, count, say)
-    return [*cases.collect(project, decided), *received, *found]
+    suspicious = cases.collect(project, decided)
+    shown = {row for case in suspicious for row in case.rows}
+    return [*suspicious, *received, *found, *cases.collect_scenes(project, decided, shown)]
 
 
 def worth_labelling(
@@ -134,7 +137,7 @@ def _person() -> str:
 def _introduction(found: list[cases.Case], address: str) -> list[str]:
     reasons = [each.suspicion.reason for each in found]
     listed = ", ".join(f"{reasons.count(reason):,} × {reason}" for reason in dict.fromkeys(reasons))
-    lines = [f"{naming.count(len(found), 'image')} to decide: {listed}", f"Open {address}"]
+    lines = [f"{naming.count(len(found), 'case')} to decide: {listed}", f"Open {address}"]
     if _is_remote():
         port = address.split(":")[2].partition("/")[0]
         lines.append(f"On your own machine, first run: ssh -L {port}:127.0.0.1:{port} {_host()}")
@@ -153,11 +156,12 @@ def _host() -> str:
 
 def summary(counts: Counts) -> list[str]:
     """Return what was decided, and what to run next."""
+    others = f" {naming.count(counts.elsewhere, 'case was', 'cases were')} decided elsewhere." * bool(counts.elsewhere)
     if not counts.decided:
-        return [f"No decisions were made; {LABELS} is unchanged."]
+        return [f"No decisions were made here.{others}"]
     parts = f"{counts.changed:,} changed, {counts.kept:,} confirmed, {counts.excluded:,} excluded"
     left = counts.open + counts.skipped
     return [
-        f"{naming.count(counts.decided, 'decision')} in {LABELS}: {parts}; {left:,} left.",
+        f"{naming.count(counts.decided, 'decision')} in {LABELS}: {parts}; {left:,} left.{others}",
         "Next: `dvc repro` trains with the new labels, `darkroom review` shows what they changed.",
     ]

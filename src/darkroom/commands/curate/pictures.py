@@ -60,7 +60,9 @@ class Originals:
         self._rows = {
             project.records[case.row].name: case.row
             for case in cases
-            if case.rows and max(project.records[case.row].width, project.records[case.row].height) > side
+            if case.rows
+            and not case.scene
+            and max(project.records[case.row].width, project.records[case.row].height) > side
         }
         self._ready = {row: threading.Event() for row in self._rows.values()}
         self._stopped = False
@@ -112,7 +114,7 @@ class Gallery:
     def __init__(self, project: Project, cases: Collection[Case]) -> None:
         self._pixels = packed.open_images(PACKED)
         self._project = project
-        self._suspicious = {row for case in cases for row in case.rows}
+        self._suspicious = {row for case in cases if not case.scene for row in case.rows}
         self._classes: dict[str, tuple[npt.NDArray[np.int64], Floats]] = {}
 
     @cached_property

@@ -34,7 +34,7 @@ HEADERS = {
 HOSTS = ("127.0.0.1", "localhost", "::1")
 """Host names of this machine. Any other one in a request means that a foreign page reached this server by DNS
 rebinding. The port is not checked, because an SSH tunnel may use another one."""
-PAGE = {"": "index.html", "curate.css": "curate.css", "curate.js": "curate.js"}
+PAGE = {"": "index.html", "curate.css": "curate.css", "curate.js": "curate.js", "scene.js": "scene.js"}
 TYPES = {"html": "text/html; charset=utf-8", "css": "text/css", "js": "text/javascript"}
 AHEAD = 6
 """Number of cases that the page gets in advance, so that it can load their images."""
@@ -180,14 +180,22 @@ class Pages:
 
     def _decide(self, asked: dict[str, Any]) -> None:
         action, label = asked.get("action"), asked.get("label", "")
-        if action not in ("label", "keep", "exclude", "skip"):
+        if action not in ("label", "keep", "exclude", "apart", "skip"):
             raise HTTPException(422, "unknown action")
         if action == "label" and label not in self._ledger.project.split.classes:
             raise HTTPException(422, "unknown class")
         number = self._number(asked)
-        if action == "keep" and not self._ledger.cases[number].rows:
+        case = self._ledger.cases[number]
+        if action == "keep" and not case.rows:
             raise HTTPException(422, "an image that is not in the data has no class to keep")
-        self._ledger.decide(number, action, label)
+        if action == ("label" if case.scene else "apart"):
+            raise HTTPException(422, "this action is not for this case")
+        marked = asked.get("marked", [])
+        if not isinstance(marked, list) or any(type(each) is not int for each in marked):
+            raise HTTPException(422, "marked must be a list of places")
+        if not set(marked) <= set(range(len(case.scene))):
+            raise HTTPException(422, "unknown image of the scene")
+        self._ledger.decide(number, action, label, marked)
 
     def _undo(self, asked: dict[str, Any]) -> None:
         self._ledger.undo(self._number(asked))
@@ -202,7 +210,7 @@ class Pages:
         counts = self._ledger.counts()
         return {
             "classes": self._ledger.project.split.classes,
-            "total": len(self._ledger.cases),
+            "total": len(self._ledger.cases) - counts.elsewhere,
             "changed": counts.changed,
             "kept": counts.kept,
             "excluded": counts.excluded,
@@ -222,8 +230,9 @@ class Pages:
             record = project.records[case.row]
             label, small = record.label, max(record.width, record.height) <= SMALL
             facts = {"image": record.name, "split": str(project.split.splits[case.row]), "small": small}
-        names = [name for name in dict.fromkeys((label, suspicion.proposed)) if name]
-        copies = [(row, project.records[row]) for row in case.rows[1:]]
+        names = [name for name in dict.fromkeys((label, suspicion.proposed)) if name and not case.scene]
+        copies = [(row, project.records[row]) for row in case.rows[1:] if not case.scene]
+        scene = [(row, project.records[row].name, str(project.split.splits[row])) for row, *_ in case.scene]
         return {
             "id": number,
             "label": label,
@@ -232,6 +241,7 @@ class Pages:
             "reason": suspicion.reason,
             "why": suspicion.why,
             "copies": [{"row": row, "image": record.name, "label": record.label} for row, record in copies],
+            "scene": [{"row": row, "image": name, "split": split} for row, name, split in scene],
             "examples": {name: self._gallery.examples(name, case) for name in names},
             **facts,
         }

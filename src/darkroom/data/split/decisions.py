@@ -23,6 +23,8 @@ from darkroom.packed import Record
 COLUMNS = ("sha256", "image", "old", "new", "reason", "by")
 MOST = 5
 """Number of decisions that a message lists."""
+NOT_ONE_SCENE, AND = "not one scene", "; "
+"""Reason of a decision that an image shows another scene than those it was found with, and what separates reasons."""
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -50,6 +52,11 @@ class Decision:
         """Whether the label was confirmed."""
         return self.new == self.old
 
+    @property
+    def alone(self) -> bool:
+        """Whether the image is in no scene."""
+        return NOT_ONE_SCENE in self.reason.split(AND)
+
 
 @dataclass(frozen=True)
 class Applied:
@@ -59,6 +66,8 @@ class Applied:
     """All records; those with another class are replaced. Excluded ones keep their class."""
     excluded: npt.NDArray[np.bool_]
     """Shape (N,): whether a decision excludes the record."""
+    alone: npt.NDArray[np.bool_]
+    """Shape (N,): whether a decision takes the record out of its scene."""
     relabelled: int = 0
     """Number of records with another class than before."""
     kept: int = 0
@@ -73,7 +82,7 @@ class Applied:
 
 def undecided(records: Sequence[Record]) -> Applied:
     """Return `records` without any decision."""
-    return Applied(list(records), np.zeros(len(records), dtype=np.bool_))
+    return Applied(list(records), *np.zeros((2, len(records)), dtype=np.bool_))
 
 
 def read(path: Path) -> list[Decision]:
@@ -163,22 +172,25 @@ def apply(records: Sequence[Record], decisions: Iterable[Decision], path: Path) 
         elif labels != {each.new}:
             outdated.append(each)
     classes = {record.label for record in records}
-    changed, excluded, kept = list(records), np.zeros(len(records), dtype=np.bool_), 0
+    changed, kept = list(records), 0
+    excluded, alone = np.zeros((2, len(records)), dtype=np.bool_)
     for sha256, found in by_image.items():
         if len({each.new for each in found}) > 1 and not all(each.kept for each in found):
             contradictory += found
             continue
         new = {each.old: each.new for each in found}
+        apart = {each.old for each in found if each.alone}
         _refuse_unknown(found, classes, path)
         for row in rows_of[sha256]:
             if (label := new.get(records[row].label)) is None:
                 continue
             excluded[row] = not label
+            alone[row] = records[row].label in apart
             kept += label == records[row].label
             if label and label != records[row].label:
                 changed[row] = replace(records[row], label=label)
     relabelled = sum(one is not other for one, other in zip(records, changed, strict=True))
-    return Applied(changed, excluded, relabelled, kept, missing, outdated, contradictory)
+    return Applied(changed, excluded, alone, relabelled, kept, missing, outdated, contradictory)
 
 
 def _refuse_unknown(found: Sequence[Decision], classes: set[str], path: Path) -> None:

@@ -20,6 +20,8 @@ NOISE = 0.002
 """Fraction of the total variance below which a direction is noise."""
 SAMPLE, BLOCK = 4000, 64
 """Number of images from which directions are computed, and number described at once."""
+PAIRS = 4096
+"""Number of pairs compared at once."""
 LUMA = (np.float32(0.299), np.float32(0.587), np.float32(0.114))
 
 
@@ -52,8 +54,11 @@ class Descriptors:
 
     def similarity(self, first: Rows, second: Rows) -> Floats:
         """Return the similarity of pairs of described images, as they are or with one of them mirrored."""
-        left, right, mirror = self.upright[first], self.upright[second], self.mirror[second]
-        result: Floats = np.maximum(np.einsum("ij,ij->i", left, right), np.einsum("ij,ij->i", left, mirror))
+        result = np.empty(len(first), dtype=np.float32)
+        for begin in range(0, len(first), PAIRS):  # the vectors of all pairs would need 1 KB per pair
+            place = slice(begin, begin + PAIRS)
+            left, right, mirror = self.upright[first[place]], self.upright[second[place]], self.mirror[second[place]]
+            result[place] = np.maximum(np.einsum("ij,ij->i", left, right), np.einsum("ij,ij->i", left, mirror))
         return result
 
 

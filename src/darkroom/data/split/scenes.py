@@ -68,6 +68,23 @@ def find(
     return _without_families(found, joined, labels)
 
 
+def find_bursts(
+    records: Sequence[Record],
+    images: npt.NDArray[np.uint8],
+    clusters: Rows,
+    cameras: Sequence[str] = (),
+    taken: Sequence[str] = (),
+) -> Rows:
+    """Return equal numbers for images of one burst, shape (N,), which include copies; the arguments are as in `find`.
+
+    Time grows with N only.
+    """
+    rows = _comparable(records, images)
+    if len(rows) < 2:
+        return clusters
+    return _join_bursts(records, Descriptors(images, rows), rows, clusters, cameras, taken)
+
+
 def score(
     described: Descriptors, images: npt.NDArray[np.uint8], rows: Rows, first: Rows, second: Rows, least: float = SURE
 ) -> Floats:
@@ -85,6 +102,16 @@ def score(
     result: Floats = similarity + np.float32(DETAILS) * agreement(one, other, aligned=False)
     open_ = np.flatnonzero(result < least)
     result[open_] = similarity[open_] + np.float32(DETAILS) * agreement(one[open_], other[open_])
+    return result
+
+
+def without(scenes: Rows, clusters: Rows, alone: npt.NDArray[np.bool_]) -> Rows:
+    """Return `scenes` after taking out the images in `alone`, with their copies; all shapes (N,)."""
+    if not alone.any():
+        return scenes
+    apart = np.isin(clusters, clusters[alone])
+    numbers = np.where(apart, scenes.max() + 1 + clusters, scenes)
+    result: Rows = np.unique(numbers, return_inverse=True)[1].astype(np.int64)
     return result
 
 

@@ -1,6 +1,8 @@
 // One image at a time. A decision is shown at once and sent in the background, one after another; the images of the
 // next cases are loaded in advance.
 
+import { marked, markedByKey, showScene } from "./scene.js";
+
 const DIGITS = "1234567890";
 const element = (id) => document.getElementById(id);
 const state = { data: null, cases: [], sent: new Set(), sending: Promise.resolve() };
@@ -45,9 +47,10 @@ function update(data) {
   report();
 }
 
-function preload({ id, examples }) {
-  for (const row of Object.values(examples).flat()) new Image().src = `row/${row}`;
+function preload({ id, examples, scene }) {
+  for (const row of [...Object.values(examples).flat(), ...scene.map((each) => each.row)]) new Image().src = `row/${row}`;
   const image = new Image();
+  if (scene.length) return image;
   image.src = `case/${id}`;
   return image;
 }
@@ -76,13 +79,12 @@ function showCase(current) {
   if (document.body.dataset.case === String(current.id)) return;
   document.body.dataset.case = current.id;
   delete document.body.dataset.ready;
-  const image = element("image");
-  image.classList.toggle("small", current.small);
-  image.alt = `Image to decide: ${current.image}`;
-  image.src = `case/${current.id}`;
+  const scene = current.scene.length > 0;
+  for (const id of ["figure", "compared", "classes"]) element(id).hidden = scene;
+  for (const id of ["scene", "apart"]) element(id).hidden = !scene;
   // A decision about an image that is not visible yet would be a mistake.
   const ready = () => { if (document.body.dataset.case === String(current.id)) document.body.dataset.ready = "yes"; };
-  image.decode().then(ready, ready);
+  Promise.all(scene ? showScene(current, state.data.side <= 64, nameActions) : [showImage(current)]).then(ready, ready);
   element("name").textContent = current.image;
   element("split").textContent = current.split;
   element("why").textContent = current.why;
@@ -94,10 +96,34 @@ function showCase(current) {
     current.probability === null ? "" : `${(100 * current.probability).toFixed(0)}\u00a0%`;
   element("accept").hidden = element("proposal").hidden;
   element("accept").querySelector("bdi").textContent = current.proposed;
-  element("keep").querySelector("bdi").textContent = current.label;
   showCopies(current);
+  nameActions();
   clearSearch();
   window.scrollTo(0, 0);
+}
+
+function showImage(current) {
+  const image = element("image");
+  image.classList.toggle("small", current.small);
+  image.alt = `Image to decide: ${current.image}`;
+  image.src = `case/${current.id}`;
+  return image.decode();
+}
+
+// What the buttons do with a scene depends on the marked images.
+function nameActions() {
+  const { scene, label } = state.cases[0];
+  const count = scene.length && marked().length;
+  const [keep, exclude, apart] = ["keep", "exclude", "apart"].map((id) => element(id).querySelector("span"));
+  keep.replaceChildren(...(scene.length ? ["Keep all"] : ["Keep ", named(label)]));
+  exclude.textContent = !scene.length ? "Exclude" : `Exclude ${count || "all"}`;
+  apart.textContent = count ? "Another scene" : "Not one scene";
+}
+
+function named(text) {
+  const name = document.createElement("bdi");
+  name.textContent = text;
+  return name;
 }
 
 function fill(id, label, rows = []) {
@@ -140,14 +166,13 @@ function showEnd() {
 const WORDS = {
   label: ({ label }, given) => [given === label ? "Kept " : label && `${label} → `, given],
   keep: ({ label }) => ["Kept ", label],
-  exclude: () => ["Excluded", ""],
+  exclude: ({ scene }, given, count) => ["Excluded", scene.length ? ` ${count || scene.length} of ${scene.length}` : ""],
+  apart: ({ scene }, given, count) => [count ? `Another scene: ${count} of ${scene.length}` : "Not one scene"],
   skip: () => ["Skipped", ""],
 };
 
 function note(parts, image) {
-  const name = document.createElement("bdi");
-  name.textContent = image;
-  element("last").replaceChildren(...parts, ": ", name);
+  element("last").replaceChildren(...parts, ": ", named(image));
 }
 
 function decide(action, label = "") {
@@ -158,8 +183,9 @@ function decide(action, label = "") {
   state.cases.shift();
   remember(() => decided.push(current.id));
   tell("");
-  note(WORDS[action](current, label), current.image);
-  send(current.id, "decide", { id: current.id, action, label });
+  const chosen = current.scene.length ? marked() : [];
+  note(WORDS[action](current, label, chosen.length), current.image);
+  send(current.id, "decide", { id: current.id, action, label, marked: chosen });
   show();
 }
 
@@ -245,10 +271,11 @@ const KEYS = {
   enter: () => { if (!element("accept").hidden) decide("label", state.cases[0]?.proposed); },
   k: () => { if (!element("keep").hidden) decide("keep"); },
   x: () => decide("exclude"),
+  n: () => { if (!element("apart").hidden) decide("apart"); },
   s: () => decide("skip"),
   u: undo,
   "?": () => element("help").showModal(),
-  "/": () => { if (!element("search").hidden) element("search").focus(); },
+  "/": () => { if (!element("search").hidden && !element("classes").hidden) element("search").focus(); },
 };
 
 document.addEventListener("keydown", (event) => {
@@ -262,6 +289,10 @@ document.addEventListener("keydown", (event) => {
     }
     return;
   }
+  if (state.cases[0]?.scene.length && markedByKey(event.key)) {
+    event.preventDefault();
+    return;
+  }
   const key = event.key.toLowerCase();
   const label = state.data?.classes.find((each, place) => digitOf(each, place) === key);
   if (label !== undefined) decide("label", label);
@@ -271,7 +302,7 @@ document.addEventListener("keydown", (event) => {
 });
 
 element("search").addEventListener("input", found);
-for (const [id, key] of [["accept", "enter"], ["keep", "k"], ["exclude", "x"], ["skip", "s"], ["undo", "u"],
+for (const [id, key] of [["accept", "enter"], ["keep", "k"], ["exclude", "x"], ["apart", "n"], ["skip", "s"], ["undo", "u"],
   ["undo-end", "u"], ["help-open", "?"]]) {
   element(id).addEventListener("click", () => KEYS[key]());
 }
