@@ -49,7 +49,7 @@ RUNS = (
 )
 """Network and side of the packed images, at which it computes."""
 BATCHES = (2, 4, 8, 16)
-ROUNDS = 2
+ROUNDS = 3
 
 
 def main() -> None:
@@ -141,7 +141,7 @@ def speeds(top: Path, settings: TransferSettings, side: int) -> tuple[float, flo
     network, description, _ = weights.read(top / "pretrained", settings, 10, side, 0)
     compute = device.choose("cpu", deterministic=False)
     layers = network.eval().model.get_submodule("features")
-    images = torch.from_numpy(np.load(top / "packed" / "images.npy")[:64])
+    images = torch.from_numpy(np.load(top / "packed" / "images.npy")[:256])
     data = Data(images, None, torch.zeros(len(images), dtype=torch.int64))
 
     def run() -> None:
