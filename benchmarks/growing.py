@@ -24,6 +24,7 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 STAGES = ("download", "pack", "split")
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def main() -> None:
@@ -32,6 +33,9 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--added", type=float, default=0.01, help="fraction of the images")
     arguments = parser.parse_args()
+    for stage in STAGES:  # so that no run compiles the modules
+        help_ = [sys.executable, ROOT / "stages", stage, "--help"]
+        subprocess.run(help_, check=True, stdout=subprocess.DEVNULL, env=ENVIRONMENT)
     with tempfile.TemporaryDirectory() as place:
         top = Path(place)
         with tarfile.open(arguments.shared / "data" / "cifar10-images.tar.gz") as archive:
@@ -86,7 +90,8 @@ def run(top: Path, name: str, cache: Path | None) -> dict[str, float]:
     for stage in STAGES:
         begin, used = time.perf_counter(), children()
         command = [sys.executable, ROOT / "stages", stage, "--params", top / "params.yaml", "--dataset", "own"]
-        subprocess.run([*map(str, command), *map(str, options[stage])], check=True, stdout=sys.stderr)
+        command += options[stage]
+        subprocess.run([*map(str, command)], check=True, stdout=sys.stderr, env=ENVIRONMENT)
         seconds[stage] = children() - used
         print(f"{name} {stage}: {seconds[stage]:.1f} s, {time.perf_counter() - begin:.1f} s wall", file=sys.stderr)
     return seconds

@@ -82,7 +82,7 @@ def reruns(*modules: str) -> set[str]:
     ("fetching.py", {"download", "pretrained"}),
     ("data/split/duplicates.py", {"split"}),
     ("data/explore/card.py", {"explore"}),
-    ("frames.py", {"pack", "split", "explore", "evaluate", "labels", "robustness", "cost", "describe", "report"}),
+    ("frames.py", {"split", "explore", "evaluate", "labels", "robustness", "cost", "describe", "report"}),
     ("training/networks/zoo/vgg.py", {"scratch", "transfer", "labels"}),
     ("training/networks/models.py", {"scratch", "transfer", "labels"}),
     ("training/engine/loop.py", {"scratch", "transfer"}),

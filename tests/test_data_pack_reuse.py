@@ -1,6 +1,7 @@
 """Packing after a data set has changed: the bytes of a run from scratch, with only new images decoded."""
 
 import shutil
+import threading
 import time
 from pathlib import Path
 
@@ -181,6 +182,23 @@ def test_remains_of_a_killed_process_are_ignored_and_removed_later(tmp_path, mon
     monkeypatch.setattr(reuse, "ABANDONED", 0.0)
     assert run(tmp_path / "second", MEMBERS, tmp_path / "cache") == whole
     assert not partial.exists()
+
+
+def test_two_runs_at_once_have_the_bytes_of_a_run_from_scratch(tmp_path):
+    cache, results = tmp_path / "cache", {}
+
+    def grow(number: int) -> None:
+        for step in range(3):
+            results[number, step] = run(tmp_path / f"run {number}", grown() if step else MEMBERS, cache)
+
+    threads = [threading.Thread(target=grow, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    first, then = run(tmp_path / "first", MEMBERS, None), run(tmp_path / "then", grown(), None)
+    assert len(results) == 9
+    assert all(found == (then if step else first) for (_, step), found in results.items())
 
 
 def test_without_hard_links_everything_is_decoded(tmp_path, decoded, monkeypatch):

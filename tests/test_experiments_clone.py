@@ -30,7 +30,8 @@ def test_ignored_files_are_there_and_caches_are_those_of_the_workspace(workspace
     caches = experiments.prepare(clone, clone / "params.yaml")
     assert (clone / "data" / "inbox" / "a cat" / "été.png").read_bytes() == b"image"
     assert (clone / "backbones" / "mine.pth").read_bytes() == b"weights"
-    assert caches[".darkroom/features"] == str(workspace / ".darkroom" / "features")
+    for name in ("features", "packed"):
+        assert caches[f".darkroom/{name}"] == str(workspace / ".darkroom" / name)
     (clone / "backbones" / "mine.pth").unlink()
     assert (workspace / "backbones" / "mine.pth").exists()
     assert experiments.prepare(clone, clone / "params.yaml") == caches  # the next stage

@@ -12,7 +12,7 @@ CLONES = (".dvc", "tmp", "exps")
 """Where DVC makes these clones, in the workspace."""
 IGNORED = ("data/inbox", "backbones")
 """Folders whose files git may ignore although stages read them."""
-FEATURES, CHECKPOINTS = ".darkroom/features", ".darkroom/checkpoints"
+FEATURES, PACKED, CHECKPOINTS = ".darkroom/features", ".darkroom/packed", ".darkroom/checkpoints"
 """Caches of the workspace, as dvc.yaml names them."""
 
 
@@ -29,14 +29,15 @@ def prepare(folder: Path, params: Path) -> dict[str, str]:
 
     folder: the clone's folder with `dvc.yaml`; in any other folder, nothing happens. params: its parameters.
 
-    Features are shared with the workspace: their names depend on their content. An experiment's checkpoints are apart
-    from others, and a later experiment with the same parameters resumes from them.
+    Features and decoded images are shared with the workspace: their names depend on their content. An experiment's
+    checkpoints are apart from others, and a later experiment with the same parameters resumes from them.
     """
     if (top := workspace(folder)) is None:
         return {}
     bring_ignored(top, folder)
     own = hashlib.sha256(params.read_bytes()).hexdigest()[:16]
-    return {FEATURES: str(top / FEATURES), CHECKPOINTS: str(top / ".darkroom" / "experiments" / own)}
+    shared = {name: str(top / name) for name in (FEATURES, PACKED)}
+    return {**shared, CHECKPOINTS: str(top / ".darkroom" / "experiments" / own)}
 
 
 def bring_ignored(source: Path, target: Path) -> None:

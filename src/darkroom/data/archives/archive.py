@@ -2,6 +2,7 @@
 
 import errno
 import lzma
+import re
 import struct
 import tarfile
 import zipfile
@@ -22,6 +23,9 @@ DAMAGED = (
 )  # fmt: skip
 """Exceptions that zipfile, tarfile and the decompressors raise for damaged files. RuntimeError includes zipfile's
 NotImplementedError for compression methods that it does not know."""
+
+_UNSAFE = re.compile(r"^/|[\\:]|\.\.")
+"""Every name that leads out of an archive contains one of these; some others do, too."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def list_members(path: Path) -> Listing:
     for name, _, encoding_is_guessed in walk(path, lambda _: False):
         refuse_name(path.name, name)
         if not name.endswith("/"):
-            if (plain := str(PurePosixPath(name))) in seen:
+            if (plain := _normal(name)) in seen:
                 raise DarkroomError(
                     f"{path.name} contains {naming.shown(name)} twice, perhaps because it was updated: create it again"
                 )
@@ -70,6 +74,11 @@ def list_members(path: Path) -> Listing:
         "wrong, create the archive again with a program that writes UTF-8, such as 7-Zip"
     )
     return Listing(found, [warning])
+
+
+def _normal(name: str) -> str:
+    """Return the name of a file without what has no effect, as in ./cats//1.jpg."""
+    return str(PurePosixPath(name)) if "//" in name or "./" in name or name.endswith(("/", "/.")) else name
 
 
 def read(path: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes | str]]:
@@ -107,6 +116,8 @@ def _damaged(path: Path, error: Exception) -> DarkroomError:
 
 def refuse_name(title: str, name: str) -> None:
     """Raise DarkroomError for a name that is not text or leads out of the archive; `title` is used in messages."""
+    if name.isprintable() and not _UNSAFE.search(name):
+        return  # most names; building a path for each would take most of the time
     if not name.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in name):
         raise DarkroomError(
             f"{title} contains '{naming.shown(name)}', a name that is not UTF-8: rename it and create the archive again"

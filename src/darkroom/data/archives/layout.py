@@ -74,7 +74,7 @@ def arrange(names: Iterable[str], archive: str, classes: Collection[str] = ()) -
     folders next to train and test, when it is not clear which folders are the classes, or when a class has a name
     that cannot be printed or is too long.
     """
-    visible = sorted(name for name in names if not is_hidden(PurePosixPath(name)))
+    visible = sorted(name for name in names if not _is_hidden_name(name))
     pictures = [name for name in visible if is_image(name)]
     if not pictures:
         if inner := _archives(visible):
@@ -83,13 +83,14 @@ def arrange(names: Iterable[str], archive: str, classes: Collection[str] = ()) -
                 "opened: unpack it and give the contents"
             )
         raise DarkroomError(f"{archive} contains no images ({', '.join(sorted(images.SUFFIXES))}): {EXAMPLE}")
-    paths = [PurePosixPath(name).parts for name in pictures]
+    # All images of a folder have the same place, so one path for each folder is enough, which is ten times as fast.
+    first = {name.rpartition("/")[0]: name for name in reversed(pictures)}
+    paths = [PurePosixPath(name).parts for name in sorted(first.values())]
     found = structure.read(paths, archive, classes)
+    places = {folder: _place(found, name) for folder, name in first.items()}
     items, set_aside = [], []
-    for name, path in zip(pictures, paths, strict=True):
-        split, rest = found.place(path)
-        # Normalised, so that the class does not depend on the Unicode encoding of accents.
-        label = unicodedata.normalize("NFC", rest[0]) if len(rest) >= 2 else ""
+    for name in pictures:
+        label, split = places[name.rpartition("/")[0]]
         if label:
             items.append(Item(name, label, split))
         else:
@@ -103,7 +104,14 @@ def arrange(names: Iterable[str], archive: str, classes: Collection[str] = ()) -
     _refuse_classes(items, labels, archive)
     unlabelled = structure.unlabelled_words([item.name for item in set_aside], found, archive)
     splits = {found.folder(name, paths): split for name, (_, split) in sorted(found.splits.items())}
-    return Arrangement(items, set_aside, [*unlabelled, *_passed_over(visible, found, archive)], splits)
+    return Arrangement(items, set_aside, [*unlabelled, *_passed_over(visible, pictures, found, archive)], splits)
+
+
+def _place(found: Structure, image: str) -> tuple[str, str]:
+    """Return the class of an image, which is empty if it is in no class folder, and its split."""
+    split, rest = found.place(PurePosixPath(image).parts)
+    # Normalised, so that the class does not depend on the Unicode encoding of accents.
+    return unicodedata.normalize("NFC", rest[0]) if len(rest) >= 2 else "", split
 
 
 def class_folder(names: Iterable[str], archive: str) -> PurePosixPath:
@@ -150,7 +158,7 @@ def rename(items: Sequence[Item], classes: Mapping[str, str], archive: str) -> l
             f"source.classes renames {naming.listed(unknown)}, but {archive} has no such class folder. "
             f"Its class folders: {naming.listed(sorted(folders))}"
         )
-    renamed = [replace(item, label=classes.get(item.label, item.label)) for item in items]
+    renamed = [replace(item, label=classes[item.label]) if item.label in classes else item for item in items]
     if len({item.label for item in renamed}) < 2:
         raise DarkroomError(
             f"source.classes leaves only the class '{naming.shown(renamed[0].label)}': keep at least two"
@@ -205,7 +213,7 @@ def _archives(names: Iterable[str]) -> list[str]:
     return [name for name in names if name.lower().endswith(SUFFIXES)]
 
 
-def _passed_over(visible: Sequence[str], found: Structure, archive: str) -> list[str]:
+def _passed_over(visible: Sequence[str], pictures: Sequence[str], found: Structure, archive: str) -> list[str]:
     """Return warnings for nested archives, and for files in class folders without an image suffix."""
     inner = _archives(visible)
     warnings = []
@@ -213,7 +221,8 @@ def _passed_over(visible: Sequence[str], found: Structure, archive: str) -> list
         what = naming.count(len(inner), "nested archive, which is", "nested archives, which are")
         shown = naming.listed(inner, most=3)
         warnings = [f"{archive} contains {what} not opened ({shown}): unpack what belongs to the data set"]
-    others = (name for name in visible if not name.endswith("/") and not is_image(name) and name not in inner)
+    known = {*pictures, *inner}
+    others = (name for name in visible if name not in known and not name.endswith("/"))
     names = [name for name in others if len(found.place(PurePosixPath(name).parts)[1]) > 1]
     if not names:
         return warnings
@@ -240,6 +249,12 @@ def is_image(name: str) -> bool:
 def is_hidden(path: PurePosixPath) -> bool:
     """Return whether a file is a system file."""
     return any(is_system(part) for part in path.parts)
+
+
+def _is_hidden_name(name: str) -> bool:
+    """Return whether a file is a system file, without building a path for each name."""
+    folders, _, file = name.rpartition("/")
+    return _is_inside_hidden(folders) or (is_system(file) and is_hidden(PurePosixPath(name)))
 
 
 @lru_cache(maxsize=1024)

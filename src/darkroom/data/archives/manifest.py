@@ -100,6 +100,8 @@ def parse(data: bytes, place: str, names: Collection[str]) -> list[Item]:
 
 def _find(names: Sequence[str]) -> str | None:
     """Return the manifest in the top folder of an archive, or in the folder that contains all images, or None."""
+    if not any(NAME in name.lower() for name in names):
+        return None  # as for most folders; building a path for each name would take most of the time
     visible = {PurePosixPath(name): name for name in names if not layout.is_hidden(PurePosixPath(name))}
     found = [path for path, name in visible.items() if is_manifest(path.name) and not name.endswith("/")]
     top = min(found, key=lambda path: len(path.parts), default=None)

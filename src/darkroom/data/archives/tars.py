@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from darkroom.data.archives import unpacking
+from darkroom.data.archives import headers, unpacking
 from darkroom.data.archives.unpacking import Allowance, Member
 from darkroom.foundations.errors import DarkroomError
 
@@ -61,18 +61,35 @@ def walk(path: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
         opener = next((opener for magic, opener in OPENERS.items() if start.startswith(magic)), None)
         reader = _Reader(opener(file) if opener else file, allowance, None if opener else path.stat().st_size)
         try:
-            tar = tarfile.TarFile(fileobj=reader, tarinfo=_Header, encoding="utf-8")
-            while (header := tar.next()) is not None:
-                tar.members = []  # type: ignore[attr-defined]  # not in typeshed; otherwise tarfile keeps every header
-                tar.pax_headers = {}  # global headers do not concern images and would accumulate
-                allowance.spend(unpacking.DISK_BLOCK)
-                if (member := _member(path, header, reader, wanted)) is not None:
-                    yield member
+            yield from _members(path, reader, wanted)
         except _SparseError:
             raise DarkroomError(
                 f"{path.name} contains a sparse file: create the archive again without the option --sparse"
             ) from None
         reader.check_end()
+
+
+def _members(path: Path, reader: "_Reader", wanted: Callable[[str], bool]) -> Iterator[Member]:
+    # tarfile reads a header when it opens an archive, so it opens an empty one first.
+    tar = tarfile.TarFile(fileobj=io.BytesIO(2 * _END), tarinfo=_Header, encoding="utf-8")
+    tar.fileobj = reader
+    while True:
+        # tarfile takes ten times as long for a plain header, so it reads only the others.
+        if (plain := reader.plain()) is not None:
+            name, size = plain
+            end = reader.tell() + size + -size % headers.BLOCK
+            yield _content(name, size, reader, wanted)
+            reader.skip(end)
+            continue
+        tar.offset = reader.tell()
+        if (header := tar.next()) is None:
+            return
+        tar.members = []  # type: ignore[attr-defined]  # not in typeshed; otherwise tarfile keeps every header
+        tar.pax_headers = {}  # global headers do not concern images and would accumulate
+        reader.spend_member()
+        if (member := _member(path, header, reader, wanted)) is not None:
+            yield member
+        reader.skip(tar.offset)
 
 
 def _member(path: Path, header: tarfile.TarInfo, reader: "_Reader", wanted: Callable[[str], bool]) -> Member | None:
@@ -88,15 +105,20 @@ def _member(path: Path, header: tarfile.TarInfo, reader: "_Reader", wanted: Call
         raise DarkroomError(f"{path.name} contains {header.name!r}, which is neither a file nor a folder: remove it")
     if header.size < 0:
         raise tarfile.ReadError(f"{header.name} has a negative size")
-    if not wanted(header.name):
-        return Member(header.name)
-    if header.size > unpacking.MAX_MEMBER:
-        return Member(header.name, unpacking.too_large(header.size))
     reader.seek(header.offset_data)
-    data = reader.take(header.size)
-    if len(data) < header.size:
+    return _content(header.name, header.size, reader, wanted)
+
+
+def _content(name: str, size: int, reader: "_Reader", wanted: Callable[[str], bool]) -> Member:
+    """Return the file whose `size` bytes are next, with its content if it is `wanted`."""
+    if not wanted(name):
+        return Member(name)
+    if size > unpacking.MAX_MEMBER:
+        return Member(name, unpacking.too_large(size))
+    data = reader.take(size)
+    if len(data) < size:
         raise tarfile.ReadError("unexpected end of data")
-    return Member(header.name, data)
+    return Member(name, data)
 
 
 def link_message(path: Path, name: str) -> str:
@@ -114,10 +136,26 @@ class _Reader:
         self._stream, self._allowance, self._size = stream, allowance, size
         self._position = 0
         self._last = b""
+        self._ahead = b""  # a block that was read, but not taken
         self._extended = b""  # the type of the header whose content follows, if any
 
     def tell(self) -> int:
         return self._position
+
+    def plain(self) -> tuple[str, int] | None:
+        """Return name and size of the next file and skip its header if that is a plain one, see `headers.read`."""
+        block = self._ahead or self._stream.read(headers.BLOCK)
+        if (found := headers.read(block)) is None:
+            self._ahead = block
+            return None
+        self._ahead, self._last = b"", block
+        self._position += headers.BLOCK
+        self._allowance.spend(headers.BLOCK + unpacking.DISK_BLOCK)
+        return found
+
+    def spend_member(self) -> None:
+        """Count a member whose header tarfile has read."""
+        self._allowance.spend(unpacking.DISK_BLOCK)
 
     def read(self, size: int) -> bytes:
         """Return a header, or the byte before one."""
@@ -132,7 +170,9 @@ class _Reader:
 
     def take(self, size: int) -> bytes:
         """Return the next `size` bytes, fewer at the end."""
-        data = self._stream.read(size)
+        data, self._ahead = self._ahead[:size], self._ahead[size:]
+        if len(data) < size:
+            data += self._stream.read(size - len(data))
         self._position += len(data)
         self._allowance.spend(len(data))
         return data
@@ -142,9 +182,16 @@ class _Reader:
         if position < self._position:
             raise tarfile.ReadError("a header that points backwards")
         if self._size is not None:
+            self._ahead = b""
             self._position = self._stream.seek(min(position, self._size))
         while self._position < position and self.take(min(PIECE, position - self._position)):
             pass
+
+    def skip(self, position: int) -> None:
+        """Skip to `position`. Raises ReadError if the archive ends before it."""
+        self.seek(position)
+        if self._position < position:
+            raise tarfile.ReadError("unexpected end of data")
 
     def check_end(self) -> None:
         """Raise ReadError unless the last header is the block of zeros that ends an archive, and only zeros follow.

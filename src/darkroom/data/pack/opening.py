@@ -43,6 +43,8 @@ class Opened:
     traits: Traits | None = None
     moments: npt.NDArray[np.int64] | None = None
     """Sums over the pixels as in `moments.npy`, shape (2, 3), if they are known from an earlier run."""
+    line: str = ""
+    """Its line in the cache of decoded images, if it is from there."""
 
 
 Known = Callable[[bytes], Opened | None]

@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import pandas as pd
 
-from darkroom import frames
 from darkroom.data.archives import layout
-from darkroom.data.pack import opening
+from darkroom.data.pack import opening, sheets
 from darkroom.data.pack.contents import open_contents
 from darkroom.data.pack.reuse import Decoded
 from darkroom.data.pack.traits import Traits
@@ -59,14 +57,12 @@ def pack(
         file.seek(0)
         _write_header(file, len(records), settings.image_size)
     layout.refuse_unreadable_classes(items, (record.label for record in records), broken, contents.archive)
-    header = [field.name for field in fields(Record)]
-    index = pd.DataFrame(map(attrgetter(*header), records), columns=header)  # astuple is ten times slower
-    frames.write(out / "index.csv", index, escape=False)
-    facts_of_files = pd.DataFrame(map(astuple, traits), columns=[field.name for field in fields(Traits)])
-    facts_of_files.insert(0, "name", index["name"])
-    frames.write(out / "files.csv", facts_of_files)
-    aside = pd.DataFrame(map(astuple, broken), columns=[field.name for field in fields(Broken)])
-    frames.write(out / "broken.csv", aside.sort_values("name", kind="stable", ignore_index=True))
+    columns = [field.name for field in fields(Record)]
+    sheets.write(out / "index.csv", columns, map(attrgetter(*columns), records), escape=False)
+    files = ((record.name, *facts_of) for record, facts_of in zip(records, traits, strict=True))
+    sheets.write(out / "files.csv", ("name", *Traits._fields), files)
+    aside = map(astuple, sorted(broken, key=lambda item: item.name))
+    sheets.write(out / "broken.csv", [field.name for field in fields(Broken)], aside)
     summary.write(out)
     shutil.copyfile(raw / "source.json", out / "source.json")
     write_fit(out, settings.fit)

@@ -15,10 +15,10 @@ import platform
 import shutil
 import time
 from contextlib import ExitStack
-from dataclasses import astuple
+from io import FileIO
 from pathlib import Path
 from types import ModuleType
-from typing import BinaryIO, NamedTuple, Self
+from typing import NamedTuple, Self
 from uuid import uuid4
 
 import numpy as np
@@ -47,7 +47,7 @@ CHECKSUM = 64
 class _Row(NamedTuple):
     """A row of a kept array."""
 
-    file: BinaryIO
+    file: FileIO
     position: int
     """Where its pixels begin in the file, in bytes."""
     line: str
@@ -102,15 +102,19 @@ class Decoded:
         return Opened(
             np.frombuffer(pixels, np.uint8).reshape(self._shape),
             width, height, digest, phash, traits=Traits(*read), moments=np.array(moments, dtype=np.int64),
+            line=row.line,
         )  # fmt: skip
 
     def add(self, opened: Opened, moments: npt.NDArray[np.int64]) -> None:
         """Note the next row of the array that is being written, with its moments, shape (2, 3)."""
         if not self._folder or opened.pixels is None:
             return
-        read = list(astuple(opened.traits or Traits(0)))
-        facts = json.dumps([opened.sha256, opened.width, opened.height, opened.phash, read, moments.tolist()])
-        self._written.append(f"{self._checksum(facts, opened.pixels.tobytes())} {facts}\n")
+        line = opened.line
+        if not line:
+            read = list(opened.traits or Traits(0))
+            facts = json.dumps([opened.sha256, opened.width, opened.height, opened.phash, read, moments.tolist()])
+            line = f"{self._checksum(facts, opened.pixels.tobytes())} {facts}"
+        self._written.append(f"{line}\n")
 
     def keep(self, array: Path) -> None:
         """Add the array to the cache, which the rows that were noted describe, and remove old ones.
@@ -136,7 +140,7 @@ class Decoded:
 
     def _load(self, entry: Path) -> None:
         lines = (entry / ROWS).read_text(encoding="ascii").splitlines()
-        file = self._files.enter_context((entry / IMAGES).open("rb"))
+        file = self._files.enter_context((entry / IMAGES).open("rb", buffering=0))
         size = self._shape[0] * self._shape[1] * 3
         begin = max(0, os.fstat(file.fileno()).st_size - len(lines) * size)  # after NumPy's header
         for number, line in enumerate(lines):

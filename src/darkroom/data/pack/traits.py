@@ -3,9 +3,8 @@
 import hashlib
 import io
 import re
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from PIL import Image
 
@@ -18,8 +17,7 @@ LONGEST = 60
 """Largest number of characters of a camera's name."""
 
 
-@dataclass(frozen=True)
-class Traits:
+class Traits(NamedTuple):
     """Facts about one file: a row of `files.csv`."""
 
     bytes: int

@@ -2,13 +2,13 @@
 
 import os
 import shutil
-import tarfile
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from darkroom import fetching
 from darkroom.data import tree
-from darkroom.data.archives import archive, layout, manifest
+from darkroom.data.archives import archive, headers, layout, manifest
 from darkroom.data.archives.origin import Origin
 from darkroom.data.settings import FolderSource
 from darkroom.foundations import files, naming
@@ -16,6 +16,8 @@ from darkroom.foundations.errors import DarkroomError
 
 MAX_DOWNLOAD = 500_000_000_000
 """Size in bytes of the largest archive that is downloaded."""
+PIECE = 1024 * 1024
+"""Number of bytes of a file that are copied at once."""
 CHANGED = "changed while it was being read: start again when no program is writing there"
 
 
@@ -101,31 +103,31 @@ def _pack_folder(folder: Path, path: Path) -> list[str]:
     Raises DarkroomError for a name that is not text.
     """
     names = []
-    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
-        for name, file in tree.walk(folder):
+    with path.open("wb") as tar:
+        for name, file in tree.files(folder):
             archive.refuse_name(path.name, name)
             names.append(name)
-            info = tarfile.TarInfo(name.removesuffix("/"))
             if name.endswith("/"):
-                info.type = tarfile.DIRTYPE
-                tar.addfile(info)
-            elif layout.is_image(name) or manifest.is_manifest(file.name):
-                _add_file(tar, info, file)
+                tar.write(headers.write_folder(name))
+            elif layout.is_image(name) or manifest.is_manifest(name.rpartition("/")[2]):
+                _add_file(tar, name, file)
+        tar.write(headers.end(tar.tell()))
     return names
 
 
-def _add_file(tar: tarfile.TarFile, info: tarfile.TarInfo, file: Path) -> None:
+def _add_file(tar: BinaryIO, name: str, file: str) -> None:
     """Add a file in its current state. Raises DarkroomError when its size changes meanwhile."""
-    with file.open("rb") as content:
-        info.size = os.fstat(content.fileno()).st_size
-        try:
-            tar.addfile(info, content)
-        except OSError as error:
-            if error.errno is not None:  # otherwise raised by tarfile, because the file ended early
-                raise
-            raise DarkroomError(f"{file} {CHANGED}") from None
-        if content.read(1):
-            raise DarkroomError(f"{file} {CHANGED}")
+    with open(file, "rb", buffering=0) as content:  # noqa: PTH123  # a path object for each file takes longer
+        size = os.fstat(content.fileno()).st_size
+        tar.write(headers.write(name, size))
+        written = 0
+        # One byte more than there should be is read at the end, to notice that the file has grown.
+        while (rest := size - written) > 0 and (piece := content.read(rest + 1 if rest < PIECE else PIECE - 1)):
+            tar.write(piece)
+            written += len(piece)
+    if written != size:
+        raise DarkroomError(f"{file} {CHANGED}")
+    tar.write(bytes(-size % headers.BLOCK))
 
 
 def _download(url: str, sha256: str, downloads: Path, out: Path) -> Path:

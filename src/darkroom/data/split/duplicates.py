@@ -8,7 +8,7 @@ All copies of an image resemble one another. A large cluster in which they do no
 angles, in which each image resembles only the next one: such a cluster is divided.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
 
@@ -16,9 +16,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from threadpoolctl import threadpool_limits
 
+from darkroom.data.split import pairs
 from darkroom.data.split.decisions import Applied, undecided
-from darkroom.data.split.thumbnails import DETAIL, Details, Floats, Rows, Thumbnails
+from darkroom.data.split.thumbnails import DETAIL, Details, Rows, Thumbnails
 from darkroom.packed import Record
 
 ALIKE = 0.95
@@ -37,10 +39,6 @@ DEVIATION, COPIES_SHARE = 0.35, 0.9
 """A cluster is not a family if one of its images differs from at least `COPIES_SHARE` of them by at most `DEVIATION` in
 every pixel (see `Thumbnails.copies_share`). Measured: half of 60 modified copies of a photograph differ by 0.18 or
 less from one of them, half of the coins at random angles by 0.49 or more."""
-BLOCK = 64
-"""Number of rows compared with all others at once, which bounds memory."""
-HASHES = 8
-"""The same for hashes: 8 × 60,000 fit into a processor's caches, which was 1.3 to 1.6 times as fast as 64."""
 
 
 @dataclass(frozen=True)
@@ -61,18 +59,22 @@ def find(
     """Find all copies among `records`; `images`, shape (N, S, S, 3), contains the pixels.
 
     Near copies differ in at most `tolerance` of the 64 bits of their hashes, or are almost identical; 0 finds only
-    exact copies. All pairs are compared, so time grows with the square of N (60,000: about 5 s), and memory with N.
+    exact copies. Time grows with the square of N (60,000: about 5 s), and memory with N.
 
     applied: decisions about labels. Conflicts are between the decided labels; copies remain copies when only one of
     them gets another label, because they still must not be on both sides of the split.
     """
-    applied = applied or undecided(records)
+    with threadpool_limits(1, "blas"):  # of many small products, several threads would only wait for one another
+        return _find(records, images, tolerance, applied or undecided(records))
+
+
+def _find(records: Sequence[Record], images: npt.NDArray[np.uint8], tolerance: int, applied: Applied) -> Copies:
     used = ~applied.excluded
     names = [record.label for record in [*records, *applied.records]]
     given, labels = np.unique(names, return_inverse=True)[1].astype(np.int64).reshape(2, -1)
     exact = np.unique([record.sha256 for record in records], return_inverse=True)[1].astype(np.int64)
-    pairs = np.unique(np.stack([exact, labels])[:, used], axis=1)
-    conflicts = (np.bincount(pairs[0], minlength=len(exact)) > 1)[exact] & used
+    labelled = np.unique(np.stack([exact, labels])[:, used], axis=1)
+    conflicts = (np.bincount(labelled[0], minlength=len(exact)) > 1)[exact] & used
     clusters = exact
     if tolerance:
         thumbnails = Thumbnails(images)
@@ -82,8 +84,10 @@ def find(
             return Copies(exact, clusters, conflicts)
         details = Details(thumbnails, rows)
         hashes = np.array([int(records[row].phash, 16) for row in rows.tolist()], dtype=np.uint64)
-        by_hash = zip(_near_hashes(hashes, tolerance), repeat(ALIKE))
-        by_pixels = zip(_near_shadows(thumbnails.shadows(rows)), repeat(SURE))
+        # Normalised thumbnails with correlation c have distance sqrt(2 - 2c), and their projections at most that.
+        distance = float(np.sqrt(2 - 2 * SURE)) * 1.01  # tolerance for rounding
+        by_hash = zip(pairs.near_hashes(hashes, tolerance), repeat(ALIKE))
+        by_pixels = zip(pairs.near_projections(thumbnails.shadows(rows), distance), repeat(SURE))
         for (first, second), least in chain(by_hash, by_pixels):
             first, second = rows[first], rows[second]
             # Images that are already connected and have the same class need no comparison, so a burst of a thousand
@@ -131,39 +135,3 @@ def connect(numbers: Rows, left: Rows, right: Rows) -> Rows:
     graph = coo_array((np.ones(len(left), dtype=np.int8), (left, right)), shape=(size, size))
     joined: Rows = connected_components(graph, directed=False)[1].astype(np.int64)
     return joined[numbers]
-
-
-def _near_hashes(hashes: npt.NDArray[np.uint64], tolerance: int) -> Iterator[tuple[Rows, Rows]]:
-    """Yield the indices of all pairs of hashes that differ in at most `tolerance` bits, block by block."""
-    for block in range(0, len(hashes), BLOCK):
-        found = []
-        for begin in range(block, min(block + BLOCK, len(hashes)), HASHES):
-            bits = np.bitwise_count(hashes[begin : begin + HASHES, None] ^ hashes[None, begin:])
-            found.append(_pairs(bits <= tolerance, begin))
-        first, second = zip(*found, strict=True)
-        yield np.concatenate(first), np.concatenate(second)
-
-
-def _near_shadows(shadows: Floats) -> Iterator[tuple[Rows, Rows]]:
-    """Yield the indices of all pairs of projections, shape (rows, waves), close enough for `SURE`, block by block.
-
-    Normalised thumbnails with correlation c have distance sqrt(2 - 2c), and their projections at most that.
-    """
-    distance = np.sqrt(2 - 2 * SURE) * 1.01  # tolerance for rounding
-    order = np.argsort(shadows[:, 0], kind="stable")
-    shadows = shadows[order]
-    # The product of these two is half the squared distance, subtracted from half of the largest allowed.
-    half, one = (shadows**2).sum(axis=1, keepdims=True) / 2, np.ones((len(shadows), 1), dtype=np.float32)
-    left, right = np.hstack([shadows, distance**2 / 2 - half, one]), np.hstack([shadows, one, -half])
-    for begin in range(0, len(shadows), BLOCK):
-        last = shadows[min(begin + BLOCK, len(shadows)) - 1, 0]
-        end = int(np.searchsorted(shadows[:, 0], last + distance, side="right"))
-        first, second = _pairs(left[begin : begin + BLOCK] @ right[begin:end].T >= 0, begin)
-        yield order[first], order[second]
-
-
-def _pairs(close: npt.NDArray[np.bool_], begin: int) -> tuple[Rows, Rows]:
-    """Return the indices of the pairs in `close`, whose rows and columns start at `begin`, each pair once."""
-    first, second = np.divmod(np.flatnonzero(close), close.shape[1])
-    once = first < second
-    return begin + first[once], begin + second[once]
