@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +26,7 @@ from darkroom.evaluation.labels.shortcuts import Result
 from darkroom.forecasts import Curve
 from darkroom.foundations import files, params
 from darkroom.foundations.errors import run
-from darkroom.packed import Packed, Split, open_packed, read_split
+from darkroom.packed import LEFT_OUT, Packed, Split, open_packed, read_split
 from darkroom.training import baseline, held_out, subsets
 from darkroom.training.engine import device
 from darkroom.training.held_out import Features, HeldOut
@@ -58,8 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         trial = planted.compare(plants, lists)
         found |= {"folds": held_out.FOLDS, "repeats": held_out.REPEATS, "penalty": checked[0].penalty}
         found |= results.summary(issues, noise, trial, checked[0].known, predicted, split)
-    corrected = effect.measure(features, [each.label for each in data.records], split, seed)
-    found["corrected"] = asdict(corrected) if corrected else None
+    found["corrected"] = _corrected(features, [each.label for each in data.records], split, seed)
     results_of, shown = _shortcuts(data, split, frames.read(arguments.packed / "files.csv"), seed)
     found["shortcuts"] = shortcuts.summarise(results_of, split.classes)
     with threadpool_limits(1, "blas"):  # of many small systems, several threads would only wait for one another
@@ -81,6 +81,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"labels: {len(issues):,} of {len(split.labels):,} may be wrong{expected * bool(issues)} ({source})")
     if strong := [each.measure for each in results_of if each.is_shortcut]:
         print(f"warning: these predict the class without the rest of the image: {', '.join(strong)}", file=sys.stderr)
+
+
+def _corrected(features: Features, source: Sequence[str], split: Split, seed: int) -> dict[str, Any] | None:
+    """Return what decisions about labels brought, None if none was changed. source: the class of each image before."""
+    names, numbers = np.unique([*source, *split.classes], return_inverse=True)
+    labels = numbers[len(source) :][split.labels]
+    used = np.flatnonzero(split.splits != LEFT_OUT)
+    before, after, tested = numbers[used], labels[used], split.splits[used] == "test"
+    changed = before != after
+    if not changed[~tested].any() or not tested.any():
+        return None
+    fitted = features[used], split.groups[used], tested, len(names), seed
+    first, second = (held_out.predict(each, *fitted) for each in (before, after))
+    if first is None or second is None:
+        return None
+    return asdict(effect.compare(changed, tested, after[tested], first, second))
 
 
 def _learning_curves(features: Features, split: Split, seed: int) -> tuple[list[Curve], int]:

@@ -95,7 +95,7 @@ def reruns(*modules: str) -> set[str]:
     ("evaluation/figures/mosaics.py", {"evaluate", "explain", "labels", "robustness"}),
     ("evaluation/figures/robustness.py", {"robustness"}),
     ("evaluation/figures/cost.py", {"cost"}),
-    ("evaluation/scores/comparison.py", {"evaluate"}),
+    ("evaluation/scores/comparison.py", {"evaluate", "labels"}),
     ("reporting/pdf.py", {"report"}),
     ("reporting/sentences.py", {"describe", "report"}),
     ("serving/service.py", {"package"}),

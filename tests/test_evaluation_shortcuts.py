@@ -1,7 +1,6 @@
 """Shortcuts: properties that predict the class without the object."""
 
 import zipfile
-from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -135,7 +134,7 @@ def test_the_cats_of_the_sample_animals_are_from_another_source(shared):
     classes, labels = np.unique([name.split("/")[-2] for name in names], return_inverse=True)
     pairs = list(zip(names, decoded, strict=True))
     records = [Record(name, name.split("/")[-2], "", each.width, each.height, "", "") for name, each in pairs]
-    table = pd.DataFrame([asdict(traits.read(content)) for content in contents])
+    table = pd.DataFrame([traits.read(content) for content in contents])
     rows = np.arange(len(names))
     labellings = [labels, *shortcuts.permuted(labels, rows, seed=0)]
     found = {}

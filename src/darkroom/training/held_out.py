@@ -81,6 +81,23 @@ def cross_validate(
     return [replace(result[0], scores=scores, known=there) for scores, there in zip(means, everywhere, strict=True)]
 
 
+def predict(
+    labels: Labels, features: Features, groups: Labels, held: npt.NDArray[np.bool_], classes: int, seed: int
+) -> Labels | None:
+    """Return the classes of the images in `held` by a probe that is fitted to the others, with their `labels`.
+
+    features: shape (N, values); all others: shape (N,). The penalty has the lowest error in cross-validation among the
+    images that the probe is fitted to. None if they are too few for that.
+    """
+    used = ~held
+    searched = cross_validate(features[used], labels[used], groups[used], classes, seed, repeats=1)
+    if not searched:
+        return None
+    probe = Probe(scaled(features), used.astype(np.int64))  # fold 0: the images in `held`
+    predicted: Labels = probe.scores(one_hot(labels, classes), searched[0].penalty)[held].argmax(axis=1)
+    return predicted
+
+
 def _search(probe: "Probe", targets: Floats, there: npt.NDArray[np.bool_]) -> HeldOut:
     """Return the scores with the penalty that gives the lowest error."""
     best: HeldOut | None = None
